@@ -1,0 +1,5 @@
+"""POST /query: any single-turn question."""
+
+from turnlog.http import single_turn
+
+handler = single_turn("/query")

@@ -1,0 +1,1 @@
+"""Turnlog: Claude on Lambda, stateless by default, with sessions that never lose a turn."""

@@ -1,0 +1,21 @@
+"""The time, as epoch milliseconds: passed in everywhere, so that tests can hold it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+Clock = Callable[[], int]
+"""Gives the present as milliseconds since 1970-01-01T00:00:00Z."""
+
+
+def system_clock() -> int:
+    """The machine's clock. Lambda keeps it within a few milliseconds; leases and grace periods allow for minutes."""
+    return time.time_ns() // 1_000_000
+
+
+def rfc3339(epoch_ms: int) -> str:
+    """As in `2026-11-24T09:30:00.250Z`."""
+    moment = datetime.fromtimestamp(epoch_ms // 1000, UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{epoch_ms % 1000:03d}Z"

@@ -1,0 +1,85 @@
+"""Settings by concern, each read from the environment only by who needs it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+
+def _names(text: object) -> object:
+    return tuple(name.strip() for name in text.split(",") if name.strip()) if isinstance(text, str) else text
+
+
+class Settings(BaseModel):
+    """A field is read from the environment variable of the same name in capitals."""
+
+    model_config = ConfigDict(frozen=True)
+
+    @classmethod
+    def read(cls, environ: Mapping[str, str]) -> Self:
+        """Raises pydantic's ValidationError, which names the variable, when one is missing or makes no sense."""
+        return cls.model_validate({name: environ[name.upper()] for name in cls.model_fields if name.upper() in environ})
+
+
+class ClaudeSettings(Settings):
+    """How Claude is reached. In production only over https, and never a stand-in."""
+
+    environment: Literal["production", "local"] = "production"
+    claude_base_url: str
+    claude_key_secret: str
+
+    @model_validator(mode="after")
+    def _https_in_production(self) -> Self:
+        if self.environment == "production" and not self.claude_base_url.startswith("https://"):
+            raise ValueError("CLAUDE_BASE_URL must begin with https:// in production")
+        return self
+
+    @property
+    def allows_stand_in(self) -> bool:
+        return self.environment == "local"
+
+
+class ModelSettings(Settings):
+    """The models that a caller may name; the first answers when none is named."""
+
+    claude_models: Annotated[tuple[str, ...], BeforeValidator(_names), Field(min_length=1)]
+
+
+class SessionLimits(Settings):
+    """Where sessions are kept and how long they live at most."""
+
+    session_store: Literal["dynamodb", "memory"] = "dynamodb"
+    sessions_table: str = ""
+    session_idle_minutes: Annotated[int, Field(ge=2)] = 30
+    session_lifetime_hours: Annotated[int, Field(ge=1)] = 24
+
+    @property
+    def idle(self) -> timedelta:
+        return timedelta(minutes=self.session_idle_minutes)
+
+    @property
+    def lifetime(self) -> timedelta:
+        return timedelta(hours=self.session_lifetime_hours)
+
+
+class ServerKeySettings(Settings):
+    """The secret from which fingerprints are derived."""
+
+    server_key_secret: str
+
+
+class TokenSettings(Settings):
+    """Whose tokens are believed."""
+
+    token_issuer: str
+    token_audience: str
+    token_jwks_url: str
+
+
+class DocumentSettings(Settings):
+    """Where documents are dropped and their summaries laid down."""
+
+    documents_bucket: str

@@ -1,0 +1,108 @@
+"""Documents that people drop into a bucket, and the summaries laid down for them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from turnlog.errors import StoreUnavailable, TurnlogError
+from turnlog.messages import to_json
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+INBOX, OUTBOX = "inbox/", "outbox/"
+
+MAX_DOCUMENT = 1024 * 1024
+"""Bytes of a document; about 250,000 tokens, a quarter of the models' context."""
+
+
+class DocumentRefused(TurnlogError):
+    """The document can never be summarized; `code` says why."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """One object as S3 reports it: `inbox/<owner>/<name>`. Of two events for a key the higher `sequencer` is newer."""
+
+    key: str
+    sequencer: str
+    version: str | None = None
+
+    @property
+    def summary_key(self) -> str:
+        """In another prefix, so that no summary is summarized."""
+        return OUTBOX + self.key.removeprefix(INBOX) + ".summary.json"
+
+    def is_newer_than(self, sequencer: str) -> bool:
+        """Sequencers compare as text once the shorter is padded with zeros on the right (S3's rule)."""
+        width = max(len(self.sequencer), len(sequencer))
+        return self.sequencer.ljust(width, "0") > sequencer.ljust(width, "0")
+
+
+class DocumentStore:
+    """The bucket. Needs s3:GetObject and s3:GetObjectVersion on inbox/*, s3:GetObject and s3:PutObject on outbox/*.
+
+    All methods raise StoreUnavailable when S3 fails or refuses.
+    """
+
+    def __init__(self, client: S3Client, bucket: str) -> None:
+        self._client = client
+        self._bucket = bucket
+
+    def text(self, upload: Upload) -> str:
+        """The document. Raises DocumentRefused when it is gone, empty, too large or not UTF-8."""
+        version = {"VersionId": upload.version} if upload.version else {}
+        try:
+            found = self._client.get_object(Bucket=self._bucket, Key=upload.key, **version)  # type: ignore[arg-type]
+            with found["Body"] as body:
+                size = found["ContentLength"]
+                content = body.read() if 0 < size <= MAX_DOCUMENT else b""
+        except ClientError as error:
+            if error.response["Error"]["Code"] in ("NoSuchKey", "NoSuchVersion"):
+                raise DocumentRefused("object_gone") from error
+            raise StoreUnavailable from error
+        except BotoCoreError as error:
+            raise StoreUnavailable from error
+        if size > MAX_DOCUMENT:
+            raise DocumentRefused("object_too_large")
+        try:
+            text = content.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise DocumentRefused("object_not_text") from error
+        if not text.strip():
+            raise DocumentRefused("object_empty")
+        return text
+
+    def is_summarized(self, upload: Upload) -> bool:
+        """Whether a summary of this version of the document, or of a newer one, has been laid down."""
+        try:
+            found = self._client.head_object(Bucket=self._bucket, Key=upload.summary_key)
+        except ClientError as error:
+            # Without the right to list, S3 answers 403 for what is not there.
+            if error.response["Error"]["Code"] in ("404", "403", "NoSuchKey"):
+                return False
+            raise StoreUnavailable from error
+        except BotoCoreError as error:
+            raise StoreUnavailable from error
+        return not upload.is_newer_than(found["Metadata"].get("sequencer", ""))
+
+    def put_summary(self, upload: Upload, summary: Mapping[str, object]) -> None:
+        """Lays the summary down as JSON."""
+        try:
+            self._client.put_object(
+                Bucket=self._bucket,
+                Key=upload.summary_key,
+                Body=to_json(summary).encode(),
+                ContentType="application/json; charset=utf-8",
+                Metadata={"sequencer": upload.sequencer},
+            )
+        except (ClientError, BotoCoreError) as error:
+            raise StoreUnavailable from error

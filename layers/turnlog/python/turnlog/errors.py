@@ -1,0 +1,139 @@
+"""Every error of Turnlog and its meaning: one class for each decision that a caller can make.
+
+Messages are fixed texts: no content, no raw id and no text of another library ever gets into one.
+"""
+
+from __future__ import annotations
+
+
+class TurnlogError(Exception):
+    """The root: whatever is raised on purpose is one of these."""
+
+    retry_after_s: int | None = None
+    """Seconds after which a repeat may succeed; None when it cannot say."""
+
+
+# --- what was asked ---
+
+
+class InvalidRequest(TurnlogError):
+    """The request is refused before any I/O. `code` names the rule, `pointer` (RFC 6901) the place, if any."""
+
+    status = 400
+
+    def __init__(self, code: str, pointer: str | None = None) -> None:
+        super().__init__(code)
+        self.code = code
+        self.pointer = pointer
+
+
+class ValueRefused(InvalidRequest):
+    """Well formed, but the value is out of range, empty, too long or not in the list."""
+
+    status = 422
+
+
+class BodyTooLarge(InvalidRequest):
+    """More bytes than the service takes."""
+
+    status = 413
+
+
+class MediaTypeUnsupported(InvalidRequest):
+    """Another media type, charset or content encoding than JSON in UTF-8."""
+
+    status = 415
+
+
+class Unauthorized(TurnlogError):
+    """No usable credential: it is missing, malformed, forged, expired, or meant for somebody else."""
+
+
+# --- sessions ---
+
+
+class SessionNotFound(TurnlogError):
+    """Gone, somebody else's, or never there: nobody can tell which."""
+
+
+class TurnNotFound(TurnlogError):
+    """The session is there and has no such turn."""
+
+
+class TurnInProgress(TurnlogError):
+    """Another turn of the session is running; nothing was paid for this one."""
+
+    def __init__(self, retry_after_s: int) -> None:
+        super().__init__("turn in progress")
+        self.retry_after_s = retry_after_s
+
+
+class ClaimLost(TurnlogError):
+    """The turn outlived its lease and another one took its slot; its reply was not stored."""
+
+
+class KeyReused(TurnlogError):
+    """The idempotency key already stands for a request with another body."""
+
+
+class AttemptsExhausted(TurnlogError):
+    """Three handlers in a row died or lost the provider's answer under this key; it is not paid for again."""
+
+
+class SessionCorrupt(TurnlogError):
+    """The stored turns have a gap or cannot be read. Nothing was written, and nothing is answered from what is left."""
+
+
+# --- what we depend on ---
+
+
+class StoreUnavailable(TurnlogError):
+    """The store throttled, failed or could not be reached, also after retries. A write may or may not have happened."""
+
+    retry_after_s = 2
+
+
+class SecretUnavailable(TurnlogError):
+    """A secret could not be read; nothing was attempted without it."""
+
+    retry_after_s = 5
+
+
+class ModelError(TurnlogError):
+    """The model gave no usable reply. `billed` says whether the provider may have charged for it."""
+
+    billed = True
+
+
+class ModelUnavailable(ModelError):
+    """Refused, overloaded, rate limited or not reached: certainly not billed."""
+
+    billed = False
+
+    def __init__(self, retry_after_s: int) -> None:
+        super().__init__("model unavailable")
+        self.retry_after_s = retry_after_s
+
+
+class ContextTooLong(ModelError):
+    """The messages do not fit into the model's context; not billed."""
+
+    billed = False
+
+
+class ModelRejected(ModelError):
+    """The provider calls the request invalid; not billed. Repeating it cannot help."""
+
+    billed = False
+
+
+class ModelTimeout(ModelError):
+    """No answer within the time budget; it may have been billed."""
+
+
+class ModelFailed(ModelError):
+    """The provider failed or the connection broke after the request was sent; it may have been billed."""
+
+
+class ModelProtocolError(ModelError):
+    """An answer that breaks the protocol: no stop reason, empty, or not readable. It was billed and is not stored."""

@@ -1,0 +1,145 @@
+"""What each error says over HTTP: one table from its class to status, code and words (RFC 9457).
+
+The words are fixed, so that no input, id or exception text can leave with them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from turnlog import errors
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One answer. `more` are members beside those of the RFC."""
+
+    status: int
+    code: str
+    title: str
+    detail: str
+    more: dict[str, Any] = field(default_factory=dict)
+
+
+_NOT_STORED = {"stored": False, "retry": "same-key"}
+
+INTERNAL = Problem(500, "internal_error", "Internal error", "The request failed inside the service.")
+ROUTE_NOT_FOUND = Problem(404, "route_not_found", "Not found", "There is no such route or method.")
+
+PROBLEMS: dict[type[errors.TurnlogError], Problem] = {
+    errors.Unauthorized: Problem(401, "unauthorized", "Unauthorized", "Send a valid token as Authorization: Bearer."),
+    errors.SessionNotFound: Problem(
+        404,
+        "session_not_found",
+        "Session not found",
+        "There is no such session, or it has ended. Start a new one with POST /v1/sessions.",
+    ),
+    errors.TurnNotFound: Problem(404, "turn_not_found", "Turn not found", "The session has no such turn yet."),
+    errors.TurnInProgress: Problem(
+        409,
+        "turn_in_progress",
+        "Turn in progress",
+        "Another turn of this session is running; nothing was paid for this one.",
+    ),
+    errors.ClaimLost: Problem(
+        409,
+        "claim_lost",
+        "Turn overtaken",
+        "The turn took longer than its lease and another one took its place; it was not stored.",
+        _NOT_STORED,
+    ),
+    errors.KeyReused: Problem(
+        422,
+        "idempotency_key_reused",
+        "Idempotency key reused",
+        "This key already stands for a request with another body.",
+    ),
+    errors.AttemptsExhausted: Problem(
+        502,
+        "attempts_exhausted",
+        "Attempts exhausted",
+        "Three tries under this key ended without a reply; send the turn under a new key.",
+        {"stored": False},
+    ),
+    errors.SessionCorrupt: Problem(
+        500, "session_corrupt", "Session damaged", "The stored conversation cannot be read; nothing was changed."
+    ),
+    errors.StoreUnavailable: Problem(
+        503,
+        "dependency_unavailable",
+        "Service unavailable",
+        "The store cannot be reached. Whether the turn was stored is not known: repeat it with the same key.",
+        {"retry": "same-key"},
+    ),
+    errors.SecretUnavailable: Problem(
+        503,
+        "dependency_unavailable",
+        "Service unavailable",
+        "A secret cannot be read; nothing was attempted.",
+        _NOT_STORED,
+    ),
+    errors.ModelUnavailable: Problem(
+        503, "model_unavailable", "Model unavailable", "The model takes no more requests now.", _NOT_STORED
+    ),
+    errors.ContextTooLong: Problem(
+        422,
+        "context_too_long",
+        "Context too long",
+        "The messages do not fit into the model's context.",
+        {"stored": False},
+    ),
+    errors.ModelRejected: Problem(
+        502,
+        "model_rejected",
+        "Model refused the request",
+        "The model's provider refuses the request.",
+        {"stored": False},
+    ),
+    errors.ModelTimeout: Problem(
+        504, "model_timeout", "Model timeout", "The model did not answer within the time there was.", _NOT_STORED
+    ),
+    errors.ModelFailed: Problem(502, "model_failed", "Model failed", "The model's provider failed.", _NOT_STORED),
+    errors.ModelProtocolError: Problem(
+        502, "model_protocol_error", "Model answered badly", "The model's answer was not whole.", _NOT_STORED
+    ),
+}
+
+_INVALID_TITLES = {
+    400: "Bad request",
+    413: "Content too large",
+    415: "Unsupported media type",
+    422: "Value refused",
+}
+
+_INVALID_DETAILS = {
+    "base64_invalid": "The body is not valid base64.",
+    "body_missing": "Send a JSON object as the body.",
+    "body_too_large": "The body is larger than 262144 bytes.",
+    "control_character": "Text may hold no control characters but tab, line feed and carriage return.",
+    "cursor_invalid": "The cursor is not one that this list gave.",
+    "encoding_invalid": "The body is not UTF-8.",
+    "field_missing": "A required field is missing.",
+    "idempotency_key_invalid": "An Idempotency-Key consists of the visible ASCII characters 0x21 to 0x7E.",
+    "idempotency_key_missing": "Name the turn with an Idempotency-Key header, the same at each retry.",
+    "idempotency_key_too_long": "An Idempotency-Key has at most 255 characters.",
+    "json_duplicate_key": "An object has the same key twice.",
+    "json_invalid": "The body is not valid JSON.",
+    "media_type_unsupported": "Send application/json in UTF-8, without content encoding.",
+    "message_empty": "The message has no text.",
+    "model_unknown": "The model is not one of those that this service offers.",
+    "parameter_duplicate": "A query parameter is given twice.",
+    "parameter_invalid": "A query parameter has no valid value.",
+    "parameter_unknown": "There is no such query parameter here.",
+    "unknown_field": "There is no such field here.",
+    "wrong_type": "A field has the wrong JSON type.",
+}
+
+
+def problem_of(error: errors.TurnlogError) -> Problem:
+    """What the error says; classes without an entry of their own say what their nearest base says."""
+    if isinstance(error, errors.InvalidRequest):
+        detail = _INVALID_DETAILS.get(error.code, "A field is out of its range.")
+        more = {"errors": [{"pointer": error.pointer, "reason": error.code}]} if error.pointer is not None else {}
+        return Problem(error.status, error.code, _INVALID_TITLES[error.status], detail, more)
+    return next((PROBLEMS[kind] for kind in type(error).__mro__ if kind in PROBLEMS), INTERNAL)

@@ -1,0 +1,153 @@
+"""One request as API Gateway hands it over, read strictly: whatever is not exactly right is refused before any I/O."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Mapping
+from typing import Any, NoReturn, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from turnlog.errors import BodyTooLarge, InvalidRequest, MediaTypeUnsupported, Unauthorized, ValueRefused
+
+MAX_BODY = 256 * 1024
+"""Bytes of a request's body; enough for a book's chapter, and a turn stays below the 400 KB of a DynamoDB item."""
+
+_MAX_KEY = 255
+
+
+class Body(BaseModel):
+    """A request's body: strict types, no unknown fields, and no input in error texts."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+AnyBody = TypeVar("AnyBody", bound=Body)
+
+
+class Request:
+    """An event of a REST API's Lambda proxy integration. Nothing in it is believed but what the authorizer verified."""
+
+    def __init__(self, event: Mapping[str, Any], now_ms: int) -> None:
+        self._event = event
+        self._now_ms = now_ms
+        self._headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
+
+    @property
+    def route(self) -> tuple[str, str]:
+        """Method and path template, as the gateway matched them."""
+        return str(self._event["httpMethod"]), str(self._event["resource"])
+
+    @property
+    def id(self) -> str:
+        return str(self._event["requestContext"].get("requestId", ""))
+
+    @property
+    def owner(self) -> str:
+        """The verified caller. Raises Unauthorized when there is none, or its token expired while it was cached."""
+        verified = self._event["requestContext"].get("authorizer") or {}
+        owner, expires_s = verified.get("owner"), verified.get("expires")
+        if not owner or not expires_s or int(expires_s) * 1000 <= self._now_ms:
+            raise Unauthorized
+        return str(owner)
+
+    def parameter(self, name: str) -> str:
+        """A part of the path."""
+        return str(self._event["pathParameters"][name])
+
+    def query(self, *allowed: str) -> dict[str, str]:
+        """The query parameters. Raises InvalidRequest when one is not allowed or given twice."""
+        given: Mapping[str, list[str]] = self._event.get("multiValueQueryStringParameters") or {}
+        for name, values in given.items():
+            if name not in allowed:
+                raise InvalidRequest("parameter_unknown")
+            if len(values) > 1:
+                raise InvalidRequest("parameter_duplicate")
+        return {name: values[0] for name, values in given.items()}
+
+    @property
+    def idempotency_key(self) -> str:
+        """The client's name for this request: 1-255 characters of 0x21-0x7E."""
+        key: str = self._headers.get("idempotency-key") or ""
+        if not key:
+            raise InvalidRequest("idempotency_key_missing")
+        if len(key) > _MAX_KEY:
+            raise InvalidRequest("idempotency_key_too_long")
+        if not all("\x21" <= character <= "\x7e" for character in key):
+            raise InvalidRequest("idempotency_key_invalid")
+        return key
+
+    def body(self, kind: type[AnyBody]) -> AnyBody:
+        """The body as a `kind`. Raises an InvalidRequest that names the first rule it breaks."""
+        raw = self._bytes()
+        self._expect_json()
+        _expect_plain_json(raw)
+        try:
+            return kind.model_validate_json(raw)
+        except ValidationError as error:
+            _refuse(error)
+
+    def _bytes(self) -> bytes:
+        body = self._event.get("body")
+        if not body:
+            raise InvalidRequest("body_missing")
+        if len(body) > 2 * MAX_BODY:  # base64 adds a third, so the bytes themselves are too many already
+            raise BodyTooLarge("body_too_large")
+        try:
+            raw = base64.b64decode(body, validate=True) if self._event.get("isBase64Encoded") else body.encode()
+        except binascii.Error as error:
+            raise InvalidRequest("base64_invalid") from error
+        except UnicodeEncodeError as error:
+            raise InvalidRequest("encoding_invalid") from error
+        if len(raw) > MAX_BODY:
+            raise BodyTooLarge("body_too_large")
+        return bytes(raw)
+
+    def _expect_json(self) -> None:
+        media_type, _, parameters = self._headers.get("content-type", "application/json").partition(";")
+        charset = parameters.strip().lower().replace('"', "")
+        if media_type.strip().lower() != "application/json" or charset not in ("", "charset=utf-8"):
+            raise MediaTypeUnsupported("media_type_unsupported")
+        if self._headers.get("content-encoding", "identity").lower() != "identity":
+            raise MediaTypeUnsupported("media_type_unsupported")
+
+
+def _expect_plain_json(raw: bytes) -> None:
+    """Refuses what pydantic's parser lets pass: repeated keys, NaN and Infinity."""
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError as error:
+        raise InvalidRequest("encoding_invalid") from error
+    try:
+        json.loads(text, object_pairs_hook=_distinct, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise InvalidRequest("json_invalid") from error
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> None:
+    if len({key for key, _ in pairs}) < len(pairs):
+        raise InvalidRequest("json_duplicate_key")
+
+
+def _no_constant(_: str) -> NoReturn:
+    raise ValueError
+
+
+def _refuse(error: ValidationError) -> NoReturn:
+    first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+    kind, place = first["type"], first["loc"]
+    pointer = "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in place)
+    if kind == "json_invalid":
+        raise InvalidRequest("json_invalid")
+    if kind == "missing":
+        raise InvalidRequest("field_missing", pointer)
+    if kind == "extra_forbidden":
+        # The name of the field is the caller's text: only where it stands is said.
+        raise InvalidRequest("unknown_field", pointer.rpartition("/")[0])
+    if kind in ("control_character", "wrong_type", "unknown_field") or kind.endswith(("_type", "_parsing")):
+        raise InvalidRequest(kind if kind in ("control_character", "unknown_field") else "wrong_type", pointer)
+    if kind in ("message_empty", "model_unknown"):
+        raise ValueRefused(kind, pointer)
+    raise ValueRefused(f"{place[0]}_range" if place else "value_range", pointer)

@@ -1,0 +1,172 @@
+"""The shapes on the wire: what requests may say and what replies look like, the same names everywhere."""
+
+from __future__ import annotations
+
+import unicodedata
+from datetime import timedelta
+from decimal import Decimal
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic_core import PydanticCustomError
+
+from turnlog import runtime
+from turnlog.clock import rfc3339
+from turnlog.errors import ValueRefused
+from turnlog.http.request import Body
+from turnlog.messages import Message, Reply, to_json
+from turnlog.sessions import Log, Session, SessionSettings, Turn, new_session_id
+from turnlog.turns import TakenTurn
+
+DEFAULT_MAX_TOKENS = 4096
+MOST_MAX_TOKENS = 16_000
+"""More would rarely be written within the gateway's 29 s, nor surely fit into an item beside its message."""
+
+_SHORTEST_IDLE_S = 120  # must outlast a turn's lease of up to 65 s, or a session could end while its turn runs
+_PLAIN_CONTROLS = "\t\n\r"
+
+
+def _plain_text(text: str) -> str:
+    if any(unicodedata.category(character) == "Cc" and character not in _PLAIN_CONTROLS for character in text):
+        raise PydanticCustomError("control_character", "control character")
+    return text
+
+
+def _one_line(text: str) -> str:
+    # Cf holds the bidirectional overrides and zero-width characters, which make a title read as another.
+    if any(unicodedata.category(character) in ("Cc", "Cf", "Zl", "Zp") for character in text):
+        raise PydanticCustomError("control_character", "control character")
+    return text
+
+
+def _message(value: object) -> Message:
+    """A string, or a list of text blocks."""
+    if isinstance(value, str):
+        texts = [value]
+    elif isinstance(value, list) and value and all(isinstance(block, dict) for block in value):
+        if any(set(block) - {"type", "text"} for block in value):
+            raise PydanticCustomError("unknown_field", "unknown field")
+        if any(block.get("type") != "text" or not isinstance(block.get("text"), str) for block in value):
+            raise PydanticCustomError("wrong_type", "wrong type")
+        texts = [block["text"] for block in value]
+    else:
+        raise PydanticCustomError("wrong_type", "wrong type")
+    for text in texts:
+        if not text.strip():
+            raise PydanticCustomError("message_empty", "empty message")
+        _plain_text(text)
+    return Message("user", to_json([{"type": "text", "text": text} for text in texts]))
+
+
+def _offered_model(name: str) -> str:
+    if name not in runtime.model_settings().claude_models:
+        raise PydanticCustomError("model_unknown", "unknown model")
+    return name
+
+
+Asked = Annotated[Any, BeforeValidator(_message)]
+Text = Annotated[str, AfterValidator(_plain_text)]
+ModelName = Annotated[str, AfterValidator(_offered_model)]
+StopSequence = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_plain_text)]
+MaxTokens = Annotated[int, Field(ge=1, le=MOST_MAX_TOKENS)]
+
+
+class SingleTurnBody(Body):
+    """What a single-turn function is asked."""
+
+    message: Asked
+    model: ModelName | None = None
+    max_tokens: MaxTokens = DEFAULT_MAX_TOKENS
+
+
+class QueryBody(SingleTurnBody):
+    """What /query is asked: the caller brings the system prompt."""
+
+    system: Text = ""
+    stop_sequences: Annotated[tuple[StopSequence, ...], Field(max_length=8)] = ()
+
+
+class NewSessionBody(Body):
+    """What a session is created with; all of it may be left out."""
+
+    system: Text = ""
+    model: ModelName | None = None
+    max_tokens: MaxTokens = DEFAULT_MAX_TOKENS
+    title: Annotated[str, Field(max_length=200), AfterValidator(_one_line)] = ""
+    idle_timeout_s: Annotated[int, Field(ge=_SHORTEST_IDLE_S)] | None = None
+    lifetime_s: Annotated[int, Field(ge=_SHORTEST_IDLE_S)] | None = None
+
+    def session(self, owner: str, now_ms: int) -> Session:
+        """The new session. Raises ValueRefused when it asks for a longer life than the service gives."""
+        limits = runtime.session_limits()
+        idle_s = _within("idle_timeout_s", self.idle_timeout_s, limits.idle)
+        lifetime_s = _within("lifetime_s", self.lifetime_s, limits.lifetime)
+        settings = SessionSettings(chosen_model(self.model), self.max_tokens, self.system)
+        return Session(owner, new_session_id(), now_ms, now_ms + lifetime_s * 1000, idle_s * 1000, settings)
+
+
+class TurnBody(Body):
+    """What a turn says."""
+
+    message: Asked
+
+
+def _within(name: str, asked_s: int | None, limit: timedelta) -> int:
+    longest_s = int(limit.total_seconds())
+    if asked_s is not None and asked_s > longest_s:
+        raise ValueRefused(f"{name}_range", f"/{name}")
+    return longest_s if asked_s is None else asked_s
+
+
+def chosen_model(name: str | None) -> str:
+    """The model that was asked for, or the first one on offer."""
+    return name or runtime.model_settings().claude_models[0]
+
+
+def decimal_text(amount: Decimal | None) -> str | None:
+    """Dollars as an exact decimal: a string, since many readers would round a JSON number."""
+    return None if amount is None else f"{amount:f}"
+
+
+def reply_shape(reply: Reply, cost_usd: Decimal | None) -> dict[str, Any]:
+    return {
+        "text": reply.text,
+        "content": reply.message.blocks,
+        "model": reply.model,
+        "stop_reason": reply.stop_reason,
+        "usage": reply.usage.fields,
+        "cost_usd": decimal_text(cost_usd),
+    }
+
+
+def taken_turn_shape(taken: TakenTurn) -> dict[str, Any]:
+    session, turn = taken.log.session, taken.turn
+    return reply_shape(turn.reply, turn.cost_usd) | {
+        "session_id": session.id,
+        "turn": turn.number,
+        "expires_at": rfc3339(session.dies_ms),
+        "idle_expires_at": rfc3339(taken.idle_expires_ms),
+    }
+
+
+def turn_shape(turn: Turn) -> dict[str, Any]:
+    head = {"turn": turn.number, "at": rfc3339(turn.at_ms), "message": turn.message.blocks}
+    return head | reply_shape(turn.reply, turn.cost_usd)
+
+
+def session_shape(log: Log, now_ms: int) -> dict[str, Any]:
+    session = log.session
+    return {
+        "session_id": session.id,
+        "title": log.title,
+        "model": session.settings.model,
+        "system": session.settings.system,
+        "max_tokens": session.settings.max_tokens,
+        "created_at": rfc3339(session.created_ms),
+        "expires_at": rfc3339(session.dies_ms),
+        "idle_expires_at": rfc3339(log.idle_expires_ms),
+        "turns": log.count,
+        "turn_in_progress": log.running_at(now_ms),
+        "tokens": log.totals.tokens,
+        "cost_usd": decimal_text(log.totals.cost_usd),
+    }

@@ -1,0 +1,37 @@
+"""A whole stateless function in one call: a question in, an answer out, nothing stored."""
+
+from __future__ import annotations
+
+from turnlog import runtime
+from turnlog.http.api import Answer, Api, Remaining
+from turnlog.http.request import Request
+from turnlog.http.shapes import QueryBody, SingleTurnBody, chosen_model, reply_shape
+from turnlog.model import ModelRequest
+from turnlog.turns import ask
+
+_ANSWER_RESERVE_S = 1.5  # kept back from the model's time for the way back through the gateway
+
+
+def single_turn(path: str, system: str | None = None) -> Api:
+    """The handler of `POST path`. `system` says what the function does with a message; without one, the caller may."""
+    runtime.load_claude()
+    kind = QueryBody if system is None else SingleTurnBody
+
+    def answer(request: Request, remaining_s: Remaining) -> Answer:
+        request.owner  # noqa: B018 (raises when nobody was verified)
+        request.query()
+        asked = request.body(kind)
+        own = asked if isinstance(asked, QueryBody) else None
+        question = ModelRequest(
+            model=chosen_model(asked.model),
+            messages=(asked.message,),
+            max_tokens=asked.max_tokens,
+            system=own.system if own else system or "",
+            stop_sequences=own.stop_sequences if own else (),
+        )
+        seconds = remaining_s() - _ANSWER_RESERVE_S
+        reply, cost_usd = ask(question, model=runtime.chat_model(), seconds=seconds, clock=runtime.now_ms)
+        noted = {"model": reply.model, "tokens": reply.usage.tokens, "cost_usd": cost_usd}
+        return Answer(200, reply_shape(reply, cost_usd), noted=noted)
+
+    return Api({("POST", path): answer})

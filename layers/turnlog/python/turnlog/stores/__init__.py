@@ -1,0 +1,1 @@
+"""The shipped implementations of SessionStore; they differ only in durability and reach."""

@@ -1,0 +1,49 @@
+"""One JSON line a request: the names of its fields are the parameters here, so that nothing else can get into a log.
+
+Never content, secrets, raw session ids or another library's exception text, at any level.
+"""
+
+from __future__ import annotations
+
+import traceback
+from decimal import Decimal
+from functools import cache
+
+from aws_lambda_powertools import Logger
+
+
+@cache
+def _logger() -> Logger:
+    return Logger(level="INFO", location=None)
+
+
+def note(
+    event: str,
+    *,
+    request_id: str = "",
+    route: str = "",
+    status: int | None = None,
+    code: str = "",
+    ms: int | None = None,
+    session: str = "",
+    turn: int | None = None,
+    replayed: bool | None = None,
+    model: str = "",
+    tokens: int | None = None,
+    cost_usd: Decimal | None = None,
+    where: str = "",
+) -> None:
+    """Writes what happened. `session` is a keyed hash of the id; `where` a place in the code. Empty fields stay out."""
+    fields = {name: value for name, value in locals().items() if name != "event" and value not in ("", None)}
+    _logger().info(event, extra={name: _plain(value) for name, value in fields.items()})
+
+
+def place(error: BaseException) -> str:
+    """The kind of an unexpected error and where it was raised, without its text, which may quote its input."""
+    frames = traceback.extract_tb(error.__traceback__)
+    at = f" at {frames[-1].filename.rsplit('/', 1)[-1]}:{frames[-1].lineno}" if frames else ""
+    return f"{type(error).__name__}{at}"
+
+
+def _plain(value: object) -> object:
+    return f"{value:f}" if isinstance(value, Decimal) else value

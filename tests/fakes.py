@@ -1,0 +1,63 @@
+"""Stand-ins for time and for Claude: a clock that is moved by hand, a model whose reply proves what it was shown."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from turnlog.errors import ModelError
+from turnlog.messages import Message, Reply, Usage, to_json
+from turnlog.model import ModelRequest
+from turnlog.sessions import Session, SessionSettings, new_session_id
+
+START_MS = 1_790_000_000_000
+MODEL = "claude-sonnet-5-5"
+OWNER = "https://issuer.example/|ada"
+
+
+@dataclass
+class HeldClock:
+    """Stands still until it is told to move."""
+
+    now_ms: int = START_MS
+
+    def __call__(self) -> int:
+        return self.now_ms
+
+    def tick(self, *, seconds: float = 0, ms: int = 0) -> None:
+        self.now_ms += round(seconds * 1000) + ms
+
+
+def expected_text(messages: tuple[Message, ...]) -> str:
+    """What HashModel answers: equal texts mean equal histories."""
+    shown = to_json([[message.role, message.content] for message in messages])
+    return hashlib.sha256(shown.encode()).hexdigest()
+
+
+@dataclass
+class HashModel:
+    """Replies with a hash of all it was shown. `fail_with` is raised instead, once each; `during` runs in each call."""
+
+    fail_with: list[ModelError] = field(default_factory=list)
+    during: Callable[[], None] | None = None
+    requests: list[ModelRequest] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    tokens: int = 10
+
+    def reply(self, request: ModelRequest, seconds: float) -> Reply:
+        self.requests.append(request)
+        self.seconds.append(seconds)
+        if self.during:
+            self.during()
+        if self.fail_with:
+            raise self.fail_with.pop(0)
+        content = to_json([{"type": "text", "text": expected_text(request.messages)}])
+        usage = json.dumps({"input_tokens": self.tokens, "output_tokens": 5})
+        return Reply(request.model, content, "end_turn", Usage(usage))
+
+
+def new_session(owner: str = OWNER, *, created_ms: int = START_MS, idle_s: int = 1800, life_s: int = 86_400) -> Session:
+    settings = SessionSettings(MODEL, 1000, "Be brief.")
+    return Session(owner, new_session_id(), created_ms, created_ms + life_s * 1000, idle_s * 1000, settings)

@@ -1,0 +1,140 @@
+"""Handlers as Lambda calls them, with a memory store and a model that can be looked into."""
+
+from __future__ import annotations
+
+import base64
+import importlib.util
+import io
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from tests.fakes import HashModel, HeldClock
+from turnlog import runtime, telemetry
+from turnlog.config import ModelSettings, SessionLimits
+from turnlog.crypto import ServerKey
+from turnlog.stores.memory import MemorySessionStore
+
+Event = dict[str, Any]
+REFUSED_FIELDS = {"type", "title", "status", "detail", "instance", "code"}
+
+
+@cache
+def app(function: str) -> ModuleType:
+    """The function's app.py, loaded as Lambda loads it: by its path, without its neighbours."""
+    spec = importlib.util.spec_from_file_location(f"app_{function}", Path("functions") / function / "app.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def event(function: str) -> Event:
+    """The function's own example event."""
+    loaded: Event = json.loads((Path("events") / f"{function}.json").read_text())
+    return loaded
+
+
+class Context:
+    """What Lambda tells a handler."""
+
+    aws_request_id = "6f1f2c9e-0000-4000-8000-000000000001"
+
+    def __init__(self, seconds: float = 29) -> None:
+        self._ms = round(seconds * 1000)
+
+    def get_remaining_time_in_millis(self) -> int:
+        return self._ms
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A handler's answer, read as a client reads it."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: Any
+    raw: str
+
+
+@dataclass
+class Backstage:
+    """What the handlers under test really use."""
+
+    model: HashModel
+    store: MemorySessionStore
+    clock: HeldClock
+
+
+@pytest.fixture
+def backstage(monkeypatch: pytest.MonkeyPatch) -> Backstage:
+    stage = Backstage(HashModel(), MemorySessionStore(), HeldClock())
+    key = ServerKey("a server key for tests")
+    models = ModelSettings(claude_models=("claude-sonnet-5-5", "claude-haiku-5-5"))
+    limits = SessionLimits(session_store="memory")
+    monkeypatch.setattr(runtime, "chat_model", lambda: stage.model)
+    monkeypatch.setattr(runtime, "session_store", lambda: stage.store)
+    monkeypatch.setattr(runtime, "now_ms", stage.clock)
+    monkeypatch.setattr(runtime, "server_key", lambda: key)
+    monkeypatch.setattr(runtime, "model_settings", lambda: models)
+    monkeypatch.setattr(runtime, "session_limits", lambda: limits)
+    return stage
+
+
+@pytest.fixture
+def logged(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
+    """All that the handlers write to their log."""
+    lines = io.StringIO()
+    monkeypatch.setattr(telemetry._logger().registered_handler, "stream", lines)
+    return lines
+
+
+Call = Callable[..., Answered]
+
+
+@pytest.fixture
+def call(backstage: Backstage) -> Call:
+    """Sends one request through a function's handler, as the gateway would hand it over."""
+
+    def send(
+        function: str,
+        method: str,
+        resource: str,
+        body: object = None,
+        *,
+        raw: bytes | None = None,
+        owner: str | None = "https://issuer.example/|ada",
+        expires: str = "4102444800",
+        parameters: Mapping[str, str] | None = None,
+        query: Mapping[str, list[str]] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answered:
+        content = raw if raw is not None else b"" if body is None else json.dumps(body).encode()
+        path = resource
+        for name, value in (parameters or {}).items():
+            path = path.replace(f"{{{name}}}", value)
+        request = {
+            "resource": resource,
+            "path": path,
+            "httpMethod": method,
+            "headers": {"Content-Type": "application/json", **(headers or {})},
+            "multiValueQueryStringParameters": query,
+            "pathParameters": parameters,
+            "requestContext": {
+                "requestId": "req-1",
+                "authorizer": {"owner": owner, "expires": expires} if owner else None,
+            },
+            "body": base64.b64encode(content).decode() if content else None,
+            "isBase64Encoded": True,
+        }
+        answer = app(function).handler(request, Context())
+        text = answer["body"]
+        return Answered(answer["statusCode"], answer["headers"], json.loads(text) if text else None, text)
+
+    return send

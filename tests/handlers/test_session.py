@@ -1,0 +1,328 @@
+"""The session function: created, continued, read and ended by its owner, and by nobody else."""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import Any
+
+import pytest
+
+from tests.fakes import OWNER, expected_text
+from tests.handlers.conftest import REFUSED_FIELDS, Answered, Backstage, Call, Context, app, event
+from turnlog import runtime
+from turnlog.errors import ModelTimeout, SecretUnavailable, SessionCorrupt, StoreUnavailable
+from turnlog.messages import Message, to_json
+from turnlog.sessions import new_session_id
+
+EVE = "https://issuer.example/|eve"
+
+
+def create(call: Call, body: dict[str, Any] | None = None, **more: Any) -> Answered:
+    return call("session", "POST", "/sessions", body or {}, **more)
+
+
+def take(call: Call, session_id: str, message: object, key: str | None = None, **more: Any) -> Answered:
+    named = str(message).replace(" ", "-") if key is None else key
+    headers = {"Idempotency-Key": named} if named else {}
+    return call(
+        "session",
+        "POST",
+        "/sessions/{id}/turns",
+        {"message": message},
+        parameters={"id": session_id},
+        headers=headers,
+        **more,
+    )
+
+
+def get(call: Call, session_id: str, rest: str = "", **more: Any) -> Answered:
+    parameters = {"id": session_id, **more.pop("also", {})}
+    return call("session", "GET", f"/sessions/{{id}}{rest}", parameters=parameters, **more)
+
+
+def delete(call: Call, session_id: str, **more: Any) -> Answered:
+    return call("session", "DELETE", "/sessions/{id}", parameters={"id": session_id}, **more)
+
+
+@pytest.fixture
+def session_id(call: Call) -> str:
+    return str(create(call).body["session_id"])
+
+
+def test_the_example_event_creates_a_session(backstage: Backstage) -> None:
+    answer = app("session").handler(event("session"), Context())
+    assert answer["statusCode"] == 201
+    assert json.loads(answer["body"])["title"] == "Harbour notes"
+
+
+def test_a_new_session_says_what_it_is_and_when_it_ends(call: Call) -> None:
+    answer = create(call, {"system": "Be kind.", "title": "Notes", "idle_timeout_s": 600, "lifetime_s": 3600})
+    session_id = answer.body.pop("session_id")
+    assert answer.status == 201
+    assert answer.headers["Location"] == f"/v1/sessions/{session_id}"
+    assert answer.body == {
+        "title": "Notes",
+        "model": "claude-sonnet-5-5",
+        "system": "Be kind.",
+        "max_tokens": 4096,
+        "created_at": "2026-09-21T14:13:20.000Z",
+        "expires_at": "2026-09-21T15:13:20.000Z",
+        "idle_expires_at": "2026-09-21T14:23:20.000Z",
+        "turns": 0,
+        "turn_in_progress": False,
+        "tokens": 0,
+        "cost_usd": "0",
+    }
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        ({"idle_timeout_s": 119}, 422, "idle_timeout_s_range"),
+        ({"idle_timeout_s": 1801}, 422, "idle_timeout_s_range"),
+        ({"lifetime_s": 86_401}, 422, "lifetime_s_range"),
+        ({"title": "x" * 201}, 422, "title_range"),
+        ({"title": "two\nlines"}, 400, "control_character"),
+        ({"title": "\u202egnp.exe"}, 400, "control_character"),
+        ({"model": "other"}, 422, "model_unknown"),
+        ({"owner": "eve"}, 400, "unknown_field"),
+        ({"system": 1}, 400, "wrong_type"),
+    ],
+    ids=str,
+)
+def test_a_session_beyond_the_limits_is_refused(call: Call, body: dict[str, Any], status: int, code: str) -> None:
+    answer = create(call, body)
+    assert (answer.status, answer.body["code"]) == (status, code)
+
+
+def test_a_turn_answers_with_its_number_and_when_the_session_ends(call: Call, session_id: str) -> None:
+    answer = take(call, session_id, "hello")
+    assert answer.status == 200
+    assert answer.body["text"] == expected_text((Message.of_text("hello"),))
+    assert {name: answer.body[name] for name in ("session_id", "turn", "expires_at", "idle_expires_at")} == {
+        "session_id": session_id,
+        "turn": 1,
+        "expires_at": "2026-09-22T14:13:20.000Z",
+        "idle_expires_at": "2026-09-21T14:43:20.000Z",
+    }
+
+
+def test_the_model_sees_the_system_prompt_and_all_turns_before(call: Call, backstage: Backstage) -> None:
+    session_id = create(call, {"system": "Be kind."}).body["session_id"]
+    first = take(call, session_id, "one").body["text"]
+    take(call, session_id, "two")
+    request = backstage.model.requests[-1]
+    assert request.system == "Be kind."
+    assert [(message.role, message.blocks[0]["text"]) for message in request.messages] == [
+        ("user", "one"),
+        ("assistant", first),
+        ("user", "two"),
+    ]
+    assert request.cached
+
+
+def test_the_same_key_answers_with_the_same_bytes(call: Call, backstage: Backstage, session_id: str) -> None:
+    first, again = take(call, session_id, "hello", "k"), take(call, session_id, "hello", "k")
+    assert again.raw == first.raw
+    assert (first.headers.get("Idempotent-Replayed"), again.headers["Idempotent-Replayed"]) == (None, "true")
+    assert len(backstage.model.requests) == 1
+
+
+def test_a_string_and_its_one_text_block_are_the_same_body(call: Call, backstage: Backstage, session_id: str) -> None:
+    take(call, session_id, "hello", "k")
+    assert take(call, session_id, [{"type": "text", "text": "hello"}], "k").status == 200
+    assert len(backstage.model.requests) == 1
+
+
+def test_a_reused_key_is_refused(call: Call, session_id: str) -> None:
+    take(call, session_id, "hello", "k")
+    answer = take(call, session_id, "goodbye", "k")
+    assert (answer.status, answer.body["code"]) == (422, "idempotency_key_reused")
+
+
+@pytest.mark.parametrize(
+    ("key", "code"),
+    [
+        ("", "idempotency_key_missing"),
+        ("k" * 256, "idempotency_key_too_long"),
+        ("two words", "idempotency_key_invalid"),
+        ("tab\t", "idempotency_key_invalid"),
+        ("schlüssel", "idempotency_key_invalid"),
+    ],
+)
+def test_a_turn_needs_a_proper_key(call: Call, backstage: Backstage, session_id: str, key: str, code: str) -> None:
+    answer = take(call, session_id, "hello", key)
+    assert (answer.status, answer.body["code"]) == (400, code)
+    assert backstage.model.requests == []
+
+
+def test_a_busy_session_answers_409_with_retry_after(call: Call, backstage: Backstage, session_id: str) -> None:
+    seen: list[Answered] = []
+
+    def meanwhile() -> None:
+        backstage.model.during = None
+        seen.append(take(call, session_id, "me too"))
+        seen.append(get(call, session_id))
+
+    backstage.model.during = meanwhile
+    assert take(call, session_id, "slow").status == 200
+    refused, during = seen
+    assert (refused.status, refused.body["code"]) == (409, "turn_in_progress")
+    assert int(refused.headers["Retry-After"]) == refused.body["retry_after"] > 0
+    assert during.body["turn_in_progress"] is True
+    assert len(backstage.model.requests) == 1
+
+
+def test_a_failed_turn_says_that_nothing_was_stored_and_how_to_retry(
+    call: Call, backstage: Backstage, session_id: str
+) -> None:
+    backstage.model.fail_with = [ModelTimeout()]
+    answer = take(call, session_id, "hello", "k")
+    assert (answer.status, answer.body["stored"], answer.body["retry"]) == (504, False, "same-key")
+    assert get(call, session_id).body["turns"] == 0
+    assert take(call, session_id, "hello", "k").body["turn"] == 1
+
+
+def test_turns_are_listed_oldest_first_a_page_at_a_time(call: Call, session_id: str) -> None:
+    replies = [take(call, session_id, f"turn {number}").body["text"] for number in range(5)]
+    seen: list[dict[str, Any]] = []
+    query = {"limit": ["2"]}
+    for _ in range(3):
+        page = get(call, session_id, "/turns", query=query).body
+        seen += page["items"]
+        query["cursor"] = [page["next"] or "the end"]
+    assert page["next"] is None
+    assert [item["turn"] for item in seen] == [1, 2, 3, 4, 5]
+    assert [item["text"] for item in seen] == replies
+    assert seen[0]["message"] == [{"type": "text", "text": "turn 0"}]
+    assert seen[0]["at"] == "2026-09-21T14:13:20.000Z"
+
+
+@pytest.mark.parametrize(
+    ("query", "code"),
+    [
+        ({"limit": ["0"]}, "parameter_invalid"),
+        ({"limit": ["101"]}, "parameter_invalid"),
+        ({"limit": ["x"]}, "parameter_invalid"),
+        ({"limit": ["1", "2"]}, "parameter_duplicate"),
+        ({"cursor": ["x"]}, "cursor_invalid"),
+        ({"cursor": ["²"]}, "cursor_invalid"),
+        ({"cursor": ["9" * 5000]}, "cursor_invalid"),
+        ({"page": ["1"]}, "parameter_unknown"),
+    ],
+    ids=str,
+)
+def test_bad_paging_is_refused(call: Call, session_id: str, query: dict[str, list[str]], code: str) -> None:
+    answer = get(call, session_id, "/turns", query=query)
+    assert (answer.status, answer.body["code"]) == (400, code)
+
+
+def test_a_cursor_behind_the_end_gives_an_empty_page(call: Call, session_id: str) -> None:
+    assert get(call, session_id, "/turns", query={"cursor": ["7"]}).body == {"items": [], "next": None}
+
+
+def test_one_turn_can_be_read_by_its_number(call: Call, session_id: str) -> None:
+    text = take(call, session_id, "hello").body["text"]
+    assert get(call, session_id, "/turns/{n}", also={"n": "1"}).body["text"] == text
+    for number in ("0", "2", "x", "-1", "1.0", "²", "9" * 50):
+        answer = get(call, session_id, "/turns/{n}", also={"n": number})
+        assert (answer.status, answer.body["code"]) == (404, "turn_not_found")
+
+
+def test_a_deleted_session_is_gone(call: Call, session_id: str) -> None:
+    take(call, session_id, "hello")
+    gone = delete(call, session_id)
+    assert (gone.status, gone.raw) == (204, "")
+    for answer in (get(call, session_id), take(call, session_id, "more"), delete(call, session_id)):
+        assert (answer.status, answer.body["code"]) == (404, "session_not_found")
+
+
+STRANGE_IDS = ["", "x", "ses_", "ses_" + "../" * 7, "ses_" + "a" * 23, "SES_" + "a" * 22, "ses_\x00", "S#x", "#"]
+STRANGE_IDS.append("ses_" + "\u0430" * 22)  # a letter that only looks like an a
+
+
+def test_gone_foreign_and_never_was_are_the_same_bytes(call: Call, backstage: Backstage, session_id: str) -> None:
+    deleted = create(call).body["session_id"]
+    delete(call, deleted)
+    expired = create(call, {"idle_timeout_s": 120}).body["session_id"]
+    backstage.clock.tick(seconds=120)
+    cases = [(session_id, EVE), (deleted, OWNER), (expired, OWNER), (new_session_id(), OWNER)]
+    cases += [(strange, OWNER) for strange in STRANGE_IDS]
+    answers = []
+    for asked, owner in cases:
+        answers.append(get(call, asked, owner=owner))
+        answers.append(take(call, asked, "hello", owner=owner))
+        answers.append(get(call, asked, "/turns", owner=owner))
+        answers.append(get(call, asked, "/turns/{n}", also={"n": "1"}, owner=owner))
+        answers.append(delete(call, asked, owner=owner))
+    assert {(answer.status, answer.raw) for answer in answers} == {(404, answers[0].raw)}
+    assert "POST /v1/sessions" in answers[0].body["detail"]
+    assert backstage.model.requests == []
+    assert get(call, session_id).status == 200
+
+
+@pytest.mark.parametrize("owner", [None])
+def test_every_route_needs_a_caller(call: Call, session_id: str, owner: str | None) -> None:
+    answers = [
+        create(call, owner=owner),
+        get(call, session_id, owner=owner),
+        take(call, session_id, "hello", owner=owner),
+        get(call, session_id, "/turns", owner=owner),
+        get(call, session_id, "/turns/{n}", also={"n": "1"}, owner=owner),
+        delete(call, session_id, owner=owner),
+    ]
+    assert {answer.status for answer in answers} == {401}
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [
+        (StoreUnavailable(), 503, "dependency_unavailable"),
+        (SecretUnavailable(), 503, "dependency_unavailable"),
+        (SessionCorrupt(), 500, "session_corrupt"),
+    ],
+    ids=str,
+)
+def test_a_failing_dependency_is_a_clear_answer_and_nothing_is_paid(
+    call: Call,
+    backstage: Backstage,
+    session_id: str,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    status: int,
+    code: str,
+) -> None:
+    def failing(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(backstage.store, "read", failing)
+    answer = take(call, session_id, "hello")
+    assert (answer.status, answer.body["code"]) == (status, code)
+    assert set(answer.body) - {"retry", "retry_after", "stored"} == REFUSED_FIELDS
+    assert ("Retry-After" in answer.headers) == (status == 503)
+    assert backstage.model.requests == []
+
+
+def test_the_log_line_of_a_turn_names_the_session_only_by_a_hash(
+    call: Call, session_id: str, logged: io.StringIO
+) -> None:
+    take(call, session_id, "hello", "my-private-key")
+    text = logged.getvalue()
+    line = json.loads(text.splitlines()[-1])
+    assert (line["turn"], line["tokens"], line["replayed"]) == (1, 15, False)
+    assert len(line["session"]) == 10
+    assert session_id not in text
+    assert "my-private-key" not in text
+    assert "hello" not in text
+
+
+def test_stored_keys_are_hashes_that_differ_between_sessions(call: Call, backstage: Backstage) -> None:
+    ids = [str(create(call).body["session_id"]) for _ in range(2)]
+    for session_id in ids:
+        take(call, session_id, "hello", "k")
+    keys = [backstage.store.read(OWNER, each, backstage.clock(), newest=1).turns[0].key for each in ids]
+    assert keys[0] != keys[1]
+    assert all(len(key) == 16 for key in keys)
+    expected = runtime.server_key().keyed_hash("fingerprint", to_json([{"type": "text", "text": "hello"}]).encode())
+    assert backstage.store.read(OWNER, ids[0], backstage.clock(), newest=1).turns[0].fingerprint == expected

@@ -1,0 +1,303 @@
+"""take_turn() on the in-memory store: order, replay, refusal, and what each failure leaves behind."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field, replace
+
+import pytest
+
+from tests.fakes import OWNER, HashModel, HeldClock, expected_text, new_session
+from turnlog.errors import (
+    AttemptsExhausted,
+    ClaimLost,
+    KeyReused,
+    ModelError,
+    ModelFailed,
+    ModelProtocolError,
+    ModelTimeout,
+    ModelUnavailable,
+    SessionNotFound,
+    StoreUnavailable,
+    TurnInProgress,
+)
+from turnlog.messages import Message
+from turnlog.sessions import Claim, Session, Slot
+from turnlog.stores.memory import MemorySessionStore
+from turnlog.turns import ATTEMPTS, COMMIT_RESERVE_S, TakenTurn, TurnRequest, take_turn
+from turnlog.window import WindowPolicy, messages
+
+HANDLER_S = 60.0
+
+
+def hashed(text: str) -> bytes:
+    """As long as a real key; texts that begin with the same six letters collide in the ring."""
+    return text.encode()[:6].ljust(6) + hashlib.sha256(text.encode()).digest()[:10]
+
+
+@dataclass
+class Desk:
+    """One session and all that its turns need."""
+
+    clock: HeldClock = field(default_factory=HeldClock)
+    model: HashModel = field(default_factory=HashModel)
+    store: MemorySessionStore = field(default_factory=MemorySessionStore)
+    session: Session = field(default_factory=new_session)
+    policy: WindowPolicy = field(default_factory=WindowPolicy)
+
+    def __post_init__(self) -> None:
+        self.store.create(self.session, "")
+
+    def turn(self, text: str, key: str = "", *, owner: str = OWNER, body: str = "") -> TakenTurn:
+        request = TurnRequest(owner, self.session.id, hashed(key or text), hashed(body or text), Message.of_text(text))
+        return take_turn(
+            request,
+            store=self.store,
+            model=self.model,
+            clock=self.clock,
+            remaining_s=lambda: HANDLER_S,
+            policy=self.policy,
+        )
+
+    def count(self) -> int:
+        return self.store.read(OWNER, self.session.id, self.clock(), newest=1).count
+
+    def running(self) -> Claim | None:
+        return self.store.read(OWNER, self.session.id, self.clock(), newest=1).running
+
+
+@pytest.fixture
+def desk() -> Desk:
+    return Desk()
+
+
+def test_turns_are_numbered_from_one_and_each_reply_saw_exactly_those_before(desk: Desk) -> None:
+    taken = [desk.turn(text) for text in ("one", "two", "three")]
+    assert [each.turn.number for each in taken] == [1, 2, 3]
+    turns = [each.turn for each in taken]
+    for place, turn in enumerate(turns):
+        assert turn.reply.text == expected_text(messages(turns[:place], turn.message))
+
+
+def test_the_same_key_gives_the_same_turn_and_the_model_is_asked_once(desk: Desk) -> None:
+    first, again = desk.turn("hello", "k"), desk.turn("hello", "k")
+    assert again.turn == first.turn
+    assert (first.replayed, again.replayed) == (False, True)
+    assert len(desk.model.requests) == 1
+
+
+def test_a_key_is_found_after_64_further_turns_though_the_window_has_moved_on(desk: Desk) -> None:
+    first = desk.turn("first")
+    for number in range(64):
+        desk.turn(f"later {number}")
+    assert desk.turn("first").turn == first.turn
+    assert len(desk.model.requests) == 65
+
+
+def test_a_key_with_another_body_is_refused_and_nothing_is_paid(desk: Desk) -> None:
+    desk.turn("hello", "k")
+    with pytest.raises(KeyReused):
+        desk.turn("goodbye", "k")
+    assert len(desk.model.requests) == 1
+
+
+def test_a_key_that_only_collides_in_the_ring_is_a_new_turn(desk: Desk) -> None:
+    desk.turn("first", "abcdef-1")
+    for number in range(30):
+        desk.turn(f"later {number}")
+    assert desk.turn("other", "abcdef-2").turn.number == 32
+
+
+def test_a_second_turn_while_one_runs_is_refused_before_it_is_paid(desk: Desk) -> None:
+    refused: list[TurnInProgress] = []
+
+    def meanwhile() -> None:
+        desk.model.during = None
+        with pytest.raises(TurnInProgress) as error:
+            desk.turn("me too")
+        refused.append(error.value)
+
+    desk.model.during = meanwhile
+    assert desk.turn("slow").turn.number == 1
+    assert 1 <= (refused[0].retry_after_s or 0) <= 7
+    assert len(desk.model.requests) == 1
+
+
+def test_the_same_key_with_another_body_is_refused_while_its_turn_runs(desk: Desk) -> None:
+    def meanwhile() -> None:
+        desk.model.during = None
+        with pytest.raises(KeyReused):
+            desk.turn("other", "k")
+
+    desk.model.during = meanwhile
+    desk.turn("slow", "k")
+    assert desk.count() == 1
+
+
+@pytest.mark.parametrize("error", [ModelUnavailable(1)])
+def test_a_failure_that_cannot_have_been_billed_frees_the_slot_at_once(desk: Desk, error: ModelError) -> None:
+    desk.model.fail_with = [error]
+    with pytest.raises(type(error)):
+        desk.turn("hello")
+    assert (desk.count(), desk.running()) == (0, None)
+    assert desk.turn("something else").turn.number == 1
+
+
+@pytest.mark.parametrize("error", [ModelTimeout(), ModelFailed(), ModelProtocolError()])
+def test_after_a_failure_that_may_have_been_billed_the_next_turn_proceeds_at_once(
+    desk: Desk, error: ModelError
+) -> None:
+    desk.model.fail_with = [error]
+    with pytest.raises(type(error)):
+        desk.turn("hello")
+    assert desk.count() == 0
+    assert desk.turn("something else").turn.number == 1
+
+
+def test_a_key_is_paid_for_three_times_at_most(desk: Desk) -> None:
+    desk.model.fail_with = [ModelTimeout() for _ in range(ATTEMPTS)]
+    for _ in range(ATTEMPTS):
+        with pytest.raises(ModelTimeout):
+            desk.turn("hello", "k")
+    with pytest.raises(AttemptsExhausted):
+        desk.turn("hello", "k")
+    assert len(desk.model.requests) == ATTEMPTS
+    assert desk.turn("hello", "another key").turn.number == 1
+
+
+def test_the_slot_of_a_handler_that_died_is_taken_over_after_its_lease(desk: Desk) -> None:
+    lease_s = HANDLER_S + COMMIT_RESERVE_S
+    dead = Claim(1, "dead", desk.clock() + round(lease_s * 1000), b"k", b"f", desk.clock())
+    desk.store.claim(desk.session, dead, over=None)
+    desk.clock.tick(seconds=lease_s)
+    with pytest.raises(TurnInProgress):
+        desk.clock.tick(ms=-1)
+        desk.turn("hello")
+    desk.clock.tick(ms=2)
+    assert desk.turn("hello").turn.number == 1
+
+
+def test_a_handler_that_outlived_its_lease_cannot_overwrite_the_turn_that_took_its_slot(desk: Desk) -> None:
+    def overtaken() -> None:
+        desk.model.during = None
+        desk.clock.tick(seconds=HANDLER_S + COMMIT_RESERVE_S + 1)
+        desk.turn("fast")
+
+    desk.model.during = overtaken
+    with pytest.raises(ClaimLost):
+        desk.turn("slow")
+    assert desk.count() == 1
+    assert desk.turn("fast").replayed
+
+
+def test_a_handler_that_was_overtaken_by_its_own_retry_answers_with_the_stored_turn(desk: Desk) -> None:
+    def overtaken() -> None:
+        desk.model.during = None
+        desk.clock.tick(seconds=HANDLER_S + COMMIT_RESERVE_S + 1)
+        desk.turn("hello", "k")
+
+    desk.model.during = overtaken
+    late = desk.turn("hello", "k")
+    assert late.turn == desk.turn("hello", "k").turn
+
+
+def test_a_claim_whose_answer_was_lost_is_recognised_as_ones_own(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    claim = desk.store.claim
+
+    def twice(session: Session, wanted: Claim, over: Claim | None) -> Slot | None:
+        claim(session, wanted, over)
+        return claim(session, wanted, over)
+
+    monkeypatch.setattr(desk.store, "claim", twice)
+    assert desk.turn("hello").turn.number == 1
+
+
+def test_a_claim_of_unknown_fate_is_given_back_and_nothing_is_paid(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    claim = desk.store.claim
+
+    def cut(session: Session, wanted: Claim, over: Claim | None) -> Slot | None:
+        claim(session, wanted, over)
+        raise StoreUnavailable
+
+    monkeypatch.setattr(desk.store, "claim", cut)
+    with pytest.raises(StoreUnavailable):
+        desk.turn("hello")
+    assert desk.running() is None
+    assert desk.model.requests == []
+
+
+def test_a_session_that_is_deleted_while_its_turn_runs_stays_deleted(desk: Desk) -> None:
+    desk.model.during = lambda: desk.store.delete(OWNER, desk.session.id, desk.clock()) and None
+    with pytest.raises(ClaimLost):
+        desk.turn("hello")
+    with pytest.raises(SessionNotFound):
+        desk.turn("again")
+
+
+@pytest.mark.parametrize("ms_before_the_end", [1, 0, -1])
+def test_an_idle_session_ends_at_that_millisecond(desk: Desk, ms_before_the_end: int) -> None:
+    desk.turn("hello")
+    desk.clock.tick(ms=desk.session.idle_ms - ms_before_the_end)
+    if ms_before_the_end > 0:
+        assert desk.turn("still here").turn.number == 2
+    else:
+        with pytest.raises(SessionNotFound):
+            desk.turn("too late")
+        assert len(desk.model.requests) == 1
+
+
+def test_a_session_ends_at_its_absolute_end_however_busy_it_is() -> None:
+    desk = Desk(session=new_session(life_s=3600))
+    for _ in range(3):
+        desk.clock.tick(seconds=1199)
+        taken = desk.turn(f"at {desk.clock()}")
+    assert taken.idle_expires_ms == desk.session.dies_ms
+    desk.clock.tick(seconds=3)
+    with pytest.raises(SessionNotFound):
+        desk.turn("too late")
+
+
+def test_a_foreign_session_is_not_found(desk: Desk) -> None:
+    with pytest.raises(SessionNotFound):
+        desk.turn("hello", owner="https://issuer.example/|eve")
+
+
+def test_the_model_gets_what_is_left_less_the_time_for_the_commit(desk: Desk) -> None:
+    desk.turn("hello")
+    assert desk.model.seconds == [HANDLER_S - COMMIT_RESERVE_S]
+
+
+def test_totals_are_the_sum_of_all_turns(desk: Desk) -> None:
+    turns = [desk.turn(f"turn {number}").turn for number in range(40)]
+    assert turns[-1].totals.tokens == 40 * 15
+    assert turns[-1].totals.cost_usd == sum(turn.cost_usd or 0 for turn in turns)
+    assert turns[-1].totals.cost_usd > 0
+
+
+def test_a_prompt_begins_with_the_one_before_except_at_a_cut(desk: Desk) -> None:
+    for number in range(60):
+        desk.turn(f"turn {number}")
+    prompts = [request.messages for request in desk.model.requests]
+    cuts = [
+        place
+        for place in range(1, 60)
+        if prompts[place][: len(prompts[place - 1])] != prompts[place - 1] or not len(prompts[place]) > 1
+    ]
+    assert cuts == [25, 38, 51]
+    assert max(len(prompt) for prompt in prompts) == 2 * 24 + 1
+
+
+def test_a_turn_of_more_tokens_than_the_window_holds_cuts_it_to_half(desk: Desk) -> None:
+    for number in range(10):
+        desk.turn(f"turn {number}")
+    desk.model.tokens = 100_000
+    desk.turn("a long one")
+    desk.turn("after it")
+    assert len(desk.model.requests[-1].messages) == 2 * 5 + 1
+
+
+def test_a_refused_turn_is_stored_and_left_out_of_later_prompts(desk: Desk) -> None:
+    first = desk.turn("fine").turn
+    refused = replace(first, number=2, reply=replace(first.reply, stop_reason="refusal"))
+    sent = messages([first, refused], Message.of_text("next"))
+    assert sent == (first.message, first.reply.message, Message.of_text("next"))
