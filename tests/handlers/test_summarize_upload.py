@@ -1,0 +1,164 @@
+"""A document in the inbox becomes a summary in the outbox, once; one that cannot be read becomes a reason."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from tests.handlers.conftest import Backstage, Context, app, event
+from turnlog import runtime
+from turnlog.documents import MAX_DOCUMENT, DocumentStore, Upload
+from turnlog.errors import ModelRejected, ModelTimeout
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+BUCKET = "turnlog-documents-123456789012-us-east-1"
+CREATED = {"eventSource": "aws:s3", "eventName": "ObjectCreated:Put"}
+KEY, SUMMARY = "inbox/ada/field notes.txt", "outbox/ada/field notes.txt.summary.json"
+
+
+@pytest.fixture
+def bucket(backstage: Backstage, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Client]:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+    with mock_aws():
+        client = boto3.client("s3", region_name="us-east-1")
+        client.create_bucket(Bucket=BUCKET)
+        monkeypatch.setattr(runtime, "documents", lambda: DocumentStore(client, BUCKET))
+        yield client
+
+
+def upload(bucket: S3Client, content: bytes, sequencer: str = "0055AED6DCD90281E5") -> None:
+    """Puts the object and hands the example event, with this sequencer, to the function."""
+    bucket.put_object(Bucket=BUCKET, Key=KEY, Body=content)
+    notify(sequencer)
+
+
+def notify(sequencer: str = "0055AED6DCD90281E5") -> None:
+    told = event("summarize_upload")
+    told["Records"][0]["s3"]["object"]["sequencer"] = sequencer
+    app("summarize_upload").handler(told, Context(120))
+
+
+def summary(bucket: S3Client) -> dict[str, Any]:
+    stored = bucket.get_object(Bucket=BUCKET, Key=SUMMARY)["Body"].read()
+    found: dict[str, Any] = json.loads(stored)
+    return found
+
+
+def test_a_document_gets_a_summary_beside_it(bucket: S3Client, backstage: Backstage) -> None:
+    upload(bucket, b"Herons nest early this year.")
+    found = summary(bucket)
+    assert (found["status"], found["document"], found["stop_reason"]) == ("done", KEY, "end_turn")
+    assert len(found["text"]) == 64
+    assert found["cost_usd"] == "0.00007"
+    assert backstage.model.requests[0].messages[0].blocks[0]["text"] == "Herons nest early this year."
+
+
+def test_the_same_event_twice_is_paid_for_once(bucket: S3Client, backstage: Backstage) -> None:
+    upload(bucket, b"Herons nest early this year.")
+    notify()
+    assert len(backstage.model.requests) == 1
+
+
+def test_a_newer_version_is_summarized_again_and_an_older_event_is_ignored(
+    bucket: S3Client, backstage: Backstage
+) -> None:
+    upload(bucket, b"First.", "0055AED6DCD90281E5")
+    upload(bucket, b"Second.", "0055AED6DCD90281E6")
+    notify("0055AED6DCD90281E5")
+    texts = [request.messages[0].blocks[0]["text"] for request in backstage.model.requests]
+    assert texts == ["First.", "Second."]
+
+
+def test_sequencers_compare_padded_on_the_right() -> None:
+    assert Upload(KEY, "0055AED6DCD90281E6").is_newer_than("0055AED6DCD90281E5F")
+    assert not Upload(KEY, "0055").is_newer_than("005500")
+
+
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [
+        (b"", "object_empty"),
+        (b" \n", "object_empty"),
+        (b"\xff\xfe\x00", "object_not_text"),
+        (b"x" * (MAX_DOCUMENT + 1), "object_too_large"),
+    ],
+    ids=["empty", "blank", "not text", "too large"],
+)
+def test_a_document_that_cannot_be_read_gets_a_reason(
+    bucket: S3Client, backstage: Backstage, content: bytes, code: str
+) -> None:
+    upload(bucket, content)
+    assert summary(bucket) == {"status": "failed", "code": code, "document": KEY}
+    assert backstage.model.requests == []
+
+
+def test_a_document_that_was_deleted_meanwhile_gets_a_reason(bucket: S3Client) -> None:
+    notify()
+    assert summary(bucket)["code"] == "object_gone"
+
+
+def test_a_document_that_the_model_refuses_gets_a_reason(bucket: S3Client, backstage: Backstage) -> None:
+    backstage.model.fail_with = [ModelRejected()]
+    upload(bucket, b"Herons.")
+    assert summary(bucket)["code"] == "model_refused"
+
+
+def test_a_passing_failure_is_raised_so_that_lambda_tries_again(bucket: S3Client, backstage: Backstage) -> None:
+    backstage.model.fail_with = [ModelTimeout()]
+    with pytest.raises(ModelTimeout):
+        upload(bucket, b"Herons.")
+    notify()
+    assert summary(bucket)["status"] == "done"
+
+
+def test_one_failing_record_does_not_hold_up_the_next(bucket: S3Client, backstage: Backstage) -> None:
+    for name in ("a", "b"):
+        bucket.put_object(Bucket=BUCKET, Key=f"inbox/ada/{name}.txt", Body=name.encode())
+    told = event("summarize_upload")
+    record = told["Records"][0]
+    told["Records"] = [
+        record | {"s3": record["s3"] | {"object": {"key": f"inbox/ada/{name}.txt", "sequencer": "1"}}}
+        for name in ("a", "b")
+    ]
+    backstage.model.fail_with = [ModelTimeout()]
+    with pytest.raises(ModelTimeout):
+        app("summarize_upload").handler(told, Context(120))
+    stored = [found["Key"] for found in bucket.list_objects_v2(Bucket=BUCKET, Prefix="outbox/")["Contents"]]
+    assert stored == ["outbox/ada/b.txt.summary.json"]
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {},
+        {"Records": []},
+        {"Records": None},
+        {"Service": "Amazon S3", "Event": "s3:TestEvent"},
+        {"Records": [{"eventSource": "aws:sqs", "body": "{}"}]},
+        {"Records": [{"eventSource": "aws:s3", "eventName": "ObjectRemoved:Delete"}]},
+        {
+            "Records": [
+                {"eventSource": "aws:s3", "eventName": "ObjectCreated:Put", "s3": {"object": {"key": "inbox/x"}}}
+            ]
+        },
+        {
+            "Records": [
+                {"eventSource": "aws:s3", "eventName": "ObjectCreated:Put", "s3": {"object": {"key": "outbox/a/b"}}}
+            ]
+        },
+    ],
+    ids=str,
+)
+def test_an_event_of_another_kind_is_let_pass(bucket: S3Client, backstage: Backstage, told: dict[str, Any]) -> None:
+    app("summarize_upload").handler(told, Context(120))
+    assert backstage.model.requests == []
+    assert "Contents" not in bucket.list_objects_v2(Bucket=BUCKET)

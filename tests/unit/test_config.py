@@ -1,0 +1,73 @@
+"""Settings are read by concern, and production refuses what only a developer's machine may have."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from pydantic import ValidationError
+
+from turnlog.config import ClaudeSettings, ModelSettings, SessionLimits
+from turnlog.crypto import ServerKey
+
+CLAUDE = {"CLAUDE_BASE_URL": "https://api.anthropic.com", "CLAUDE_KEY_SECRET": "claude"}
+
+
+def test_production_is_the_default_and_allows_no_stand_in() -> None:
+    assert ClaudeSettings.read(CLAUDE).allows_stand_in is False
+
+
+def test_production_demands_https() -> None:
+    with pytest.raises(ValidationError, match="https"):
+        ClaudeSettings.read(CLAUDE | {"CLAUDE_BASE_URL": "http://127.0.0.1:8788"})
+
+
+def test_a_local_stack_may_ask_a_stand_in_without_tls() -> None:
+    settings = ClaudeSettings.read(CLAUDE | {"ENVIRONMENT": "local", "CLAUDE_BASE_URL": "http://127.0.0.1:8788"})
+    assert settings.allows_stand_in is True
+
+
+def test_models_are_names_separated_by_commas() -> None:
+    assert ModelSettings.read({"CLAUDE_MODELS": "a, b,"}).claude_models == ("a", "b")
+    with pytest.raises(ValidationError):
+        ModelSettings.read({"CLAUDE_MODELS": ""})
+
+
+def test_a_missing_variable_is_named() -> None:
+    with pytest.raises(ValidationError, match="claude_key_secret"):
+        ClaudeSettings.read({"CLAUDE_BASE_URL": "https://api.anthropic.com"})
+
+
+def test_limits_become_durations() -> None:
+    limits = SessionLimits.read({"SESSION_IDLE_MINUTES": "5", "SESSION_LIFETIME_HOURS": "2"})
+    assert (limits.idle.total_seconds(), limits.lifetime.total_seconds()) == (300, 7200)
+
+
+@pytest.mark.parametrize("function", ["query", "session", "summarize_upload", "authorizer"])
+def test_a_function_can_be_imported_without_any_environment(function: str) -> None:
+    paths = f"import sys; sys.path[:0] = ['layers/turnlog/python', 'functions/{function}']; import app"
+    done = subprocess.run([sys.executable, "-c", paths], env={}, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("function", ["authorizer"])
+def test_a_function_that_never_asks_claude_does_not_import_its_sdk(function: str) -> None:
+    code = (
+        f"import sys; sys.path[:0] = ['layers/turnlog/python', 'functions/{function}']; import app; "
+        "print('anthropic' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], env={}, capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
+class TestServerKey:
+    def test_purposes_and_borders_between_parts_make_other_hashes(self) -> None:
+        key = ServerKey("secret")
+        made = {key.keyed_hash("a", b"xy"), key.keyed_hash("b", b"xy"), key.keyed_hash("a", b"x", b"y")}
+        made |= {key.keyed_hash("a", b"", b"xy"), ServerKey("other").keyed_hash("a", b"xy")}
+        assert len(made) == 5
+        assert {len(each) for each in made} == {16}
+
+    def test_the_same_input_gives_the_same_hash(self) -> None:
+        assert ServerKey("secret").keyed_hash("a", b"x") == ServerKey("secret").keyed_hash("a", b"x")
