@@ -1,0 +1,98 @@
+"""What the stand-in says: computed from the request alone, and marked as not Claude's."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from local.claude_stand_in.memory import recalled
+from local.claude_stand_in.sentences import sentences, summary, telling_words
+
+MARK = "[stand-in, not Claude] "
+QUOTED_WORDS = 8
+
+_SUMMARY = re.compile(r"\bsummar(?:y|ies|i[sz]\w*)\b", re.IGNORECASE)
+_CODE = re.compile(r"\b(?:code|source)\b", re.IGNORECASE)
+_REVIEW = re.compile(r"\b(?:analy[sz]\w*|review\w*)\b", re.IGNORECASE)
+_FENCE = "```"
+_FUNCTION = re.compile(r"(?:\bdef|\bfunction|\bfn|\bfunc(?:\s*\([^)\n]{0,100}\))?)\s+(\w+)\s*[(<\[]")
+_OBSERVATIONS = (
+    (re.compile(r"\b(?:TODO|FIXME)\b"), "It has notes of unfinished work (TODO or FIXME)."),
+    (re.compile(r"\b(?:eval|exec)\s*\("), "It runs text as code (eval or exec)."),
+    (re.compile(r"\bexcept\s*:|\bexcept (?:Base)?Exception\b"), "It catches every exception in one place."),
+    (re.compile(r"^.{121,}$", re.MULTILINE), "Some lines are longer than 120 characters."),
+)
+
+
+def answer(body: dict[str, Any]) -> str:
+    """The answer to a valid request: what was told when it is asked back, else a review, a summary or an echo."""
+    system = text_of(body.get("system", ""))
+    user_texts = [text_of(each["content"]) for each in body["messages"] if each["role"] == "user"]
+    return MARK + (recalled(user_texts) or _task_answer(system, user_texts) or _echo(user_texts))
+
+
+def text_of(content: str | list[dict[str, Any]]) -> str:
+    """The text blocks of a content, joined by line breaks; "" when it has none."""
+    if isinstance(content, str):
+        return content
+    return "\n".join(block["text"] for block in content if block["type"] == "text")
+
+
+def last_user_text(body: dict[str, Any]) -> str:
+    """The text of the last message, which is the user's in every valid request."""
+    return text_of(body["messages"][-1]["content"])
+
+
+def _task_answer(system: str, user_texts: list[str]) -> str | None:
+    last = user_texts[-1]
+    if not last:
+        return None
+    if _CODE.search(system) and _REVIEW.search(system):
+        return _review(last)
+    if _SUMMARY.search(system):
+        return f"In short: {summary(last)}"
+    if _SUMMARY.search(last):
+        return f"In short: {summary(_text_to_summarise(user_texts))}"
+    return None
+
+
+def _text_to_summarise(user_texts: list[str]) -> str:
+    """The last message without the asking; when that is all it says, everything the user said before."""
+    for texts in (user_texts[-1:], user_texts[:-1]):
+        rest = "\n".join(_without_asking(texts))
+        if rest:
+            return rest
+    return user_texts[-1]
+
+
+def _without_asking(texts: list[str]) -> Iterator[str]:
+    for sentence in (each for text in texts for each in sentences(text)):
+        asked, colon, rest = sentence.partition(":")
+        if not _SUMMARY.search(sentence):
+            yield sentence
+        elif colon and rest.strip() and _SUMMARY.search(asked):
+            yield rest.strip()
+
+
+def _review(text: str) -> str:
+    fenced = text.split(_FENCE)
+    code = fenced[1].partition("\n")[2] if len(fenced) > 2 else text  # what follows the fence names the language
+    names = list(dict.fromkeys(_FUNCTION.findall(code)))
+    functions = f"{_count(len(names), 'function')}: {', '.join(names)}" if names else "no functions"
+    observed = [says for sign, says in _OBSERVATIONS if sign.search(code)] or ["Nothing else stands out."]
+    return " ".join([f"The code has {_count(len(code.splitlines()), 'line')} and defines {functions}.", *observed])
+
+
+def _echo(user_texts: list[str]) -> str:
+    place = f"This is message {len(user_texts)} of this conversation."
+    words = user_texts[-1].split()
+    if not words:
+        return f"{place} It has no text."
+    quoted = " ".join(words[:QUOTED_WORDS]) + (" …" if len(words) > QUOTED_WORDS else "")
+    gist = ", ".join(word for word, _ in telling_words(user_texts[-1]).most_common(3))
+    return f"{place} You said “{quoted}”" + (f", which seems to be about {gist}." if gist else ".")
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}" + ("" if number == 1 else "s")

@@ -1,0 +1,37 @@
+"""What the API answers when it refuses or fails: an error type, its status, its envelope."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+STATUS_OF = {
+    "invalid_request_error": 400,
+    "authentication_error": 401,
+    "permission_error": 403,
+    "not_found_error": 404,
+    "request_too_large": 413,
+    "rate_limit_error": 429,
+    "api_error": 500,
+    "overloaded_error": 529,
+}
+
+
+class ApiError(Exception):
+    """An answer of the API other than 200. `kind` is one of STATUS_OF; `headers` go with the answer."""
+
+    def __init__(self, kind: str, message: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.message = message
+        self.status = STATUS_OF[kind]
+        self.headers = dict(headers or {})
+
+    def envelope(self, request_id: str) -> dict[str, Any]:
+        """The body of the answer."""
+        return {"type": "error", "error": {"type": self.kind, "message": self.message}, "request_id": request_id}
+
+
+def invalid(message: str) -> ApiError:
+    """The request itself is wrong."""
+    return ApiError("invalid_request_error", message)

@@ -1,0 +1,97 @@
+"""Failures on demand: which one meets which of the next requests."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from local.claude_stand_in.errors import ApiError, invalid
+
+KINDS = ("rate_limit", "overloaded", "server_error", "cut", "early_end", "silence", "slow", "garbage")
+MOST_TIMES = 10_000
+
+_FIELDS = {"fault", "times", "retry_after_s", "seconds", "match"}
+_DEFAULT_SECONDS = {"silence": 60.0, "slow": 1.0}
+_ERRORS = {
+    "rate_limit": ("rate_limit_error", "This request would exceed the rate limit."),
+    "overloaded": ("overloaded_error", "Overloaded"),
+    "server_error": ("api_error", "Internal server error"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A failure of one request. `match` must occur in the text of the last user message; "" occurs in every one."""
+
+    kind: str
+    times: int = 1
+    retry_after_s: float | None = None
+    seconds: float | None = None
+    match: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuses, as ApiError, what no fault can be."""
+        if self.kind not in KINDS:
+            raise invalid(f"fault: should be one of {', '.join(KINDS)}")
+        if type(self.times) is not int or not 1 <= self.times <= MOST_TIMES:
+            raise invalid(f"times: should be from 1 to {MOST_TIMES}")
+        if not isinstance(self.match, str):
+            raise invalid("match: should be a string")
+        _check_seconds("seconds", self.seconds, lambda seconds: seconds > 0)
+        _check_seconds("retry_after_s", self.retry_after_s, lambda seconds: seconds >= 0)
+
+    @classmethod
+    def of_json(cls, value: object) -> Fault:
+        """From `{"fault": "overloaded", "times": 2}`. Raises ApiError for anything that is no fault."""
+        if not isinstance(value, dict) or "fault" not in value or not value.keys() <= _FIELDS:
+            raise invalid(f"a fault is an object with fault and optionally {', '.join(sorted(_FIELDS - {'fault'}))}")
+        known: dict[str, Any] = {name: each for name, each in value.items() if name != "fault" and each is not None}
+        return cls(value["fault"], **known)
+
+    @property
+    def wait_s(self) -> float:
+        """How long `silence` lasts (60 s unless told) and `slow` waits (1 s unless told)."""
+        return _DEFAULT_SECONDS[self.kind] if self.seconds is None else self.seconds
+
+    @property
+    def error(self) -> ApiError | None:
+        """The answer, for the three that are an answer of the API. A rate limit always carries retry-after."""
+        if self.kind not in _ERRORS:
+            return None
+        after_s = 1 if self.retry_after_s is None and self.kind == "rate_limit" else self.retry_after_s
+        return ApiError(*_ERRORS[self.kind], headers={} if after_s is None else {"retry-after": f"{after_s:g}"})
+
+
+class Faults:
+    """The faults to come, in order. Each meets `times` matching requests, then it is gone."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._waiting: list[Fault] = []
+
+    def add(self, *faults: Fault) -> None:
+        """After those that wait already."""
+        with self._lock:
+            self._waiting += [fault for fault in faults for _ in range(fault.times)]
+
+    def clear(self) -> None:
+        """The next requests go well."""
+        with self._lock:
+            self._waiting.clear()
+
+    def take(self, text: str) -> Fault | None:
+        """The first that matches a last user message of this text; it will not come again."""
+        with self._lock:
+            for number, fault in enumerate(self._waiting):
+                if fault.match in text:
+                    return self._waiting.pop(number)
+        return None
+
+
+def _check_seconds(field: str, value: object, allowed: Callable[[float], bool]) -> None:
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int | float) or not allowed(value) or value > 86_400:
+        raise invalid(f"{field}: should be a number of seconds up to a day")

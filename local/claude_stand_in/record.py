@@ -1,0 +1,83 @@
+"""What has been asked: the last requests, and how many calls ran at once."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+KEPT_REQUESTS = 200
+KEPT_HEADERS = ("anthropic-version", "anthropic-beta", "content-type", "user-agent", "x-stainless-retry-count")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request as it arrived, refused or not. `body` is None when it was no JSON object or its headers were refused.
+
+    `headers` are those of KEPT_HEADERS that were sent; of the credentials only whether there were any.
+    """
+
+    path: str
+    headers: Mapping[str, str]
+    authorised: bool
+    body: dict[str, Any] | None
+
+    def to_json(self) -> dict[str, Any]:
+        """As GET /_stand_in/requests lists it. The body is not copied, as it can be large and deep."""
+        return {"path": self.path, "headers": self.headers, "authorised": self.authorised, "body": self.body}
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """Calls of POST /v1/messages since the start, whatever became of them. A call runs until its last byte is ready."""
+
+    calls: int = 0
+    running: int = 0
+    most_running: int = 0
+
+
+class Record:
+    """Keeps the last KEPT_REQUESTS requests and the counts. Safe to use from many threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._requests: deque[Request] = deque(maxlen=KEPT_REQUESTS)
+        self._stats = Stats()
+
+    @property
+    def requests(self) -> list[Request]:
+        """Oldest first."""
+        with self._lock:
+            return list(self._requests)
+
+    @property
+    def stats(self) -> Stats:
+        with self._lock:
+            return self._stats
+
+    def keep(self, request: Request) -> None:
+        """As the newest; the oldest makes room for it."""
+        with self._lock:
+            self._requests.append(request)
+
+    def forget_requests(self) -> None:
+        """The counts stay."""
+        with self._lock:
+            self._requests.clear()
+
+    @contextmanager
+    def one_call(self) -> Iterator[None]:
+        """Counts a call, and as running for as long as this is entered."""
+        self._count(calls=1, running=1)
+        try:
+            yield
+        finally:
+            self._count(calls=0, running=-1)
+
+    def _count(self, calls: int, running: int) -> None:
+        with self._lock:
+            now = self._stats.running + running
+            self._stats = Stats(self._stats.calls + calls, now, max(self._stats.most_running, now))

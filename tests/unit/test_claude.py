@@ -1,0 +1,204 @@
+"""The real SDK against the stand-in: content goes and comes as it is, and every failure has one meaning."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from local.claude_stand_in import StandIn
+from turnlog import claude
+from turnlog.claude import Claude
+from turnlog.errors import (
+    ContextTooLong,
+    ModelError,
+    ModelFailed,
+    ModelProtocolError,
+    ModelRejected,
+    ModelTimeout,
+    ModelUnavailable,
+)
+from turnlog.messages import Message, to_json
+from turnlog.model import ModelRequest
+
+HISTORY = (
+    Message.of_text("My name is Ada."),
+    Message("assistant", to_json([{"type": "text", "text": "Hello Ada."}])),
+    Message.of_text("What is my name?"),
+)
+
+
+@pytest.fixture
+def stand_in() -> Iterator[StandIn]:
+    with StandIn(port=0) as running:
+        yield running
+
+
+@pytest.fixture
+def model(stand_in: StandIn) -> Claude:
+    return Claude(stand_in.url, lambda: "a key", allows_stand_in=True)
+
+
+def asked(*messages: Message, **more: Any) -> ModelRequest:
+    return ModelRequest("claude-sonnet-5-5", messages or (Message.of_text("hello"),), 1000, **more)
+
+
+def test_the_reply_is_computed_from_the_history_that_was_sent(model: Claude) -> None:
+    reply = model.reply(asked(*HISTORY), seconds=5)
+    assert "Ada" in reply.text
+    assert (reply.model, reply.stop_reason) == ("claude-sonnet-5-5", "end_turn")
+    assert reply.usage.tokens > 10
+
+
+def test_content_reaches_the_provider_json_equal_whatever_blocks_it_has(model: Claude, stand_in: StandIn) -> None:
+    blocks = [
+        {"type": "thinking", "thinking": "Hm…", "signature": "c2lnbmVk/+=="},
+        {"type": "redacted_thinking", "data": "b3BhcXVl"},
+        {"type": "text", "text": "Hello Ada.", "citations": None},
+    ]
+    history = (HISTORY[0], Message("assistant", to_json(blocks)), HISTORY[2])
+    model.reply(asked(*history), seconds=5)
+    assert stand_in.requests[-1].body["messages"][1] == {"role": "assistant", "content": blocks}
+
+
+def test_cache_breakpoints_stand_at_the_system_prompt_and_the_newest_message_only_when_asked_for(
+    model: Claude, stand_in: StandIn
+) -> None:
+    model.reply(asked(*HISTORY, system="Be kind.", cached=True), seconds=5)
+    model.reply(asked(*HISTORY, system="Be kind."), seconds=5)
+    cached, plain = (request.body for request in stand_in.requests[-2:])
+    mark = {"cache_control": {"type": "ephemeral"}}
+    assert cached["system"] == [{"type": "text", "text": "Be kind."} | mark]
+    assert cached["messages"][-1]["content"] == [{"type": "text", "text": "What is my name?"} | mark]
+    assert json.dumps(cached).count("cache_control") == 2
+    assert "cache_control" not in json.dumps(plain)
+
+
+def test_stop_sequences_and_the_most_tokens_are_sent(model: Claude, stand_in: StandIn) -> None:
+    model.reply(asked(stop_sequences=("END",)), seconds=5)
+    body = stand_in.requests[-1].body
+    assert (body["stop_sequences"], body["max_tokens"]) == (["END"], 1000)
+    assert "system" not in body
+
+
+@pytest.mark.parametrize("fault", ["rate_limit", "overloaded"])
+def test_a_refusal_that_was_not_billed_is_tried_again(model: Claude, stand_in: StandIn, fault: str) -> None:
+    stand_in.fail(fault, retry_after_s=0)
+    assert model.reply(asked(), seconds=10).stop_reason == "end_turn"
+    assert len(stand_in.requests) == 2
+
+
+def test_a_wait_that_does_not_fit_into_the_time_is_not_waited_for(model: Claude, stand_in: StandIn) -> None:
+    stand_in.fail("rate_limit", retry_after_s=30)
+    with pytest.raises(ModelUnavailable) as refused:
+        model.reply(asked(), seconds=5)
+    assert refused.value.retry_after_s == 30
+    assert len(stand_in.requests) == 1
+
+
+def test_with_no_time_left_nothing_is_sent(model: Claude, stand_in: StandIn) -> None:
+    with pytest.raises(ModelUnavailable):
+        model.reply(asked(), seconds=0.5)
+    assert stand_in.requests == []
+
+
+@pytest.mark.parametrize(
+    ("fault", "meaning", "billed"),
+    [
+        ("server_error", ModelFailed, True),
+        ("cut", ModelFailed, True),
+        ("early_end", ModelProtocolError, True),
+        ("garbage", ModelProtocolError, True),
+    ],
+)
+def test_a_failure_that_may_have_been_billed_is_not_tried_again(
+    model: Claude, stand_in: StandIn, fault: str, meaning: type[ModelError], billed: bool
+) -> None:
+    stand_in.fail(fault)
+    with pytest.raises(meaning) as failed:
+        model.reply(asked(), seconds=10)
+    assert failed.value.billed is billed
+    assert len(stand_in.requests) == 1
+
+
+def test_silence_ends_with_the_time_budget(model: Claude, stand_in: StandIn) -> None:
+    stand_in.fail("silence", seconds=30)
+    with pytest.raises(ModelTimeout):
+        model.reply(asked(), seconds=1.2)
+
+
+def test_a_provider_that_is_not_there_cannot_have_billed() -> None:
+    nowhere = Claude("http://127.0.0.1:9", lambda: "a key", allows_stand_in=True)
+    with pytest.raises(ModelUnavailable):
+        nowhere.reply(asked(), seconds=1.5)
+
+
+def test_a_request_that_the_provider_calls_invalid_is_not_repeated(model: Claude, stand_in: StandIn) -> None:
+    assistant_last = HISTORY[:2]
+    with pytest.raises(ModelRejected):
+        model.reply(asked(*assistant_last), seconds=5)
+    assert len(stand_in.requests) <= 1
+
+
+def test_production_refuses_a_stand_in_by_its_own_header(stand_in: StandIn) -> None:
+    with pytest.raises(ModelRejected):
+        Claude(stand_in.url, lambda: "a key").reply(asked(), seconds=5)
+
+
+def test_the_key_is_asked_for_with_each_request(stand_in: StandIn) -> None:
+    keys = iter(["first", "second"])
+    model = Claude(stand_in.url, lambda: next(keys), allows_stand_in=True)
+    model.reply(asked(), seconds=5)
+    model.reply(asked(), seconds=5)
+    assert next(keys, None) is None
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"null",
+        b"[]",
+        b"{}",
+        b'{"content":[],"model":"m","stop_reason":"end_turn","usage":{"input_tokens":1}}',
+        b'{"content":[{"type":"text","text":"x"}],"model":"m","stop_reason":null,"usage":{"input_tokens":1}}',
+        b'{"content":[{"type":"text","text":"x"}],"model":"m","stop_reason":"end_turn","usage":null}',
+        b'{"content":[{"type":"text","text":"\\ud800"}],"model":"m","stop_reason":"end_turn","usage":{"input_tokens":1}}',
+        b'{"content":"x","model":"m","stop_reason":"end_turn","usage":{"input_tokens":"many"}}',
+        b'{"content":[{"type":"text","text":"x"}],"model":null,"stop_reason":"end_turn","usage":{"input_tokens":1}}',
+        b"\xff\xfe",
+    ],
+)
+def test_a_reply_that_is_not_whole_is_never_taken_for_one(body: bytes) -> None:
+    with pytest.raises(ModelProtocolError):
+        claude._reply(body)
+
+
+def test_an_empty_refusal_is_a_reply() -> None:
+    body = b'{"content":[],"model":"m","stop_reason":"refusal","usage":{"input_tokens":1}}'
+    assert claude._reply(body).stop_reason == "refusal"
+
+
+def test_unknown_blocks_and_usage_fields_are_kept_as_received() -> None:
+    content = [{"type": "from_the_future", "data": {"b": 1.50, "a": None}}]
+    usage = {"input_tokens": 1, "new": {"deep": [True]}}
+    received = {"content": content, "model": "m", "stop_reason": "end_turn", "usage": usage}
+    reply = claude._reply(json.dumps(received).encode())
+    assert reply.message.blocks == content
+    assert reply.usage.fields == usage
+
+
+def test_a_prompt_that_is_too_long_has_a_meaning_of_its_own(monkeypatch: pytest.MonkeyPatch, model: Claude) -> None:
+    import anthropic
+    import httpx2
+
+    def refuse(*_: object) -> None:
+        request = httpx2.Request("POST", "http://127.0.0.1")
+        error = {"error": {"type": "invalid_request_error", "message": "prompt is too long: 2 tokens > 1 maximum"}}
+        raise anthropic.BadRequestError("", response=httpx2.Response(400, request=request), body=error)
+
+    monkeypatch.setattr(model, "_reply_once", refuse)
+    with pytest.raises(ContextTooLong):
+        model.reply(asked(), seconds=5)
