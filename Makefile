@@ -1,0 +1,73 @@
+# Everything is installed into this folder: .tools (uv, MiniStack), .venv; what runs keeps its state in .turnlog.
+
+PYTHON ?= python3
+OWN_UV := $(CURDIR)/.tools/uv/bin/uv
+ifndef UV
+UV := $(or $(shell command -v uv),$(OWN_UV))
+endif
+UV_VERSION := 0.13.9
+
+export PATH := $(CURDIR)/.venv/bin:$(patsubst %/,%,$(dir $(UV))):$(PATH)
+export UV_SYSTEM_CERTS ?= 1# the certificates that this machine trusts, as pip and git do
+
+VENV := .venv/.installed
+MINISTACK := .tools/ministack/.installed
+COMPILE := --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate $(if $(UPGRADE),--upgrade)
+
+.DEFAULT_GOAL := help
+.PHONY: help run token test lint bench build deploy lock clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+run: $(VENV) $(MINISTACK)  ## Turnlog on this machine until Ctrl-C; PORT=8787, ANTHROPIC_API_KEY, CLAUDE_BASE_URL
+	@exec .venv/bin/python -m local.run $(if $(PORT),--port $(PORT))
+
+# USER is set in most shells: only one given to make counts.
+token: $(VENV)  ## print a token for the running stack; USER=ada
+	@exec .venv/bin/python -m local.issuer --user '$(if $(filter command line,$(origin USER)),$(USER),me)'
+
+test: $(VENV) $(MINISTACK)  ## lint, types, template checks and every test, the last ones against the stack of `make run`
+	@exec .venv/bin/python -m tests
+
+lint: $(VENV)  ## the part of `make test` that runs nothing: lint, format, types, template
+	@exec .venv/bin/python -m tests static
+
+bench: $(VENV)  ## what a turn costs and a cold start loads, as tables and as .turnlog/bench.json
+	@PYTHONPATH=layers/turnlog/python exec .venv/bin/python -m tests.bench
+
+build: $(VENV)  ## what `make deploy` deploys: arm64 and Python 3.13, into .aws-sam
+	@find functions layers/turnlog -name __pycache__ -prune -exec rm -rf {} +  # SAM would ship it
+	@sam build
+
+deploy: build  ## to AWS; TOKEN_ISSUER=… TOKEN_JWKS_URL=…, and PARAMETERS='Name=value …' for others
+	@test -n "$(TOKEN_ISSUER)" -a -n "$(TOKEN_JWKS_URL)" || { echo "make deploy needs TOKEN_ISSUER and TOKEN_JWKS_URL" >&2; exit 2; }
+	@sam deploy --parameter-overrides TokenIssuer=$(TOKEN_ISSUER) TokenJwksUrl=$(TOKEN_JWKS_URL) $(PARAMETERS)
+
+lock: $(if $(filter $(OWN_UV),$(UV)),$(OWN_UV))  ## renew the locks from pyproject.toml; UPGRADE=1 takes newer versions where it allows them
+	@"$(UV)" pip compile $(COMPILE) pyproject.toml --group dev --output-file requirements.lock
+	@"$(UV)" pip compile $(COMPILE) pyproject.toml --constraint requirements.lock --output-file layers/dependencies/requirements.txt
+	@"$(UV)" pip compile $(COMPILE) --group pyproject.toml:ministack --output-file local/ministack.lock
+
+clean:  ## remove all that was built, installed and stored
+	@$(PYTHON) -m local.clean
+
+# --- what the targets above need -------------------------------------------------------------------------------------
+
+$(OWN_UV):
+	@echo "installing uv $(UV_VERSION) into .tools/uv"
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-warn-script-location --root-user-action ignore \
+	  --upgrade --target .tools/uv uv==$(UV_VERSION)
+
+$(VENV): requirements.lock $(filter $(OWN_UV),$(UV))
+	@echo "installing the packages of requirements.lock into .venv"
+	@test -x .venv/bin/python || "$(UV)" venv --quiet --clear .venv
+	@"$(UV)" pip sync --quiet --python .venv/bin/python --require-hashes requirements.lock
+	@touch $@
+
+# In an environment of its own, since it pins botocore; with the same Python, since it runs the functions in it.
+$(MINISTACK): local/ministack.lock $(VENV)
+	@echo "installing MiniStack into .tools/ministack"
+	@"$(UV)" venv --quiet --clear --python .venv/bin/python .tools/ministack
+	@"$(UV)" pip sync --quiet --python .tools/ministack/bin/python --require-hashes local/ministack.lock
+	@touch $@

@@ -1,0 +1,160 @@
+"""What must hold before the launcher says ready: each check is a question to the running stack.
+
+The checks of the routes also warm the functions: asked twice at once, each gets two workers.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from typing import Any
+
+from local.guard import HOST
+from local.processes import Interruption
+
+_TIMEOUT_S = 90.0  # a function's first answer waits for its imports, and those for each other on a small machine
+_WARM_WORKERS = 2
+_AT_ONCE = max(_WARM_WORKERS, os.cpu_count() or 1)
+_REFUSED = {"check": True}  # by every route, before it asks or stores anything
+_NO_SESSION = "ses_" + "0" * 22
+_PROBLEM = "application/problem+json"
+_STAGE = "/v1"
+
+
+class CheckFailed(Exception):
+    """The message names what is wrong with the stack."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One route of the template. `asks_claude` tells whether its function may."""
+
+    method: str
+    path: str
+    function: str
+    asks_claude: bool
+
+    def __str__(self) -> str:
+        return f"{self.method} {_STAGE}{self.path}"
+
+    @property
+    def example(self) -> str:
+        """A path of this route that names a session nobody has."""
+        return _STAGE + self.path.replace("{id}", _NO_SESSION).replace("{n}", "1")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    status: int
+    headers: Mapping[str, str]
+    body: Any  # None when it is not JSON
+
+    @property
+    def content_type(self) -> str:
+        return self.headers.get("content-type", "").partition(";")[0]
+
+    @property
+    def is_problem(self) -> bool:
+        return self.content_type == _PROBLEM and isinstance(self.body, dict)
+
+
+def routes_of(template: Mapping[str, Any]) -> list[Route]:
+    """Every Api event of the template."""
+    routes = []
+    for name, resource in template["Resources"].items():
+        properties = resource.get("Properties", {})
+        policies = properties.get("Policies", [])
+        asks_claude = {"Ref": "AskClaudePolicy"} in (policies if isinstance(policies, list) else [policies])
+        for event in properties.get("Events", {}).values() if "Events" in properties else ():
+            if event["Type"] == "Api":
+                api = event["Properties"]
+                routes.append(Route(api["Method"].upper(), api["Path"], name, asks_claude))
+    return routes
+
+
+class Checks:
+    """Asks the API on `port`, with `token` where one is needed."""
+
+    def __init__(self, port: int, token: str, interruption: Interruption) -> None:
+        self._port = port
+        self._token = token
+        self._interruption = interruption
+
+    def gateway(self) -> None:
+        """An unknown route gets the gateway's own answer, as problem+json."""
+        self._all_of([self._unknown_route])
+
+    def _unknown_route(self) -> None:
+        answer = self._ask("GET", f"{_STAGE}/no-such-route", "")
+        if answer.status != 404 or not answer.is_problem:
+            raise CheckFailed(f"an unknown route answers {_shown(answer)}, not 404 as {_PROBLEM}")
+
+    def routes(self, routes: Iterable[Route]) -> None:
+        """Each refuses a caller without a token and answers one with it, and two workers of each function are warm."""
+        routes = list(routes)
+        self._all_of([lambda route=route: self._without_token(route) for route in routes])  # type: ignore[misc]
+        warmed = {route.function: route for route in reversed(routes) if route.asks_claude}
+        twice = [route for route in warmed.values() for _ in range(_WARM_WORKERS)]
+        for asked in twice, [route for route in routes if route not in warmed.values()]:
+            self._all_of([lambda route=route: self._with_token(route) for route in asked])  # type: ignore[misc]
+
+    def model(self) -> None:
+        """A question gets an answer."""
+        self._all_of([self._question])
+
+    def _question(self) -> None:
+        answer = self._ask("POST", f"{_STAGE}/query", self._token, {"message": "Say ok.", "max_tokens": 16})
+        if answer.status != 200 or not isinstance(answer.body, dict) or not answer.body.get("text"):
+            raise CheckFailed(f"the model does not answer: POST {_STAGE}/query gives {_shown(answer)}")
+
+    def _without_token(self, route: Route) -> None:
+        answer = self._ask(route.method, route.example, "")
+        if answer.status != 401 or not answer.is_problem or "www-authenticate" not in answer.headers:
+            raise CheckFailed(f"{route} without a token answers {_shown(answer)}, not 401 as {_PROBLEM}")
+
+    def _with_token(self, route: Route) -> None:
+        answer = self._ask(route.method, route.example, self._token, _REFUSED if route.method == "POST" else None)
+        is_ours = answer.is_problem or answer.content_type == "application/json"
+        # What the gateway says itself when nothing behind it answers, it says without a reason of ours.
+        if answer.status >= 500 or answer.status in (401, 403) or not is_ours or not isinstance(answer.body, dict):
+            raise CheckFailed(f"{route} with a token answers {_shown(answer)}")
+
+    def _all_of(self, checks: list[Callable[[], None]]) -> None:
+        """In threads, so that nobody who wants to stop has to wait for a cold start."""
+        pool = ThreadPoolExecutor(_AT_ONCE)
+        try:
+            left = {pool.submit(check) for check in checks}
+            while left:
+                done, left = wait(left, timeout=0.1, return_when=FIRST_COMPLETED)
+                for each in done:
+                    each.result()
+                self._interruption.check()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    def _ask(self, method: str, path: str, token: str, body: object = None) -> Answer:
+        connection = http.client.HTTPConnection(HOST, self._port, timeout=_TIMEOUT_S)
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        try:
+            sent = None if body is None else json.dumps(body)
+            connection.request(method, path, sent, {**headers, "Content-Type": "application/json"} if sent else headers)
+            reply = connection.getresponse()
+            raw = reply.read()
+        except (OSError, http.client.HTTPException) as error:
+            raise CheckFailed(f"{method} {path.replace(_NO_SESSION, '{id}')} gets no answer: {error}") from error
+        finally:
+            connection.close()
+        try:
+            parsed = json.loads(raw)
+        except ValueError:
+            parsed = None
+        return Answer(reply.status, {name.lower(): value for name, value in reply.getheaders()}, parsed)
+
+
+def _shown(answer: Answer) -> str:
+    code = answer.body.get("code") or answer.body.get("message") if isinstance(answer.body, dict) else None
+    return f"{answer.status} {answer.content_type or 'without a type'}" + (f" ({code})" if code else "")

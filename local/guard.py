@@ -1,0 +1,27 @@
+"""Who may ask a server on this machine: its own programs, and no web page.
+
+A page of any site can make a browser send requests to the loopback interface, and a name of its own can be made to
+resolve to it. The browser gives both away: the first by Origin or Sec-Fetch-Site, the second by Host.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+HOST = "127.0.0.1"  # the interface that every server here listens on
+
+
+def refusal(headers: Iterable[tuple[str, str]], port: int) -> str:
+    """Why the server on `port` must not answer a request with these headers; empty when it may."""
+    names = {f"{HOST}:{port}", f"localhost:{port}"}
+    given: dict[str, list[str]] = {"host": [], "origin": [], "sec-fetch-site": []}
+    for name, value in headers:
+        if name.lower() in given:
+            given[name.lower()].append(value.strip().lower())
+    if len(given["host"]) != 1 or given["host"][0] not in names:
+        return "This server answers to its own loopback address only."
+    own_origins = {f"http://{name}" for name in names}
+    # A page's picture or link brings no Origin, but browsers then say where it came from.
+    if not own_origins.issuperset(given["origin"]) or not {"none", "same-origin"}.issuperset(given["sec-fetch-site"]):
+        return "This server answers no pages of other origins."
+    return ""

@@ -1,0 +1,165 @@
+"""MiniStack as the launcher sees it: a guarded server in an environment of its own, stopped with all its workers."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+from local.guard import HOST
+from local.processes import Interruption, Processes
+from local.request_line import Answered
+from local.state import ROOT, StateFolder
+
+PYTHON = ROOT / ".tools" / "ministack" / "bin" / "python"
+_READY_WITHIN_S = 60.0  # 1 s when idle; a busy machine may need long to read the state of an earlier run
+_STOP_WITHIN_S = 4.2  # of the 5 s that a stop may take
+_SAVE_WITHIN_S = 30.0
+
+
+class MiniStackFailed(Exception):
+    """It does not run, or no longer; the message says what its log says."""
+
+
+class MiniStack:
+    """One server on `port`, with its state in the folder. `on_answered` is called for each answered request."""
+
+    def __init__(
+        self,
+        state: StateFolder,
+        port: int,
+        processes: Processes,
+        interruption: Interruption,
+        on_answered: Callable[[Answered], None],
+    ) -> None:
+        self.endpoint = f"http://{HOST}:{port}"
+        self._state = state
+        self._port = port
+        self._processes = processes
+        self._interruption = interruption
+        self._on_answered = on_answered
+        self._server: subprocess.Popen[str] | None = None
+        self._saved = threading.Event()
+
+    def start(self) -> None:
+        """Begins; `wait_until_ready` tells when it serves."""
+        for folder in (self._state.home, self._state.ministack):
+            folder.mkdir(mode=0o700, exist_ok=True)
+        with self._state.ministack_log.open("w") as log:
+            self._server = self._processes.start(
+                [PYTHON, "-m", "local.ministack_server", "--port", str(self._port), "--state", self._state.path],
+                self._environment(),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+            )
+        threading.Thread(target=self._listen, args=(self._server,), daemon=True).start()
+
+    def _environment(self) -> dict[str, str]:
+        """All that the functions get to see of this machine, and nothing of its user's."""
+        return {
+            "PATH": os.environ.get("PATH", os.defpath),
+            "HOME": str(self._state.home),
+            "LANG": "C.UTF-8",
+            "TMPDIR": str(self._state.tmp),
+            "GATEWAY_PORT": str(self._port),
+            "BIND_HOST": HOST,
+            "IOT_MTLS_ENABLED": "0",  # it would listen on all interfaces
+            "SFTP_ENABLED": "0",
+            "PERSIST_STATE": "1",
+            "STATE_DIR": str(self._state.ministack / "state"),
+            "S3_PERSIST": "1",
+            "S3_DATA_DIR": str(self._state.ministack / "s3"),
+            "LAMBDA_EXECUTOR": "local",
+            "DOCKER_HOST": f"unix://{self._state.home}/no-docker.sock",  # it tidies up containers it takes for its own
+            "LOG_LEVEL": "WARNING",
+        }
+
+    def _listen(self, server: subprocess.Popen[str]) -> None:
+        for line in server.stdout or ():
+            try:
+                fact = json.loads(line)
+            except ValueError:
+                continue  # something else in that process prints
+            if "answered" in fact:
+                self._on_answered(Answered(**fact["answered"]))
+            elif "saved" in fact:
+                self._saved.set()
+
+    def wait_until_ready(self) -> None:
+        """Raises MiniStackFailed when it does not come up."""
+        for _ in range(round(_READY_WITHIN_S / 0.1)):
+            self.check()
+            if self._answers():
+                return
+            self._interruption.sleep(0.1)
+        raise MiniStackFailed("MiniStack does not answer")
+
+    def _answers(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.endpoint}/_ministack/health", timeout=5):
+                return True
+        except OSError:
+            return False
+
+    def check(self) -> None:
+        """Raises MiniStackFailed when it has ended."""
+        if self._server is None or self._server.poll() is not None:
+            raise MiniStackFailed(f"MiniStack has ended.\n{last_lines(self._state.ministack_log)}")
+
+    def serve_api(self, api_id: str) -> None:
+        """Lets /v1 stand for this API from now on."""
+        self._order(f"api {api_id}")
+
+    def save(self) -> None:
+        """Writes the state now, so that not everything is lost if this machine stops without warning."""
+        self._saved.clear()
+        self._order("save")
+        for _ in range(round(_SAVE_WITHIN_S / 0.05)):
+            if self._saved.is_set():
+                return
+            self.check()
+            self._interruption.sleep(0.05)
+        raise MiniStackFailed("MiniStack does not save its state")
+
+    def forget(self) -> None:
+        """Empties it, as if it had never run."""
+        request = urllib.request.Request(f"{self.endpoint}/_ministack/reset", method="POST")
+        with urllib.request.urlopen(request, timeout=30):
+            pass
+
+    def stop(self) -> None:
+        """Saves the state and ends it with its workers, busy or not. Without effect when it does not run."""
+        if self._server is not None:
+            server, self._server = self._server, None
+            self._processes.end(server, _STOP_WITHIN_S)
+
+    def _order(self, line: str) -> None:
+        if self._server is None or self._server.stdin is None:
+            raise MiniStackFailed("MiniStack does not run")
+        try:
+            self._server.stdin.write(f"{line}\n")
+            self._server.stdin.flush()
+        except OSError:
+            self.check()
+            raise
+
+
+def is_installed() -> bool:
+    """True when it runs on the Python version of this process, for which the layer is built."""
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    return PYTHON.exists() and (PYTHON.parent.parent / "lib" / version).is_dir()
+
+
+def last_lines(log: Path, count: int = 20) -> str:
+    """The end of a log, indented; for messages."""
+    try:
+        lines = log.read_text(errors="replace").splitlines()[-count:]
+    except OSError:
+        return ""
+    return "\n".join(f"    {line}" for line in lines)

@@ -1,0 +1,237 @@
+"""MiniStack behind a guard, under MiniStack's own interpreter: its launcher is `local.ministack`.
+
+Reads orders from standard input, one a line: `api <id>` names the API that /v1 stands for, `save` writes the state to
+disk. Its end is the order to stop, so that this process never outlives its launcher. Writes one JSON object a line to
+standard output: `{"answered": …}` for each request of the API, and `{"saved": true}`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import shutil
+import signal
+import sys
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from hypercorn.asyncio import serve  # type: ignore[import-not-found] # MiniStack's environment has these
+from hypercorn.config import Config  # type: ignore[import-not-found]
+from ministack import app as ministack  # type: ignore[import-not-found]
+from ministack.core import lambda_runtime  # type: ignore[import-not-found]
+from ministack.core.persistence import save_all  # type: ignore[import-not-found]
+
+from local.guard import refusal
+from local.request_line import MOST_READ_BYTES, Answered, spent
+from local.shared_layers import SharedLayers
+
+STAGE = "/v1"
+_SAVE_WITHIN_S = 2.0
+_KILL_WITHIN_S = 0.7  # the launcher allows 5 s for everything
+
+Message = dict[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+
+def main() -> int:
+    """Serves until the launcher says so or is gone."""
+    parser = argparse.ArgumentParser(prog="python -m local.ministack_server")
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--state", type=Path, required=True)
+    asked = parser.parse_args()
+    _raise_open_files()
+    asyncio.run(_run(asked.port, asked.state))
+    return 1
+
+
+async def _run(port: int, state: Path) -> None:
+    """Ends the process, unless the server cannot begin."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the launcher's
+    lambda_runtime.zipfile = SharedLayers(state / "layers")
+    guard = Guard(port)
+    lifespan = Lifespan()
+    await lifespan.start()
+    threading.Thread(target=_obey, args=(loop, guard, stop), daemon=True).start()
+    config = Config()
+    config.bind = [f"127.0.0.1:{port}"]
+    config.keep_alive_timeout = 75  # as MiniStack's own main has it
+    config.loglevel = "WARNING"
+    never = asyncio.Event()
+    serving = asyncio.create_task(serve(guard, config, shutdown_trigger=never.wait))
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    guard.close()
+    await _kill_workers()  # before the state is saved, so that none of them changes it meanwhile
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(lifespan.stop(), _SAVE_WITHIN_S)
+    if serving.done():
+        serving.result()  # raises why, such as that the port is taken
+    _end_group()
+    os._exit(0)  # in an orderly end asyncio would wait for threads that wait for workers
+
+
+async def _kill_workers() -> None:
+    killing = threading.Thread(target=lambda_runtime.reset, daemon=True)
+    killing.start()
+    until = time.monotonic() + _KILL_WITHIN_S
+    while killing.is_alive() and time.monotonic() < until:
+        await asyncio.sleep(0.02)
+
+
+def _obey(loop: asyncio.AbstractEventLoop, guard: Guard, stop: asyncio.Event) -> None:
+    for line in sys.stdin:
+        match line.split():
+            case ["api", api_id]:
+                guard.api_id = api_id
+            case ["save"]:
+                loop.call_soon_threadsafe(_save)  # on the loop, where most of the state is changed
+    loop.call_soon_threadsafe(stop.set)
+
+
+def _save() -> None:
+    save_all(ministack._build_persistence_save_dict())
+    tell({"saved": True})
+
+
+def tell(fact: Message) -> None:
+    """To the launcher, which may be gone."""
+    with contextlib.suppress(OSError):
+        sys.stdout.write(json.dumps(fact) + "\n")
+        sys.stdout.flush()
+
+
+class Lifespan:
+    """MiniStack's start and stop, run from here: hypercorn would first wait for every connection to close."""
+
+    def __init__(self) -> None:
+        self._orders: asyncio.Queue[Message] = asyncio.Queue()
+        self._done: asyncio.Queue[str] = asyncio.Queue()
+
+    async def start(self) -> None:
+        self._task = asyncio.create_task(ministack.app({"type": "lifespan"}, self._orders.get, self._answer))
+        await self._step("startup")
+
+    async def stop(self) -> None:
+        """Saves the state."""
+        await self._step("shutdown")
+
+    async def _step(self, name: str) -> None:
+        await self._orders.put({"type": f"lifespan.{name}"})
+        if (done := await self._done.get()) != f"lifespan.{name}.complete":
+            raise RuntimeError(done)
+
+    async def _answer(self, message: Message) -> None:
+        await self._done.put(message["type"])
+
+
+class Guard:
+    """Lets only this machine's programs in, maps /v1 onto the API, and tells what was answered there."""
+
+    def __init__(self, port: int) -> None:
+        self.api_id = ""
+        self._port = port
+        self._closed = False
+
+    def close(self) -> None:
+        """Nothing new is begun after this."""
+        self._closed = True
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        match scope["type"]:
+            case "http":
+                await self._http(scope, receive, send)
+            case "websocket":
+                await receive()
+                await send({"type": "websocket.close", "code": 1008})
+            case "lifespan":
+                for _ in range(2):
+                    step = (await receive())["type"]
+                    await send({"type": f"{step}.complete"})
+
+    async def _http(self, scope: Message, receive: Receive, send: Send) -> None:
+        headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
+        if reason := refusal(headers, self._port):
+            await _refuse(send, 403, "Forbidden", reason)
+        elif self._closed:
+            await _refuse(send, 503, "Stopping", "This server is being stopped.")
+        elif not (scope["path"] == STAGE or scope["path"].startswith(f"{STAGE}/")):
+            await ministack.app(scope, receive, send)
+        elif not self.api_id:
+            await _refuse(send, 503, "Starting", "The API is not deployed yet.")
+        else:
+            await self._api(scope, receive, send)
+
+    async def _api(self, scope: Message, receive: Receive, send: Send) -> None:
+        prefix = f"/_aws/execute-api/{self.api_id}"
+        inner = {
+            **scope,
+            "path": prefix + scope["path"],
+            "raw_path": prefix.encode() + (scope.get("raw_path") or scope["path"].encode()),
+        }
+        began = time.perf_counter()
+        head: Message = {}
+        body = bytearray()
+
+        async def note_and_send(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                head.update(message)
+            elif len(body) <= MOST_READ_BYTES:
+                body.extend(message.get("body", b""))
+            await send(message)
+
+        await ministack.app(inner, receive, note_and_send)
+        if head:
+            ms = round((time.perf_counter() - began) * 1000)
+            tokens, cost_usd = spent(_content_type(head), bytes(body))
+            answered = Answered(scope["method"], scope["path"], head["status"], ms, tokens, cost_usd)
+            tell({"answered": asdict(answered)})
+
+
+def _content_type(head: Message) -> str:
+    return next((str(value, "latin-1") for name, value in head["headers"] if name.lower() == b"content-type"), "")
+
+
+async def _refuse(send: Send, status: int, title: str, detail: str) -> None:
+    body = json.dumps({"title": title, "status": status, "detail": detail}).encode()
+    headers = [(b"content-type", b"application/problem+json"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _raise_open_files() -> None:
+    """A burst of connections needs more than the usual 1,024 files."""
+    import resource
+
+    with contextlib.suppress(ValueError, OSError):
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 65536)), hard))
+
+
+def _end_group() -> None:
+    """No worker is left: those that were being started when the others were killed are in the same process group."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if os.getpgrp() == os.getpid():
+        os.killpg(0, signal.SIGTERM)
+    until = time.monotonic() + _KILL_WITHIN_S
+    with contextlib.suppress(ChildProcessError):  # there is none left
+        while time.monotonic() < until:
+            if os.waitpid(-1, os.WNOHANG)[0] == 0:
+                time.sleep(0.02)
+    shutil.rmtree(os.environ["TMPDIR"], ignore_errors=True)
+
+
+if __name__ == "__main__":
+    logging.getLogger("hypercorn.access").disabled = True
+    sys.exit(main())

@@ -1,0 +1,179 @@
+"""The programs that a launcher starts: each in a process group of its own, on record, and ended with all its children.
+
+The record lets the next launcher end what one that was killed has left.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from local.state import ROOT, StateFolder
+
+_POLL_S = 0.05
+
+
+class Stopping(Exception):
+    """Somebody asked the launcher to stop, by Ctrl-C or a signal."""
+
+
+class Interruption:
+    """Remembers a signal. Whoever waits in the launcher waits through this, and gets Stopping instead of a result.
+
+    The handler only sets a flag: an exception out of nowhere could lose a process that was just being started.
+    """
+
+    def __init__(self) -> None:
+        self._asked = False
+
+    def listen(self) -> None:
+        """From now on signals ask to stop; again and again does nothing more."""
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, self._ask)
+
+    def _ask(self, *_: object) -> None:
+        self._asked = True
+
+    def check(self) -> None:
+        """Raises Stopping if that was asked."""
+        if self._asked:
+            raise Stopping
+
+    def sleep(self, seconds: float) -> None:
+        """Raises Stopping as soon as that is asked."""
+        until = time.monotonic() + seconds
+        self.check()
+        while (left := until - time.monotonic()) > 0:
+            time.sleep(min(left, _POLL_S))
+            self.check()
+
+
+class Processes:
+    """Starts and ends programs for the holder of a state folder."""
+
+    def __init__(self, state: StateFolder, interruption: Interruption) -> None:
+        self._state = state
+        self._interruption = interruption
+        self._started: list[subprocess.Popen[str]] = []
+
+    @property
+    def pids(self) -> list[int]:
+        """Of what runs now, without its children."""
+        return [each.pid for each in self._started]
+
+    def start(
+        self,
+        command: Sequence[str | Path],
+        environment: Mapping[str, str],
+        *,
+        stdin: int = subprocess.DEVNULL,
+        stdout: int | IO[str] = subprocess.DEVNULL,
+        stderr: int | IO[str] = subprocess.DEVNULL,
+    ) -> subprocess.Popen[str]:
+        """A program in the repository's folder. Its command line must name the state folder, so that it is known."""
+        started = subprocess.Popen(
+            [str(part) for part in command],
+            cwd=ROOT,
+            env=dict(environment),
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            text=True,
+            start_new_session=True,
+        )
+        self._started.append(started)
+        self._record()
+        return started
+
+    def run(self, command: Sequence[str | Path], environment: Mapping[str, str], log: Path) -> int:
+        """Its exit code once it is done; what it says goes to `log`."""
+        with log.open("a") as out:
+            running = self.start(command, environment, stdout=out, stderr=subprocess.STDOUT)
+            try:
+                while (code := running.poll()) is None:
+                    self._interruption.sleep(_POLL_S)
+            finally:
+                self.end(running, within_s=1)
+        return code
+
+    def end(self, started: subprocess.Popen[str], within_s: float) -> None:
+        """Nothing of its group is left after this. What has not ended by itself `within_s` is killed."""
+        _signal_group(started.pid, signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            started.wait(within_s)
+        _signal_group(started.pid, signal.SIGKILL)  # its children too, if it has left any
+        started.wait()
+        self._started.remove(started)
+        self._record()
+
+    def _record(self) -> None:
+        self._state.write(self._state.processes_json, {"groups": self.pids})
+
+    def end_leftovers(self, within_s: float) -> bool:
+        """Ends what a launcher that was killed has left running. False when there was none since the last clean end."""
+        recorded = self._state.read(self._state.processes_json).get("groups") or []
+        groups = [group for group in recorded if type(group) is int and group > 1 and self._is_ours(group)]
+        for group in groups:
+            _signal_group(group, signal.SIGTERM)
+        until = time.monotonic() + within_s
+        while any(_members(group) for group in groups) and time.monotonic() < until:
+            self._interruption.sleep(_POLL_S)
+        for group in groups:
+            _signal_group(group, signal.SIGKILL)
+        self._state.processes_json.unlink(missing_ok=True)
+        return bool(recorded)
+
+    def _is_ours(self, group: int) -> bool:
+        """The number may belong to a stranger by now; ours name the folder, until they have almost ended."""
+        commands = [member.command for member in _members(group)]
+        return any(not command or str(self._state.path) in command for command in commands)
+
+
+def commands_of(folder: Path) -> list[str]:
+    """The command lines of all living programs that name a state folder."""
+    return [each.command for each in _living() if str(folder) in each.command]
+
+
+@dataclass(frozen=True, slots=True)
+class _Process:
+    group: int
+    command: str
+
+
+def _members(group: int) -> list[_Process]:
+    return [each for each in _living() if each.group == group]
+
+
+def _living() -> Iterator[_Process]:
+    """Every process of the machine that has not ended."""
+    if Path("/proc/self/stat").exists():
+        for folder in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):  # it ended meanwhile
+                state, _, group = (folder / "stat").read_text().rpartition(")")[2].split()[:3]
+                command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                if state not in "ZX":
+                    yield _Process(int(group), command)
+        return
+    listed = subprocess.run(["ps", "-A", "-o", "pgid=,stat=,command="], capture_output=True, text=True, check=True)
+    for line in listed.stdout.splitlines():
+        group, state, command = [*line.split(None, 2), ""][:3]
+        if not state.startswith("Z"):
+            yield _Process(int(group), command)
+
+
+def _signal_group(group: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS says the latter of a group of zombies
+        os.killpg(group, number)
+
+
+def clean_environment() -> dict[str, str]:
+    """This process's environment without what could lead a tool to a real account, a real key or another Python."""
+    left_out = ("AWS_", "ANTHROPIC_", "CLAUDE_", "SAM_", "PYTHON", "VIRTUAL_ENV", "MAKE", "MFLAGS")
+    return {name: value for name, value in os.environ.items() if not name.startswith(left_out)}

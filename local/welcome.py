@@ -1,0 +1,78 @@
+"""What a person is told when the stack is ready, and what a script reads in run.json."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from local.stack import Deployed
+from local.state import ROOT
+
+sys.path.append(str(ROOT / "layers" / "turnlog" / "python"))  # Lambda mounts it; here nobody does
+from turnlog.sessions import owner_hash
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """A stack that is ready. `claude` is `stand-in` or a base URL; `claude_url` is where the functions ask for it."""
+
+    api_url: str
+    token: str
+    user: str
+    issuer_url: str
+    claude: str
+    claude_url: str
+    deployed: Deployed
+
+    @property
+    def owner(self) -> str:
+        """The user's name in keys and prefixes."""
+        return owner_hash(f"{self.issuer_url}|{self.user}")
+
+
+def message(facts: Facts) -> str:
+    """The address, the token and lines to paste."""
+    api, user, owner = facts.api_url, facts.user, facts.owner
+    bucket = f"{api.removesuffix('/v1')}/{facts.deployed.outputs['DocumentsBucketName']}"
+    json = "-H \"Authorization: Bearer $TOKEN\" -H 'Content-Type: application/json'"
+    its_id = "python3 -c 'import json,sys; print(json.load(sys.stdin)[\"session_id\"])'"
+    return f"""
+Turnlog: {api}
+Claude:  {facts.claude}
+
+A token of the user {user} for 12 hours, to paste into another shell (`make token USER=ada` prints another user's):
+TOKEN={facts.token}
+
+Then a query, a session, and a turn in it. The same turn again gives the same reply; another key takes the next turn.
+curl -s {api}/query {json} -d '{{"message": "What is a lambda?"}}'
+SID=$(curl -s {api}/sessions {json} -d '{{}}' | {its_id})
+curl -s {api}/sessions/$SID/turns {json} -H 'Idempotency-Key: first' -d '{{"message": "My name is Ada."}}'
+
+A document, .txt or .md, that is put under inbox/{owner}/ has its summary under outbox/ soon after:
+curl -T notes.txt {bucket}/inbox/{owner}/notes.txt
+curl -s {bucket}/outbox/{owner}/notes.txt.summary.json
+
+Ctrl-C stops everything. Each request is a line:
+"""
+
+
+def run_json(facts: Facts, aws_endpoint: str, pids: Sequence[int]) -> dict[str, Any]:
+    """For scripts."""
+    return {
+        "api_url": facts.api_url,
+        "token": facts.token,
+        "user": facts.user,
+        "owner": facts.owner,
+        "claude": facts.claude,
+        "claude_url": facts.claude_url,
+        "issuer": facts.issuer_url,
+        "aws_endpoint": aws_endpoint,
+        "tables": dict(facts.deployed.named("AWS::DynamoDB::Table")),
+        "queues": dict(facts.deployed.named("AWS::SQS::Queue")),
+        "buckets": dict(facts.deployed.named("AWS::S3::Bucket")),
+        "pids": list(pids),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+    }

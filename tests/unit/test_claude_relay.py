@@ -1,0 +1,134 @@
+"""The relay to Claude: the real key goes out, the placeholder does not, and answers are passed on as they come."""
+
+import http.client
+import json
+import socket
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Event, Thread
+
+import anthropic
+import httpx2
+import pytest
+
+from local.claude_relay import outgoing_headers, relay
+from local.claude_stand_in import StandIn
+from local.loopback import LoopbackServer
+
+KEY = "sk-ant-the-real-one"
+PLACEHOLDER = [("Authorization", "Bearer kept by the launcher"), ("anthropic-version", "2026-10-21")]
+
+
+def ask(port: int, method: str = "POST", path: str = "/v1/messages", **headers: str) -> tuple[int, dict]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    connection.request(method, path, b"{}", {"Authorization": "Bearer placeholder", **headers})
+    answer = connection.getresponse()
+    body = json.loads(answer.read())
+    connection.close()
+    return answer.status, body
+
+
+@pytest.fixture
+def claude() -> Iterator[StandIn]:
+    with StandIn() as claude:
+        yield claude
+
+
+@pytest.fixture
+def server(claude: StandIn) -> Iterator[LoopbackServer]:
+    with relay(0, claude.url, KEY) as server:
+        yield server
+
+
+def sdk(server: LoopbackServer) -> anthropic.Anthropic:
+    return anthropic.Anthropic(base_url=server.url, api_key="placeholder", max_retries=0)
+
+
+def question(text: str) -> dict:
+    return {"model": "claude-sonnet-5-5", "max_tokens": 50, "messages": [{"role": "user", "content": text}]}
+
+
+def test_the_placeholder_is_replaced_by_the_key():
+    sent = dict(outgoing_headers([*PLACEHOLDER, ("x-api-key", "another placeholder"), ("Host", "127.0.0.1:8788")], KEY))
+    assert sent == {"anthropic-version": "2026-10-21", "x-api-key": KEY}
+
+
+def test_without_a_key_the_callers_own_header_goes_through():
+    assert outgoing_headers(PLACEHOLDER, "") == PLACEHOLDER
+
+
+def test_the_sdk_gets_its_answer_through_the_relay(server: LoopbackServer, claude: StandIn):
+    with sdk(server) as client:
+        reply = client.messages.create(**question("What is a lambda?"))
+    assert reply.stop_reason == "end_turn"
+    assert [each.path for each in claude.requests] == ["/v1/messages"]
+
+
+def test_the_sdk_gets_a_stream_through_the_relay(server: LoopbackServer):
+    with sdk(server) as client, client.messages.stream(**question("What is a lambda?")) as stream:
+        assert "lambda" in "".join(stream.text_stream)
+
+
+def test_a_refusal_of_the_provider_arrives_as_it_was(server: LoopbackServer, claude: StandIn):
+    claude.fail("rate_limit", retry_after_s=7)
+    with sdk(server) as client, pytest.raises(anthropic.RateLimitError) as refused:
+        client.messages.create(**question("hi"))
+    assert refused.value.response.headers["retry-after"] == "7"
+
+
+def test_a_provider_that_cannot_be_reached_is_a_502_without_its_address():
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        with relay(0, f"http://127.0.0.1:{unused.getsockname()[1]}", KEY) as server:
+            status, body = ask(server.server_port)
+    assert status == 502
+    assert body["error"]["message"] == "The relay could not reach Claude: ConnectError."
+
+
+def test_a_connection_that_breaks_off_is_not_made_to_look_whole(server: LoopbackServer, claude: StandIn):
+    claude.fail("cut")
+    with sdk(server) as client, pytest.raises((anthropic.APIConnectionError, httpx2.HTTPError)):
+        client.messages.create(**question("hi"))
+
+
+def test_the_beginning_of_an_answer_is_passed_on_before_its_end():
+    go_on = Event()
+
+    class Slow(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"first")
+            self.wfile.flush()
+            go_on.wait(5)
+            self.wfile.write(b" second")
+
+        def log_message(self, *args: object) -> None:
+            """Nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Slow) as upstream:
+        Thread(target=upstream.serve_forever, args=(0.02,), daemon=True).start()
+        with relay(0, f"http://127.0.0.1:{upstream.server_port}", KEY) as server:
+            connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=4)
+            connection.request("POST", "/v1/messages", b"{}")
+            answer = connection.getresponse()
+            assert answer.read1(5) == b"first"
+            go_on.set()
+            assert answer.read() == b" second"
+            connection.close()
+        upstream.shutdown()
+
+
+@pytest.mark.parametrize("headers", [{"Origin": "https://evil.example"}, {"Host": "rebound.example"}])
+def test_no_web_page_can_spend_the_key(server: LoopbackServer, claude: StandIn, headers: dict[str, str]):
+    assert ask(server.server_port, **headers)[0] == 403
+    assert claude.requests == []
+
+
+@pytest.mark.parametrize("path", ["/", "/_stand_in/requests", "/v2/messages", "/v1"])
+def test_only_the_api_is_passed_on(server: LoopbackServer, path: str):
+    assert ask(server.server_port, path=path)[0] == 404
+
+
+def test_a_request_that_is_too_large_is_not_read(server: LoopbackServer):
+    assert ask(server.server_port, **{"Content-Length": str(33 * 1024 * 1024)})[0] == 400

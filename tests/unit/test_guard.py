@@ -1,0 +1,46 @@
+"""Which requests the local servers answer: those of this machine's programs, and of no web page."""
+
+import pytest
+
+from local.guard import refusal
+
+OWN = ("Host", "127.0.0.1:8787")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [OWN],
+        [("host", "localhost:8787")],
+        [("HOST", "LocalHost:8787")],
+        [OWN, ("Origin", "http://127.0.0.1:8787")],
+        [OWN, ("Origin", "http://localhost:8787"), ("Sec-Fetch-Site", "same-origin")],
+        [OWN, ("Sec-Fetch-Site", "none")],  # an address that was typed in
+    ],
+)
+def test_a_program_or_a_page_of_its_own_is_answered(headers):
+    assert refusal(headers, 8787) == ""
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [],
+        [("Host", "127.0.0.1")],
+        [("Host", "127.0.0.1:8788")],
+        [("Host", "rebound.example:8787")],
+        [("Host", "127.0.0.1:8787.example")],
+        [OWN, ("Host", "rebound.example:8787")],
+        [OWN, OWN],
+        [OWN, ("Origin", "https://evil.example")],
+        [OWN, ("Origin", "null")],
+        [OWN, ("Origin", "")],
+        [OWN, ("Origin", "http://127.0.0.1:8788")],
+        [OWN, ("Origin", "https://127.0.0.1:8787")],
+        [OWN, ("Origin", "http://127.0.0.1:8787"), ("Origin", "https://evil.example")],
+        [OWN, ("Sec-Fetch-Site", "cross-site")],  # a picture of another page brings no Origin
+        [OWN, ("Sec-Fetch-Site", "same-site")],
+    ],
+)
+def test_another_origin_and_another_host_are_refused(headers):
+    assert refusal(headers, 8787)

@@ -1,0 +1,82 @@
+"""The line that `make run` prints for each request: what it cost, and no word of it."""
+
+import json
+from datetime import datetime
+
+import pytest
+
+from local.request_line import MOST_READ_BYTES, Answered, request_line, route_of, spent
+
+ROUTES = ["/v1/query", "/v1/sessions", "/v1/sessions/{id}", "/v1/sessions/{id}/turns", "/v1/sessions/{id}/turns/{n}"]
+AT = datetime(2026, 11, 24, 14, 3, 22)
+USAGE = {
+    "input_tokens": 1000,
+    "cache_creation_input_tokens": 100,
+    "cache_read_input_tokens": 90,
+    "output_tokens": 13,
+    "service_tier": "standard",
+}
+
+
+def line(answered: Answered) -> str:
+    return request_line(answered, ROUTES, AT)
+
+
+def test_a_line_names_time_route_status_milliseconds_tokens_and_dollars():
+    answered = Answered("POST", "/v1/sessions/ses_XaE0LyHVODhHwZjvcZNIdQ/turns", 200, 412, 1203, "0.002106")
+    assert line(answered) == "14:03:22  POST /v1/sessions/{id}/turns  200  412 ms  1,203 tokens  $0.002106"
+
+
+def test_a_line_of_an_answer_without_usage_ends_with_the_milliseconds():
+    assert line(Answered("GET", "/v1/query", 403, 1234)) == "14:03:22  GET /v1/query  403  1,234 ms"
+
+
+@pytest.mark.parametrize(
+    ("path", "route"),
+    [
+        ("/v1/query", "/v1/query"),
+        ("/v1/sessions/ses_secret", "/v1/sessions/{id}"),
+        ("/v1/sessions/anything at all", "/v1/sessions/{id}"),
+        ("/v1/sessions/ses_secret/turns/12", "/v1/sessions/{id}/turns/{n}"),
+        ("/v1/sessions/ses_secret/turns/12/more", "-"),
+        ("/v1/my-own-secret", "-"),
+        ("/v1/sessions/", "-"),
+        ("/v1/queryx", "-"),
+        ("/v1/query\n/v1/query", "-"),
+    ],
+)
+def test_a_path_is_shown_as_its_route_so_that_nothing_the_caller_wrote_is_printed(path: str, route: str):
+    assert route_of(path, ROUTES) == route
+
+
+def test_a_route_without_braces_goes_before_one_that_would_take_any_name():
+    assert route_of("/v1/sessions/new", ["/v1/sessions/{id}", "/v1/sessions/new"]) == "/v1/sessions/new"
+
+
+def test_tokens_are_all_that_the_usage_counts_and_dollars_are_kept_exactly():
+    body = json.dumps({"text": "…", "usage": USAGE, "cost_usd": "0.000000105"}).encode()
+    assert spent("application/json; charset=utf-8", body) == (1203, "0.000000105")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{}",
+        b"[]",
+        b"not json",
+        b"",
+        b"[" * 100_000,
+        b'{"usage": null, "cost_usd": null}',
+        b'{"usage": {"input_tokens": "many"}, "cost_usd": 0.1}',
+        b'{"usage": [1], "cost_usd": "\\u001b[2J and other text"}',
+        b'{"usage": {"input_tokens": true}, "cost_usd": "1e5"}',
+    ],
+)
+def test_an_answer_that_states_no_usage_costs_nothing_that_is_known(body: bytes):
+    assert spent("application/json", body) == (None, None)
+
+
+def test_only_json_of_a_bounded_size_is_looked_into():
+    body = json.dumps({"usage": USAGE, "cost_usd": "1"}).encode()
+    assert spent("text/event-stream", body) == (None, None)
+    assert spent("application/json", body + b" " * MOST_READ_BYTES) == (None, None)
