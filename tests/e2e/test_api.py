@@ -1,0 +1,242 @@
+"""The whole service as `make run` starts it: real handlers, real tables, the real gateway's routes, over HTTP."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx2
+import pytest
+
+from tests.e2e.conftest import Stack
+
+PATIENCE_S = 60  # for what happens by itself; a cold start on a busy machine takes many seconds
+
+
+@pytest.fixture(scope="module")
+def ada(stack: Stack) -> Iterator[httpx2.Client]:
+    with caller(stack, stack.token) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def eve(stack: Stack) -> Iterator[httpx2.Client]:
+    with caller(stack, stack.token_of("eve")) as client:
+        yield client
+
+
+def caller(stack: Stack, token: str | None) -> httpx2.Client:
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    return httpx2.Client(base_url=stack.api_url, headers=headers, timeout=PATIENCE_S)
+
+
+def new_session(client: httpx2.Client, **settings: Any) -> str:
+    created = client.post("/sessions", json=settings)
+    assert created.status_code == 201, created.text
+    return str(created.json()["session_id"])
+
+
+def take(client: httpx2.Client, session_id: str, message: str, key: str | None = None) -> httpx2.Response:
+    headers = {"Idempotency-Key": key or secrets.token_hex(8)}
+    return client.post(f"/sessions/{session_id}/turns", json={"message": message}, headers=headers)
+
+
+def expect_problem(response: httpx2.Response, status: int, code: str) -> dict[str, Any]:
+    assert (response.status_code, response.json()["code"]) == (status, code)
+    assert response.headers["content-type"] == "application/problem+json; charset=utf-8"
+    assert response.headers["cache-control"] == "no-store"
+    problem: dict[str, Any] = response.json()
+    assert problem["instance"].startswith("urn:req:")
+    return problem
+
+
+@pytest.mark.parametrize("path", ["/query", "/summarize", "/analyze"])
+def test_a_single_turn_is_answered_by_the_stand_in_which_says_so(ada: httpx2.Client, path: str) -> None:
+    answer = ada.post(path, json={"message": "def area(r):\n    return 3.14 * r * r\n"})
+    assert answer.status_code == 200, answer.text
+    body = answer.json()
+    assert "stand-in" in body["text"]
+    assert body["usage"]["input_tokens"] > 0
+    assert float(body["cost_usd"]) > 0
+
+
+def test_a_name_told_in_the_first_turn_is_known_in_the_third(ada: httpx2.Client) -> None:
+    session_id = new_session(ada, title="Names")
+    told = [take(ada, session_id, message) for message in ("My name is Ada.", "Nice weather.", "What is my name?")]
+    assert [answer.json()["turn"] for answer in told] == [1, 2, 3]
+    assert "Ada" in told[2].json()["text"]
+    listed = ada.get(f"/sessions/{session_id}/turns").json()
+    assert [item["text"] for item in listed["items"]] == [answer.json()["text"] for answer in told]
+    assert ada.get(f"/sessions/{session_id}/turns/3").json()["text"] == told[2].json()["text"]
+    assert ada.get(f"/sessions/{session_id}").json()["turns"] == 3
+
+
+def test_the_same_key_gives_the_same_bytes_and_is_paid_for_once(ada: httpx2.Client, stack: Stack) -> None:
+    session_id = new_session(ada)
+    before = stack.model_calls()
+    first, again = (take(ada, session_id, "hello", "one-key") for _ in range(2))
+    assert again.content == first.content
+    assert stack.model_calls() == before + 1
+    expect_problem(take(ada, session_id, "another", "one-key"), 422, "idempotency_key_reused")
+
+
+def test_of_two_turns_at_once_one_goes_first_and_the_other_is_refused_unpaid(ada: httpx2.Client, stack: Stack) -> None:
+    session_id = new_session(ada)
+    stack.fail("slow", seconds=3, match="heron")
+    before = stack.model_calls()
+    with ThreadPoolExecutor(2) as pool:
+        answers = list(pool.map(lambda text: take(ada, session_id, text), ["a heron", "a heron too"]))
+    statuses = sorted(answer.status_code for answer in answers)
+    assert statuses == [200, 409]
+    (refused,) = [answer for answer in answers if answer.status_code == 409]
+    assert int(refused.headers["retry-after"]) >= 1
+    assert stack.model_calls() == before + 1
+    assert ada.get(f"/sessions/{session_id}").json()["turns"] == 1
+
+
+def test_eight_at_once_leave_one_order_and_no_turn_lost(ada: httpx2.Client, stack: Stack) -> None:
+    session_id = new_session(ada)
+    before = stack.model_calls()
+
+    def insist(number: int) -> dict[str, Any]:
+        for _ in range(200):
+            answer = take(ada, session_id, f"message {number}", f"key-{number}")
+            if answer.status_code == 200:
+                taken: dict[str, Any] = answer.json()
+                return taken
+            expect_problem(answer, 409, "turn_in_progress")
+        raise AssertionError(f"turn {number} was never taken")
+
+    with ThreadPoolExecutor(4) as pool:
+        taken = list(pool.map(insist, range(8)))
+    assert sorted(turn["turn"] for turn in taken) == list(range(1, 9))
+    assert stack.model_calls() == before + 8
+    listed = ada.get(f"/sessions/{session_id}/turns").json()["items"]
+    assert {item["turn"]: item["text"] for item in listed} == {turn["turn"]: turn["text"] for turn in taken}
+
+
+def test_anothers_a_deleted_and_an_unknown_session_are_the_same_bytes(ada: httpx2.Client, eve: httpx2.Client) -> None:
+    kept, deleted = new_session(ada), new_session(ada)
+    take(ada, deleted, "forget this")
+    assert ada.delete(f"/sessions/{deleted}").status_code == 204
+    unknown = "ses_" + "A" * 22
+    answers = [eve.get(f"/sessions/{kept}"), ada.get(f"/sessions/{deleted}"), ada.get(f"/sessions/{unknown}")]
+    answers += [take(eve, kept, "hello"), take(ada, deleted, "hello"), ada.get("/sessions/S%23x")]
+    answers += [eve.delete(f"/sessions/{kept}"), eve.get(f"/sessions/{kept}/turns")]
+    bodies = [expect_problem(answer, 404, "session_not_found") for answer in answers]
+    assert len({json.dumps(body | {"instance": ""}) for body in bodies}) == 1
+    assert ada.get(f"/sessions/{kept}").status_code == 200
+
+
+def test_what_is_stored_expires_and_a_deleted_session_leaves_no_content(ada: httpx2.Client, stack: Stack) -> None:
+    session_id = new_session(ada)
+    take(ada, session_id, "a canary called pelargonium")
+    stored = stack.items()
+    assert all("ttl" in item for item in stored)
+    assert stack.ttl_status() == {"TimeToLiveStatus": "ENABLED", "AttributeName": "ttl"}
+    ada.delete(f"/sessions/{session_id}")
+    left = [item for item in stack.items() if item not in stored]
+    assert {frozenset(item) for item in left} == {frozenset({"pk", "sk", "st", "ttl"})}
+
+
+def test_without_a_valid_token_no_route_answers(stack: Stack) -> None:
+    foreign = stack.token[:-8] + "AAAAAAAA"
+    for token in (None, "nonsense", foreign):
+        with caller(stack, token) as nobody:
+            for answer in (nobody.post("/query", json={"message": "hi"}), nobody.get("/sessions/x")):
+                problem = expect_problem(answer, 401, "unauthorized")
+                assert problem["title"] == "Unauthorized"
+                assert answer.headers["www-authenticate"] == "Bearer"
+
+
+def test_routes_and_methods_that_do_not_exist_are_404(ada: httpx2.Client) -> None:
+    for answer in (ada.get("/nowhere"), ada.delete("/query"), ada.put("/sessions")):
+        expect_problem(answer, 404, "route_not_found")
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        (b"{", 400, "json_invalid"),
+        (b'{"message":"\xff"}', 400, "encoding_invalid"),
+        (b'{"message":"a","message":"b"}', 400, "json_duplicate_key"),
+        (b'{"message":5}', 400, "wrong_type"),
+        (b'{"message":"a","role":"admin"}', 400, "unknown_field"),
+        (b'{"message":""}', 422, "message_empty"),
+        (b'{"message":"' + b"x" * 300_000 + b'"}', 413, "body_too_large"),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_a_bad_body_is_refused_over_the_wire_and_nothing_is_paid(
+    ada: httpx2.Client, stack: Stack, body: bytes, status: int, code: str
+) -> None:
+    before = stack.model_calls()
+    answer = ada.post("/query", content=body, headers={"Content-Type": "application/json"})
+    expect_problem(answer, status, code)
+    assert stack.model_calls() == before
+
+
+def test_a_turn_without_a_key_is_refused(ada: httpx2.Client) -> None:
+    answer = ada.post(f"/sessions/{new_session(ada)}/turns", json={"message": "hi"})
+    expect_problem(answer, 400, "idempotency_key_missing")
+
+
+@pytest.mark.parametrize(
+    ("fault", "more", "status", "code"),
+    [
+        ("server_error", {}, 502, "model_failed"),
+        ("cut", {}, 502, "model_failed"),
+        ("garbage", {}, 502, "model_protocol_error"),
+        ("early_end", {}, 502, "model_protocol_error"),
+        ("rate_limit", {"retry_after_s": 120}, 503, "model_unavailable"),
+    ],
+)
+def test_a_failing_model_stores_nothing_and_a_retry_with_the_key_goes_well(
+    ada: httpx2.Client, stack: Stack, fault: str, more: dict[str, Any], status: int, code: str
+) -> None:
+    session_id = new_session(ada)
+    stack.fail(fault, match="fragile", **more)
+    problem = expect_problem(take(ada, session_id, "fragile", "k"), status, code)
+    assert (problem["stored"], problem["retry"]) == (False, "same-key")
+    assert ada.get(f"/sessions/{session_id}").json()["turns"] == 0
+    assert take(ada, session_id, "fragile", "k").json()["turn"] == 1
+
+
+DOCUMENT = " ".join(
+    f"Chapter {number}. Herons nest in colonies near water. The river rose {number} centimetres. It was quiet."
+    for number in range(60)
+)
+
+
+def test_a_document_in_the_inbox_becomes_a_summary_in_the_outbox(stack: Stack) -> None:
+    name = f"notes {secrets.token_hex(4)}.txt"
+    stack.s3.put_object(Bucket=stack.bucket, Key=f"inbox/{stack.owner}/{name}", Body=DOCUMENT.encode())
+    summary = wait_for_object(stack, f"outbox/{stack.owner}/{name}.summary.json")
+    assert summary["status"] == "done"
+    assert "Herons" in summary["text"]
+    assert len(summary["text"]) < len(DOCUMENT) / 4
+
+
+def wait_for_object(stack: Stack, key: str) -> dict[str, Any]:
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        found = stack.s3.list_objects_v2(Bucket=stack.bucket, Prefix=key)
+        if found.get("Contents"):
+            body: dict[str, Any] = json.loads(stack.s3.get_object(Bucket=stack.bucket, Key=key)["Body"].read())
+            return body
+        time.sleep(0.2)
+    raise AssertionError(f"{key} never came")
+
+
+def test_no_conversation_text_and_no_session_id_is_printed_or_logged(ada: httpx2.Client, stack: Stack) -> None:
+    session_id = new_session(ada, system="canary-system-marmalade", title="canary-title-marmalade")
+    take(ada, session_id, "canary-message-marmalade", "canary-key-marmalade")
+    ada.post("/query", json={"message": "canary-query-marmalade"})
+    written = stack.everything_written()
+    assert "POST /v1/sessions/{id}/turns" in written
+    assert "marmalade" not in written
+    assert session_id not in written
