@@ -1,0 +1,45 @@
+"""`make bench`: counts and ratios, as tables here and as JSON in .turnlog/bench.json."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from tests.bench import cold_start, conversation
+from tests.bench.capacity import READ_DOLLARS, WRITE_DOLLARS
+from tests.bench.conversation import TurnCost
+
+OUTPUT = Path(".turnlog/bench.json")
+SHOWN = (1, 2, 5, 10, 20, 25, 26, 30, 40, 50)
+
+
+def main() -> None:
+    costs = conversation.measure()
+    starts = cold_start.measure()
+    print("A conversation of 50 turns of 2,000 characters, window 25, through the session function's handler:\n")
+    print("turn  calls  round trips  read units  write units  model calls  item bytes  $ a million turns  CPU ms")
+    for cost in costs:
+        if cost.turn in SHOWN:
+            print(
+                f"{cost.turn:4}  {cost.calls:5}  {cost.round_trips:11}  {cost.read_units:10}  {cost.write_units:11}  "
+                f"{cost.model_calls:11}  {cost.item_bytes:10}  {dollars(cost):17.2f}  {cost.cpu_ms:6.1f}"
+            )
+    boto3_cpu, claude_cpu = starts[0].cpu_s, starts[1].cpu_s
+    print("\nA cold start, imports only:\n")
+    print("function                       modules  CPU s  of boto3's client  of anthropic and boto3's client")
+    for start in starts:
+        ratios = f"{start.cpu_s / boto3_cpu:17.2f}  {start.cpu_s / claude_cpu:31.2f}"
+        print(f"{start.name:29}  {start.modules:7}  {start.cpu_s:5.2f}  {ratios}")
+    OUTPUT.parent.mkdir(mode=0o700, exist_ok=True)
+    found = {"turns": conversation.as_json(costs), "cold_starts": [asdict(start) for start in starts]}
+    OUTPUT.write_text(json.dumps(found, indent=1) + "\n")
+    print(f"\nAs JSON: {OUTPUT}")
+
+
+def dollars(cost: TurnCost) -> float:
+    """For a million such turns, on demand."""
+    return cost.read_units * READ_DOLLARS + cost.write_units * WRITE_DOLLARS
+
+
+main()

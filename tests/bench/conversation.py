@@ -1,0 +1,121 @@
+"""A conversation through the session function's own handler: what each turn costs DynamoDB, and Claude's calls."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import boto3
+from moto import mock_aws
+
+from tests.bench.capacity import Meter
+from tests.fakes import MODEL, HashModel
+from tests.handlers.conftest import Context, app, event
+from turnlog import runtime, telemetry
+from turnlog.config import ModelSettings, SessionLimits
+from turnlog.crypto import ServerKey
+from turnlog.messages import Reply, to_json
+from turnlog.model import ModelRequest
+from turnlog.stores.dynamodb import DynamoDBSessionStore
+
+TABLE = "sessions"
+_LETTERS = random.Random(0)
+WORDS = ["".join(_LETTERS.choices("etaoinshrdlucmfw", k=_LETTERS.randint(2, 9))) for _ in range(500)]
+
+
+@dataclass(frozen=True)
+class TurnCost:
+    """One turn: calls are sequential round trips; units as in capacity.py; CPU of all but the calls to DynamoDB."""
+
+    turn: int
+    calls: int
+    round_trips: int
+    read_units: int
+    write_units: int
+    model_calls: int
+    item_bytes: int
+    cpu_ms: float
+
+
+class TalkativeModel(HashModel):
+    """Answers with about as much prose as it was asked."""
+
+    def reply(self, request: ModelRequest, seconds: float) -> Reply:
+        short = super().reply(request, seconds)
+        text = prose(random.Random(len(self.requests)), 1000)
+        return Reply(MODEL, to_json([{"type": "text", "text": text}]), short.stop_reason, short.usage)
+
+
+def prose(source: random.Random, characters: int) -> str:
+    """Invented words drawn by a seed; a turn of 2,000 characters of them packs to about 1 KB, as prose does."""
+    words: list[str] = []
+    while sum(len(word) + 1 for word in words) < characters:
+        words.append(source.choice(WORDS))
+    return " ".join(words)
+
+
+def measure(turns: int = 50) -> list[TurnCost]:
+    """The costs of a conversation of `turns` turns of 2,000 characters each, window 25, without limits."""
+    os.environ |= {"AWS_ACCESS_KEY_ID": "bench", "AWS_SECRET_ACCESS_KEY": "bench"}
+    os.environ.pop("AWS_ENDPOINT_URL", None)
+    telemetry.note = lambda *_, **__: None
+    with mock_aws():
+        client = boto3.client("dynamodb", region_name="us-east-1")
+        client.create_table(
+            TableName=TABLE,
+            BillingMode="PAY_PER_REQUEST",
+            AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in ("pk", "sk")],
+            KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
+        )
+        meter, model = Meter(), TalkativeModel()
+        _wire(DynamoDBSessionStore(client, TABLE), model)
+        session_id = _send("POST", "/sessions", {})["session_id"]
+        meter.watch(client)
+        return [_one_turn(number, session_id, meter, model) for number in range(1, turns + 1)]
+
+
+def _wire(store: DynamoDBSessionStore, model: HashModel) -> None:
+    models, limits, key = ModelSettings(claude_models=(MODEL,)), SessionLimits(), ServerKey("bench")
+    runtime.chat_model = lambda: model  # type: ignore[assignment]
+    runtime.session_store = lambda: store  # type: ignore[assignment]
+    runtime.model_settings = lambda: models  # type: ignore[assignment]
+    runtime.session_limits = lambda: limits  # type: ignore[assignment]
+    runtime.server_key = lambda: key  # type: ignore[assignment]
+
+
+def _one_turn(number: int, session_id: str, meter: Meter, model: HashModel) -> TurnCost:
+    asked_before = len(model.requests)
+    began = time.process_time()
+    question = prose(random.Random(-number), 1000)
+    _send("POST", "/sessions/{id}/turns", {"message": question}, session_id, f"turn-{number}")
+    cpu_s = time.process_time() - began
+    cost = meter.take()
+    return TurnCost(
+        turn=number,
+        calls=len(cost.calls),
+        round_trips=len(cost.calls),
+        read_units=cost.read_units,
+        write_units=cost.write_units,
+        model_calls=len(model.requests) - asked_before,
+        item_bytes=cost.last_put_bytes,
+        cpu_ms=round((cpu_s - cost.cpu_s) * 1000, 1),
+    )
+
+
+def _send(method: str, resource: str, body: dict[str, Any], session_id: str = "", key: str = "") -> dict[str, Any]:
+    request = event("session") | {"httpMethod": method, "resource": resource, "body": json.dumps(body)}
+    request |= {"pathParameters": {"id": session_id}, "isBase64Encoded": False}
+    request["headers"] = {"Content-Type": "application/json", "Idempotency-Key": key}
+    answer = app("session").handler(request, Context(60))
+    if answer["statusCode"] not in (200, 201):
+        raise RuntimeError(answer["body"])
+    answered: dict[str, Any] = json.loads(answer["body"])
+    return answered
+
+
+def as_json(costs: list[TurnCost]) -> list[dict[str, Any]]:
+    return [asdict(cost) for cost in costs]
