@@ -1,0 +1,79 @@
+"""The README shows what is there: its tree, its commands, the tests it names, the function it adds."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from samcli.yamlhelper import yaml_parse
+
+from turnlog.http.api import Api
+
+README = Path("README.md").read_text()
+LAYER = Path("layers/turnlog/python/turnlog")
+DOCUMENTS = [Path("README.md"), *sorted(Path("docs").glob("*.md"))]
+
+
+def code_block(after: str, language: str = "") -> str:
+    found = re.search(rf"{re.escape(after)}.*?```{language}\n(.*?)```", README, flags=re.DOTALL)
+    assert found, after
+    return found.group(1)
+
+
+def tree() -> list[str]:
+    return code_block("## The tree").splitlines()
+
+
+def test_every_path_of_the_tree_exists_and_every_place_at_the_top_is_in_it() -> None:
+    shown = {line.split("/")[0].split()[0] for line in tree() if not line.startswith(" ")}
+    assert all(Path(name).exists() for name in shown)
+    kept = {path.name for path in Path().iterdir() if not path.name.startswith(".")}
+    unshown = {"README.md", "CHANGELOG.md", "LICENSE", "pyproject.toml", "requirements.lock"}
+    assert kept - unshown == shown
+
+
+def test_every_function_is_in_the_tree() -> None:
+    below = tree()[tree().index(next(line for line in tree() if line.startswith("functions/"))) + 1 :]
+    names = {line.split("/")[0].strip() for line in below if re.match(r"  \w+/  ", line)}
+    assert {path.parent.name for path in Path("functions").glob("*/app.py")} <= names
+
+
+def test_every_module_of_the_layer_is_in_the_tree() -> None:
+    lines = tree()
+    first = next(place for place, line in enumerate(lines) if line.startswith("layers/turnlog/")) + 1
+    described = []
+    for line in lines[first:]:
+        if not line.startswith("  "):
+            break
+        described += [name.rstrip("/") for name in re.split(r"\s{2,}", line.strip())[0].split()]
+    modules = {path.stem for path in LAYER.iterdir() if path.name not in ("__init__.py", "__pycache__")}
+    assert set(described) == modules
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=str)
+def test_every_make_target_that_is_named_exists(document: Path) -> None:
+    targets = set(re.findall(r"^([a-z-]+):", Path("Makefile").read_text(), flags=re.MULTILINE))
+    assert set(re.findall(r"\bmake ([a-z-]+)\b", document.read_text())) <= targets
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=str)
+def test_every_file_that_is_named_exists(document: Path) -> None:
+    named = set(re.findall(r"`((?:tests|docs|functions|events|local)/[\w./-]+)`", document.read_text()))
+    assert {
+        name for name in named - {"functions/translate/app.py", "events/translate.json"} if not Path(name).exists()
+    } == set()
+
+
+def test_the_function_that_the_readme_adds_works_as_it_stands() -> None:
+    names: dict[str, object] = {}
+    exec(code_block("`functions/translate/app.py`", "python"), names)  # noqa: S102 (the README's own code)
+    assert isinstance(names["handler"], Api)
+
+
+def test_the_template_lines_that_the_readme_adds_are_like_those_of_the_functions_there() -> None:
+    (added,) = yaml_parse(code_block("six lines under", "yaml")).values()
+    present = yaml_parse(Path("template.yaml").read_text())["Resources"]["QueryFunction"]
+    assert added["Type"] == present["Type"]
+    assert set(added["Properties"]) == set(present["Properties"])
+    assert len(code_block("six lines under", "yaml").strip().splitlines()) == 6
