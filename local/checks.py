@@ -1,6 +1,6 @@
 """What must hold before the launcher says ready: each check is a question to the running stack.
 
-The checks of the routes also warm the functions: asked twice at once, each gets two workers.
+The checks also warm the functions that ask Claude: asked twice at once, each gets two workers.
 """
 
 from __future__ import annotations
@@ -8,13 +8,14 @@ from __future__ import annotations
 import http.client
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any
 
 from local.guard import HOST
 from local.processes import Interruption
+from local.stack import Aws
 
 _TIMEOUT_S = 90.0  # a function's first answer waits for its imports, and those for each other on a small machine
 _WARM_WORKERS = 2
@@ -65,15 +66,29 @@ class Answer:
 def routes_of(template: Mapping[str, Any]) -> list[Route]:
     """Every Api event of the template."""
     routes = []
-    for name, resource in template["Resources"].items():
-        properties = resource.get("Properties", {})
-        policies = properties.get("Policies", [])
-        asks_claude = {"Ref": "AskClaudePolicy"} in (policies if isinstance(policies, list) else [policies])
-        for event in properties.get("Events", {}).values() if "Events" in properties else ():
+    for name, properties in _functions(template):
+        for event in properties.get("Events", {}).values():
             if event["Type"] == "Api":
                 api = event["Properties"]
-                routes.append(Route(api["Method"].upper(), api["Path"], name, asks_claude))
+                routes.append(Route(api["Method"].upper(), api["Path"], name, _asks_claude(properties)))
     return routes
+
+
+def event_functions_of(template: Mapping[str, Any]) -> list[str]:
+    """The functions that ask Claude and that no route reaches."""
+    routed = {route.function for route in routes_of(template)}
+    return [name for name, properties in _functions(template) if _asks_claude(properties) and name not in routed]
+
+
+def _functions(template: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    for name, resource in template["Resources"].items():
+        if resource["Type"] == "AWS::Serverless::Function":
+            yield name, resource["Properties"]
+
+
+def _asks_claude(properties: Mapping[str, Any]) -> bool:
+    policies = properties.get("Policies", [])
+    return {"Ref": "AskClaudePolicy"} in (policies if isinstance(policies, list) else [policies])
 
 
 class Checks:
@@ -101,6 +116,16 @@ class Checks:
         twice = [route for route in warmed.values() for _ in range(_WARM_WORKERS)]
         for asked in twice, [route for route in routes if route not in warmed.values()]:
             self._all_of([lambda route=route: self._with_token(route) for route in asked])  # type: ignore[misc]
+
+    def events(self, aws: Aws, names: Iterable[str]) -> None:
+        """Each function takes an event that says nothing to it, and two workers of each are warm."""
+        client = aws.client("lambda")  # here, since making one is not safe in threads
+        self._all_of([lambda name=name: self._invoke(client, name) for name in names for _ in range(_WARM_WORKERS)])  # type: ignore[misc]
+
+    def _invoke(self, client: Any, name: str) -> None:
+        answer = client.invoke(FunctionName=name, Payload=b"{}")
+        if "FunctionError" in answer:
+            raise CheckFailed(f"the function {name} fails on an empty event")
 
     def model(self) -> None:
         """A question gets an answer."""

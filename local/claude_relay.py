@@ -47,7 +47,7 @@ def relay(port: int, base_url: str, key: str) -> Iterator[LoopbackServer]:
     """Forwards /v1/* of `port` to `base_url`, bodies streamed as they come. Raises OSError when the port is taken."""
     with httpx2.Client(timeout=_TIMEOUT, follow_redirects=False) as client:
         settings = {"base": base_url.rstrip("/"), "key": key, "client": client}
-        with LoopbackServer(port, type("Relay", (_Relay,), settings)) as server:
+        with LoopbackServer(port, type("Relay", (_Relay,), settings), "claude relay") as server:
             yield server
 
 

@@ -88,7 +88,7 @@ class Issuer:
                 found = self.published(handler.path) if handler.command in ("GET", "HEAD") else None
                 handler.send_json(404 if found is None else 200, found or {"title": "Not found"})
 
-        return LoopbackServer(port, Handler)
+        return LoopbackServer(port, Handler, "token issuer")
 
 
 def _key_in(file: Path) -> rsa.RSAPrivateKey:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
+import sys
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socketserver import TCPServer
 from types import TracebackType
@@ -13,11 +15,12 @@ from typing import Any
 
 from local.guard import HOST, refusal
 
-_POLL_S = 0.05  # how late the end is noticed
+STOP_WITHIN_S = 1.0
+_POLL_S = 0.02  # how late the end is noticed
 
 
 class GuardedHandler(BaseHTTPRequestHandler):
-    """Answers a request with `answer`, unless a web page sent it. Logs nothing."""
+    """Answers a request with `answer`, or with `refuse` when a web page may have sent it. Logs nothing."""
 
     protocol_version = "HTTP/1.1"
     server_version = "turnlog-local"
@@ -30,10 +33,15 @@ class GuardedHandler(BaseHTTPRequestHandler):
         """Sends the whole answer to `command` and `path`."""
         raise NotImplementedError
 
+    def refuse(self, reason: str) -> None:
+        """Sends a 403 that says why."""
+        self.send_json(403, {"title": "Forbidden", "detail": reason})
+
     def handle_any(self) -> None:
+        """Every method of HTTP comes here."""
         if reason := refusal(self.headers.items(), self.server.server_port):
             self.close_connection = True
-            self.send_json(403, {"title": "Forbidden", "detail": reason})
+            self.refuse(reason)
         else:
             self.answer()
 
@@ -55,15 +63,16 @@ class GuardedHandler(BaseHTTPRequestHandler):
 
 
 class LoopbackServer(ThreadingHTTPServer):
-    """Serves between `with` and its end; then hangs up on every client. Raises OSError when the port is taken."""
+    """Serves between `start` and `stop`, or `with` and its end. Raises OSError if the port is taken; 0: a free one."""
 
     daemon_threads = True
-    block_on_close = False
-    request_queue_size = 128
+    request_queue_size = 128  # a burst of clients must not be refused: the default of 5 is one
 
-    def __init__(self, port: int, handler: type[GuardedHandler]) -> None:
-        self._clients: set[socket.socket] = set()
-        self._serving: threading.Thread | None = None
+    def __init__(self, port: int, handler: type[GuardedHandler], name: str) -> None:
+        self._lock = threading.Lock()
+        self._clients: dict[threading.Thread, socket.socket] = {}
+        self._name = name
+        self._accepting = threading.Thread(target=self.serve_forever, args=(_POLL_S,), name=name, daemon=True)
         super().__init__((HOST, port), handler)
 
     @property
@@ -71,29 +80,55 @@ class LoopbackServer(ThreadingHTTPServer):
         """Without a slash at the end."""
         return f"http://{HOST}:{self.server_port}"
 
+    def start(self) -> None:
+        self._accepting.start()
+
+    def stop(self) -> None:
+        """Hangs up on every client and leaves no thread behind, within STOP_WITHIN_S."""
+        deadline = time.monotonic() + STOP_WITHIN_S
+        self.shutdown()
+        self.server_close()
+        with self._lock:
+            clients = dict(self._clients)
+        for client in clients.values():
+            with contextlib.suppress(OSError):  # it hung up first
+                client.shutdown(socket.SHUT_RDWR)
+        for thread in (self._accepting, *clients):
+            thread.join(max(0.0, deadline - time.monotonic()))
+
     def __enter__(self) -> LoopbackServer:
-        self._serving = threading.Thread(target=self.serve_forever, args=(_POLL_S,), daemon=True)
-        self._serving.start()
+        self.start()
         return self
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
-        self.shutdown()
-        self.server_close()
-        for client in list(self._clients):
-            with contextlib.suppress(OSError):  # it hung up first
-                client.shutdown(socket.SHUT_RDWR)
+        self.stop()
 
     def server_bind(self) -> None:
         TCPServer.server_bind(self)  # HTTPServer's own asks DNS for the name of the machine
         self.server_name, self.server_port = HOST, self.socket.getsockname()[1]
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        self._clients.add(request)
-        super().process_request(request, client_address)
+        thread = threading.Thread(
+            target=self.process_request_thread, args=(request, client_address), name=self._name, daemon=True
+        )
+        with self._lock:
+            self._clients[thread] = request
+        thread.start()
 
-    def shutdown_request(self, request: Any) -> None:
-        self._clients.discard(request)
-        super().shutdown_request(request)
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            with self._lock:
+                del self._clients[threading.current_thread()]
 
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that hangs up is no news, and an exception's text may hold content."""
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 (the base class's signature)
+        """Says where it went wrong, never with what: the message of an exception may hold content."""
+        error = sys.exception()
+        if error is None or isinstance(error, ConnectionError | TimeoutError):
+            return  # the client went, which is its right
+        frame = error.__traceback__
+        while frame and frame.tb_next:
+            frame = frame.tb_next
+        place = f"{frame.tb_frame.f_code.co_name}, line {frame.tb_lineno}" if frame else "unknown place"
+        print(f"{self._name}: {type(error).__name__} in {place}", file=sys.stderr)

@@ -12,11 +12,12 @@ import time
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from local import mends, welcome
-from local.checks import CheckFailed, Checks, Route, routes_of
+from local.checks import CheckFailed, Checks, event_functions_of, routes_of
 from local.claude_relay import ANTHROPIC, relay
 from local.claude_stand_in import StandIn
 from local.guard import HOST
@@ -66,10 +67,17 @@ class Launcher:
             running.callback(ministack.stop)
             running.callback(self._state.run_json.unlink, missing_ok=True)
             ministack.start()
-            deployed, routes = self._deploy(ministack, claude_url, issuer)
+            aws = Aws(ministack.endpoint)
+            deployed, template = self._deploy(ministack, aws, claude_url, issuer)
+            routes = routes_of(template)
             token = issuer.token(USER, datetime.now(UTC))
             self._say(f"checking all {len(routes)} routes and the model, and warming the functions")
-            _check(Checks(ports.api, token, self._interruption), routes)
+            checks = Checks(ports.api, token, self._interruption)
+            checks.gateway()
+            checks.model()  # before the routes: it warms the authorizer, which many at once would start many times
+            checks.routes(routes)
+            names = deployed.named("AWS::Lambda::Function")
+            checks.events(aws, [names[function] for function in event_functions_of(template)])
             claude = self._base_url or "stand-in"
             facts = welcome.Facts(_api_url(ports), token, USER, issuer.url, claude, claude_url, deployed)
             self._say("ready")
@@ -89,8 +97,10 @@ class Launcher:
         self._say(f"Claude: {self._base_url}, {'with' if self._key else 'without'} a key")
         return running.enter_context(relay(ports.claude, self._base_url, self._key)).url
 
-    def _deploy(self, ministack: MiniStack, claude_url: str, issuer: Issuer) -> tuple[Deployed, list[Route]]:
-        aws = Aws(ministack.endpoint)
+    def _deploy(
+        self, ministack: MiniStack, aws: Aws, claude_url: str, issuer: Issuer
+    ) -> tuple[Deployed, dict[str, Any]]:
+        """What is there now, and the template that it was made from."""
         parameters = {
             "Environment": "local",
             "ClaudeBaseUrl": claude_url,
@@ -115,7 +125,7 @@ class Launcher:
         ministack.serve_api(deployed.outputs["ApiId"])
         if mended or not found:
             ministack.save()
-        return deployed, routes_of(stack.template)
+        return deployed, stack.template
 
     def _show(self, answered: Answered) -> None:
         if self._shown_routes:
@@ -123,12 +133,6 @@ class Launcher:
 
     def _say(self, text: str) -> None:
         print(f"{time.monotonic() - self._began:5.1f} s  {text}", flush=True)
-
-
-def _check(checks: Checks, routes: list[Route]) -> None:
-    checks.gateway()
-    checks.model()  # before the routes: it warms the authorizer, which many at once would start many times
-    checks.routes(routes)
 
 
 def _api_url(ports: Ports) -> str:

@@ -8,7 +8,6 @@ import secrets
 import socket
 from collections.abc import Mapping
 from dataclasses import asdict, replace
-from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,21 +18,18 @@ from local.claude_stand_in.record import KEPT_HEADERS, Record, Request
 from local.claude_stand_in.replies import Reply, reply_to
 from local.claude_stand_in.rules import check_count_request, check_message_request, parsed
 from local.claude_stand_in.tokens import input_tokens
+from local.loopback import GuardedHandler
 
 MOST_BYTES = 32 * 1024 * 1024  # the API's limit of a request
 _MOST_DISCARDED = 4 * MOST_BYTES  # what is read of a larger one, so that its sender gets to read the answer
-_OWN_HOST = re.compile(r"(?:127\.0\.0\.1|localhost)(?::\d{1,5})?", re.IGNORECASE)
 _EVENTS_BEFORE_CUT = 4
 _GARBAGE = b"<html><body>This is not JSON.</body></html>"
 
 
-class Connection(BaseHTTPRequestHandler):
-    """Serves the requests of one client, one after the other. Logs nothing."""
+class Connection(GuardedHandler):
+    """Serves the requests of one client, one after the other."""
 
-    protocol_version = "HTTP/1.1"
     server_version = "claude-stand-in"
-    sys_version = ""
-    disable_nagle_algorithm = True
     record: Record
     faults: Faults
     request_id = ""
@@ -43,20 +39,16 @@ class Connection(BaseHTTPRequestHandler):
         """The handler class for one server."""
         return type("Connection", (cls,), {"record": record, "faults": faults})
 
-    def handle_any(self) -> None:
-        """Every method of HTTP comes here."""
+    def refuse(self, reason: str) -> None:
+        self.request_id = _new_request_id()
+        self._send_refusal(ApiError("permission_error", reason))
+
+    def answer(self) -> None:
         self.request_id = _new_request_id()
         try:
-            self._refuse_web_pages()
-            body = self._read_body()
-            self._route(body)
+            self._route(self._read_body())
         except ApiError as error:
             self._send_refusal(error)
-
-    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = handle_any  # noqa: N815
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 (the base class's signature)
-        """There is no access log."""
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:  # noqa: ARG002
         """What the base class refuses, such as a malformed request line, in the API's envelope."""
@@ -64,13 +56,6 @@ class Connection(BaseHTTPRequestHandler):
         self.close_connection = True
         envelope = invalid("The request is no HTTP that this server knows.").envelope(self.request_id)
         self._send_json(code, envelope)
-
-    def _refuse_web_pages(self) -> None:
-        """Only programs of this machine may ask: no page by its Origin, and none by a name that resolves to here."""
-        hosts = self.headers.get_all("host", [])
-        if "origin" in self.headers or len(hosts) != 1 or not _OWN_HOST.fullmatch(hosts[0]):
-            self.close_connection = True
-            raise ApiError("permission_error", "This server answers programs of its own machine only.")
 
     def _read_body(self) -> bytes:
         length = self.headers.get("content-length", "0")
@@ -206,7 +191,7 @@ class Connection(BaseHTTPRequestHandler):
         except OSError:
             return False
         finally:
-            self.connection.settimeout(None)
+            self.connection.settimeout(self.timeout)
         return False
 
     def _send_refusal(self, error: ApiError) -> None:
@@ -215,7 +200,8 @@ class Connection(BaseHTTPRequestHandler):
     def _send_json(self, status: int, value: object, headers: Mapping[str, str] | None = None) -> None:
         body = _json(value)
         self._send_head(status, "application/json", {"content-length": str(len(body)), **(headers or {})})
-        self.wfile.write(body)
+        if self.command != "HEAD":
+            self.wfile.write(body)
 
     def _send_head(self, status: int, content_type: str, headers: Mapping[str, str]) -> None:
         self.send_response(status)

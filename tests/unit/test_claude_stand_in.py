@@ -12,18 +12,37 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, cast
 
 import anthropic
 import httpx2
 import pytest
+from anthropic.types import (
+    AssistantMessageParam,
+    ContentBlockParam,
+    DocumentBlockParam,
+    Message,
+    MessageParam,
+    ToolResultBlockParam,
+    UserMessageParam,
+)
 
 from local.claude_stand_in import StandIn
 from local.claude_stand_in.record import Record
 
 MARK = "[stand-in, not Claude] "
 MODEL = "claude-sonnet-5-5"
-WELL_FORMED = {"model": MODEL, "max_tokens": 200, "messages": [{"role": "user", "content": "Hello there"}]}
+
+
+class Question(TypedDict):
+    """What every request must have."""
+
+    model: str
+    max_tokens: int
+    messages: list[MessageParam]
+
+
+WELL_FORMED: Question = {"model": MODEL, "max_tokens": 200, "messages": [{"role": "user", "content": "Hello there"}]}
 
 
 @pytest.fixture(scope="module")
@@ -45,16 +64,34 @@ def sdk(claude: StandIn) -> Iterator[anthropic.Anthropic]:
         yield client
 
 
-def conversation(*texts: str) -> list[dict[str, Any]]:
+def conversation(*texts: str) -> list[MessageParam]:
     """User and assistant in turns, the user first."""
-    return [{"role": ("user", "assistant")[number % 2], "content": text} for number, text in enumerate(texts)]
+    return [
+        AssistantMessageParam(role="assistant", content=text)
+        if number % 2
+        else UserMessageParam(role="user", content=text)
+        for number, text in enumerate(texts)
+    ]
+
+
+def text_of(reply: Message) -> str:
+    """The text of its first block, which has to be one of text."""
+    block = reply.content[0]
+    assert block.type == "text"
+    return block.text
+
+
+def body_of(error: anthropic.APIStatusError) -> dict[str, Any]:
+    assert isinstance(error.body, dict)
+    return error.body
 
 
 def said(sdk: anthropic.Anthropic, *texts: str, system: str = "", max_tokens: int = 500) -> str:
     """The answer to a conversation, without the mark."""
     reply = sdk.messages.create(model=MODEL, max_tokens=max_tokens, system=system, messages=conversation(*texts))
-    assert reply.content[0].text.startswith(MARK)
-    return reply.content[0].text.removeprefix(MARK)
+    text = text_of(reply)
+    assert text.startswith(MARK)
+    return text.removeprefix(MARK)
 
 
 def http_answer(
@@ -104,7 +141,7 @@ class TestReplies:
         with sdk.messages.stream(**WELL_FORMED) as stream:
             text = "".join(stream.text_stream)
             streamed = stream.get_final_message()
-        assert text == plain.content[0].text
+        assert text == text_of(plain)
         assert streamed.model_dump() == plain.model_dump()
 
     def test_a_stream_has_the_events_of_the_api_in_its_order(self, sdk: anthropic.Anthropic) -> None:
@@ -117,6 +154,7 @@ class TestReplies:
     def test_a_stream_begins_without_content_or_stop_reason(self, sdk: anthropic.Anthropic) -> None:
         with sdk.messages.create(**WELL_FORMED, stream=True) as stream:
             start = next(stream)
+        assert start.type == "message_start"
         assert (start.message.content, start.message.stop_reason) == ([], None)
         assert start.message.usage.input_tokens > 0
 
@@ -124,17 +162,17 @@ class TestReplies:
         whole = sdk.messages.create(**WELL_FORMED)
         short = sdk.messages.create(**WELL_FORMED | {"max_tokens": 7})
         assert (short.stop_reason, short.usage.output_tokens) == ("max_tokens", 7)
-        assert short.content[0].text == whole.content[0].text[: 4 * 7]
+        assert text_of(short) == text_of(whole)[: 4 * 7]
 
     def test_a_stop_sequence_ends_the_answer_before_it(self, sdk: anthropic.Anthropic) -> None:
         reply = sdk.messages.create(**WELL_FORMED, stop_sequences=["never said", " message "])
         assert (reply.stop_reason, reply.stop_sequence) == ("stop_sequence", " message ")
-        assert reply.content[0].text == f"{MARK}This is"
+        assert text_of(reply) == f"{MARK}This is"
 
     def test_an_answer_stopped_at_its_first_character_has_no_content(self, sdk: anthropic.Anthropic) -> None:
-        asked = WELL_FORMED | {"stop_sequences": ["[stand"]}
-        assert sdk.messages.create(**asked).content == []
-        with sdk.messages.stream(**asked) as stream:
+        stops = ["[stand"]
+        assert sdk.messages.create(**WELL_FORMED, stop_sequences=stops).content == []
+        with sdk.messages.stream(**WELL_FORMED, stop_sequences=stops) as stream:
             assert stream.get_final_message().content == []
 
 
@@ -194,13 +232,17 @@ class TestAnswers:
         assert "on end" not in answer
 
     def test_text_is_read_from_blocks_and_other_blocks_are_accepted(self, sdk: anthropic.Anthropic) -> None:
-        blocks = [
+        blocks: list[ContentBlockParam] = [
             {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AAAA"}},
             {"type": "text", "text": "My name is Ada."},
         ]
-        tool_call = {"type": "tool_use", "id": "t", "name": "clock", "input": {}}
-        thinking = [{"type": "thinking", "thinking": "", "signature": "s"}, {"type": "redacted_thinking", "data": "d"}]
-        result = {"type": "tool_result", "tool_use_id": "t", "content": "noon"}
+        tool_call: ContentBlockParam = {"type": "tool_use", "id": "t", "name": "clock", "input": {}}
+        thinking: list[ContentBlockParam] = [
+            {"type": "thinking", "thinking": "", "signature": "s"},
+            {"type": "redacted_thinking", "data": "d"},
+        ]
+        result: ContentBlockParam = {"type": "tool_result", "tool_use_id": "t", "content": "noon"}
+        document = cast("DocumentBlockParam", {"type": "document", "source": {}})  # its source is not read
         reply = sdk.messages.create(
             model=MODEL,
             max_tokens=100,
@@ -208,11 +250,11 @@ class TestAnswers:
             messages=[
                 {"role": "user", "content": blocks},
                 {"role": "assistant", "content": [*thinking, tool_call]},
-                {"role": "user", "content": [result, {"type": "document", "source": {}}]},
+                {"role": "user", "content": [result, document]},
                 {"role": "user", "content": "Who am I?"},
             ],
         )
-        assert reply.content[0].text == f"{MARK}Your name is Ada."
+        assert text_of(reply) == f"{MARK}Your name is Ada."
 
     def test_a_message_without_text_is_answered(self, claude: StandIn) -> None:
         body = WELL_FORMED | {"messages": [{"role": "user", "content": [{"type": "image", "source": {}}]}]}
@@ -270,7 +312,7 @@ class TestUsage:
             model=MODEL, max_tokens=50, system="12345", messages=conversation("éé", "1", "123456789")
         )
         assert reply.usage.input_tokens == 2 + (4 + 1) + (4 + 1) + (4 + 3)
-        assert reply.usage.output_tokens == -(-len(reply.content[0].text.encode()) // 4)
+        assert reply.usage.output_tokens == -(-len(text_of(reply).encode()) // 4)
         assert (reply.usage.cache_creation_input_tokens, reply.usage.cache_read_input_tokens) == (0, 0)
 
     @pytest.mark.parametrize(
@@ -292,10 +334,11 @@ class TestUsage:
         assert counted == sdk.messages.create(**prompt, max_tokens=50).usage.input_tokens
 
     def test_a_cache_breakpoint_changes_no_count(self, sdk: anthropic.Anthropic) -> None:
-        block = {"type": "tool_result", "tool_use_id": "t", "content": "noon"}
+        block: ToolResultBlockParam = {"type": "tool_result", "tool_use_id": "t", "content": "noon"}
+        cached: ToolResultBlockParam = {**block, "cache_control": {"type": "ephemeral"}}
         counts = {
             sdk.messages.count_tokens(model=MODEL, messages=[{"role": "user", "content": [each]}]).input_tokens
-            for each in (block, block | {"cache_control": {"type": "ephemeral"}})
+            for each in (block, cached)
         }
         assert len(counts) == 1
 
@@ -445,9 +488,10 @@ class TestStrictness:
         assert "access-control-allow-origin" not in answered
         assert claude.requests == []
 
-    @pytest.mark.parametrize("host", ["localhost", "LOCALHOST:1", "127.0.0.1"])
+    @pytest.mark.parametrize("host", ["localhost", "LOCALHOST", "127.0.0.1"])
     def test_the_machine_itself_may_ask_by_any_of_its_names(self, claude: StandIn, host: str) -> None:
-        assert http_answer(claude, "GET", "/_stand_in/stats", headers={"host": host})[0] == 200
+        named = {"host": f"{host}:{claude.url.rpartition(':')[2]}"}
+        assert http_answer(claude, "GET", "/_stand_in/stats", headers=named)[0] == 200
 
     @pytest.mark.parametrize("headers", [{"transfer-encoding": "chunked"}, {"content-length": "-1"}])
     def test_a_body_of_unknown_length_is_refused(self, claude: StandIn, headers: dict[str, str]) -> None:
@@ -482,8 +526,8 @@ class TestFaults:
         with pytest.raises(error) as raised:
             sdk.messages.create(**WELL_FORMED, stream=streamed)
         assert raised.value.status_code == status
-        assert raised.value.body["error"]["type"] == kind
-        assert raised.value.request_id == raised.value.body["request_id"]
+        assert body_of(raised.value)["error"]["type"] == kind
+        assert raised.value.request_id == body_of(raised.value)["request_id"]
         assert sdk.messages.create(**WELL_FORMED).stop_reason == "end_turn"
 
     @pytest.mark.parametrize(("told", "sent"), [(None, "1"), (7, "7"), (0, "0"), (0.25, "0.25")])
@@ -531,7 +575,7 @@ class TestFaults:
         claude.fail("early_end")
         reply = sdk.messages.create(**WELL_FORMED)
         assert reply.stop_reason is None
-        assert reply.content[0].text.startswith(MARK)
+        assert text_of(reply).startswith(MARK)
 
     @pytest.mark.parametrize("streamed", [False, True])
     def test_silence_lasts_until_the_client_gives_up(
@@ -556,6 +600,7 @@ class TestFaults:
         begun = time.monotonic()
         answer = sdk.messages.create(**WELL_FORMED, stream=streamed)
         if streamed:
+            assert isinstance(answer, anthropic.Stream)
             assert list(answer)[-1].type == "message_stop"
         assert time.monotonic() - begun >= 0.2
 
