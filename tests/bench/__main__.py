@@ -11,7 +11,6 @@ from tests.bench.capacity import READ_DOLLARS, WRITE_DOLLARS
 from tests.bench.conversation import TurnCost
 
 OUTPUT = Path(".turnlog/bench.json")
-SHOWN = (1, 2, 5, 10, 20, 25, 26, 30, 40, 50)
 
 
 def main() -> None:
@@ -20,11 +19,10 @@ def main() -> None:
     print("A conversation of 50 turns of 2,000 characters, window 25, through the session function's handler:\n")
     print("turn  calls  round trips  read units  write units  model calls  item bytes  $ a million turns  CPU ms")
     for cost in costs:
-        if cost.turn in SHOWN:
-            print(
-                f"{cost.turn:4}  {cost.calls:5}  {cost.round_trips:11}  {cost.read_units:10}  {cost.write_units:11}  "
-                f"{cost.model_calls:11}  {cost.item_bytes:10}  {dollars(cost):17.2f}  {cost.cpu_ms:6.1f}"
-            )
+        print(
+            f"{cost.turn:4}  {cost.calls:5}  {cost.round_trips:11}  {cost.read_units:10}  {cost.write_units:11}  "
+            f"{cost.model_calls:11}  {cost.item_bytes:10}  {dollars(cost):17.2f}  {cost.cpu_ms:6.1f}"
+        )
     boto3_cpu, claude_cpu = starts[0].cpu_s, starts[1].cpu_s
     print("\nA cold start, imports only:\n")
     print("function                       modules  CPU s  of boto3's client  of anthropic and boto3's client")
