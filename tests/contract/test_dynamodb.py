@@ -166,7 +166,7 @@ def test_a_gap_in_the_turns_is_an_error_and_never_a_shorter_history(
     for number in (1, 2, 3, 4):
         take(store, session, number)
     key = {"pk": {"S": partition(OWNER, session.id)}, "sk": {"S": f"{lost:09d}"}}
-    dynamodb.delete_item(TableName=TABLE, Key=key)  # type: ignore[arg-type]
+    dynamodb.delete_item(TableName=TABLE, Key=key)
     with pytest.raises(SessionCorrupt):
         store.read(OWNER, session.id, START_MS, newest=25)
 
@@ -180,7 +180,7 @@ def test_an_item_that_cannot_be_read_is_an_error_and_never_a_shorter_history(
     take(store, session, 1)
     item = next(item for item in items(dynamodb) if item["sk"]["S"] == "000000001")
     item.pop(name)
-    dynamodb.put_item(TableName=TABLE, Item=item | ({name: value} if value else {}))  # type: ignore[arg-type]
+    dynamodb.put_item(TableName=TABLE, Item=item | ({name: value} if value else {}))
     with pytest.raises(SessionCorrupt):
         store.read(OWNER, session.id, START_MS, newest=25)
 
@@ -189,7 +189,7 @@ def test_a_header_that_cannot_be_read_is_an_error(
     store: DynamoDBSessionStore, session: Session, dynamodb: DynamoDBClient
 ) -> None:
     item = next(item for item in items(dynamodb) if item["sk"]["S"] == "session")
-    dynamodb.put_item(TableName=TABLE, Item=item | {"cfg": {"B": b"z"}})  # type: ignore[arg-type]
+    dynamodb.put_item(TableName=TABLE, Item=item | {"cfg": {"B": b"z"}})
     with pytest.raises(SessionCorrupt):
         store.read(OWNER, session.id, START_MS, newest=25)
 
@@ -199,7 +199,7 @@ def test_fields_of_a_later_version_are_tolerated(
 ) -> None:
     turn = take(store, session, 1)
     for item in items(dynamodb):
-        dynamodb.put_item(TableName=TABLE, Item=item | {"new": {"S": "later"}})  # type: ignore[arg-type]
+        dynamodb.put_item(TableName=TABLE, Item=item | {"new": {"S": "later"}})
     assert store.read(OWNER, session.id, START_MS, newest=25).turns == (turn,)
 
 

@@ -45,6 +45,13 @@ def asked(*messages: Message, **more: Any) -> ModelRequest:
     return ModelRequest("claude-sonnet-5-5", messages or (Message.of_text("hello"),), 1000, **more)
 
 
+def sent(stand_in: StandIn, place: int = -1) -> dict[str, Any]:
+    """The body of the request at that place, the newest by default."""
+    body = stand_in.requests[place].body
+    assert body is not None
+    return body
+
+
 def test_the_reply_is_computed_from_the_history_that_was_sent(model: Claude) -> None:
     reply = model.reply(asked(*HISTORY), seconds=5)
     assert "Ada" in reply.text
@@ -60,7 +67,7 @@ def test_content_reaches_the_provider_json_equal_whatever_blocks_it_has(model: C
     ]
     history = (HISTORY[0], Message("assistant", to_json(blocks)), HISTORY[2])
     model.reply(asked(*history), seconds=5)
-    assert stand_in.requests[-1].body["messages"][1] == {"role": "assistant", "content": blocks}
+    assert sent(stand_in)["messages"][1] == {"role": "assistant", "content": blocks}
 
 
 def test_cache_breakpoints_stand_at_the_system_prompt_and_the_newest_message_only_when_asked_for(
@@ -68,7 +75,7 @@ def test_cache_breakpoints_stand_at_the_system_prompt_and_the_newest_message_onl
 ) -> None:
     model.reply(asked(*HISTORY, system="Be kind.", cached=True), seconds=5)
     model.reply(asked(*HISTORY, system="Be kind."), seconds=5)
-    cached, plain = (request.body for request in stand_in.requests[-2:])
+    cached, plain = sent(stand_in, -2), sent(stand_in)
     mark = {"cache_control": {"type": "ephemeral"}}
     assert cached["system"] == [{"type": "text", "text": "Be kind."} | mark]
     assert cached["messages"][-1]["content"] == [{"type": "text", "text": "What is my name?"} | mark]
@@ -78,7 +85,7 @@ def test_cache_breakpoints_stand_at_the_system_prompt_and_the_newest_message_onl
 
 def test_stop_sequences_and_the_most_tokens_are_sent(model: Claude, stand_in: StandIn) -> None:
     model.reply(asked(stop_sequences=("END",)), seconds=5)
-    body = stand_in.requests[-1].body
+    body = sent(stand_in)
     assert (body["stop_sequences"], body["max_tokens"]) == (["END"], 1000)
     assert "system" not in body
 

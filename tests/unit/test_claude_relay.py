@@ -6,10 +6,12 @@ import socket
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Event, Thread
+from typing import Any, TypedDict
 
 import anthropic
 import httpx2
 import pytest
+from anthropic.types import MessageParam
 
 from local.claude_relay import outgoing_headers, relay
 from local.claude_stand_in import StandIn
@@ -19,7 +21,13 @@ KEY = "sk-ant-the-real-one"
 PLACEHOLDER = [("Authorization", "Bearer kept by the launcher"), ("anthropic-version", "2026-10-21")]
 
 
-def ask(port: int, method: str = "POST", path: str = "/v1/messages", **headers: str) -> tuple[int, dict]:
+class Question(TypedDict):
+    model: str
+    max_tokens: int
+    messages: list[MessageParam]
+
+
+def ask(port: int, method: str = "POST", path: str = "/v1/messages", **headers: str) -> tuple[int, dict[str, Any]]:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     connection.request(method, path, b"{}", {"Authorization": "Bearer placeholder", **headers})
     answer = connection.getresponse()
@@ -44,39 +52,39 @@ def sdk(server: LoopbackServer) -> anthropic.Anthropic:
     return anthropic.Anthropic(base_url=server.url, api_key="placeholder", max_retries=0)
 
 
-def question(text: str) -> dict:
+def question(text: str) -> Question:
     return {"model": "claude-sonnet-5-5", "max_tokens": 50, "messages": [{"role": "user", "content": text}]}
 
 
-def test_the_placeholder_is_replaced_by_the_key():
+def test_the_placeholder_is_replaced_by_the_key() -> None:
     sent = dict(outgoing_headers([*PLACEHOLDER, ("x-api-key", "another placeholder"), ("Host", "127.0.0.1:8788")], KEY))
     assert sent == {"anthropic-version": "2026-10-21", "x-api-key": KEY}
 
 
-def test_without_a_key_the_callers_own_header_goes_through():
+def test_without_a_key_the_callers_own_header_goes_through() -> None:
     assert outgoing_headers(PLACEHOLDER, "") == PLACEHOLDER
 
 
-def test_the_sdk_gets_its_answer_through_the_relay(server: LoopbackServer, claude: StandIn):
+def test_the_sdk_gets_its_answer_through_the_relay(server: LoopbackServer, claude: StandIn) -> None:
     with sdk(server) as client:
         reply = client.messages.create(**question("What is a lambda?"))
     assert reply.stop_reason == "end_turn"
     assert [each.path for each in claude.requests] == ["/v1/messages"]
 
 
-def test_the_sdk_gets_a_stream_through_the_relay(server: LoopbackServer):
+def test_the_sdk_gets_a_stream_through_the_relay(server: LoopbackServer) -> None:
     with sdk(server) as client, client.messages.stream(**question("What is a lambda?")) as stream:
         assert "lambda" in "".join(stream.text_stream)
 
 
-def test_a_refusal_of_the_provider_arrives_as_it_was(server: LoopbackServer, claude: StandIn):
+def test_a_refusal_of_the_provider_arrives_as_it_was(server: LoopbackServer, claude: StandIn) -> None:
     claude.fail("rate_limit", retry_after_s=7)
     with sdk(server) as client, pytest.raises(anthropic.RateLimitError) as refused:
         client.messages.create(**question("hi"))
     assert refused.value.response.headers["retry-after"] == "7"
 
 
-def test_a_provider_that_cannot_be_reached_is_a_502_without_its_address():
+def test_a_provider_that_cannot_be_reached_is_a_502_without_its_address() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         with relay(0, f"http://127.0.0.1:{unused.getsockname()[1]}", KEY) as server:
@@ -85,13 +93,13 @@ def test_a_provider_that_cannot_be_reached_is_a_502_without_its_address():
     assert body["error"]["message"] == "The relay could not reach Claude: ConnectError."
 
 
-def test_a_connection_that_breaks_off_is_not_made_to_look_whole(server: LoopbackServer, claude: StandIn):
+def test_a_connection_that_breaks_off_is_not_made_to_look_whole(server: LoopbackServer, claude: StandIn) -> None:
     claude.fail("cut")
     with sdk(server) as client, pytest.raises((anthropic.APIConnectionError, httpx2.HTTPError)):
         client.messages.create(**question("hi"))
 
 
-def test_the_beginning_of_an_answer_is_passed_on_before_its_end():
+def test_the_beginning_of_an_answer_is_passed_on_before_its_end() -> None:
     go_on = Event()
 
     class Slow(BaseHTTPRequestHandler):
@@ -120,15 +128,15 @@ def test_the_beginning_of_an_answer_is_passed_on_before_its_end():
 
 
 @pytest.mark.parametrize("headers", [{"Origin": "https://evil.example"}, {"Host": "rebound.example"}])
-def test_no_web_page_can_spend_the_key(server: LoopbackServer, claude: StandIn, headers: dict[str, str]):
+def test_no_web_page_can_spend_the_key(server: LoopbackServer, claude: StandIn, headers: dict[str, str]) -> None:
     assert ask(server.server_port, **headers)[0] == 403
     assert claude.requests == []
 
 
 @pytest.mark.parametrize("path", ["/", "/_stand_in/requests", "/v2/messages", "/v1"])
-def test_only_the_api_is_passed_on(server: LoopbackServer, path: str):
+def test_only_the_api_is_passed_on(server: LoopbackServer, path: str) -> None:
     assert ask(server.server_port, path=path)[0] == 404
 
 
-def test_a_request_that_is_too_large_is_not_read(server: LoopbackServer):
+def test_a_request_that_is_too_large_is_not_read(server: LoopbackServer) -> None:
     assert ask(server.server_port, **{"Content-Length": str(33 * 1024 * 1024)})[0] == 400

@@ -18,7 +18,7 @@ OWN = ("Host", "127.0.0.1:8787")
         [OWN, ("Sec-Fetch-Site", "none")],  # an address that was typed in
     ],
 )
-def test_a_program_or_a_page_of_its_own_is_answered(headers):
+def test_a_program_or_a_page_of_its_own_is_answered(headers: list[tuple[str, str]]) -> None:
     assert refusal(headers, 8787) == ""
 
 
@@ -42,5 +42,5 @@ def test_a_program_or_a_page_of_its_own_is_answered(headers):
         [OWN, ("Sec-Fetch-Site", "same-site")],
     ],
 )
-def test_another_origin_and_another_host_are_refused(headers):
+def test_another_origin_and_another_host_are_refused(headers: list[tuple[str, str]]) -> None:
     assert refusal(headers, 8787)

@@ -23,13 +23,13 @@ def three_free_ports() -> int:
     return next(port for port in range(20000, 30000, 7) if all(is_free(port + more) for more in range(3)))
 
 
-def test_the_folder_is_closed_to_others_even_if_it_was_open(state: StateFolder):
+def test_the_folder_is_closed_to_others_even_if_it_was_open(state: StateFolder) -> None:
     state.path.mkdir(mode=0o755)
     with state.hold():
         assert stat.S_IMODE(state.path.stat().st_mode) == 0o700
 
 
-def test_a_second_holder_is_told_where_the_first_one_is(state: StateFolder):
+def test_a_second_holder_is_told_where_the_first_one_is(state: StateFolder) -> None:
     with state.hold():
         state.say_where("http://127.0.0.1:8787/v1")
         with pytest.raises(AlreadyRunning, match=r"http://127\.0\.0\.1:8787/v1"), state.hold():
@@ -38,7 +38,7 @@ def test_a_second_holder_is_told_where_the_first_one_is(state: StateFolder):
     assert not state.is_held()
 
 
-def test_what_is_written_is_for_its_user_alone_and_replaces_the_old_as_a_whole(state: StateFolder):
+def test_what_is_written_is_for_its_user_alone_and_replaces_the_old_as_a_whole(state: StateFolder) -> None:
     with state.hold():
         file = state.run_json
         state.write(file, {"old": True})
@@ -49,13 +49,13 @@ def test_what_is_written_is_for_its_user_alone_and_replaces_the_old_as_a_whole(s
 
 
 @pytest.mark.parametrize("damaged", ["", "{", "[]", "\udcff"])
-def test_a_damaged_file_reads_as_none(state: StateFolder, damaged: str):
+def test_a_damaged_file_reads_as_none(state: StateFolder, damaged: str) -> None:
     with state.hold():
         state.run_json.write_bytes(damaged.encode(errors="surrogateescape"))
         assert state.read(state.run_json) == {}
 
 
-def test_ports_stay_the_same_from_start_to_start(state: StateFolder):
+def test_ports_stay_the_same_from_start_to_start(state: StateFolder) -> None:
     base = three_free_ports()
     with state.hold():
         first = state.choose_ports(None, base)
@@ -64,7 +64,7 @@ def test_ports_stay_the_same_from_start_to_start(state: StateFolder):
         assert state.ports() == first
 
 
-def test_another_port_of_the_api_leaves_the_others_where_they_were(state: StateFolder):
+def test_another_port_of_the_api_leaves_the_others_where_they_were(state: StateFolder) -> None:
     base = three_free_ports()
     with state.hold():
         first = state.choose_ports(None, base)
@@ -75,7 +75,7 @@ def test_another_port_of_the_api_leaves_the_others_where_they_were(state: StateF
         assert state.choose_ports(base, 20000) == Ports(base, first.claude, moved.issuer)
 
 
-def test_a_taken_port_is_replaced_unless_it_was_asked_for(state: StateFolder):
+def test_a_taken_port_is_replaced_unless_it_was_asked_for(state: StateFolder) -> None:
     base = three_free_ports()
     with state.hold(), socket.create_server(("127.0.0.1", base)):
         chosen = state.choose_ports(None, base)
@@ -85,7 +85,7 @@ def test_a_taken_port_is_replaced_unless_it_was_asked_for(state: StateFolder):
             state.choose_ports(base, base)
 
 
-def test_what_a_killed_launcher_left_is_ended_and_a_stranger_with_its_number_is_not(state: StateFolder):
+def test_what_a_killed_launcher_left_is_ended_and_a_stranger_with_its_number_is_not(state: StateFolder) -> None:
     waits = [sys.executable, "-c", "import sys; sys.stdin.read()"]
     with state.hold():
         ours = subprocess.Popen([*waits, str(state.path)], stdin=subprocess.PIPE, start_new_session=True)
@@ -104,7 +104,7 @@ def test_what_a_killed_launcher_left_is_ended_and_a_stranger_with_its_number_is_
                 each.communicate()
 
 
-def test_a_program_is_ended_with_its_children_even_if_they_ignore_being_asked(state: StateFolder):
+def test_a_program_is_ended_with_its_children_even_if_they_ignore_being_asked(state: StateFolder) -> None:
     deaf = (
         "import signal,time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(60)"
     )
@@ -120,7 +120,7 @@ def test_a_program_is_ended_with_its_children_even_if_they_ignore_being_asked(st
         assert [each for each in commands_of(state.path) if "deaf" in each] == []
 
 
-def test_clean_removes_nothing_while_a_stack_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_clean_removes_nothing_while_a_stack_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clean, "ROOT", tmp_path)
     (tmp_path / ".venv").mkdir()
     with StateFolder(tmp_path / ".turnlog" / "test").hold():

@@ -22,12 +22,12 @@ def line(answered: Answered) -> str:
     return request_line(answered, ROUTES, AT)
 
 
-def test_a_line_names_time_route_status_milliseconds_tokens_and_dollars():
+def test_a_line_names_time_route_status_milliseconds_tokens_and_dollars() -> None:
     answered = Answered("POST", "/v1/sessions/ses_XaE0LyHVODhHwZjvcZNIdQ/turns", 200, 412, 1203, "0.002106")
     assert line(answered) == "14:03:22  POST /v1/sessions/{id}/turns  200  412 ms  1,203 tokens  $0.002106"
 
 
-def test_a_line_of_an_answer_without_usage_ends_with_the_milliseconds():
+def test_a_line_of_an_answer_without_usage_ends_with_the_milliseconds() -> None:
     assert line(Answered("GET", "/v1/query", 403, 1234)) == "14:03:22  GET /v1/query  403  1,234 ms"
 
 
@@ -45,15 +45,15 @@ def test_a_line_of_an_answer_without_usage_ends_with_the_milliseconds():
         ("/v1/query\n/v1/query", "-"),
     ],
 )
-def test_a_path_is_shown_as_its_route_so_that_nothing_the_caller_wrote_is_printed(path: str, route: str):
+def test_a_path_is_shown_as_its_route_so_that_nothing_the_caller_wrote_is_printed(path: str, route: str) -> None:
     assert route_of(path, ROUTES) == route
 
 
-def test_a_route_without_braces_goes_before_one_that_would_take_any_name():
+def test_a_route_without_braces_goes_before_one_that_would_take_any_name() -> None:
     assert route_of("/v1/sessions/new", ["/v1/sessions/{id}", "/v1/sessions/new"]) == "/v1/sessions/new"
 
 
-def test_tokens_are_all_that_the_usage_counts_and_dollars_are_kept_exactly():
+def test_tokens_are_all_that_the_usage_counts_and_dollars_are_kept_exactly() -> None:
     body = json.dumps({"text": "…", "usage": USAGE, "cost_usd": "0.000000105"}).encode()
     assert spent("application/json; charset=utf-8", body) == (1203, "0.000000105")
 
@@ -72,11 +72,11 @@ def test_tokens_are_all_that_the_usage_counts_and_dollars_are_kept_exactly():
         b'{"usage": {"input_tokens": true}, "cost_usd": "1e5"}',
     ],
 )
-def test_an_answer_that_states_no_usage_costs_nothing_that_is_known(body: bytes):
+def test_an_answer_that_states_no_usage_costs_nothing_that_is_known(body: bytes) -> None:
     assert spent("application/json", body) == (None, None)
 
 
-def test_only_json_of_a_bounded_size_is_looked_into():
+def test_only_json_of_a_bounded_size_is_looked_into() -> None:
     body = json.dumps({"usage": USAGE, "cost_usd": "1"}).encode()
     assert spent("text/event-stream", body) == (None, None)
     assert spent("application/json", body + b" " * MOST_READ_BYTES) == (None, None)

@@ -227,7 +227,10 @@ def test_a_claim_of_unknown_fate_is_given_back_and_nothing_is_paid(desk: Desk, m
 
 
 def test_a_session_that_is_deleted_while_its_turn_runs_stays_deleted(desk: Desk) -> None:
-    desk.model.during = lambda: desk.store.delete(OWNER, desk.session.id, desk.clock()) and None
+    def deleted() -> None:
+        desk.store.delete(OWNER, desk.session.id, desk.clock())
+
+    desk.model.during = deleted
     with pytest.raises(ClaimLost):
         desk.turn("hello")
     with pytest.raises(SessionNotFound):
