@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from urllib.parse import urlsplit
 
 import httpx2
 
@@ -18,6 +17,8 @@ from local.loopback import GuardedHandler, LoopbackServer
 ANTHROPIC = "https://api.anthropic.com"
 _MOST_BYTES = 32 * 1024 * 1024  # the API's limit of a request
 _TIMEOUT = httpx2.Timeout(600.0, connect=5.0)  # a long answer may think for minutes before its first byte
+# Nothing that could be read as another host or another path once it stands behind the base URL.
+_OF_THE_API = re.compile(r"/v1(?:/[A-Za-z0-9_-]+)+(?:\?[A-Za-z0-9_.~=&%-]*)?")
 _HOP_BY_HOP = {
     "connection",
     "content-length",
@@ -61,7 +62,7 @@ class _Relay(GuardedHandler):
         body = self._body()
         if body is None:
             self._refuse(400, "invalid_request_error", "The request needs a content-length of at most 32 MB.")
-        elif not urlsplit(self.path).path.startswith("/v1/"):
+        elif not _OF_THE_API.fullmatch(self.path):
             self._refuse(404, "not_found_error", "There is nothing here.")
         else:
             self._forward(body)

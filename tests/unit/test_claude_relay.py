@@ -138,5 +138,26 @@ def test_only_the_api_is_passed_on(server: LoopbackServer, path: str) -> None:
     assert ask(server.server_port, path=path)[0] == 404
 
 
+@pytest.mark.parametrize(
+    "target",
+    [
+        "x.evil.example:/v1/messages",
+        "http://evil.example/v1/messages",
+        "//evil.example/v1/messages",
+        "@evil.example/v1/messages",
+        "/v1/../../x",
+        "/v1/%2e%2e/x",
+        "/v1/messages#x",
+        "/v1//messages",
+    ],
+)
+def test_no_request_takes_the_key_to_another_host_or_path(server: LoopbackServer, claude: StandIn, target: str) -> None:
+    with socket.create_connection(("127.0.0.1", server.server_port), timeout=5) as connection:
+        host = f"127.0.0.1:{server.server_port}"
+        connection.sendall(f"POST {target} HTTP/1.1\r\nHost: {host}\r\nContent-Length: 0\r\n\r\n".encode())
+        assert b" 404 " in connection.recv(1000).splitlines()[0]
+    assert claude.requests == []
+
+
 def test_a_request_that_is_too_large_is_not_read(server: LoopbackServer) -> None:
     assert ask(server.server_port, **{"Content-Length": str(33 * 1024 * 1024)})[0] == 400
