@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 
 from local.claude_stand_in import StandIn
+from local.loopback import GuardedHandler, LoopbackServer
 from turnlog import claude
 from turnlog.claude import Claude
 from turnlog.errors import (
     ContextTooLong,
+    ModelAccessDenied,
     ModelError,
     ModelFailed,
     ModelProtocolError,
@@ -30,15 +32,27 @@ HISTORY = (
 )
 
 
+GOOD: dict[str, Any] = {
+    "content": [{"type": "text", "text": "x"}],
+    "model": "m",
+    "stop_reason": "end_turn",
+    "usage": {"input_tokens": 1},
+}
+
+
 @pytest.fixture
 def stand_in() -> Iterator[StandIn]:
     with StandIn(port=0) as running:
         yield running
 
 
+def the_key(*, renewed: bool = False) -> str:
+    return "a key"
+
+
 @pytest.fixture
 def model(stand_in: StandIn) -> Claude:
-    return Claude(stand_in.url, lambda: "a key", allows_stand_in=True)
+    return Claude(stand_in.url, the_key, allows_stand_in=True)
 
 
 def asked(*messages: Message, **more: Any) -> ModelRequest:
@@ -137,7 +151,7 @@ def test_silence_ends_with_the_time_budget(model: Claude, stand_in: StandIn) -> 
 
 
 def test_a_provider_that_is_not_there_cannot_have_billed() -> None:
-    nowhere = Claude("http://127.0.0.1:9", lambda: "a key", allows_stand_in=True)
+    nowhere = Claude("http://127.0.0.1:9", the_key, allows_stand_in=True)
     with pytest.raises(ModelUnavailable):
         nowhere.reply(asked(), seconds=1.5)
 
@@ -151,12 +165,16 @@ def test_a_request_that_the_provider_calls_invalid_is_not_repeated(model: Claude
 
 def test_production_refuses_a_stand_in_by_its_own_header(stand_in: StandIn) -> None:
     with pytest.raises(ModelRejected):
-        Claude(stand_in.url, lambda: "a key").reply(asked(), seconds=5)
+        Claude(stand_in.url, the_key).reply(asked(), seconds=5)
 
 
 def test_the_key_is_asked_for_with_each_request(stand_in: StandIn) -> None:
     keys = iter(["first", "second"])
-    model = Claude(stand_in.url, lambda: next(keys), allows_stand_in=True)
+
+    def next_key(*, renewed: bool = False) -> str:
+        return next(keys)
+
+    model = Claude(stand_in.url, next_key, allows_stand_in=True)
     model.reply(asked(), seconds=5)
     model.reply(asked(), seconds=5)
     assert next(keys, None) is None
@@ -176,7 +194,34 @@ def test_the_key_is_asked_for_with_each_request(stand_in: StandIn) -> None:
         b'{"content":"x","model":"m","stop_reason":"end_turn","usage":{"input_tokens":"many"}}',
         b'{"content":[{"type":"text","text":"x"}],"model":null,"stop_reason":"end_turn","usage":{"input_tokens":1}}',
         b"\xff\xfe",
+        *(
+            json.dumps(GOOD | wrong).encode()
+            for wrong in (
+                {"content": "text"},
+                {"content": {"type": "text"}},
+                {"content": ["text"]},
+                {"content": [None]},
+                {"content": [{"text": "no type"}]},
+                {"content": [{"type": "text"}]},
+                {"content": [{"type": "text", "text": 5}]},
+                {"content": [{"type": "text", "text": ""}]},
+                {"content": [{"type": "text", "text": " \n"}]},
+                {"content": [{"type": "odd", "value": float("nan")}]},
+                {"model": ""},
+                {"model": "\ud800"},
+                {"stop_reason": "x" * 500_000},
+                {"usage": {"output_tokens": -1}},
+                {"usage": {"output_tokens": 1.5}},
+                {"usage": {"output_tokens": True}},
+                {"usage": {"output_tokens": 10**60}},
+                {"usage": {"input_tokens": 1, "cache_creation": "none"}},
+                {"usage": {"input_tokens": 1, "cache_creation": {"ephemeral_1h_input_tokens": "1"}}},
+                {"usage": {"note": "\udfff"}},
+            )
+        ),
+        b"[" * 100_000,
     ],
+    ids=lambda body: str(body)[:60],
 )
 def test_a_reply_that_is_not_whole_is_never_taken_for_one(body: bytes) -> None:
     with pytest.raises(ModelProtocolError):
@@ -209,3 +254,74 @@ def test_a_prompt_that_is_too_long_has_a_meaning_of_its_own(monkeypatch: pytest.
     monkeypatch.setattr(model, "_reply_once", refuse)
     with pytest.raises(ContextTooLong):
         model.reply(asked(), seconds=5)
+
+
+def refusal(status: int, message: str = "", **headers: str) -> Any:
+    """A provider that answers the first call with this status, and the next as it is."""
+    import anthropic
+    import httpx2
+
+    once, answer = [True], Claude._reply_once
+
+    def reply_once(model: Claude, *arguments: Any) -> Any:
+        if not once:
+            return answer(model, *arguments)
+        once.clear()
+        request = httpx2.Request("POST", "http://127.0.0.1")
+        response = httpx2.Response(status, request=request, headers=headers)
+        raise anthropic.APIStatusError("", response=response, body={"error": {"message": message}})
+
+    return reply_once
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_key_that_was_rotated_is_fetched_anew_and_the_caller_sees_nothing_of_it(
+    stand_in: StandIn, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    asked_for: list[bool] = []
+
+    def key(*, renewed: bool = False) -> str:
+        asked_for.append(renewed)
+        return "a key"
+
+    monkeypatch.setattr(Claude, "_reply_once", refusal(status))
+    assert Claude(stand_in.url, key, allows_stand_in=True).reply(asked(), seconds=5).text
+    assert asked_for == [False, True]
+
+
+def test_a_provider_that_refuses_every_key_is_unavailable_and_was_not_paid(
+    model: Claude, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import anthropic
+    import httpx2
+
+    def refuse(*_: object) -> None:
+        raise anthropic.AuthenticationError(
+            "", response=httpx2.Response(401, request=httpx2.Request("POST", "http://127.0.0.1")), body=None
+        )
+
+    monkeypatch.setattr(model, "_reply_once", refuse)
+    with pytest.raises(ModelAccessDenied) as denied:
+        model.reply(asked(), seconds=5)
+    assert (denied.value.billed, denied.value.retry_after_s) == (False, 30)
+
+
+@pytest.mark.parametrize("said", ["inf", "1e309", "nan", "-5", "soon"])
+def test_a_retry_after_that_makes_no_sense_is_taken_for_none(
+    stand_in: StandIn, monkeypatch: pytest.MonkeyPatch, said: str
+) -> None:
+    monkeypatch.setattr(Claude, "_reply_once", refusal(429, **{"retry-after": said}))
+    assert Claude(stand_in.url, the_key, allows_stand_in=True).reply(asked(), seconds=8).text
+
+
+def test_a_redirect_is_not_followed(stand_in: StandIn) -> None:
+    class Redirect(GuardedHandler):
+        def answer(self) -> None:
+            self.send_response(307)
+            self.send_header("Location", f"{stand_in.url}/v1/messages")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+    with LoopbackServer(0, Redirect, "redirect") as server, pytest.raises(ModelRejected):
+        Claude(server.url, the_key, allows_stand_in=True).reply(asked(), seconds=5)
+    assert stand_in.requests == []

@@ -7,16 +7,19 @@ again only after failures that cannot have been billed, and only inside the time
 from __future__ import annotations
 
 import json
+import math
 import random
 import time
-from collections.abc import Callable, Mapping
-from typing import Any
+import weakref
+from collections.abc import Mapping
+from typing import Any, NoReturn, Protocol
 
 import anthropic
 import httpx2
 
 from turnlog.errors import (
     ContextTooLong,
+    ModelAccessDenied,
     ModelError,
     ModelFailed,
     ModelProtocolError,
@@ -24,25 +27,41 @@ from turnlog.errors import (
     ModelTimeout,
     ModelUnavailable,
 )
-from turnlog.messages import Message, Reply, Usage, to_json
+from turnlog.messages import Reply, Usage, to_json
 from turnlog.model import ModelRequest
 
 _CONNECT_S = 5.0
 _LEAST_USEFUL_S = 1.0  # with less time left than this another try is not begun
 _RETRY_AFTER_S = 5  # what callers are told when the provider did not say
+_LONGEST_RETRY_AFTER_S = 3600.0  # of what the provider says
 _OVERLOADED = 529
+_TOO_LONG = ("prompt is too long", "exceed context limit")  # the only marks of it: the API has no code for it
 _STAND_IN = "x-turnlog-stand-in"
 _BREAKPOINT = {"type": "ephemeral"}
+_COUNTS = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens", "output_tokens")
+_MOST_TOKENS = 10**9  # of one call; far more than any model takes, and what every reader of a number can hold
+_LONGEST_NAME = 200  # of a model or a stop reason
+
+
+class ApiKey(Protocol):
+    """Gives the key, from wherever it is kept; `renewed` past whatever it is cached in."""
+
+    def __call__(self, *, renewed: bool = False) -> str: ...
 
 
 class Claude:
-    """Asks Claude. `api_key` is called for each request, so that a rotated key is taken up.
+    """Asks Claude. `api_key` is called for each request, so that a rotated key is taken up; when the provider refuses
+    the one that was cached, once more.
 
     With `allows_stand_in` false a reply that names itself a stand-in's is refused, as production must.
     """
 
-    def __init__(self, base_url: str, api_key: Callable[[], str], *, allows_stand_in: bool = False) -> None:
-        self._sdk = anthropic.Anthropic(base_url=base_url, api_key="given with each request", max_retries=0)
+    def __init__(self, base_url: str, api_key: ApiKey, *, allows_stand_in: bool = False) -> None:
+        http = anthropic.DefaultHttpxClient(follow_redirects=False)  # a conversation goes nowhere else
+        weakref.finalize(self, http.close)  # the SDK closes only what it made itself
+        self._sdk = anthropic.Anthropic(
+            base_url=base_url, api_key="given with each request", max_retries=0, http_client=http
+        )
         self._api_key = api_key
         self._allows_stand_in = allows_stand_in
 
@@ -50,6 +69,7 @@ class Claude:
         """See ChatModel."""
         deadline = time.monotonic() + seconds
         client = self._sdk.with_options(api_key=self._api_key())
+        renewed = False
         wait_s = 0.5
         while True:
             left_s = deadline - time.monotonic()
@@ -59,6 +79,9 @@ class Claude:
                 return self._reply_once(client, request, left_s)
             except anthropic.APIError as error:
                 meaning = _meaning(error)
+                if isinstance(meaning, ModelAccessDenied) and not renewed:
+                    client, renewed = self._sdk.with_options(api_key=self._api_key(renewed=True)), True
+                    continue
                 if not isinstance(meaning, ModelUnavailable):
                     raise meaning from error
                 pause_s = max(_retry_after_s(error), wait_s * random.uniform(0.5, 1.5))  # noqa: S311 (jitter)
@@ -93,19 +116,43 @@ def _arguments(request: ModelRequest) -> dict[str, Any]:
 
 
 def _reply(body: bytes) -> Reply:
-    """The reply as it came. Raises ModelProtocolError if it is not whole."""
+    """The reply as it came. Raises ModelProtocolError unless all that is read of it later has the form it must have."""
     try:
-        received = json.loads(body)
-        content, stop_reason = received["content"], received["stop_reason"]
-        reply = Reply(received["model"], to_json(content), stop_reason, Usage(to_json(received["usage"])))
-        reply.content.encode()  # a lone surrogate cannot be stored or sent on
-        whole = isinstance(stop_reason, str) and isinstance(reply.model, str) and reply.usage.tokens >= 0
-        filled = bool(Message("assistant", reply.content).blocks) or stop_reason == "refusal"
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        received = json.loads(body, parse_constant=_no_constant)
+        _expect_whole(received)
+        kept = [to_json(received[name]) for name in ("model", "content", "stop_reason", "usage")]
+        "".join(kept).encode()  # a lone surrogate cannot be stored or sent on
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ModelProtocolError from error
-    if not (whole and filled):
-        raise ModelProtocolError
-    return reply
+    return Reply(received["model"], kept[1], received["stop_reason"], Usage(kept[3]))
+
+
+def _expect_whole(received: Any) -> None:
+    content, stop_reason, usage = received["content"], received["stop_reason"], received["usage"]
+    for name in (received["model"], stop_reason):
+        if not (isinstance(name, str) and 0 < len(name) <= _LONGEST_NAME):
+            raise ValueError(name)
+    if not isinstance(content, list) or not all(map(_is_block, content)):
+        raise ValueError("content")
+    # A refusal may say nothing; any other reply has something in it.
+    if stop_reason != "refusal" and not any(block["type"] != "text" or block["text"].strip() for block in content):
+        raise ValueError("content")
+    counts = [usage.get(name) for name in _COUNTS]
+    by_age = usage.get("cache_creation")
+    counts += [] if by_age is None else [by_age.get("ephemeral_1h_input_tokens")]
+    if not all(count is None or (type(count) is int and 0 <= count <= _MOST_TOKENS) for count in counts):
+        raise ValueError("usage")
+
+
+def _is_block(block: Any) -> bool:
+    if not (isinstance(block, dict) and isinstance(block.get("type"), str)):
+        return False
+    return block["type"] != "text" or isinstance(block.get("text"), str)
+
+
+def _no_constant(name: str) -> NoReturn:
+    """NaN and Infinity are no JSON."""
+    raise ValueError(name)
 
 
 def _meaning(error: anthropic.APIError) -> ModelError:
@@ -120,9 +167,11 @@ def _meaning(error: anthropic.APIError) -> ModelError:
     status = error.status_code
     if status in (429, _OVERLOADED):
         return ModelUnavailable(max(1, round(_retry_after_s(error))) if _retry_after_s(error) else _RETRY_AFTER_S)
-    if status in (401, 403, 404):
-        return ModelRejected()
-    if status == 413 or (status == 400 and "prompt is too long" in _provider_message(error)):
+    if status in (401, 402, 403):
+        return ModelAccessDenied()
+    if status in (408, 409):
+        return ModelUnavailable(_RETRY_AFTER_S)
+    if status == 413 or (status == 400 and any(mark in _provider_message(error) for mark in _TOO_LONG)):
         return ContextTooLong()
     return ModelRejected() if status < 500 else ModelFailed()
 
@@ -132,9 +181,10 @@ def _retry_after_s(error: anthropic.APIError) -> float:
     if not isinstance(error, anthropic.APIStatusError):
         return 0.0
     try:
-        return max(0.0, float(error.response.headers.get("retry-after", "0")))
+        seconds = float(error.response.headers.get("retry-after", "0"))
     except ValueError:
         return 0.0
+    return min(max(0.0, seconds), _LONGEST_RETRY_AFTER_S) if math.isfinite(seconds) else 0.0
 
 
 def _provider_message(error: anthropic.APIStatusError) -> str:

@@ -71,9 +71,36 @@ class TurnInProgress(TurnlogError):
 class ClaimLost(TurnlogError):
     """The turn outlived its lease and another one took its slot; its reply was not stored."""
 
+    retry_after_s = 1
+
 
 class KeyReused(TurnlogError):
     """The idempotency key already stands for a request with another body."""
+
+
+class TurnNumberTaken(TurnlogError):
+    """The caller named the turn that it expected to take, and the session is elsewhere; nothing was paid."""
+
+
+class LimitReached(TurnlogError):
+    """One more would exceed a limit. `limit` names which; nothing was stored or paid, and nothing charged."""
+
+    def __init__(self, limit: str, retry_after_s: int | None = None) -> None:
+        super().__init__(limit)
+        self.limit = limit
+        self.retry_after_s = retry_after_s
+
+
+class SessionLimitReached(LimitReached):
+    """A limit of the session: only a rate among them resets, the others end its use."""
+
+
+class AllowanceUsedUp(LimitReached):
+    """An allowance of the owner, which all of the owner's sessions share; it resets when its window of time ends."""
+
+
+class TurnTooLarge(TurnlogError):
+    """Message and reply together are, or could become, more than one turn holds."""
 
 
 class AttemptsExhausted(TurnlogError):
@@ -81,7 +108,25 @@ class AttemptsExhausted(TurnlogError):
 
 
 class SessionCorrupt(TurnlogError):
-    """The stored turns have a gap or cannot be read. Nothing was written, and nothing is answered from what is left."""
+    """What is stored is damaged. Nothing was written, and nothing is answered from what is left."""
+
+
+class TurnsMissing(SessionCorrupt):
+    """The turns have a gap."""
+
+
+class ItemUnreadable(SessionCorrupt):
+    """A stored item lacks something, or is in another form than any version gave it."""
+
+
+class ItemVersionUnknown(SessionCorrupt):
+    """A stored item was written by a version that came after this one, in a form that this one does not know."""
+
+
+class ClockBehind(TurnlogError):
+    """This machine's clock lies far before times that are stored, so nothing can be decided by it."""
+
+    retry_after_s = 5
 
 
 # --- what we depend on ---
@@ -113,6 +158,13 @@ class ModelUnavailable(ModelError):
     def __init__(self, retry_after_s: int) -> None:
         super().__init__("model unavailable")
         self.retry_after_s = retry_after_s
+
+
+class ModelAccessDenied(ModelError):
+    """The provider does not accept this service's key or account; not billed. Another key may help."""
+
+    billed = False
+    retry_after_s = 30
 
 
 class ContextTooLong(ModelError):

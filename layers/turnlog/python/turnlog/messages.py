@@ -6,6 +6,8 @@ import json
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from turnlog.errors import ModelProtocolError
+
 
 def to_json(value: object) -> str:
     """Compact JSON. What was parsed from JSON and goes through here stays equal to it, unknown fields included."""
@@ -74,6 +76,11 @@ class Reply:
     content: str
     stop_reason: str
     usage: Usage
+
+    def __post_init__(self) -> None:
+        """Raises ModelProtocolError without a stop reason: such a reply is a piece of one, and is never stored."""
+        if not self.stop_reason:
+            raise ModelProtocolError
 
     @property
     def text(self) -> str:

@@ -40,8 +40,8 @@ def next_from(number: int, reply: Reply, window_from: int, policy: WindowPolicy)
 def messages(turns: Sequence[Turn], message: Message) -> tuple[Message, ...]:
     """What is sent for `message` after `turns`, which end with the newest and reach back to before its `window_from`.
 
-    A refused turn is left out, as the provider asks. Thinking blocks are bound by their signature to all that was sent
-    before them, so those that were made before the last cut go.
+    A refused turn is left out, as the provider asks, and so is blank text, which it sends but does not take. Thinking
+    blocks are bound by their signature to all that was sent before them, so those made before the last cut go.
     """
     if not turns:
         return (message,)
@@ -51,16 +51,20 @@ def messages(turns: Sequence[Turn], message: Message) -> tuple[Message, ...]:
     for turn in turns:
         if turn.number >= window_from and turn.reply.stop_reason != "refusal":
             uncut = window_from in (1, seen_from)
-            answer = turn.reply.message if uncut else _without_thinking(turn.reply.message)
+            answer = _sendable(turn.reply.message, with_thinking=uncut)
             if answer:
                 sent += [turn.message, answer]
         seen_from = turn.window_from
     return (*sent, message)
 
 
-def _without_thinking(message: Message) -> Message | None:
+def _sendable(message: Message, *, with_thinking: bool) -> Message | None:
     blocks = message.blocks
-    kept = [block for block in blocks if block.get("type") not in _THINKING]
+    kept = [
+        block
+        for block in blocks
+        if (with_thinking or block["type"] not in _THINKING) and (block["type"] != "text" or block["text"].strip())
+    ]
     if len(kept) == len(blocks):
         return message
     return Message(message.role, to_json(kept)) if kept else None

@@ -5,7 +5,7 @@ The words are fixed, so that no input, id or exception text can leave with them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from turnlog import errors
@@ -55,6 +55,25 @@ PROBLEMS: dict[type[errors.TurnlogError], Problem] = {
         "Idempotency key reused",
         "This key already stands for a request with another body.",
     ),
+    errors.TurnNumberTaken: Problem(
+        409,
+        "turn_number_taken",
+        "Turn number taken",
+        "The session is not at the turn that the request expects; nothing was paid.",
+        {"stored": False},
+    ),
+    errors.SessionLimitReached: Problem(
+        429, "session_limit", "Session limit reached", "The session has used up what it may.", {"stored": False}
+    ),
+    errors.AllowanceUsedUp: Problem(
+        429, "allowance_used_up", "Allowance used up", "The caller has used up what it may for now.", {"stored": False}
+    ),
+    errors.TurnTooLarge: Problem(
+        413, "turn_too_large", "Turn too large", "A turn holds at most 3.9 MB of message and reply.", {"stored": False}
+    ),
+    errors.ClockBehind: Problem(
+        503, "dependency_unavailable", "Service unavailable", "A clock of the service is wrong.", _NOT_STORED
+    ),
     errors.AttemptsExhausted: Problem(
         502,
         "attempts_exhausted",
@@ -81,6 +100,9 @@ PROBLEMS: dict[type[errors.TurnlogError], Problem] = {
     ),
     errors.ModelUnavailable: Problem(
         503, "model_unavailable", "Model unavailable", "The model takes no more requests now.", _NOT_STORED
+    ),
+    errors.ModelAccessDenied: Problem(
+        503, "model_unavailable", "Model unavailable", "The model's provider refuses this service.", _NOT_STORED
     ),
     errors.ContextTooLong: Problem(
         422,
@@ -120,6 +142,7 @@ _INVALID_DETAILS = {
     "cursor_invalid": "The cursor is not one that this list gave.",
     "encoding_invalid": "The body is not UTF-8.",
     "field_missing": "A required field is missing.",
+    "header_duplicate": "A header that has one value is given twice.",
     "idempotency_key_invalid": "An Idempotency-Key consists of the visible ASCII characters 0x21 to 0x7E.",
     "idempotency_key_missing": "Name the turn with an Idempotency-Key header, the same at each retry.",
     "idempotency_key_too_long": "An Idempotency-Key has at most 255 characters.",
@@ -142,4 +165,7 @@ def problem_of(error: errors.TurnlogError) -> Problem:
         detail = _INVALID_DETAILS.get(error.code, "A field is out of its range.")
         more = {"errors": [{"pointer": error.pointer, "reason": error.code}]} if error.pointer is not None else {}
         return Problem(error.status, error.code, _INVALID_TITLES[error.status], detail, more)
-    return next((PROBLEMS[kind] for kind in type(error).__mro__ if kind in PROBLEMS), INTERNAL)
+    problem = next((PROBLEMS[kind] for kind in type(error).__mro__ if kind in PROBLEMS), INTERNAL)
+    if isinstance(error, errors.LimitReached):
+        return replace(problem, more={**problem.more, "limit": error.limit})
+    return problem
