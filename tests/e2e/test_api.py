@@ -224,10 +224,10 @@ def test_a_document_in_the_inbox_becomes_a_summary_in_the_outbox(stack: Stack) -
 def wait_for_object(stack: Stack, key: str) -> dict[str, Any]:
     deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:
-        found = stack.s3.list_objects_v2(Bucket=stack.bucket, Prefix=key)
-        if found.get("Contents"):
+        if stack.s3.list_objects_v2(Bucket=stack.bucket, Prefix=key).get("Contents"):
             body: dict[str, Any] = json.loads(stack.s3.get_object(Bucket=stack.bucket, Key=key)["Body"].read())
-            return body
+            if body["status"] != "running":
+                return body
         time.sleep(0.2)
     raise AssertionError(f"{key} never came")
 

@@ -10,10 +10,13 @@ import boto3
 import pytest
 from moto import mock_aws
 
+from tests.fakes import expected_text
 from tests.handlers.conftest import Backstage, Context, app, event
 from turnlog import runtime
-from turnlog.documents import MAX_DOCUMENT, DocumentStore, Upload
-from turnlog.errors import ModelRejected, ModelTimeout
+from turnlog.documents import MAX_DOCUMENT, MAX_KEY, DocumentStore, Upload
+from turnlog.errors import ModelAccessDenied, ModelError, ModelRejected, ModelTimeout
+from turnlog.events.uploads import UploadsFailed
+from turnlog.messages import Message
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -78,6 +81,55 @@ def test_a_newer_version_is_summarized_again_and_an_older_event_is_ignored(
     assert texts == ["First.", "Second."]
 
 
+def test_a_newer_version_that_overtakes_an_older_one_is_not_overwritten_by_it(
+    bucket: S3Client, backstage: Backstage
+) -> None:
+    def newer_version_comes() -> None:
+        backstage.model.during = None
+        upload(bucket, b"Second.", "0055AED6DCD90281E6")
+
+    backstage.model.during = newer_version_comes
+    upload(bucket, b"First.", "0055AED6DCD90281E5")
+    second = expected_text((Message.of_text("Second."),))
+    assert (summary(bucket)["status"], summary(bucket)["text"]) == ("done", second)
+
+
+def test_an_event_that_is_delivered_twice_at_once_is_paid_for_once(bucket: S3Client, backstage: Backstage) -> None:
+    def again() -> None:
+        backstage.model.during = None
+        notify()
+
+    backstage.model.during = again
+    upload(bucket, b"Herons.")
+    assert len(backstage.model.requests) == 1
+    assert summary(bucket)["status"] == "done"
+
+
+def test_what_a_dead_handler_began_is_done_by_the_next_try(bucket: S3Client, backstage: Backstage) -> None:
+    class _KilledError(BaseException):
+        """Stands for the end of the process."""
+
+    def killed() -> None:
+        backstage.model.during = None
+        raise _KilledError
+
+    backstage.model.during = killed
+    with pytest.raises(_KilledError):
+        upload(bucket, b"Herons.")
+    assert summary(bucket) == {"status": "running"}
+    backstage.clock.tick(seconds=121)
+    notify()
+    assert summary(bucket)["status"] == "done"
+
+
+def test_what_is_raised_quotes_nothing(bucket: S3Client, backstage: Backstage) -> None:
+    backstage.model.fail_with = [ModelTimeout("pelargonium")]
+    with pytest.raises(UploadsFailed) as failed:
+        upload(bucket, b"Herons.")
+    assert str(failed.value) == "1 of 1"
+    assert failed.value.__context__ is None
+
+
 def test_sequencers_compare_padded_on_the_right() -> None:
     assert Upload(KEY, "0055AED6DCD90281E6").is_newer_than("0055AED6DCD90281E5F")
     assert not Upload(KEY, "0055").is_newer_than("005500")
@@ -112,9 +164,12 @@ def test_a_document_that_the_model_refuses_gets_a_reason(bucket: S3Client, backs
     assert summary(bucket)["code"] == "model_refused"
 
 
-def test_a_passing_failure_is_raised_so_that_lambda_tries_again(bucket: S3Client, backstage: Backstage) -> None:
-    backstage.model.fail_with = [ModelTimeout()]
-    with pytest.raises(ModelTimeout):
+@pytest.mark.parametrize("failure", [ModelTimeout(), ModelAccessDenied()], ids=repr)
+def test_a_passing_failure_is_raised_so_that_lambda_tries_again(
+    bucket: S3Client, backstage: Backstage, failure: ModelError
+) -> None:
+    backstage.model.fail_with = [failure]
+    with pytest.raises(UploadsFailed):
         upload(bucket, b"Herons.")
     notify()
     assert summary(bucket)["status"] == "done"
@@ -130,10 +185,13 @@ def test_one_failing_record_does_not_hold_up_the_next(bucket: S3Client, backstag
         for name in ("a", "b")
     ]
     backstage.model.fail_with = [ModelTimeout()]
-    with pytest.raises(ModelTimeout):
+    with pytest.raises(UploadsFailed):
         app("summarize_upload").handler(told, Context(120))
-    stored = [found["Key"] for found in bucket.list_objects_v2(Bucket=BUCKET, Prefix="outbox/")["Contents"]]
-    assert stored == ["outbox/ada/b.txt.summary.json"]
+    stored = [
+        json.loads(bucket.get_object(Bucket=BUCKET, Key=f"outbox/ada/{name}.txt.summary.json")["Body"].read())["status"]
+        for name in ("a", "b")
+    ]
+    assert stored == ["running", "done"]
 
 
 @pytest.mark.parametrize(
@@ -155,6 +213,10 @@ def test_one_failing_record_does_not_hold_up_the_next(bucket: S3Client, backstag
                 {"eventSource": "aws:s3", "eventName": "ObjectCreated:Put", "s3": {"object": {"key": "outbox/a/b"}}}
             ]
         },
+        {"Records": "none"},
+        {"Records": [None, {}, CREATED, CREATED | {"s3": {}}, CREATED | {"s3": {"object": {"key": 5}}}]},
+        {"Records": [CREATED | {"s3": {"object": {"key": "inbox/a/" + "k" * MAX_KEY}}}]},
+        {"Records": [CREATED | {"s3": {"object": {"key": "inbox/a/b.txt", "sequencer": 5}}}]},
     ],
     ids=str,
 )

@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 
 INBOX, OUTBOX = "inbox/", "outbox/"
 
+MAX_KEY = 1024 - len(OUTBOX) + len(INBOX) - len(".summary.json")
+"""Bytes of a document's key, so that its summary's is one that S3 takes (1,024 bytes)."""
+
+_TAKEN = ("PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey")
+
 MAX_DOCUMENT = 1024 * 1024
 """Bytes of a document; about 250,000 tokens, a quarter of the models' context."""
 
@@ -26,6 +31,10 @@ class DocumentRefused(TurnlogError):
     def __init__(self, code: str) -> None:
         super().__init__(code)
         self.code = code
+
+
+class SummaryTaken(TurnlogError):
+    """Another handler has laid something down at the place of the summary."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +54,19 @@ class Upload:
         """Sequencers compare as text once the shorter is padded with zeros on the right (S3's rule)."""
         width = max(len(self.sequencer), len(sequencer))
         return self.sequencer.ljust(width, "0") > sequencer.ljust(width, "0")
+
+
+@dataclass(frozen=True, slots=True)
+class Filed:
+    """A summary that lies at its place, or is being made until `until_ms`; 0 once it is whole."""
+
+    etag: str
+    sequencer: str
+    until_ms: int
+
+    def makes_room_for(self, upload: Upload, now_ms: int) -> bool:
+        """Whether the upload has still to be summarized: it is newer, or the handler that began it has died."""
+        return upload.is_newer_than(self.sequencer) or 0 < self.until_ms < now_ms
 
 
 class DocumentStore:
@@ -81,28 +103,39 @@ class DocumentStore:
             raise DocumentRefused("object_empty")
         return text
 
-    def is_summarized(self, upload: Upload) -> bool:
-        """Whether a summary of this version of the document, or of a newer one, has been laid down."""
+    def filed(self, upload: Upload) -> Filed | None:
+        """What lies at the place of the document's summary; None when there is nothing."""
         try:
             found = self._client.head_object(Bucket=self._bucket, Key=upload.summary_key)
         except ClientError as error:
             # Without the right to list, S3 answers 403 for what is not there.
             if error.response["Error"]["Code"] in ("404", "403", "NoSuchKey"):
-                return False
+                return None
             raise StoreUnavailable from error
         except BotoCoreError as error:
             raise StoreUnavailable from error
-        return not upload.is_newer_than(found["Metadata"].get("sequencer", ""))
+        until = found["Metadata"].get("until", "")
+        return Filed(found["ETag"], found["Metadata"].get("sequencer", ""), int(until) if until.isdigit() else 0)
 
-    def put_summary(self, upload: Upload, summary: Mapping[str, object]) -> None:
-        """Lays the summary down as JSON."""
+    def file(self, upload: Upload, summary: Mapping[str, object], over: Filed | None, until_ms: int = 0) -> Filed:
+        """Lays the summary down as JSON, in the place of what was seen there; `until_ms` says that it is being made.
+
+        Raises SummaryTaken when something else was laid down meanwhile; then nothing has changed.
+        """
+        condition = {"IfMatch": over.etag} if over else {"IfNoneMatch": "*"}
         try:
-            self._client.put_object(
+            done = self._client.put_object(
                 Bucket=self._bucket,
                 Key=upload.summary_key,
                 Body=to_json(summary).encode(),
                 ContentType="application/json; charset=utf-8",
-                Metadata={"sequencer": upload.sequencer},
+                Metadata={"sequencer": upload.sequencer, "until": str(until_ms)},
+                **condition,  # type: ignore[arg-type]
             )
-        except (ClientError, BotoCoreError) as error:
+        except ClientError as error:
+            if error.response["Error"]["Code"] in _TAKEN:
+                raise SummaryTaken from error
             raise StoreUnavailable from error
+        except BotoCoreError as error:
+            raise StoreUnavailable from error
+        return Filed(done["ETag"], upload.sequencer, until_ms)

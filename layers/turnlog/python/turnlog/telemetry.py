@@ -31,6 +31,7 @@ def note(
     model: str = "",
     tokens: int | None = None,
     cost_usd: Decimal | None = None,
+    count: int | None = None,
     where: str = "",
 ) -> None:
     """Writes what happened. `session` is a keyed hash of the id; `where` a place in the code. Empty fields stay out."""
