@@ -17,9 +17,10 @@ import pytest
 
 from tests.fakes import HashModel, HeldClock
 from turnlog import runtime, telemetry
-from turnlog.config import ModelSettings, SessionLimits
+from turnlog.config import LifeSettings, ModelSettings
 from turnlog.crypto import ServerKey
 from turnlog.stores.memory import MemorySessionStore
+from turnlog.turns import TurnPolicy
 
 Event = dict[str, Any]
 REFUSED_FIELDS = {"type", "title", "status", "detail", "instance", "code"}
@@ -77,13 +78,14 @@ def backstage(monkeypatch: pytest.MonkeyPatch) -> Backstage:
     stage = Backstage(HashModel(), MemorySessionStore(), HeldClock())
     key = ServerKey("a server key for tests")
     models = ModelSettings(claude_models=("claude-sonnet-5-5", "claude-haiku-5-5"))
-    limits = SessionLimits(session_store="memory")
+    life = LifeSettings()
     monkeypatch.setattr(runtime, "chat_model", lambda: stage.model)
     monkeypatch.setattr(runtime, "session_store", lambda: stage.store)
     monkeypatch.setattr(runtime, "now_ms", stage.clock)
     monkeypatch.setattr(runtime, "server_key", lambda: key)
     monkeypatch.setattr(runtime, "model_settings", lambda: models)
-    monkeypatch.setattr(runtime, "session_limits", lambda: limits)
+    monkeypatch.setattr(runtime, "session_life", lambda: life)
+    monkeypatch.setattr(runtime, "turn_policy", TurnPolicy)
     return stage
 
 

@@ -317,12 +317,72 @@ def test_the_log_line_of_a_turn_names_the_session_only_by_a_hash(
     assert "hello" not in text
 
 
-def test_stored_keys_are_hashes_that_differ_between_sessions(call: Call, backstage: Backstage) -> None:
-    ids = [str(create(call).body["session_id"]) for _ in range(2)]
-    for session_id in ids:
-        take(call, session_id, "hello", "k")
-    keys = [backstage.store.read(OWNER, each, backstage.clock(), newest=1).turns[0].key for each in ids]
-    assert keys[0] != keys[1]
-    assert all(len(key) == 16 for key in keys)
-    expected = runtime.server_key().keyed_hash("fingerprint", to_json([{"type": "text", "text": "hello"}]).encode())
-    assert backstage.store.read(OWNER, ids[0], backstage.clock(), newest=1).turns[0].fingerprint == expected
+def test_a_key_and_a_body_are_stored_as_keyed_hashes(call: Call, backstage: Backstage) -> None:
+    session_id = str(create(call).body["session_id"])
+    take(call, session_id, "hello", "k")
+    (turn,) = backstage.store.read(OWNER, session_id, backstage.clock(), newest=1).turns
+    hashed = runtime.server_key().keyed_hash
+    assert turn.key == hashed("idempotency-key", b"k")
+    assert turn.fingerprint == hashed("fingerprint", to_json([{"type": "text", "text": "hello"}]).encode())
+    assert len(turn.key) == len(turn.fingerprint) == 16
+
+
+def test_a_creation_under_a_key_can_be_repeated_and_another_body_under_it_is_refused(call: Call) -> None:
+    named = {"Idempotency-Key": "my-session"}
+    first = call("session", "POST", "/sessions", {"title": "T"}, headers=named)
+    take(call, str(first.body["session_id"]), "hello", "k")
+    again = call("session", "POST", "/sessions", {"title": "T"}, headers=named)
+    assert (first.status, again.status) == (201, 201)
+    assert again.body["session_id"] == first.body["session_id"]
+    assert again.body["turns"] == 1
+    other = call("session", "POST", "/sessions", {"title": "Another"}, headers=named)
+    assert (other.status, other.body["code"]) == (422, "idempotency_key_reused")
+    foreign = call("session", "POST", "/sessions", {"title": "T"}, headers=named, owner="https://issuer.example/|eve")
+    assert foreign.body["session_id"] != first.body["session_id"]
+
+
+def test_a_turn_that_expects_another_number_is_refused_and_nothing_is_paid(call: Call, backstage: Backstage) -> None:
+    session_id = str(create(call).body["session_id"])
+    take(call, session_id, "hello", "k")
+    where = {"parameters": {"id": session_id}, "headers": {"Idempotency-Key": "another"}}
+    for number in (1, 3):
+        answer = call("session", "POST", "/sessions/{id}/turns", {"message": "hi", "turn": number}, **where)
+        assert (answer.status, answer.body["code"], answer.body["stored"]) == (409, "turn_number_taken", False)
+    assert len(backstage.model.requests) == 1
+    assert call("session", "POST", "/sessions/{id}/turns", {"message": "hi", "turn": 2}, **where).body["turn"] == 2
+
+
+def test_two_keys_on_one_turn_are_refused(call: Call, backstage: Backstage) -> None:
+    session_id = str(create(call).body["session_id"])
+    request = event("session") | {
+        "pathParameters": {"id": session_id},
+        "multiValueHeaders": {"Idempotency-Key": ["a", "b"], "Content-Type": ["application/json"]},
+    }
+    answer = app("session").handler(request, Context(60))
+    assert (answer["statusCode"], json.loads(answer["body"])["code"]) == (400, "header_duplicate")
+    assert backstage.model.requests == []
+
+
+def test_a_page_of_turns_ends_where_an_answer_would_grow_too_large(call: Call, backstage: Backstage) -> None:
+    session_id = str(create(call).body["session_id"])
+    for number in range(9):
+        take(call, session_id, "x" * 250_000, f"k{number}")
+    pages, cursor = [], ""
+    while cursor is not None:
+        query = {"limit": ["9"]} | ({"cursor": [cursor]} if cursor else {})
+        answer = call("session", "GET", "/sessions/{id}/turns", parameters={"id": session_id}, query=query)
+        assert len(answer.raw.encode()) < 3_000_000
+        pages.append([item["turn"] for item in answer.body["items"]])
+        cursor = answer.body["next"]
+    assert pages == [[1, 2, 3, 4, 5], [6, 7, 8, 9]]
+
+
+def test_a_turn_that_could_not_reach_its_secret_leaves_the_session_free(call: Call, backstage: Backstage) -> None:
+    def no_key() -> None:
+        backstage.model.during = None
+        raise SecretUnavailable
+
+    session_id = str(create(call).body["session_id"])
+    backstage.model.during = no_key
+    assert take(call, session_id, "hello", "k").body["code"] == "dependency_unavailable"
+    assert take(call, session_id, "hello", "k").status == 200

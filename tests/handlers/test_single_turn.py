@@ -94,7 +94,6 @@ BAD_BODIES = [
     (b"{}", 400, "field_missing"),
     (b'{"message":null}', 400, "wrong_type"),
     (b'{"message":5}', 400, "wrong_type"),
-    (b'{"message":[]}', 400, "wrong_type"),
     (b'{"message":["a"]}', 400, "wrong_type"),
     (b'{"message":[{"type":"image"}]}', 400, "wrong_type"),
     (b'{"message":[{"type":"text"}]}', 400, "wrong_type"),
@@ -108,6 +107,8 @@ BAD_BODIES = [
     (b'{"message":"a","max_tokens":0}', 422, "max_tokens_range"),
     (b'{"message":"a","max_tokens":-1}', 422, "max_tokens_range"),
     (b'{"message":"a","max_tokens":1000000000000000000000000000000}', 422, "max_tokens_range"),
+    (b'{"message":[]}', 422, "message_empty"),
+    (b'{"message":"\\u000b"}', 400, "control_character"),
     (b'{"message":""}', 422, "message_empty"),
     (b'{"message":" \\n\\t "}', 422, "message_empty"),
     (b'{"message":[{"type":"text","text":" "}]}', 422, "message_empty"),
@@ -115,6 +116,7 @@ BAD_BODIES = [
     (b'{"message":"a","model":"../"}', 422, "model_unknown"),
     (b'{"message":"a","model":""}', 422, "model_unknown"),
     (b'{"message":"a","stop_sequences":[""]}', 422, "stop_sequences_range"),
+    (b'{"message":"a","stop_sequences":[" \\n"]}', 422, "stop_sequences_range"),
     (b'{"message":"a","stop_sequences":["' + b'","'.join([b"x"] * 10000) + b'"]}', 422, "stop_sequences_range"),
     (b'{"message":"' + b"x" * (256 * 1024) + b'"}', 413, "body_too_large"),
 ]
@@ -156,8 +158,17 @@ def test_another_media_type_is_refused(call: Call, backstage: Backstage, headers
     assert backstage.model.requests == []
 
 
-def test_bad_base64_is_refused(backstage: Backstage) -> None:
-    answer = app("query").handler(event("query") | {"body": "%%%", "isBase64Encoded": True}, Context())
+@pytest.mark.parametrize("name", ["Content-Type", "Content-Encoding"])
+def test_a_header_that_is_sent_twice_is_refused(backstage: Backstage, name: str) -> None:
+    twice = {"headers": {name: "identity"}, "multiValueHeaders": {name: ["application/json", "identity"]}}
+    answer = app("query").handler(event("query") | twice, Context())
+    assert (answer["statusCode"], json.loads(answer["body"])["code"]) == (400, "header_duplicate")
+    assert backstage.model.requests == []
+
+
+@pytest.mark.parametrize("body", ["%%%", "grüß"])
+def test_bad_base64_is_refused(backstage: Backstage, body: str) -> None:
+    answer = app("query").handler(event("query") | {"body": body, "isBase64Encoded": True}, Context())
     assert json.loads(answer["body"])["code"] == "base64_invalid"
 
 
@@ -180,7 +191,9 @@ def test_a_caller_who_is_not_verified_any_more_gets_401(
     assert backstage.model.requests == []
 
 
-@pytest.mark.parametrize(("query", "code"), [({"q": ["1"]}, "parameter_unknown")])
+@pytest.mark.parametrize(
+    ("query", "code"), [({"q": ["1"]}, "parameter_unknown"), ({"q": ["1", "2"]}, "parameter_duplicate")]
+)
 def test_query_parameters_are_refused(call: Call, query: dict[str, list[str]], code: str) -> None:
     answer = call("query", "POST", "/query", {"message": "a"}, query=query)
     assert (answer.status, answer.body["code"]) == (400, code)
@@ -231,6 +244,11 @@ def test_a_request_is_one_log_line_without_content(call: Call, logged: io.String
         "tokens": 15,
         "cost_usd": "0.00007",
     }
+
+
+def test_a_blank_system_prompt_is_none(call: Call, backstage: Backstage) -> None:
+    assert call("query", "POST", "/query", {"message": "a", "system": " \n"}).status == 200
+    assert backstage.model.requests[0].system == ""
 
 
 def test_a_route_that_the_function_does_not_have_is_404(call: Call) -> None:

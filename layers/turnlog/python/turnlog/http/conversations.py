@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import accumulate
+
 from turnlog import runtime
-from turnlog.errors import InvalidRequest, SessionNotFound, TurnNotFound
+from turnlog.errors import InvalidRequest, KeyReused, SessionNotFound, TurnNotFound, TurnsMissing
 from turnlog.http.api import Answer, Remaining
 from turnlog.http.request import Request
 from turnlog.http.shapes import (
@@ -14,22 +17,30 @@ from turnlog.http.shapes import (
     turn_shape,
 )
 from turnlog.messages import to_json
-from turnlog.sessions import Log, is_session_id
+from turnlog.sessions import Log, Turn, is_session_id, named_session_id, new_session_id
 from turnlog.turns import TurnRequest, take_turn
 
 _DEFAULT_LIMIT, _MOST_LIMIT = 20, 100
+_PAGE_CHARACTERS = 1_500_000  # of turns: Lambda's answer may have 6 MB (quota), of UTF-8 in JSON in JSON
 _DIGITS = 9  # of a turn's number, as in the store's keys
 
 
 def create(request: Request, _: Remaining) -> Answer:
-    """A new session of the caller."""
-    owner, now = request.owner, runtime.now_ms()
+    """A new session of the caller; the one that is there when it was created under the same key before."""
+    owner, now, hashed = request.owner, runtime.now_ms(), runtime.server_key().keyed_hash
     request.query()
+    key = request.optional_idempotency_key
     body = request.body(NewSessionBody)
-    session = body.session(owner, now)
-    runtime.session_store().create(session, body.title)
-    shape = session_shape(Log(session, body.title, 0, ()), now)
-    return Answer(201, shape, {"Location": f"/v1/sessions/{session.id}"}, {"session": _logged(session.id)})
+    session_id = new_session_id() if key is None else named_session_id(hashed("session", owner.encode(), key.encode()))
+    fingerprint = b"" if key is None else hashed("fingerprint", body.model_dump_json(exclude_unset=True).encode())
+    session = runtime.session_store().create(body.session(owner, now, session_id, fingerprint), body.title)
+    if session.fingerprint != fingerprint:
+        raise KeyReused
+    log = Log(session, body.title, 0, ())
+    if key is not None:  # it may have been there, and gone on
+        log = runtime.session_store().read(owner, session_id, now, newest=1)
+    headers = {"Location": f"/v1/sessions/{session.id}"}
+    return Answer(201, session_shape(log, now), headers, {"session": _logged(session.id)})
 
 
 def get(request: Request, _: Remaining) -> Answer:
@@ -59,9 +70,11 @@ def take(request: Request, remaining_s: Remaining) -> Answer:
     asked = TurnRequest(
         owner=request.owner,
         session_id=session_id,
-        key=runtime.server_key().keyed_hash("idempotency-key", session_id.encode(), key.encode()),
+        # Without the session's id, which a move changes while a turn's key goes on to name it.
+        key=runtime.server_key().keyed_hash("idempotency-key", key.encode()),
         fingerprint=runtime.server_key().keyed_hash("fingerprint", to_json(body.message.blocks).encode()),
         message=body.message,
+        number=body.turn,
     )
     taken = take_turn(
         asked,
@@ -69,7 +82,7 @@ def take(request: Request, remaining_s: Remaining) -> Answer:
         model=runtime.chat_model(),
         clock=runtime.now_ms,
         remaining_s=remaining_s,
-        policy=runtime.window_policy,
+        policy=runtime.turn_policy(),
     )
     turn = taken.turn
     noted = {
@@ -95,8 +108,24 @@ def list_turns(request: Request, _: Remaining) -> Answer:
     log = runtime.session_store().read(request.owner, session_id, runtime.now_ms(), newest=1)
     last = min(after + limit, log.count)
     turns = runtime.session_store().turns(log.session, after + 1, last) if after < last else []
-    body = {"items": [turn_shape(turn) for turn in turns], "next": str(last) if after < last < log.count else None}
+    _expect_all(turns, request.owner, session_id, after, last)
+    items = [turn_shape(turn) for turn in turns[: _that_fit(turns)]]
+    last = after + len(items)
+    body = {"items": items, "next": str(last) if items and last < log.count else None}
     return Answer(200, body, noted={"session": _logged(session_id)})
+
+
+def _expect_all(turns: Sequence[Turn], owner: str, session_id: str, after: int, last: int) -> None:
+    """Raises TurnsMissing unless they are all that the view had; SessionNotFound when it ended between two reads."""
+    if len(turns) < last - after:
+        runtime.session_store().read(owner, session_id, runtime.now_ms(), newest=1)
+        raise TurnsMissing
+
+
+def _that_fit(turns: Sequence[Turn]) -> int:
+    """How many of the turns one answer can hold; the first in any case."""
+    sizes = accumulate(len(turn.message.content) + 2 * len(turn.reply.content) for turn in turns)
+    return max(1, sum(size <= _PAGE_CHARACTERS for size in sizes))
 
 
 def get_turn(request: Request, _: Remaining) -> Answer:
@@ -109,8 +138,7 @@ def get_turn(request: Request, _: Remaining) -> Answer:
     if not 1 <= number <= log.count:
         raise TurnNotFound
     turns = runtime.session_store().turns(log.session, number, number)
-    if not turns:
-        raise SessionNotFound  # deleted between the two reads
+    _expect_all(turns, request.owner, session_id, number - 1, number)
     return Answer(200, turn_shape(turns[0]), noted={"session": _logged(session_id), "turn": number})
 
 

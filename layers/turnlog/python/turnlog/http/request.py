@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 from collections.abc import Mapping
 from typing import Any, NoReturn, TypeVar
@@ -33,7 +32,7 @@ class Request:
     def __init__(self, event: Mapping[str, Any], now_ms: int) -> None:
         self._event = event
         self._now_ms = now_ms
-        self._headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
+        self._headers = _headers(event)
 
     @property
     def route(self) -> tuple[str, str]:
@@ -61,18 +60,26 @@ class Request:
         """The query parameters. Raises InvalidRequest when one is not allowed or given twice."""
         given: Mapping[str, list[str]] = self._event.get("multiValueQueryStringParameters") or {}
         for name, values in given.items():
-            if name not in allowed:
-                raise InvalidRequest("parameter_unknown")
             if len(values) > 1:
                 raise InvalidRequest("parameter_duplicate")
+            if name not in allowed:
+                raise InvalidRequest("parameter_unknown")
         return {name: values[0] for name, values in given.items()}
 
     @property
     def idempotency_key(self) -> str:
         """The client's name for this request: 1-255 characters of 0x21-0x7E."""
-        key: str = self._headers.get("idempotency-key") or ""
-        if not key:
+        key = self.optional_idempotency_key
+        if key is None:
             raise InvalidRequest("idempotency_key_missing")
+        return key
+
+    @property
+    def optional_idempotency_key(self) -> str | None:
+        """As `idempotency_key`, where a request need not be named."""
+        key = self._header("idempotency-key")
+        if not key:
+            return None
         if len(key) > _MAX_KEY:
             raise InvalidRequest("idempotency_key_too_long")
         if not all("\x21" <= character <= "\x7e" for character in key):
@@ -89,6 +96,13 @@ class Request:
         except ValidationError as error:
             _refuse(error)
 
+    def _header(self, name: str) -> str:
+        """The header's value, empty when it was not sent. Raises InvalidRequest when it was sent twice."""
+        values = self._headers.get(name, [])
+        if len(values) > 1:
+            raise InvalidRequest("header_duplicate")
+        return values[0] if values else ""
+
     def _bytes(self) -> bytes:
         body = self._event.get("body")
         if not body:
@@ -97,21 +111,31 @@ class Request:
             raise BodyTooLarge("body_too_large")
         try:
             raw = base64.b64decode(body, validate=True) if self._event.get("isBase64Encoded") else body.encode()
-        except binascii.Error as error:
-            raise InvalidRequest("base64_invalid") from error
         except UnicodeEncodeError as error:
             raise InvalidRequest("encoding_invalid") from error
+        except ValueError as error:  # binascii.Error, and what it says of text that is no ASCII
+            raise InvalidRequest("base64_invalid") from error
         if len(raw) > MAX_BODY:
             raise BodyTooLarge("body_too_large")
         return bytes(raw)
 
     def _expect_json(self) -> None:
-        media_type, _, parameters = self._headers.get("content-type", "application/json").partition(";")
+        media_type, _, parameters = (self._header("content-type") or "application/json").partition(";")
         charset = parameters.strip().lower().replace('"', "")
         if media_type.strip().lower() != "application/json" or charset not in ("", "charset=utf-8"):
             raise MediaTypeUnsupported("media_type_unsupported")
-        if self._headers.get("content-encoding", "identity").lower() != "identity":
+        if (self._header("content-encoding") or "identity").lower() != "identity":
             raise MediaTypeUnsupported("media_type_unsupported")
+
+
+def _headers(event: Mapping[str, Any]) -> dict[str, list[str]]:
+    """All values of each header, by its name in lower case. `headers` alone would show only the last of them."""
+    several: Mapping[str, list[str]] | None = event.get("multiValueHeaders")
+    sent = several or {name: [value] for name, value in (event.get("headers") or {}).items() if value is not None}
+    found: dict[str, list[str]] = {}
+    for name, values in sent.items():
+        found.setdefault(name.lower(), []).extend(values)
+    return found
 
 
 def _expect_plain_json(raw: bytes) -> None:

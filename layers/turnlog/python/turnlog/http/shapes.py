@@ -7,7 +7,7 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, FailFast, Field
 from pydantic_core import PydanticCustomError
 
 from turnlog import runtime
@@ -15,7 +15,7 @@ from turnlog.clock import rfc3339
 from turnlog.errors import ValueRefused
 from turnlog.http.request import Body
 from turnlog.messages import Message, Reply, to_json
-from turnlog.sessions import Log, Session, SessionSettings, Turn, new_session_id
+from turnlog.sessions import Log, Session, SessionSettings, Turn
 from turnlog.turns import TakenTurn
 
 DEFAULT_MAX_TOKENS = 4096
@@ -39,11 +39,22 @@ def _one_line(text: str) -> str:
     return text
 
 
+def _nothing_if_blank(text: str) -> str:
+    """The provider takes no blank system prompt, and none means the same."""
+    return text if text.strip() else ""
+
+
+def _not_blank(text: str) -> str:
+    if not text.strip():
+        raise PydanticCustomError("value_blank", "blank")
+    return text
+
+
 def _message(value: object) -> Message:
     """A string, or a list of text blocks."""
     if isinstance(value, str):
         texts = [value]
-    elif isinstance(value, list) and value and all(isinstance(block, dict) for block in value):
+    elif isinstance(value, list) and all(isinstance(block, dict) for block in value):
         if any(set(block) - {"type", "text"} for block in value):
             raise PydanticCustomError("unknown_field", "unknown field")
         if any(block.get("type") != "text" or not isinstance(block.get("text"), str) for block in value):
@@ -52,9 +63,9 @@ def _message(value: object) -> Message:
     else:
         raise PydanticCustomError("wrong_type", "wrong type")
     for text in texts:
-        if not text.strip():
-            raise PydanticCustomError("message_empty", "empty message")
         _plain_text(text)
+    if not texts or not all(text.strip() for text in texts):
+        raise PydanticCustomError("message_empty", "empty message")
     return Message("user", to_json([{"type": "text", "text": text} for text in texts]))
 
 
@@ -65,9 +76,9 @@ def _offered_model(name: str) -> str:
 
 
 Asked = Annotated[Any, BeforeValidator(_message)]
-Text = Annotated[str, AfterValidator(_plain_text)]
+SystemPrompt = Annotated[str, AfterValidator(_plain_text), AfterValidator(_nothing_if_blank)]
 ModelName = Annotated[str, AfterValidator(_offered_model)]
-StopSequence = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_plain_text)]
+StopSequence = Annotated[str, Field(max_length=100), AfterValidator(_plain_text), AfterValidator(_not_blank)]
 MaxTokens = Annotated[int, Field(ge=1, le=MOST_MAX_TOKENS)]
 
 
@@ -82,33 +93,35 @@ class SingleTurnBody(Body):
 class QueryBody(SingleTurnBody):
     """What /query is asked: the caller brings the system prompt."""
 
-    system: Text = ""
-    stop_sequences: Annotated[tuple[StopSequence, ...], Field(max_length=8)] = ()
+    system: SystemPrompt = ""
+    stop_sequences: Annotated[tuple[StopSequence, ...], Field(max_length=8), FailFast()] = ()
 
 
 class NewSessionBody(Body):
     """What a session is created with; all of it may be left out."""
 
-    system: Text = ""
+    system: SystemPrompt = ""
     model: ModelName | None = None
     max_tokens: MaxTokens = DEFAULT_MAX_TOKENS
     title: Annotated[str, Field(max_length=200), AfterValidator(_one_line)] = ""
     idle_timeout_s: Annotated[int, Field(ge=_SHORTEST_IDLE_S)] | None = None
     lifetime_s: Annotated[int, Field(ge=_SHORTEST_IDLE_S)] | None = None
 
-    def session(self, owner: str, now_ms: int) -> Session:
+    def session(self, owner: str, now_ms: int, session_id: str, fingerprint: bytes) -> Session:
         """The new session. Raises ValueRefused when it asks for a longer life than the service gives."""
-        limits = runtime.session_limits()
+        limits = runtime.session_life()
         idle_s = _within("idle_timeout_s", self.idle_timeout_s, limits.idle)
         lifetime_s = _within("lifetime_s", self.lifetime_s, limits.lifetime)
         settings = SessionSettings(chosen_model(self.model), self.max_tokens, self.system)
-        return Session(owner, new_session_id(), now_ms, now_ms + lifetime_s * 1000, idle_s * 1000, settings)
+        dies_ms = now_ms + lifetime_s * 1000
+        return Session(owner, session_id, now_ms, dies_ms, idle_s * 1000, settings, fingerprint)
 
 
 class TurnBody(Body):
-    """What a turn says."""
+    """What a turn says. `turn` is the number that the caller expects it to get."""
 
     message: Asked
+    turn: Annotated[int, Field(ge=1, le=999_999_999)] | None = None
 
 
 def _within(name: str, asked_s: int | None, limit: timedelta) -> int:
