@@ -110,6 +110,10 @@ class Processes:
             started.wait(within_s)
         _signal_group(started.pid, signal.SIGKILL)  # its children too, if it has left any
         started.wait()
+        for pipe in (started.stdin, started.stdout, started.stderr):
+            if pipe:
+                with contextlib.suppress(OSError):  # what was still to be written has no reader any more
+                    pipe.close()
         self._started.remove(started)
         self._record()
 

@@ -16,7 +16,7 @@ from tests.bench.capacity import Meter
 from tests.fakes import MODEL, HashModel
 from tests.handlers.conftest import Context, app, event
 from turnlog import runtime, telemetry
-from turnlog.config import ModelSettings, SessionLimits
+from turnlog.config import LifeSettings, ModelSettings
 from turnlog.crypto import ServerKey
 from turnlog.messages import Reply, to_json
 from turnlog.model import ModelRequest
@@ -79,11 +79,11 @@ def measure(turns: int = 50) -> list[TurnCost]:
 
 
 def _wire(store: DynamoDBSessionStore, model: HashModel) -> None:
-    models, limits, key = ModelSettings(claude_models=(MODEL,)), SessionLimits(), ServerKey("bench")
+    models, life, key = ModelSettings(claude_models=(MODEL,)), LifeSettings(), ServerKey("bench")
     runtime.chat_model = lambda: model  # type: ignore[assignment]
     runtime.session_store = lambda: store  # type: ignore[assignment]
     runtime.model_settings = lambda: models  # type: ignore[assignment]
-    runtime.session_limits = lambda: limits  # type: ignore[assignment]
+    runtime.session_life = lambda: life  # type: ignore[assignment]
     runtime.server_key = lambda: key  # type: ignore[assignment]
 
 

@@ -9,17 +9,23 @@ import pytest
 from botocore.exceptions import ClientError, ConnectTimeoutError, ReadTimeoutError
 
 from tests.contract.conftest import TABLE
-from tests.contract.test_session_store import claim_of, take
+from tests.contract.session_store import claim_of, take
 from tests.fakes import OWNER, START_MS, new_session
 from turnlog.errors import SessionCorrupt, StoreUnavailable
 from turnlog.sessions import GRACE, Session
-from turnlog.stores.dynamodb import DynamoDBSessionStore, partition
+from turnlog.stores.dynamodb import DynamoDBSessionStore
+from turnlog.stores.dynamodb.items import partition
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 
 def items(dynamodb: DynamoDBClient) -> list[dict[str, Any]]:
+    """All that is stored of sessions: the whole table but the sweeper's list."""
+    return [item for item in everything(dynamodb) if not item["pk"]["S"].startswith("D#")]
+
+
+def everything(dynamodb: DynamoDBClient) -> list[dict[str, Any]]:
     return [dict(item) for item in dynamodb.scan(TableName=TABLE)["Items"]]
 
 
@@ -90,8 +96,9 @@ def test_every_item_of_a_session_expires_an_hour_after_its_end(
     take(store, session, 1)
     store.claim(session, claim_of(2), over=None)
     expected = session.dies_ms // 1000 + int(GRACE.total_seconds())
-    assert {int(item["ttl"]["N"]) for item in items(dynamodb)} == {expected}
-    assert len(items(dynamodb)) == 5  # index, header, meta, a turn, a claim
+    assert {int(item["ttl"]["N"]) for item in everything(dynamodb)} == {expected}
+    assert {int(item["v"]["N"]) for item in everything(dynamodb)} == {1}
+    assert len(everything(dynamodb)) == 6  # index, the sweeper's entry, header, meta, a turn, a claim
 
 
 def test_tombstones_alone_are_left_after_a_delete_and_they_hold_no_content(
@@ -99,7 +106,7 @@ def test_tombstones_alone_are_left_after_a_delete_and_they_hold_no_content(
 ) -> None:
     take(store, session, 1)
     store.delete(OWNER, session.id, START_MS)
-    assert [set(item) for item in items(dynamodb)] == [{"pk", "sk", "st", "ttl"}] * 2
+    assert [set(item) for item in items(dynamodb)] == [{"pk", "sk", "v", "st", "ttl"}] * 2
 
 
 def test_no_key_of_the_table_holds_the_owner_or_the_session_id(

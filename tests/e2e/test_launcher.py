@@ -117,7 +117,7 @@ def test_run_json_is_for_its_user_alone_and_says_where_everything_is(stack: Stac
     assert stack.api_url.endswith("/v1")
     assert (stack.run["claude"], stack.run["user"]) == ("stand-in", "me")
     assert stack.run["tables"]["SessionsTable"].startswith("turnlog-SessionsTable")
-    assert list(stack.run["queues"]) == ["UploadFailuresQueue"]
+    assert list(stack.run["queues"]) == ["FailedEventsQueue"]
     assert list(stack.run["buckets"]) == ["DocumentsBucket"]
     assert len(stack.run["pids"]) == 2
     for pid in stack.run["pids"]:

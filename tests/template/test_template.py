@@ -15,7 +15,8 @@ from tests.template.conftest import OfType, Resource
 from turnlog.http.problems import PROBLEMS
 
 ASK_CLAUDE = {"QueryFunction", "AnalyzeCodeFunction", "SummarizeFunction", "SessionFunction", "SummarizeUploadFunction"}
-STATELESS = ASK_CLAUDE - {"SessionFunction"} | {"AuthorizerFunction"}
+KEEP_SESSIONS = {"SessionFunction", "SweepFunction"}
+STATELESS = ASK_CLAUDE - KEEP_SESSIONS | {"AuthorizerFunction"}
 PUBLIC_ROUTES: set[tuple[str, str]] = set()
 LOCKS = ["requirements.lock", "layers/dependencies/requirements.txt", "local/ministack.lock"]
 METHODS = {"get", "put", "post", "delete", "patch", "head", "options"}
@@ -80,11 +81,19 @@ class TestRoles:
         for owned in statements.values():
             assert not {"dynamodb:Scan", "dynamodb:DeleteTable", "dynamodb:UpdateTimeToLive"} & set(actions(owned))
 
-    def test_only_the_session_function_reaches_the_sessions_table(
+    def test_only_functions_that_keep_sessions_reach_their_table(
         self, statements: dict[str, list[dict[str, Any]]]
     ) -> None:
         reach = {name for name, owned in statements.items() if "dynamodb" in json.dumps(owned)}
-        assert reach == {"SessionFunction"}
+        assert reach == KEEP_SESSIONS
+
+    def test_the_table_of_what_owners_used_is_only_counted_in(
+        self, statements: dict[str, list[dict[str, Any]]]
+    ) -> None:
+        (counting,) = [
+            each for owned in statements.values() for each in owned if "UsageTable" in json.dumps(each["Resource"])
+        ]
+        assert listed(counting["Action"]) == ["dynamodb:UpdateItem"]
 
     def test_only_functions_that_ask_claude_can_read_its_key(self, statements: dict[str, list[dict[str, Any]]]) -> None:
         assert {name for name, owned in statements.items() if '{"Ref": "ClaudeKey"}' in json.dumps(owned)} == ASK_CLAUDE
@@ -112,6 +121,7 @@ class TestFunctions:
         timeouts = {name: each["Timeout"] for name, each in functions.items()}
         assert timeouts.pop("SessionFunction") == 60
         assert timeouts.pop("SummarizeUploadFunction") == 120
+        assert timeouts.pop("SweepFunction") == 600
         assert max(timeouts.values()) <= 29
 
     def test_every_function_folder_is_deployed_and_has_an_example_event(self, source: dict[str, Any]) -> None:
@@ -140,11 +150,18 @@ class TestFunctions:
             assert not {"SESSIONS_TABLE", "SERVER_KEY_SECRET"} & set(functions[name]["Environment"]["Variables"])
 
     def test_asynchronous_invocations_that_fail_for_good_are_kept(self, of_type: OfType) -> None:
-        (config,) = of_type("AWS::Lambda::EventInvokeConfig").values()
-        assert config["Properties"]["FunctionName"] == {"Ref": "SummarizeUploadFunction"}
-        assert config["Properties"]["DestinationConfig"]["OnFailure"]["Destination"] == {
-            "Fn::GetAtt": ["UploadFailuresQueue", "Arn"]
-        }
+        queue = {"Fn::GetAtt": ["FailedEventsQueue", "Arn"]}
+        configs = [each["Properties"] for each in of_type("AWS::Lambda::EventInvokeConfig").values()]
+        assert {each["FunctionName"]["Ref"] for each in configs} == {"SummarizeUploadFunction", "SweepFunction"}
+        assert all(each["DestinationConfig"]["OnFailure"]["Destination"] == queue for each in configs)
+
+    def test_a_schedule_that_cannot_reach_its_function_is_kept_too(self, of_type: OfType) -> None:
+        (rule,) = of_type("AWS::Events::Rule").values()
+        (target,) = rule["Properties"]["Targets"]
+        assert target["DeadLetterConfig"] == {"Arn": {"Fn::GetAtt": ["FailedEventsQueue", "Arn"]}}
+        (policy,) = of_type("AWS::SQS::QueuePolicy").values()
+        (statement,) = policy["Properties"]["PolicyDocument"]["Statement"]
+        assert (statement["Principal"], statement["Action"]) == ({"Service": "events.amazonaws.com"}, "sqs:SendMessage")
 
 
 class TestLayers:
@@ -235,7 +252,11 @@ class TestApi:
             assert body["type"] == f"urn:turnlog:problem:{body['code']}"
             assert str(body.get("status")) == str(response.get("statusCode"))
         assert "gatewayresponse.header.WWW-Authenticate" in responses["UNAUTHORIZED"]["responseParameters"]
-        assert "gatewayresponse.header.Retry-After" in responses["THROTTLED"]["responseParameters"]
+        for name, response in responses.items():
+            waits = response["responseParameters"].get("gatewayresponse.header.Retry-After")
+            body = json.loads(response["responseTemplates"]["application/json"])
+            assert waits == (f"'{body['retry_after']}'" if "retry_after" in body else None)
+            assert waits is not None or response.get("statusCode") not in (429, 503), name
 
     def test_gateway_and_functions_use_one_vocabulary(self, api: dict[str, Any]) -> None:
         said = {problem.code: problem.title for problem in PROBLEMS.values()}
@@ -250,8 +271,11 @@ class TestApi:
 
 
 class TestStorage:
-    def test_the_table_is_kept_encrypted_recoverable_and_expires_what_the_code_says(self, of_type: OfType) -> None:
-        (table,) = of_type("AWS::DynamoDB::Table").values()
+    @pytest.mark.parametrize("name", ["SessionsTable", "UsageTable"])
+    def test_a_table_is_kept_encrypted_recoverable_and_expires_what_the_code_says(
+        self, of_type: OfType, name: str
+    ) -> None:
+        table = of_type("AWS::DynamoDB::Table")[name]
         properties = table["Properties"]
         assert (table["DeletionPolicy"], table["UpdateReplacePolicy"]) == ("Retain", "Retain")
         assert properties["DeletionProtectionEnabled"] is True
@@ -297,7 +321,7 @@ class TestStorage:
 
     def test_what_people_stored_outlives_the_stack(self, transformed: dict[str, Any]) -> None:
         kept = {name for name, each in transformed["Resources"].items() if each.get("DeletionPolicy") == "Retain"}
-        assert kept == {"SessionsTable", "DocumentsBucket", "Key", "ClaudeKey", "ServerKey"}
+        assert kept == {"SessionsTable", "UsageTable", "DocumentsBucket", "Key", "ClaudeKey", "ServerKey"}
 
 
 def test_production_is_what_is_deployed_when_nothing_else_is_said(source: dict[str, Any]) -> None:

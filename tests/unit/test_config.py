@@ -8,7 +8,7 @@ import sys
 import pytest
 from pydantic import ValidationError
 
-from turnlog.config import ClaudeSettings, ModelSettings, SessionLimits
+from turnlog.config import ClaudeSettings, LifeSettings, ModelSettings
 from turnlog.crypto import ServerKey
 
 CLAUDE = {"CLAUDE_BASE_URL": "https://api.anthropic.com", "CLAUDE_KEY_SECRET": "claude"}
@@ -40,7 +40,7 @@ def test_a_missing_variable_is_named() -> None:
 
 
 def test_limits_become_durations() -> None:
-    limits = SessionLimits.read({"SESSION_IDLE_MINUTES": "5", "SESSION_LIFETIME_HOURS": "2"})
+    limits = LifeSettings.read({"SESSION_IDLE_MINUTES": "5", "SESSION_LIFETIME_HOURS": "2"})
     assert (limits.idle.total_seconds(), limits.lifetime.total_seconds()) == (300, 7200)
 
 

@@ -9,9 +9,11 @@ import pytest
 
 LAYER = Path("layers/turnlog/python")
 RANKS = [
-    {"errors", "clock", "messages", "prompts"},
+    {"errors", "clock", "prompts"},
+    {"messages"},
     {"sessions", "prices", "model"},
-    {"window"},
+    {"store", "packing", "window"},
+    {"limits", "listing"},
     {"turns"},
     {"config", "claude", "crypto", "tokens", "documents", "telemetry", "stores"},
     {"runtime"},

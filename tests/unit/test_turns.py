@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import random
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 
 import pytest
 
 from tests.fakes import OWNER, HashModel, HeldClock, expected_text, new_session
 from turnlog.errors import (
+    AllowanceUsedUp,
     AttemptsExhausted,
     ClaimLost,
     KeyReused,
@@ -17,15 +20,19 @@ from turnlog.errors import (
     ModelProtocolError,
     ModelTimeout,
     ModelUnavailable,
+    SessionLimitReached,
     SessionNotFound,
     StoreUnavailable,
     TurnInProgress,
+    TurnNumberTaken,
+    TurnTooLarge,
 )
+from turnlog.limits import OwnerLimits, SessionLimits
 from turnlog.messages import Message
-from turnlog.sessions import Claim, Session, Slot
+from turnlog.sessions import Claim, Log, Session, Slot
 from turnlog.stores.memory import MemorySessionStore
-from turnlog.turns import ATTEMPTS, COMMIT_RESERVE_S, TakenTurn, TurnRequest, take_turn
-from turnlog.window import WindowPolicy, messages
+from turnlog.turns import ATTEMPTS, COMMIT_RESERVE_S, TakenTurn, TurnPolicy, TurnRequest, take_turn
+from turnlog.window import messages
 
 HANDLER_S = 60.0
 
@@ -43,13 +50,16 @@ class Desk:
     model: HashModel = field(default_factory=HashModel)
     store: MemorySessionStore = field(default_factory=MemorySessionStore)
     session: Session = field(default_factory=new_session)
-    policy: WindowPolicy = field(default_factory=WindowPolicy)
+    policy: TurnPolicy = field(default_factory=TurnPolicy)
 
     def __post_init__(self) -> None:
         self.store.create(self.session, "")
 
-    def turn(self, text: str, key: str = "", *, owner: str = OWNER, body: str = "") -> TakenTurn:
-        request = TurnRequest(owner, self.session.id, hashed(key or text), hashed(body or text), Message.of_text(text))
+    def turn(
+        self, text: str, key: str = "", *, owner: str = OWNER, body: str = "", number: int | None = None
+    ) -> TakenTurn:
+        message = Message.of_text(text)
+        request = TurnRequest(owner, self.session.id, hashed(key or text), hashed(body or text), message, number)
         return take_turn(
             request,
             store=self.store,
@@ -165,6 +175,20 @@ def test_a_key_is_paid_for_three_times_at_most(desk: Desk) -> None:
     assert desk.turn("hello", "another key").turn.number == 1
 
 
+def test_failures_that_were_not_billed_neither_count_nor_reset_the_count(desk: Desk) -> None:
+    billed = unbilled = 0
+    for failure in (ModelFailed(), ModelUnavailable(1), ModelFailed(), ModelUnavailable(1), ModelFailed()):
+        desk.model.fail_with = [failure]
+        with pytest.raises(ModelError):
+            desk.turn("hello")
+        desk.clock.tick(ms=1)
+        billed, unbilled = billed + failure.billed, unbilled + (not failure.billed)
+    assert (billed, unbilled) == (ATTEMPTS, 2)
+    with pytest.raises(AttemptsExhausted):
+        desk.turn("hello")
+    assert len(desk.model.requests) == billed + unbilled
+
+
 def test_the_slot_of_a_handler_that_died_is_taken_over_after_its_lease(desk: Desk) -> None:
     lease_s = HANDLER_S + COMMIT_RESERVE_S
     dead = Claim(1, "dead", desk.clock() + round(lease_s * 1000), b"k", b"f", desk.clock())
@@ -231,7 +255,7 @@ def test_a_session_that_is_deleted_while_its_turn_runs_stays_deleted(desk: Desk)
         desk.store.delete(OWNER, desk.session.id, desk.clock())
 
     desk.model.during = deleted
-    with pytest.raises(ClaimLost):
+    with pytest.raises(SessionNotFound):
         desk.turn("hello")
     with pytest.raises(SessionNotFound):
         desk.turn("again")
@@ -304,3 +328,135 @@ def test_a_refused_turn_is_stored_and_left_out_of_later_prompts(desk: Desk) -> N
     refused = replace(first, number=2, reply=replace(first.reply, stop_reason="refusal"))
     sent = messages([first, refused], Message.of_text("next"))
     assert sent == (first.message, first.reply.message, Message.of_text("next"))
+
+
+# --- what the caller expects ------------------------------------------------------------------------------------------
+
+
+def test_a_key_older_than_the_ring_is_found_by_the_number_of_its_turn(desk: Desk) -> None:
+    first = desk.turn("first")
+    for number in range(70):
+        desk.turn(f"later {number}")
+    again = desk.turn("first", number=1)
+    assert (again.turn, again.replayed) == (first.turn, True)
+    assert desk.count() == 71
+
+
+def test_a_number_that_another_turn_has_or_that_is_too_high_is_refused_unpaid(desk: Desk) -> None:
+    desk.turn("one")
+    for number in (1, 3):
+        with pytest.raises(TurnNumberTaken):
+            desk.turn("two", number=number)
+    assert len(desk.model.requests) == 1
+    assert desk.turn("two", number=2).turn.number == 2
+
+
+# --- limits -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_limit_of_the_session_is_exact_and_refuses_before_anything_is_paid_or_written(desk: Desk) -> None:
+    desk.policy = TurnPolicy(session=SessionLimits(turns=2))
+    desk.turn("one")
+    desk.turn("two")
+    with pytest.raises(SessionLimitReached):
+        desk.turn("three")
+    assert (desk.count(), desk.running(), len(desk.model.requests)) == (2, None, 2)
+    assert desk.turn("one").replayed
+
+
+def test_an_owners_rate_is_shared_by_sessions_and_a_refused_turn_is_not_charged(desk: Desk) -> None:
+    desk.policy = TurnPolicy(owner=OwnerLimits(turns_a_minute=2))
+    desk.turn("one")
+    desk.model.fail_with = [ModelUnavailable(1)]
+    with pytest.raises(ModelUnavailable):
+        desk.turn("unpaid")
+    desk.session = desk.store.create(new_session(), "")
+    desk.turn("two")
+    with pytest.raises(AllowanceUsedUp) as refused:
+        desk.turn("three")
+    assert 1 <= (refused.value.retry_after_s or 0) <= 60
+    desk.clock.tick(seconds=60)
+    assert desk.turn("three").turn.number == 2
+
+
+def test_a_budget_is_settled_so_that_only_what_was_used_counts(desk: Desk) -> None:
+    most = 1000 + 64 + len("Be brief.") + len(Message.of_text("one").content)  # max_tokens, the frame, the prompt
+    desk.policy = TurnPolicy(owner=OwnerLimits(budget_a_day=Decimal(most + 25)))
+    desk.turn("one")  # uses 15 tokens, as HashModel does
+    desk.turn("two")
+    with pytest.raises(AllowanceUsedUp):
+        desk.turn("a message that is long enough to be too much for what is left")
+    assert desk.count() == 2
+
+
+def test_a_message_that_might_not_fit_into_a_turn_is_refused_before_it_is_paid(desk: Desk) -> None:
+    noise = random.Random(1).randbytes(2_000_000).hex()
+    with pytest.raises(TurnTooLarge):
+        desk.turn(noise + noise[::-1], "large")
+    assert (desk.count(), desk.running(), desk.model.requests) == (0, None, [])
+
+
+# --- old views --------------------------------------------------------------------------------------------------------
+
+
+class _Forgetful(MemorySessionStore):
+    """Shows what the session was when `remember` was last called, to whoever does not ask for a fresh view."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.old: Log | SessionNotFound | None = None
+        self.reads: list[bool] = []
+
+    def read(self, owner: str, session_id: str, now_ms: int, newest: int, *, fresh: bool = True) -> Log:
+        self.reads.append(fresh)
+        if fresh or self.old is None:
+            return super().read(owner, session_id, now_ms, newest)
+        if isinstance(self.old, SessionNotFound):
+            raise self.old
+        return self.old
+
+
+@pytest.fixture
+def forgetful() -> Desk:
+    return Desk(store=_Forgetful(), policy=TurnPolicy(old_views=True))
+
+
+def remember(desk: Desk) -> _Forgetful:
+    assert isinstance(desk.store, _Forgetful)
+    desk.store.old = desk.store.read(OWNER, desk.session.id, desk.clock(), 25)
+    desk.store.reads.clear()
+    return desk.store
+
+
+def test_an_old_view_that_is_still_right_saves_the_fresh_read(forgetful: Desk) -> None:
+    forgetful.turn("one")
+    store = remember(forgetful)
+    assert forgetful.turn("two").turn.number == 2
+    assert store.reads == [False]
+
+
+def test_an_old_view_that_is_wrong_costs_a_fresh_read_and_never_a_turn(forgetful: Desk) -> None:
+    forgetful.turn("one")
+    store = remember(forgetful)
+    forgetful.policy = TurnPolicy()
+    forgetful.turn("two")
+    forgetful.policy = TurnPolicy(old_views=True)
+    store.reads.clear()
+    three = forgetful.turn("three")
+    assert three.turn.number == 3
+    assert store.reads == [False, True]
+    turns = forgetful.store.turns(forgetful.session, 1, 3)
+    assert three.turn.reply.text == expected_text(messages(turns[:2], three.turn.message))
+
+
+def test_no_replay_and_no_refusal_rests_on_an_old_view(forgetful: Desk) -> None:
+    one = forgetful.turn("one")
+    store = remember(forgetful)
+    assert forgetful.turn("one").turn == one.turn
+    assert store.reads == [False, True]
+    store.old = SessionNotFound()
+    assert forgetful.turn("two").turn.number == 2
+    forgetful.store.delete(OWNER, forgetful.session.id, forgetful.clock())
+    with pytest.raises(SessionNotFound):
+        forgetful.turn("three")
+    assert len(forgetful.model.requests) == 2

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
+from decimal import Decimal
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from turnlog.limits import OwnerLimits, SessionLimits
+
 
 def _names(text: object) -> object:
     return tuple(name.strip() for name in text.split(",") if name.strip()) if isinstance(text, str) else text
+
+
+def _limit(text: object) -> object:
+    return None if text in ("", "0") else text
 
 
 class Settings(BaseModel):
@@ -48,11 +55,18 @@ class ModelSettings(Settings):
     claude_models: Annotated[tuple[str, ...], BeforeValidator(_names), Field(min_length=1)]
 
 
-class SessionLimits(Settings):
-    """Where sessions are kept and how long they live at most."""
+class StoreSettings(Settings):
+    """Where sessions are kept: which store, and its tables or its folder."""
 
-    session_store: Literal["dynamodb", "memory"] = "dynamodb"
+    session_store: Literal["dynamodb", "hybrid", "memory", "filesystem", "write_behind"] = "dynamodb"
     sessions_table: str = ""
+    usage_table: str = ""
+    sessions_folder: str = ""
+
+
+class LifeSettings(Settings):
+    """How long sessions live at most."""
+
     session_idle_minutes: Annotated[int, Field(ge=2)] = 30
     session_lifetime_hours: Annotated[int, Field(ge=1)] = 24
 
@@ -63,6 +77,34 @@ class SessionLimits(Settings):
     @property
     def lifetime(self) -> timedelta:
         return timedelta(hours=self.session_lifetime_hours)
+
+
+Limit = Annotated[int | None, BeforeValidator(_limit), Field(ge=1)]
+
+
+class SessionLimitSettings(Settings):
+    """What one session may hold and do; 0 or nothing is no limit."""
+
+    session_turns: Limit = None
+    session_tokens: Limit = None
+    session_bytes: Limit = None
+    session_turns_a_minute: Annotated[int | None, BeforeValidator(_limit), Field(ge=1, le=25)] = None  # the window's
+
+    @property
+    def limits(self) -> SessionLimits:
+        return SessionLimits(self.session_turns, self.session_tokens, self.session_bytes, self.session_turns_a_minute)
+
+
+class OwnerLimitSettings(Settings):
+    """What all sessions of an owner may use together; 0 or nothing is no limit."""
+
+    owner_turns_a_minute: Limit = None
+    owner_budget_a_day: Annotated[Decimal | None, BeforeValidator(_limit), Field(gt=0)] = None
+    owner_budget_unit: Literal["tokens", "usd"] = "tokens"
+
+    @property
+    def limits(self) -> OwnerLimits:
+        return OwnerLimits(self.owner_turns_a_minute, self.owner_budget_a_day, self.owner_budget_unit)
 
 
 class ServerKeySettings(Settings):

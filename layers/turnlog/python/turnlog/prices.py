@@ -50,12 +50,9 @@ PRICES: dict[str, tuple[Price, ...]] = {
 def cost_usd(model: str, usage: Usage, on: date) -> Decimal | None:
     """The exact price of one call in US dollars; None for a model or a day without a known price."""
     prompt = usage.prompt_tokens
-    known = [
-        price for price in PRICES.get(model, ()) if price.since <= on and (not price.above or prompt > price.above)
-    ]
-    if not known:
+    price = _price_of(model, prompt, on)
+    if price is None:
         return None
-    price = max(known, key=lambda price: (price.above, price.since))
     written = usage.count("cache_creation_input_tokens")
     written_1h = int((usage.fields.get("cache_creation") or {}).get("ephemeral_1h_input_tokens") or 0)
     total = (
@@ -66,3 +63,21 @@ def cost_usd(model: str, usage: Usage, on: date) -> Decimal | None:
         + usage.count("cache_read_input_tokens") * price.cache_read
     )
     return (total / _MILLION).normalize()
+
+
+def most_usd(model: str, prompt_tokens: int, output_tokens: int, on: date) -> Decimal | None:
+    """The most that a call of this size can cost, however its prompt is cached; None without a known price."""
+    price = _price_of(model, prompt_tokens, on)
+    if price is None:
+        return None
+    dearest = max(price.input, price.cache_write_5m, price.cache_write_1h, price.cache_read)
+    return (prompt_tokens * dearest + output_tokens * price.output) / _MILLION
+
+
+def _price_of(model: str, prompt_tokens: int, on: date) -> Price | None:
+    known = [
+        price
+        for price in PRICES.get(model, ())
+        if price.since <= on and (not price.above or prompt_tokens > price.above)
+    ]
+    return max(known, key=lambda price: (price.above, price.since), default=None)

@@ -5,24 +5,29 @@ Tests replace these functions; nothing else in Turnlog knows where a store or a 
 
 from __future__ import annotations
 
+import atexit
 import os
-from functools import cache
+from functools import cache, partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from turnlog.clock import system_clock
 from turnlog.config import (
     ClaudeSettings,
     DocumentSettings,
+    LifeSettings,
     ModelSettings,
+    OwnerLimitSettings,
     ServerKeySettings,
-    SessionLimits,
+    SessionLimitSettings,
+    StoreSettings,
     TokenSettings,
 )
 from turnlog.crypto import ServerKey
 from turnlog.errors import SecretUnavailable
 from turnlog.model import ChatModel
-from turnlog.sessions import SessionStore
-from turnlog.window import WindowPolicy
+from turnlog.store import SessionStore
+from turnlog.turns import TurnPolicy
 
 if TYPE_CHECKING:
     from turnlog.documents import DocumentStore
@@ -31,7 +36,6 @@ if TYPE_CHECKING:
 _SECRET_AGE_S = 300  # a rotated secret is taken up within five minutes
 
 now_ms = system_clock
-window_policy = WindowPolicy()
 
 
 def load_claude() -> None:
@@ -49,8 +53,17 @@ def model_settings() -> ModelSettings:
 
 
 @cache
-def session_limits() -> SessionLimits:
-    return SessionLimits.read(os.environ)
+def session_life() -> LifeSettings:
+    return LifeSettings.read(os.environ)
+
+
+@cache
+def turn_policy() -> TurnPolicy:
+    return TurnPolicy(
+        session=SessionLimitSettings.read(os.environ).limits,
+        owner=OwnerLimitSettings.read(os.environ).limits,
+        old_views=StoreSettings.read(os.environ).session_store == "hybrid",
+    )
 
 
 @cache
@@ -60,21 +73,42 @@ def chat_model() -> ChatModel:
     settings = ClaudeSettings.read(os.environ)
     return Claude(
         settings.claude_base_url,
-        lambda: secret(settings.claude_key_secret),
+        partial(secret, settings.claude_key_secret),
         allows_stand_in=settings.allows_stand_in,
     )
 
 
 @cache
 def session_store() -> SessionStore:
-    settings = session_limits()
-    if settings.session_store == "memory":
-        from turnlog.stores.memory import MemorySessionStore
+    """The store that SESSION_STORE names."""
+    settings = StoreSettings.read(os.environ)
+    match settings.session_store:
+        case "memory":
+            from turnlog.stores.memory import MemorySessionStore
 
-        return MemorySessionStore()
+            return MemorySessionStore()
+        case "filesystem":
+            from turnlog.stores.filesystem import FileSessionStore
+
+            return FileSessionStore(Path(settings.sessions_folder))
+        case "write_behind":
+            from turnlog.stores.filesystem import FileSessionStore
+            from turnlog.stores.write_behind import WriteBehindSessionStore
+
+            store = WriteBehindSessionStore(FileSessionStore(Path(settings.sessions_folder), sole=True))
+            atexit.register(store.close)
+            return store
     from turnlog.stores.dynamodb import DynamoDBSessionStore
 
-    return DynamoDBSessionStore(_client("dynamodb"), settings.sessions_table)
+    is_hybrid = settings.session_store == "hybrid"
+    tables = settings.sessions_table, settings.usage_table
+    # Four tries of a call and the pauses between them take 9 s at the worst; two fit into the reserve of a commit.
+    durable = DynamoDBSessionStore(_client("dynamodb", read_timeout_s=1), *tables, eventual=is_hybrid)
+    if not is_hybrid:
+        return durable
+    from turnlog.stores.hybrid import HybridSessionStore
+
+    return HybridSessionStore(durable)
 
 
 @cache
@@ -97,12 +131,12 @@ def documents() -> DocumentStore:
     return DocumentStore(_client("s3"), DocumentSettings.read(os.environ).documents_bucket)
 
 
-def secret(name: str) -> str:
-    """A secret's value, kept for five minutes. Raises SecretUnavailable."""
+def secret(name: str, *, renewed: bool = False) -> str:
+    """A secret's value, kept for five minutes unless it is to be `renewed`. Raises SecretUnavailable."""
     from aws_lambda_powertools.utilities.parameters.exceptions import GetParameterError
 
     try:
-        return str(_secrets().get(name, max_age=_SECRET_AGE_S))
+        return str(_secrets().get(name, max_age=_SECRET_AGE_S, force_fetch=renewed))
     except GetParameterError as error:
         raise SecretUnavailable from error
 
@@ -114,14 +148,14 @@ def _secrets() -> Any:
     return SecretsProvider(boto3_client=_client("secretsmanager", attempts=3))
 
 
-def _client(service: str, attempts: int = 1) -> Any:
+def _client(service: str, attempts: int = 1, read_timeout_s: int = 3) -> Any:
     """A client whose calls end soon, since a request has no time to wait for a socket."""
     import boto3
     from botocore.config import Config
 
     config = Config(
         connect_timeout=1,
-        read_timeout=3,
+        read_timeout=read_timeout_s,
         retries={"total_max_attempts": attempts, "mode": "standard"},
         tcp_keepalive=True,
     )

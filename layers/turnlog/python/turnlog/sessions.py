@@ -1,4 +1,4 @@
-"""Session, Turn, Claim: what a conversation is made of, and the SessionStore port that keeps it.
+"""Session, Turn, Claim: what a conversation is made of.
 
 A session is an append-only log. A turn's slot is claimed before the model is paid and filled after; whoever fills slot
 n + 1 computed its reply from exactly slots 1..n, because nobody else can.
@@ -8,20 +8,32 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import random
 import re
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from decimal import Decimal
-from typing import Protocol
 
+from turnlog.errors import TurnInProgress
 from turnlog.messages import Message, Reply
 
 GRACE = timedelta(hours=1)
 """How long items outlive their session before TTL may take them: longer than any lease and clock skew."""
 
+SWEEP_MARGIN = timedelta(minutes=15)
+"""How long a session that nobody uses stays after its end, since a turn may have been accepted before it."""
+
+CLOCK_TOLERANCE = timedelta(minutes=5)
+"""How far a clock may be behind what a session has seen, before nothing is decided by it."""
+
+MAX_TURN_BYTES = 3_900_000
+"""A turn's message and reply, packed: what one transaction of DynamoDB takes (4 MB) less the items around them."""
+
 RING = 64
 """How many older keys a turn remembers, so that a late retry finds its reply."""
+
+_LONGEST_RETRY_AFTER_S = 5
 
 _SESSION_ID = re.compile(r"ses_[A-Za-z0-9_-]{22}")
 
@@ -29,6 +41,11 @@ _SESSION_ID = re.compile(r"ses_[A-Za-z0-9_-]{22}")
 def new_session_id() -> str:
     """`ses_` and 22 characters: 128 random bits."""
     return "ses_" + secrets.token_urlsafe(16)
+
+
+def named_session_id(name: bytes) -> str:
+    """The id of the session that a caller named: `name` is a keyed hash of 16 bytes."""
+    return "ses_" + base64.urlsafe_b64encode(name).rstrip(b"=").decode()
 
 
 def is_session_id(text: str) -> bool:
@@ -55,7 +72,10 @@ class SessionSettings:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """The part of a session that never changes. Times are epoch milliseconds; `idle_ms` is a duration."""
+    """The part of a session that never changes. Times are epoch milliseconds; `idle_ms` is a duration.
+
+    `fingerprint` is that of the request that created it, when the creator named it with a key; else empty.
+    """
 
     owner: str
     id: str
@@ -63,6 +83,7 @@ class Session:
     dies_ms: int
     idle_ms: int
     settings: SessionSettings
+    fingerprint: bytes = b""
 
     @property
     def ttl_s(self) -> int:
@@ -71,11 +92,25 @@ class Session:
 
 
 @dataclass(frozen=True, slots=True)
+class Charge:
+    """What a turn takes from an allowance of its owner, which must not exceed `limit` in all.
+
+    `counter` names the allowance and its window of time, such as `turns#2026-11-25T14:05`, and `resets_ms` says when
+    that window ends. A settlement is a charge too, of what was used beyond what was reserved, and may be negative.
+    """
+
+    counter: str
+    amount: Decimal
+    limit: Decimal
+    resets_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Claim:
     """A slot taken by a handler that is asking the model. It holds no content.
 
     `token` is random for each try and fences the commit; until `until_ms` nobody else may take the slot; `attempt`
-    counts the handlers that began under the same key.
+    counts the handlers that began under the same key. `charges` are taken together with the slot, all or nothing.
     """
 
     number: int
@@ -85,14 +120,35 @@ class Claim:
     fingerprint: bytes
     at_ms: int
     attempt: int = 1
+    charges: tuple[Charge, ...] = ()
+    moving_to: str = ""
+    """A store's own note: a move began, and what it has copied to that place so far must go if it does not finish."""
+    undo: str = ""
+    """A store's own note: a move to that place did not finish, and what it left there goes, or is gone."""
+
+    def after_release(self, billed: bool, now_ms: int) -> Claim | None:
+        """What stays of it in the slot when it is given back: its count of attempts, if any may have been billed."""
+        attempt = self.attempt if billed else self.attempt - 1
+        return replace(self, until_ms=now_ms - 1, attempt=attempt) if attempt else None
+
+
+def busy(running: Claim, now_ms: int) -> TurnInProgress:
+    """What whoever finds the slot taken is told. Raise it."""
+    left_s = -(-(running.until_ms - now_ms) // 1000)
+    # Jitter, so that those who were refused together do not come back together.
+    return TurnInProgress(max(1, min(left_s, _LONGEST_RETRY_AFTER_S)) + random.randint(0, 2))  # noqa: S311 (no secret)
 
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """Sums over a session's turns so far. `cost_usd` counts only turns whose model has a known price."""
+    """Sums over a session's turns so far. `cost_usd` counts only turns whose model has a known price.
+
+    `content_bytes` are those of messages and replies as JSON text in UTF-8, before any compression.
+    """
 
     tokens: int = 0
     cost_usd: Decimal = Decimal(0)
+    content_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +156,8 @@ class Turn:
     """One finished turn: the caller's message and the reply computed from exactly the turns before it.
 
     `window_from` is the first turn that the next turn sends to the model. `older_keys` are six-byte hashes of the keys
-    of up to RING turns before this one, oldest first. `cost_usd` is None when the model's price is not known.
+    of up to RING turns before this one, oldest first. `cost_usd` is None when the model's price is not known. A turn
+    that was copied by a fork has no key: an idempotency key names a turn of one session.
     """
 
     number: int
@@ -126,13 +183,13 @@ KEY_HASH = 6
 
 
 def key_hash(key: bytes) -> bytes:
-    """The ring's form of a key, which is itself the output of a keyed hash."""
-    return key[:KEY_HASH]
+    """The ring's form of a key, which is itself the output of a keyed hash; zeros for none."""
+    return key[:KEY_HASH].ljust(KEY_HASH, b"\0")
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A slot of a session that was deleted."""
+    """A slot of a session that was deleted or moved away."""
 
     number: int
 
@@ -141,8 +198,26 @@ Slot = Claim | Turn | Ended
 
 
 @dataclass(frozen=True, slots=True)
+class Move:
+    """A session that is to be another owner's, or to have another id, from one instant on.
+
+    `key` is a keyed hash of the caller's name for the move: a repeat under it finds what the first try did. `token`,
+    `at_ms` and `until_ms` are those of a claim, since the move takes the next turn's slot while it copies.
+    """
+
+    owner: str
+    session_id: str
+    to_owner: str
+    to_id: str
+    key: bytes
+    token: str
+    at_ms: int
+    until_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Log:
-    """A strongly consistent view of a live session.
+    """A view of a live session.
 
     `turns` are the newest ones asked for, oldest first, without a gap up to `count`; `running` is the claim of slot
     `count + 1`, if there is one, whether or not its lease has run out.
@@ -156,10 +231,9 @@ class Log:
 
     @property
     def active_ms(self) -> int:
-        """When the session was last used; a running turn is use."""
-        if self.running:
-            return self.running.at_ms
-        return self.turns[-1].at_ms if self.turns else self.session.created_ms
+        """When the session was last used; a running turn is use, and so is its creation, by a fork of old turns too."""
+        last_ms = self.running.at_ms if self.running else self.turns[-1].at_ms if self.turns else 0
+        return max(last_ms, self.session.created_ms)
 
     @property
     def idle_expires_ms(self) -> int:
@@ -177,49 +251,3 @@ class Log:
     def running_at(self, now_ms: int) -> bool:
         """Whether a turn is in progress, its lease not yet over."""
         return self.running is not None and self.running.until_ms > now_ms
-
-
-class SessionStore(Protocol):
-    """Where sessions are kept. Every implementation passes the same contract suite.
-
-    Reads are strongly consistent. Every write may be repeated safely, since each is conditional on what was seen.
-    All methods raise StoreUnavailable when the store cannot be reached or throttles, retries included.
-    """
-
-    def create(self, session: Session, title: str) -> None:
-        """Stores a new session; its id is new, so nothing can be there."""
-
-    def read(self, owner: str, session_id: str, now_ms: int, newest: int) -> Log:
-        """The session with its `newest` last turns (at least 1; fewer when it has fewer).
-
-        Raises SessionNotFound when there is none for this owner, or it was deleted, or it has expired at `now_ms`,
-        whether or not anything was swept; SessionCorrupt when the turns have a gap or cannot be read.
-        """
-
-    def turns(self, session: Session, first: int, last: int) -> list[Turn]:
-        """The turns `first`..`last`, both included, oldest first; those that are not finished are left out."""
-
-    def claim(self, session: Session, claim: Claim, over: Claim | None) -> Slot | None:
-        """Takes the slot if it is empty, or still holds the claim `over` whose lease has run out at `claim.at_ms`.
-
-        Returns what the slot holds afterwards: `claim` itself on success, also when only the answer of an earlier try
-        was lost; else what another one put there; None when the slot is empty, because `over` was released.
-        """
-
-    def release(self, session: Session, claim: Claim, billed: bool, now_ms: int) -> None:
-        """Gives the slot back, if it still holds this claim; does nothing otherwise.
-
-        When the model call may have been billed the claim stays, its lease over, so that attempts stay counted.
-        """
-
-    def commit(self, session: Session, turn: Turn) -> Slot | None:
-        """Stores the turn if its slot still holds the claim with the turn's token.
-
-        Returns what the slot holds afterwards: the turn itself, what another one put there, or None when it is empty.
-        """
-
-    def delete(self, owner: str, session_id: str, now_ms: int) -> bool:
-        """Removes all content, and returns only when it is gone and a running turn cannot bring it back.
-
-        Works on whatever exists, so it may be repeated after a crash. False when there was nothing alive to delete.
-        """

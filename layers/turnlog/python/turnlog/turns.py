@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-import random
 import secrets
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from decimal import Decimal
 
@@ -16,13 +15,21 @@ from turnlog.errors import (
     ClaimLost,
     KeyReused,
     ModelError,
+    ModelProtocolError,
+    SecretUnavailable,
+    SessionNotFound,
     StoreUnavailable,
     TurnInProgress,
+    TurnlogError,
+    TurnNumberTaken,
+    TurnTooLarge,
 )
+from turnlog.limits import OwnerLimits, SessionLimits, charges, expect_room, expect_storable, settlement
 from turnlog.messages import Message, Reply
 from turnlog.model import ChatModel, ModelRequest
 from turnlog.prices import cost_usd
-from turnlog.sessions import KEY_HASH, Claim, Log, SessionStore, Slot, Totals, Turn, key_hash
+from turnlog.sessions import KEY_HASH, Claim, Ended, Log, Slot, Totals, Turn, busy, key_hash
+from turnlog.store import TurnLog
 from turnlog.window import WindowPolicy, messages, next_from
 
 COMMIT_RESERVE_S = 5.0
@@ -34,18 +41,32 @@ ATTEMPTS = 3
 _ROUNDS = 4
 """How often a turn looks again after another one moved the session under it."""
 
-_LONGEST_RETRY_AFTER_S = 5
+
+@dataclass(frozen=True, slots=True)
+class TurnPolicy:
+    """What holds for every turn. With `old_views` the first look may be at what the session was a moment ago, for a
+    store that can do that more cheaply; nothing is refused or replayed on the strength of it.
+    """
+
+    window: WindowPolicy = field(default_factory=WindowPolicy)
+    session: SessionLimits = field(default_factory=SessionLimits)
+    owner: OwnerLimits = field(default_factory=OwnerLimits)
+    old_views: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class TurnRequest:
-    """A turn to take. `key` and `fingerprint` are keyed hashes of the idempotency key and of the canonical body."""
+    """A turn to take. `key` and `fingerprint` are keyed hashes of the idempotency key and of the canonical body.
+
+    `number` is the turn that the caller expects to take, if it says so; then its key is found however old it is.
+    """
 
     owner: str
     session_id: str
     key: bytes
     fingerprint: bytes
     message: Message
+    number: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,136 +93,181 @@ def ask(request: ModelRequest, *, model: ChatModel, seconds: float, clock: Clock
 def take_turn(
     request: TurnRequest,
     *,
-    store: SessionStore,
+    store: TurnLog,
     model: ChatModel,
     clock: Clock,
     remaining_s: Callable[[], float],
-    policy: WindowPolicy,
+    policy: TurnPolicy,
 ) -> TakenTurn:
     """Takes the session's next turn: claims its slot, asks the model, commits, and only then returns.
 
     A key that has a stored turn gives that turn again, and the model is not asked. `remaining_s` tells how many seconds
     the handler has left; the lease of the claim outlasts it by COMMIT_RESERVE_S.
 
-    Raises SessionNotFound, KeyReused, TurnInProgress, AttemptsExhausted, ClaimLost, SessionCorrupt, StoreUnavailable or
-    a ModelError. After each of them but StoreUnavailable nothing is stored; after that one a repeat with the same key
-    finds out.
+    Raises SessionNotFound, KeyReused, TurnInProgress, TurnNumberTaken, LimitReached, TurnTooLarge, AttemptsExhausted,
+    ClaimLost, SessionCorrupt, ClockBehind, StoreUnavailable or a ModelError. After each of them but StoreUnavailable
+    nothing is stored; after that one a repeat with the same key finds out.
     """
-    token = secrets.token_urlsafe(12)
-    for _ in range(_ROUNDS):
-        now = clock()
-        log = store.read(request.owner, request.session_id, now, newest=policy.turns)
-        if stored := _stored_turn(store, log, request.key):
-            _expect_same_body(stored, request)
-            return TakenTurn(stored, log, replayed=True)
-        claim, lease_s = _next_claim(log, request, token, now, remaining_s())
-        found = _place(store, log, claim, now)
-        if isinstance(found, Claim) and found.token == token:
-            turn = _answer(store, model, log, claim, request, clock, policy, min(remaining_s(), lease_s))
-            return TakenTurn(turn, log)
-        if isinstance(found, Turn) and found.key == request.key:
-            _expect_same_body(found, request)
-            return TakenTurn(found, log, replayed=True)
-        if isinstance(found, Claim) and found.until_ms > now:
-            raise TurnInProgress(_retry_after_s(found, now))
-    raise TurnInProgress(1)
+    return _Taking(request, store, model, clock, remaining_s, policy).take()
 
 
-def _stored_turn(store: SessionStore, log: Log, key: bytes) -> Turn | None:
-    for turn in reversed(log.turns):
-        if turn.key == key:
-            return turn
-    if not log.turns:
+@dataclass(frozen=True, slots=True)
+class _Taking:
+    """One handler's try to take a turn, and all that it needs."""
+
+    request: TurnRequest
+    store: TurnLog
+    model: ChatModel
+    clock: Clock
+    remaining_s: Callable[[], float]
+    policy: TurnPolicy
+    token: str = field(default_factory=lambda: secrets.token_urlsafe(12))
+
+    def take(self) -> TakenTurn:
+        for fresh in [False] * self.policy.old_views + [True] * _ROUNDS:
+            now = self.clock()
+            look = self._look(now) if fresh else self._glance(now)
+            if isinstance(look, TakenTurn):
+                return look
+            if look is None:
+                continue
+            log, claim = look
+            found = self._place(log, claim)
+            if isinstance(found, Claim) and found.token == self.token:
+                return TakenTurn(self._answer(log, claim), log)
+            if isinstance(found, Turn) and found.key == self.request.key:
+                return self._replay(log, found)
+            if isinstance(found, Claim) and found.until_ms > now:
+                raise busy(found, now)
+        raise TurnInProgress(1)
+
+    def _look(self, now: int, *, fresh: bool = True) -> TakenTurn | tuple[Log, Claim]:
+        """The turn if it is stored; else the session and the claim to place in it."""
+        request = self.request
+        log = self.store.read(request.owner, request.session_id, now, self.policy.window.turns, fresh=fresh)
+        if stored := self._stored(log):
+            return self._replay(log, stored)
+        return log, self._next_claim(log, now)
+
+    def _glance(self, now: int) -> tuple[Log, Claim] | None:
+        """As `_look`, at what may be old: it proves nothing but what a claim on it proves, so all else is no answer."""
+        try:
+            look = self._look(now, fresh=False)
+        except StoreUnavailable:
+            raise
+        except TurnlogError:
+            return None
+        return None if isinstance(look, TakenTurn) else look
+
+    def _stored(self, log: Log) -> Turn | None:
+        """The turn that stands under the request's key, wherever it may be found."""
+        for turn in reversed(log.turns):
+            if turn.key == self.request.key:
+                return turn
+        # The ring, and the number that the caller expects, say where to look; only the slot itself proves it.
+        for number in _places(log, self.request):
+            for turn in self.store.turns(log.session, number, number):
+                if turn.key == self.request.key:
+                    return turn
+        if self.request.number not in (None, log.count + 1):
+            raise TurnNumberTaken
         return None
-    # The ring says where to look; only the slot itself proves it.
-    ring = log.turns[-1].older_keys
+
+    def _replay(self, log: Log, turn: Turn) -> TakenTurn:
+        self._expect_same_body(turn)
+        return TakenTurn(turn, log, replayed=True)
+
+    def _next_claim(self, log: Log, now: int) -> Claim:
+        request, attempt = self.request, 1
+        if log.running:
+            if log.running.key == request.key:
+                self._expect_same_body(log.running)
+                attempt = log.running.attempt + 1
+            if log.running_at(now):
+                raise busy(log.running, now)
+            if attempt > ATTEMPTS:
+                raise AttemptsExhausted
+        expect_room(log, self.policy.session, now)
+        expect_storable(request.message, log.session.settings.max_tokens)
+        # By the clock of this moment: however long the look took, the lease outlasts the handler.
+        until = self.clock() + math.ceil((self.remaining_s() + COMMIT_RESERVE_S) * 1000)
+        taken = charges(log, request.message, self.policy.owner, now)
+        return Claim(log.count + 1, self.token, until, request.key, request.fingerprint, now, attempt, taken)
+
+    def _place(self, log: Log, claim: Claim) -> Slot | None:
+        try:
+            return self.store.claim(log.session, claim, over=log.running)
+        except StoreUnavailable:
+            # Whether it was written is unknown, so take it back if it can be done; its lease ends it otherwise.
+            self.store.release(log.session, claim, billed=False, now_ms=claim.at_ms)
+            raise
+
+    def _answer(self, log: Log, claim: Claim) -> Turn:
+        settings = log.session.settings
+        sent = messages(log.turns, self.request.message)
+        question = ModelRequest(settings.model, sent, settings.max_tokens, settings.system, cached=True)
+        try:
+            reply = self.model.reply(question, self.remaining_s() - COMMIT_RESERVE_S)
+            turn = self._turn(log, claim, reply)
+            found = self.store.commit(log.session, turn, settlement(claim.charges, turn))
+        except StoreUnavailable:
+            raise  # the commit may have been applied, or may still be
+        except Exception as error:
+            # Whatever it is, the slot must not stay taken until its lease is over.
+            self.store.release(log.session, claim, _may_be_billed(error), self.clock())
+            if isinstance(error, TurnTooLarge):  # by the reply, since the message was looked at before
+                raise ModelProtocolError from error
+            raise
+        if isinstance(found, Turn) and found.key == self.request.key:
+            self._expect_same_body(found)
+            return found  # mine, or that of a handler which overtook this one with the same request
+        if isinstance(found, Ended):
+            raise SessionNotFound
+        raise ClaimLost
+
+    def _turn(self, log: Log, claim: Claim, reply: Reply) -> Turn:
+        last, now = log.turns[-1] if log.turns else None, self.clock()
+        cost = cost_usd(reply.model, reply.usage, _day(now))
+        message = self.request.message
+        size = len(message.content.encode()) + len(reply.content.encode())
+        before = log.totals
+        return Turn(
+            number=claim.number,
+            token=claim.token,
+            key=claim.key,
+            fingerprint=claim.fingerprint,
+            message=message,
+            reply=reply,
+            cost_usd=cost,
+            totals=Totals(
+                before.tokens + reply.usage.tokens, before.cost_usd + (cost or 0), before.content_bytes + size
+            ),
+            at_ms=now,
+            window_from=next_from(claim.number, reply, last.window_from if last else 1, self.policy.window),
+            older_keys=last.keys if last else b"",
+        )
+
+    def _expect_same_body(self, held: Claim | Turn) -> None:
+        if held.fingerprint != self.request.fingerprint:
+            raise KeyReused
+
+
+def _places(log: Log, request: TurnRequest) -> Iterator[int]:
+    """Turns before those of the view that may stand under the request's key."""
+    ring = log.turns[-1].older_keys if log.turns else b""
     hashes = [ring[at : at + KEY_HASH] for at in range(0, len(ring), KEY_HASH)]
     for place, found in enumerate(hashes):
-        if found == key_hash(key):
-            number = log.count - len(hashes) + place
-            for turn in store.turns(log.session, number, number):
-                if turn.key == key:
-                    return turn
-    return None
+        if found == key_hash(request.key):
+            yield log.count - len(hashes) + place
+    if request.number is not None and request.number <= log.count:
+        yield request.number
 
 
-def _next_claim(log: Log, request: TurnRequest, token: str, now: int, remaining_s: float) -> tuple[Claim, float]:
-    attempt = 1
-    if log.running:
-        if log.running.key == request.key:
-            _expect_same_body(log.running, request)
-            attempt = log.running.attempt + 1
-        if log.running_at(now):
-            raise TurnInProgress(_retry_after_s(log.running, now))
-        if attempt > ATTEMPTS:
-            raise AttemptsExhausted
-    lease_s = remaining_s + COMMIT_RESERVE_S
-    until = now + math.ceil(lease_s * 1000)
-    return Claim(log.count + 1, token, until, request.key, request.fingerprint, now, attempt), lease_s
-
-
-def _place(store: SessionStore, log: Log, claim: Claim, now: int) -> Slot | None:
-    try:
-        return store.claim(log.session, claim, over=log.running)
-    except StoreUnavailable:
-        # Whether it was written is unknown, so take it back if it can be done; its lease ends it otherwise.
-        store.release(log.session, claim, billed=False, now_ms=now)
-        raise
-
-
-def _answer(
-    store: SessionStore,
-    model: ChatModel,
-    log: Log,
-    claim: Claim,
-    request: TurnRequest,
-    clock: Clock,
-    policy: WindowPolicy,
-    seconds: float,
-) -> Turn:
-    settings = log.session.settings
-    question = ModelRequest(
-        settings.model, messages(log.turns, request.message), settings.max_tokens, settings.system, cached=True
-    )
-    try:
-        reply = model.reply(question, seconds - COMMIT_RESERVE_S)
-    except ModelError as error:
-        store.release(log.session, claim, error.billed, clock())
-        raise
-    turn = _turn(log, claim, request, reply, clock(), policy)
-    found = store.commit(log.session, turn)
-    if isinstance(found, Turn) and found.key == request.key:
-        return found  # mine, or that of a handler which overtook this one with the same request
-    raise ClaimLost
-
-
-def _turn(log: Log, claim: Claim, request: TurnRequest, reply: Reply, now: int, policy: WindowPolicy) -> Turn:
-    last = log.turns[-1] if log.turns else None
-    cost = cost_usd(reply.model, reply.usage, _day(now))
-    return Turn(
-        number=claim.number,
-        token=claim.token,
-        key=claim.key,
-        fingerprint=claim.fingerprint,
-        message=request.message,
-        reply=reply,
-        cost_usd=cost,
-        totals=Totals(log.totals.tokens + reply.usage.tokens, log.totals.cost_usd + (cost or 0)),
-        at_ms=now,
-        window_from=next_from(claim.number, reply, last.window_from if last else 1, policy),
-        older_keys=last.keys if last else b"",
-    )
-
-
-def _expect_same_body(held: Claim | Turn, request: TurnRequest) -> None:
-    if held.fingerprint != request.fingerprint:
-        raise KeyReused
-
-
-def _retry_after_s(running: Claim, now: int) -> int:
-    left_s = math.ceil((running.until_ms - now) / 1000)
-    # Jitter, so that those who were refused together do not come back together.
-    return min(left_s, _LONGEST_RETRY_AFTER_S) + random.randint(0, 2)  # noqa: S311 (no secret depends on it)
+def _may_be_billed(error: Exception) -> bool:
+    """Whether the provider may charge for a call that ended so."""
+    if isinstance(error, ModelError):
+        return error.billed
+    return not isinstance(error, SecretUnavailable)
 
 
 def _day(now_ms: int) -> date:

@@ -3,105 +3,219 @@
 from __future__ import annotations
 
 import threading
+from collections import OrderedDict
 from dataclasses import dataclass, field, replace
 
-from turnlog.errors import SessionCorrupt, SessionNotFound
-from turnlog.sessions import Claim, Ended, Log, Session, Slot, Turn
+from turnlog.errors import ClaimLost, SessionNotFound
+from turnlog.sessions import Charge, Claim, Ended, Log, Move, Session, Slot, Turn, busy
+from turnlog.stores.rules import Allowances, alive, can_be_taken, content_bytes, expect_storable, is_due, is_held
+
+Key = tuple[str, str]
+"""Owner and session id."""
+
+
+class MemorySessionStore:
+    """Sessions in dictionaries under one lock, for tests and for a single process.
+
+    It holds at most `most_sessions`, and `most_bytes` of content (as UTF-8; Python needs up to four times that). When
+    another one does not fit, the session that was used least recently goes before its time, one whose turn is running
+    only if there is no other; the one that is being written stays, however large it is. Ids of sessions that ended
+    stay known until their `ttl_s`, those of the last `most_sessions`.
+    """
+
+    def __init__(self, most_sessions: int = 10_000, most_bytes: int = 256_000_000) -> None:
+        self._most_sessions = most_sessions
+        self._most_bytes = most_bytes
+        self._bytes = 0
+        self._sessions: OrderedDict[Key, _Kept] = OrderedDict()  # the least recently used first
+        self._ended: OrderedDict[Key, _Tombstone] = OrderedDict()  # the oldest first
+        self._allowances: OrderedDict[str, Allowances] = OrderedDict()  # the one charged least recently first
+        self._lock = threading.Lock()
+
+    # --- what a turn needs
+
+    def read(self, owner: str, session_id: str, now_ms: int, newest: int, *, fresh: bool = True) -> Log:  # noqa: ARG002
+        with self._lock:
+            return alive(self._used(owner, session_id).log(newest), now_ms)
+
+    def turns(self, session: Session, first: int, last: int) -> list[Turn]:
+        with self._lock:
+            kept = self._sessions.get((session.owner, session.id))
+            return kept.turns[max(first, 1) - 1 : max(last, 0)] if kept else []
+
+    def claim(self, session: Session, claim: Claim, over: Claim | None) -> Slot | None:
+        with self._lock:
+            try:
+                kept = self._used(session.owner, session.id)
+            except SessionNotFound:
+                return Ended(claim.number)
+            if kept.is_next(claim.number) and can_be_taken(kept.running, claim, over):
+                if claim.charges:
+                    self._allowance(session).take(claim.charges, claim.at_ms)
+                kept.running = claim
+            return kept.slot(claim.number)
+
+    def release(self, session: Session, claim: Claim, billed: bool, now_ms: int) -> None:
+        with self._lock:
+            kept = self._sessions.get((session.owner, session.id))
+            if kept is None or not is_held(kept.slot(claim.number), claim.token):
+                return
+            kept.running = claim.after_release(billed, now_ms)
+            if claim.charges and not billed:
+                self._allowance(session).give_back(claim.charges)
+
+    def commit(self, session: Session, turn: Turn, settlement: tuple[Charge, ...] = ()) -> Slot | None:
+        expect_storable(turn)
+        with self._lock:
+            try:
+                kept = self._used(session.owner, session.id)
+            except SessionNotFound:
+                return Ended(turn.number)
+            if is_held(kept.slot(turn.number), turn.token):
+                kept.turns.append(turn)
+                kept.running = None
+                if settlement:
+                    self._allowance(session).settle(settlement)
+                self._bytes += content_bytes(turn)
+                self._make_room(turn.at_ms)
+            return kept.slot(turn.number)
+
+    # --- the rest
+
+    def create(self, session: Session, title: str) -> Session:
+        with self._lock:
+            self._tidy(session.created_ms)
+            return self._put(_Kept(session, title)).session
+
+    def fork(self, parent: Session, number: int, child: Session, title: str) -> None:
+        with self._lock:
+            source = self._used(parent.owner, parent.id)
+            if number > len(source.turns):
+                raise SessionNotFound
+            # A key names a turn of one session.
+            turns = [replace(turn, key=b"", fingerprint=b"", older_keys=b"") for turn in source.turns[:number]]
+            self._put(_Kept(child, title, turns))
+
+    def move(self, move: Move) -> Session:
+        old, new = (move.owner, move.session_id), (move.to_owner, move.to_id)
+        with self._lock:
+            if (tombstone := self._ended.get(old)) and tombstone.moved == (move.key, new):
+                return self._used(*new).session
+            kept = self._used(*old)
+            log = alive(kept.log(), move.at_ms)
+            if log.running and log.running_at(move.at_ms):
+                raise busy(log.running, move.at_ms)
+            if new in self._sessions or new in self._ended:
+                raise ClaimLost
+            self._end(old, moved=(move.key, new))
+            session = replace(kept.session, owner=move.to_owner, id=move.to_id)
+            return self._put(replace(kept, session=session, running=None)).session
+
+    def delete(self, owner: str, session_id: str, now_ms: int) -> bool:
+        with self._lock:
+            kept = self._sessions.get((owner, session_id))
+            if kept is None:
+                return False
+            self._end((owner, session_id))
+            return kept.log().alive_at(now_ms)
+
+    def session_ids(self, owner: str) -> list[str]:
+        with self._lock:
+            return [session_id for each, session_id in self._sessions if each == owner]
+
+    def sweep(self, now_ms: int) -> int:
+        with self._lock:
+            due = [key for key, kept in self._sessions.items() if is_due(kept.log().idle_expires_ms, now_ms)]
+            for key in due:
+                self._end(key)
+            for key in [key for key, tombstone in self._ended.items() if tombstone.ttl_ms <= now_ms]:
+                del self._ended[key]
+            self._tidy(now_ms)
+            return len(due)
+
+    # --- under the lock
+
+    def _used(self, owner: str, session_id: str) -> _Kept:
+        """The session, from now on the one that was used last. Raises SessionNotFound."""
+        if (kept := self._sessions.get((owner, session_id))) is None:
+            raise SessionNotFound
+        self._sessions.move_to_end((owner, session_id))
+        return kept
+
+    def _put(self, new: _Kept) -> _Kept:
+        """The one that is there under its id, or else the new one. Raises SessionNotFound when one was there."""
+        key = new.session.owner, new.session.id
+        if key in self._ended:
+            raise SessionNotFound
+        if there := self._sessions.get(key):
+            alive(there.log(), new.session.created_ms)
+            return there
+        self._sessions[key] = new
+        self._bytes += new.size
+        self._make_room(new.session.created_ms)
+        return new
+
+    def _end(self, key: Key, moved: tuple[bytes, Key] | None = None) -> None:
+        kept = self._sessions.pop(key)
+        self._bytes -= kept.size
+        self._ended[key] = _Tombstone(kept.session.ttl_s * 1000, moved)
+        if len(self._ended) > self._most_sessions:
+            self._ended.popitem(last=False)
+
+    def _make_room(self, now_ms: int) -> None:
+        while len(self._sessions) > self._most_sessions or self._bytes > self._most_bytes:
+            oldest, newest = next(iter(self._sessions)), next(reversed(self._sessions))
+            if oldest == newest:
+                break  # that is the one being written
+            idle = (key for key, kept in self._sessions.items() if not kept.log().running_at(now_ms))
+            free = next(idle, newest)
+            self._end(oldest if free == newest else free)
+
+    def _allowance(self, session: Session) -> Allowances:
+        self._allowances.setdefault(session.owner, Allowances())
+        self._allowances.move_to_end(session.owner)
+        return self._allowances[session.owner]
+
+    def _tidy(self, now_ms: int) -> None:
+        """Removes what is over, as far as it was used least recently: that is no search."""
+        while self._sessions and is_due(next(iter(self._sessions.values())).log().idle_expires_ms, now_ms):
+            self._end(next(iter(self._sessions)))
+        while self._allowances:
+            owner, allowances = next(iter(self._allowances.items()))
+            allowances.forget(now_ms)
+            if allowances.used:
+                break
+            del self._allowances[owner]
 
 
 @dataclass
 class _Kept:
+    """A session with its turns 1..n and, if somebody holds it, slot n + 1."""
+
     session: Session
     title: str
-    slots: dict[int, Slot] = field(default_factory=dict)
+    turns: list[Turn] = field(default_factory=list)
+    running: Claim | None = None
+
+    @property
+    def size(self) -> int:
+        return sum(map(content_bytes, self.turns))
+
+    def log(self, newest: int = 1) -> Log:
+        return Log(self.session, self.title, len(self.turns), tuple(self.turns[-newest:]), self.running)
+
+    def is_next(self, number: int) -> bool:
+        return number == len(self.turns) + 1
+
+    def slot(self, number: int) -> Slot | None:
+        if 1 <= number <= len(self.turns):
+            return self.turns[number - 1]
+        return self.running if self.is_next(number) else None
 
 
-class MemorySessionStore:
-    """Sessions in a dictionary under one lock, for tests and for a single process.
+@dataclass(frozen=True, slots=True)
+class _Tombstone:
+    """Of an id that was used. `moved` is the key under which its session went, and where to."""
 
-    Holds every session until it is deleted: give it no more than fits.
-    """
-
-    def __init__(self) -> None:
-        self._sessions: dict[tuple[str, str], _Kept] = {}
-        self._lock = threading.Lock()
-
-    def create(self, session: Session, title: str) -> None:
-        with self._lock:
-            self._sessions[session.owner, session.id] = _Kept(session, title)
-
-    def read(self, owner: str, session_id: str, now_ms: int, newest: int) -> Log:
-        with self._lock:
-            kept = self._sessions.get((owner, session_id))
-            if kept is None:
-                raise SessionNotFound
-            count = len(kept.slots)
-            top = kept.slots.get(count)
-            running = top if isinstance(top, Claim) else None
-            if running:
-                count -= 1
-            turns = tuple(_turn(kept.slots[number]) for number in range(max(1, count - newest + 1), count + 1))
-        log = Log(kept.session, kept.title, count, turns, running)
-        if not log.alive_at(now_ms):
-            raise SessionNotFound
-        return log
-
-    def turns(self, session: Session, first: int, last: int) -> list[Turn]:
-        with self._lock:
-            slots = self._slots(session)
-            found = [slots.get(number) for number in range(first, last + 1)]
-        return [slot for slot in found if isinstance(slot, Turn)]
-
-    def claim(self, session: Session, claim: Claim, over: Claim | None) -> Slot | None:
-        with self._lock:
-            if (session.owner, session.id) not in self._sessions:
-                return Ended(claim.number)
-            slots = self._slots(session)
-            found = slots.get(claim.number)
-            lapsed = isinstance(found, Claim) and over is not None and found.token == over.token
-            if (found is None and over is None) or (lapsed and over is not None and over.until_ms < claim.at_ms):
-                slots[claim.number] = claim
-            return slots.get(claim.number)
-
-    def release(self, session: Session, claim: Claim, billed: bool, now_ms: int) -> None:
-        with self._lock:
-            slots = self._slots(session)
-            if not _holds(slots.get(claim.number), claim.token):
-                return
-            if billed:
-                slots[claim.number] = replace(claim, until_ms=now_ms - 1)
-            else:
-                del slots[claim.number]
-
-    def commit(self, session: Session, turn: Turn) -> Slot | None:
-        with self._lock:
-            if (session.owner, session.id) not in self._sessions:
-                return Ended(turn.number)
-            slots = self._slots(session)
-            if _holds(slots.get(turn.number), turn.token):
-                slots[turn.number] = turn
-            return slots.get(turn.number)
-
-    def delete(self, owner: str, session_id: str, now_ms: int) -> bool:
-        try:
-            self.read(owner, session_id, now_ms, newest=1)
-            alive = True
-        except SessionNotFound:
-            alive = False
-        with self._lock:
-            self._sessions.pop((owner, session_id), None)
-        return alive
-
-    def _slots(self, session: Session) -> dict[int, Slot]:
-        kept = self._sessions.get((session.owner, session.id))
-        return kept.slots if kept else {}
-
-
-def _turn(slot: Slot) -> Turn:
-    if not isinstance(slot, Turn):
-        raise SessionCorrupt
-    return slot
-
-
-def _holds(slot: Slot | None, token: str) -> bool:
-    return isinstance(slot, Claim) and slot.token == token
+    ttl_ms: int
+    moved: tuple[bytes, Key] | None = None

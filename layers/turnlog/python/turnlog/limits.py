@@ -1,0 +1,118 @@
+"""What a session and its owner may use: pure functions from a session's view to a refusal or a charge.
+
+A session's own limits are exact without any write: its view has the totals, and its turns come one after the other.
+What an owner's sessions share is charged in the transaction that claims a turn's slot. A budget reserves the most that
+the turn can use and settles it with the commit, so that no race and no retry can exceed it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Literal
+
+from turnlog.errors import AllowanceUsedUp, SessionLimitReached, TurnTooLarge
+from turnlog.messages import Message
+from turnlog.packing import pack
+from turnlog.prices import most_usd
+from turnlog.sessions import MAX_TURN_BYTES, Charge, Log, Turn
+
+_MINUTE_MS = 60_000
+_DAY_MS = 24 * 60 * _MINUTE_MS
+
+REPLY_BYTES_PER_TOKEN = 16
+"""The most that a token of a reply is reckoned to take as JSON, before compression; prose has about 4."""
+
+_FRAME_TOKENS = 64
+"""For what surrounds the texts of a prompt: roles, and the tags of blocks."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionLimits:
+    """What one session may hold and do; None is no limit. `content_bytes` is before compression."""
+
+    turns: int | None = None
+    tokens: int | None = None
+    content_bytes: int | None = None
+    turns_a_minute: int | None = None
+    """At most the window's turns, since it is counted from the view."""
+
+
+@dataclass(frozen=True, slots=True)
+class OwnerLimits:
+    """What all sessions of an owner may use together; None is no limit. Days and minutes are those of UTC."""
+
+    turns_a_minute: int | None = None
+    budget_a_day: Decimal | None = None
+    budget_unit: Literal["tokens", "usd"] = "tokens"
+
+
+def expect_room(log: Log, limits: SessionLimits, now_ms: int) -> None:
+    """Raises SessionLimitReached when the session may take no further turn now."""
+    totals = log.totals
+    reached = (
+        ("session_turns", log.count, limits.turns),
+        ("session_tokens", totals.tokens, limits.tokens),
+        ("session_bytes", totals.content_bytes, limits.content_bytes),
+    )
+    for name, used, limit in reached:
+        if limit is not None and used >= limit:
+            raise SessionLimitReached(name)
+    recent = [turn.at_ms for turn in log.turns if turn.at_ms > now_ms - _MINUTE_MS]
+    if limits.turns_a_minute is not None and len(recent) >= limits.turns_a_minute:
+        oldest_that_counts = recent[-limits.turns_a_minute]
+        raise SessionLimitReached("session_turns_a_minute", -(-(oldest_that_counts + _MINUTE_MS - now_ms) // 1000))
+
+
+def expect_storable(message: Message, max_tokens: int) -> None:
+    """Raises TurnTooLarge when the message and the longest reply might not fit into one turn."""
+    left = MAX_TURN_BYTES - max_tokens * REPLY_BYTES_PER_TOKEN
+    if len(message.content.encode()) > left and len(pack(message.content)) > left:
+        raise TurnTooLarge
+
+
+def charges(log: Log, message: Message, limits: OwnerLimits, now_ms: int) -> tuple[Charge, ...]:
+    """What to take together with the slot of the session's next turn.
+
+    Raises AllowanceUsedUp when a budget of dollars meets a model without a price: money fails closed.
+    """
+    taken = []
+    if limits.turns_a_minute is not None:
+        minute_ms = now_ms // _MINUTE_MS * _MINUTE_MS
+        limit = Decimal(limits.turns_a_minute)
+        taken.append(Charge(f"turns#{_utc(minute_ms):%Y-%m-%dT%H:%M}", Decimal(1), limit, minute_ms + _MINUTE_MS))
+    if limits.budget_a_day is not None:
+        day_ms = now_ms // _DAY_MS * _DAY_MS
+        most = _most(log, message, limits.budget_unit, now_ms)
+        counter = f"{limits.budget_unit}#{_utc(day_ms):%Y-%m-%d}"
+        taken.append(Charge(counter, most, limits.budget_a_day, day_ms + _DAY_MS))
+    return tuple(taken)
+
+
+def settlement(taken: tuple[Charge, ...], turn: Turn) -> tuple[Charge, ...]:
+    """What the commit gives back, or takes on top, so that the budget holds what was used."""
+    settled = []
+    for charge in taken:
+        unit = charge.counter.partition("#")[0]
+        used = {"tokens": Decimal(turn.reply.usage.tokens), "usd": turn.cost_usd}.get(unit)
+        if used is not None and used != charge.amount:
+            settled.append(replace(charge, amount=used - charge.amount))
+    return tuple(settled)
+
+
+def _most(log: Log, message: Message, unit: str, now_ms: int) -> Decimal:
+    """The most that the turn can use: a token has at least one byte, and the window was sent before."""
+    settings = log.session.settings
+    before = log.turns[-1].reply.usage.tokens if log.turns else len(settings.system.encode())
+    prompt = before + len(message.content.encode()) + _FRAME_TOKENS
+    if unit == "tokens":
+        return Decimal(prompt + settings.max_tokens)
+    most = most_usd(settings.model, prompt, settings.max_tokens, _utc(now_ms).date())
+    if most is None:
+        raise AllowanceUsedUp(unit)
+    return most
+
+
+def _utc(epoch_ms: int) -> datetime:
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=epoch_ms)

@@ -1,0 +1,49 @@
+"""An owner's sessions, the one used last first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from turnlog.errors import SessionNotFound
+from turnlog.sessions import Log
+from turnlog.store import SessionStore
+
+_AT_ONCE = 16  # reads side by side: each waits for the network, and a client has ten connections or more
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Sessions with their last turn, and where the next page begins; None when this is the last."""
+
+    sessions: Sequence[Log]
+    next: tuple[int, str] | None
+
+
+def list_sessions(
+    owner: str, *, store: SessionStore, now_ms: int, limit: int, after: tuple[int, str] | None = None
+) -> Page:
+    """The owner's live sessions by last activity, newest first, `limit` of them after the place `after`.
+
+    One query names them all and one read each says how they stand, side by side; so the cost of a page grows with the
+    owner's sessions and not with their turns. A session that is used between two pages moves to the front: it may be
+    missed by the later page, but none is shown twice. Raises what SessionStore.read raises, but for SessionNotFound.
+    """
+
+    def stands(session_id: str) -> Log | None:
+        try:
+            return store.read(owner, session_id, now_ms, newest=1)
+        except SessionNotFound:
+            return None
+
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        found = [log for log in pool.map(stands, store.session_ids(owner)) if log]
+    ordered = sorted(found, key=_place, reverse=True)
+    left = [log for log in ordered if after is None or _place(log) < after]
+    more = len(left) > limit
+    return Page(left[:limit], _place(left[limit - 1]) if more else None)
+
+
+def _place(log: Log) -> tuple[int, str]:
+    return log.active_ms, log.session.id

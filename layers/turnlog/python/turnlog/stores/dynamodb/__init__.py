@@ -1,0 +1,5 @@
+"""SessionStore on DynamoDB: one item is one turn, and a turn costs one Query and two conditional writes."""
+
+from turnlog.stores.dynamodb.store import DynamoDBSessionStore
+
+__all__ = ["DynamoDBSessionStore"]

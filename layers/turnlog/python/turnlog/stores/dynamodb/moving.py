@@ -1,0 +1,182 @@
+"""Forking a session, and giving it another owner or id: copies first, then one transaction makes them a session."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from turnlog.errors import ClaimLost, SessionCorrupt, SessionNotFound, StoreUnavailable, TurnInProgress
+from turnlog.sessions import Claim, Log, Move, Session, Turn, busy
+from turnlog.stores.dynamodb.ending import blank, outline, undo_move
+from turnlog.stores.dynamodb.items import (
+    HEADER,
+    META,
+    claim_item,
+    header_item,
+    index_item,
+    index_key,
+    is_slot,
+    meta_item,
+    partition,
+    parts_between,
+    session_of,
+    slot_sk,
+    slots_of,
+    tombstone,
+    turn_items,
+    values,
+)
+from turnlog.stores.dynamodb.sweeping import remember
+from turnlog.stores.dynamodb.table import DONE, EMPTY, LAPSED, MINE, Item, Table, key, s
+from turnlog.stores.dynamodb.views import log_of
+
+_ROUNDS = 4
+
+
+def fork(table: Table, parent: Session, number: int, child: Session, title: str) -> None:
+    """See SessionStore. Until the last transaction there is no session, and what is left of a crash is swept."""
+    turns = [
+        replace(slot, key=b"", fingerprint=b"", older_keys=b"")
+        for slot in slots_of(table.query(partition(parent.owner, parent.id), between=parts_between(1, number)))
+        if isinstance(slot, Turn)
+    ]
+    if [turn.number for turn in turns] != list(range(1, number + 1)):
+        raise SessionNotFound
+    remember(table, child, child.created_ms)
+    table.put(index_item(child))
+    for turn in turns:
+        _copy(table, child, turn)
+    made = [
+        table.put_action(header_item(child), EMPTY),
+        table.put_action(meta_item(child, title)),
+        # What was swept meanwhile must not become a session.
+        table.check_action(key(partition(child.owner, child.id), slot_sk(number)), DONE, {":done": s("done")}),
+    ]
+    reasons = table.transact(made)
+    if reasons and "Item" not in reasons[0]:
+        raise StoreUnavailable
+
+
+def move(table: Table, asked: Move) -> Session:
+    """See SessionStore."""
+    for last in [False] * (_ROUNDS - 1) + [True]:
+        items = table.query(partition(asked.owner, asked.session_id), newest_first=True)
+        top = next((item for item in items if is_slot(item)), None)
+        if top and "mk" in top:
+            return _finish(table, asked, top)
+        try:
+            log = log_of(asked.owner, asked.session_id, items, asked.at_ms)
+        except SessionCorrupt:
+            if last:
+                raise
+            continue  # a query is no snapshot: a delete may have come in between
+        if log.running and log.running.until_ms > asked.at_ms:
+            raise busy(log.running, asked.at_ms)
+        if (claim := _claimed(table, asked, log)) is not None:
+            return _carry_over(table, asked, log, claim)
+    raise TurnInProgress(1)
+
+
+def _claimed(table: Table, asked: Move, log: Log) -> Claim | None:
+    """The slot after the last turn, held by the move; None when another one was faster."""
+    over, to = log.running, partition(asked.to_owner, asked.to_id)
+    if over and (over.undo or over.moving_to not in ("", to)):
+        over = fence(table, log.session, over, asked.at_ms)
+        if over is None:
+            return None
+    claim = Claim(log.count + 1, asked.token, asked.until_ms, asked.key, b"", asked.at_ms, moving_to=to)
+    condition, given = (LAPSED, values(over.token, asked.at_ms)) if over else (EMPTY, None)
+    found = table.put(claim_item(log.session, claim), condition, given)
+    return claim if found is None or _is_mine(found, asked.token) else None
+
+
+def fence(table: Table, session: Session, over: Claim, now_ms: int) -> Claim | None:
+    """The lapsed claim of a move that did not finish, after what it left was undone; None when it is no longer there.
+
+    Its token is another one from then on, so that the mover, should it still live, can finish nothing. It goes on to
+    name the other place until the slot is used, so that whoever deletes the session meanwhile undoes the move again.
+    """
+    mine = replace(over, token=over.token + "!", until_ms=now_ms - 1, moving_to="", undo=over.moving_to or over.undo)
+    found = table.put(claim_item(session, mine), LAPSED, values(over.token, now_ms))
+    if found is not None and not _is_mine(found, mine.token):
+        return None
+    undo_move(table, mine.undo, over.number - 1, {"N": str(session.ttl_s)})
+    return mine
+
+
+def _is_mine(found: Item, token: str) -> bool:
+    """Whether it is one's own claim, whose answer was lost."""
+    return "tok" in found and found["tok"]["S"] == token and found["st"]["S"] == "running"
+
+
+def _carry_over(table: Table, asked: Move, log: Log, claim: Claim) -> Session:
+    old, new = log.session, replace(log.session, owner=asked.to_owner, id=asked.to_id)
+    source, place = partition(old.owner, old.id), partition(new.owner, new.id)
+    try:
+        _expect_no_session(table, place)
+        remember(table, new, asked.at_ms, source=source)
+        table.put(index_item(new))
+        for turn in log.turns:
+            _copy(table, new, turn)
+    except ClaimLost:
+        # Another session is there, or an earlier try of this move was undone: this claim must not stand in the way of
+        # the next turn until its lease is over.
+        table.put(claim_item(old, replace(claim, until_ms=asked.at_ms - 1)), MINE, values(claim.token))
+        raise
+    marker = tombstone(source, slot_sk(claim.number), {"N": str(old.ttl_s)})
+    marker |= {"mk": {"B": asked.key}, "dst": s(place), "tok": s(claim.token)}
+    reasons = table.transact(
+        [
+            table.put_action(marker, MINE, values(claim.token)),
+            table.put_action(header_item(new), EMPTY),
+            table.put_action(meta_item(new, log.title)),
+        ]
+    )
+    if reasons:
+        found = reasons[0].get("Item", {})
+        if not ("mk" in found and found["tok"]["S"] == claim.token):
+            if "Item" not in reasons[1]:
+                undo_move(table, place, log.count, {"N": str(old.ttl_s)})
+            raise ClaimLost
+    _clear_out(table, old.owner, old.id, marker)
+    return new
+
+
+def _expect_no_session(table: Table, place: str) -> None:
+    """Raises ClaimLost when a session lives there, which must not get another one's turns."""
+    there = table.query(place, newest_first=True, limit=1, until=bool)
+    if there and there[0]["sk"]["S"] == HEADER:
+        raise ClaimLost
+
+
+def _finish(table: Table, asked: Move, marker: Item) -> Session:
+    """What a move under the same key did; SessionNotFound for any other."""
+    place = partition(asked.to_owner, asked.to_id)
+    if bytes(marker["mk"]["B"]) != asked.key or marker["dst"]["S"] != place:
+        raise SessionNotFound
+    _clear_out(table, asked.owner, asked.session_id, marker)
+    header = table.get(key(place, HEADER))
+    if header is None:
+        raise SessionNotFound
+    return session_of(asked.to_owner, asked.to_id, header)
+
+
+def _clear_out(table: Table, owner: str, session_id: str, marker: Item) -> None:
+    """Removes the content of the place that the session has left; its marker stays, for repeats."""
+    pk = partition(owner, session_id)
+    blank(table, outline(table, pk), below=marker["sk"]["S"])
+    table.delete(key(pk, META))
+    table.delete(key(pk, HEADER))
+    table.delete(index_key(owner, session_id))
+
+
+def _copy(table: Table, to: Session, turn: Turn) -> None:
+    """Puts the turn into the session's slot. Raises ClaimLost when the place was taken from under the copy."""
+    first, *parts = turn_items(to, turn)
+    if parts:
+        actions = [table.put_action(first, EMPTY), *map(table.put_action, parts)]
+        reasons = table.transact(actions)
+        found = reasons[0].get("Item", {}) if reasons else None
+    else:
+        found = table.put(first, EMPTY)
+    if found is not None and not (found and found["st"]["S"] == "done" and found["tok"]["S"] == turn.token):
+        raise ClaimLost

@@ -1,0 +1,1175 @@
+"""What every SessionStore promises, whatever it keeps its sessions in: run it on your own store.
+
+    from tests.contract.session_store import SessionStoreContract
+
+    class TestMyStore(SessionStoreContract):
+        @pytest.fixture
+        def store(self) -> SessionStore:
+            return MyStore()  # an empty one; its sessions are those of this test alone
+
+Nothing here waits or looks at a clock: times are given. The facts are grouped by what one does with a store, and the
+contract is all of them; a store whose files or items can be looked into has tests of its own for those.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import random
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
+from decimal import Decimal
+from functools import cache
+from typing import TypeVar
+
+import pytest
+
+from tests.fakes import OWNER, START_MS, new_session
+from turnlog.errors import AllowanceUsedUp, ClaimLost, ClockBehind, SessionNotFound, TurnInProgress, TurnTooLarge
+from turnlog.messages import Message, Reply, Usage, to_json
+from turnlog.sessions import (
+    CLOCK_TOLERANCE,
+    KEY_HASH,
+    MAX_TURN_BYTES,
+    RING,
+    SWEEP_MARGIN,
+    Charge,
+    Claim,
+    Ended,
+    Move,
+    Session,
+    SessionSettings,
+    Slot,
+    Totals,
+    Turn,
+    new_session_id,
+)
+from turnlog.store import SessionStore
+
+T = TypeVar("T")
+
+EVE = "https://issuer.example/|eve"
+LEASE_MS = 65_000
+HOUR_MS = 3_600_000
+MARGIN_MS = int(SWEEP_MARGIN.total_seconds() * 1000)
+TOLERANCE_MS = int(CLOCK_TOLERANCE.total_seconds() * 1000)
+COUNTER = "turns#2026-11-25T14:05"
+LEAST = Decimal("0.000001")
+MOST_ROUNDS = 20_000  # of a race, before it counts as one that never ends
+STRANGE_BLOCKS = [
+    {"type": "thinking", "thinking": "…", "signature": "Zm9v/+=="},
+    {"type": "from_the_future", "nested": {"z": 1, "a": [1.5, None, True, 12345678901234567890]}, "empty": {}},
+    {"type": "text", "text": 'snow ☃, family 👩‍👩‍👧, quote " backslash \\ line\nend, NUL \0'},
+]
+
+
+def claim_of(
+    number: int,
+    token: str = "",
+    *,
+    at_ms: int = START_MS,
+    until_ms: int | None = None,
+    charges: tuple[Charge, ...] = (),
+) -> Claim:
+    lease = at_ms + LEASE_MS if until_ms is None else until_ms
+    return Claim(number, token or f"token-{number}", lease, b"k%015d" % number, b"f" * 16, at_ms, charges=charges)
+
+
+def turn_of(claim: Claim, text: str = "hello") -> Turn:
+    usage = Usage('{"input_tokens":3,"new":{"a":null}}')
+    return Turn(
+        number=claim.number,
+        token=claim.token,
+        key=claim.key,
+        fingerprint=claim.fingerprint,
+        message=Message.of_text(text),
+        reply=Reply("claude-sonnet-5-5", to_json([{"type": "text", "text": "☃"}]), "end_turn", usage),
+        cost_usd=Decimal("0.000012"),
+        totals=Totals(12 * claim.number, Decimal("0.00012") * claim.number, 40 * claim.number),
+        at_ms=claim.at_ms + 5,
+        window_from=1,
+        older_keys=(b"abcdef" * (claim.number - 1))[-RING * KEY_HASH :],
+    )
+
+
+def take(store: SessionStore, session: Session, number: int, *, at_ms: int = START_MS) -> Turn:
+    claim = claim_of(number, at_ms=at_ms)
+    assert store.claim(session, claim, over=None) == claim
+    turn = turn_of(claim, f"turn {number}")
+    assert store.commit(session, turn) == turn
+    return turn
+
+
+def take_all(store: SessionStore, session: Session, last: int) -> list[Turn]:
+    return [take(store, session, number) for number in range(1, last + 1)]
+
+
+def charge(amount: str | Decimal, limit: str = "10", counter: str = COUNTER) -> Charge:
+    return Charge(counter, Decimal(amount), Decimal(limit), START_MS + 60_000)
+
+
+@cache
+def random_text(size: int) -> str:
+    """Text that packs to about `size` bytes, since it cannot be compressed to less."""
+    return base64.b64encode(random.Random(size).randbytes(size)).decode()
+
+
+def is_gone(store: SessionStore, session: Session, now_ms: int = START_MS) -> bool:
+    """Whether there is neither the session nor any of its content."""
+    try:
+        store.read(session.owner, session.id, now_ms, newest=1)
+    except SessionNotFound:
+        return store.turns(session, 1, 999) == []
+    return False
+
+
+def at_once(*calls: Callable[[], T]) -> list[T]:
+    """What the calls return that begin in as many threads at the same time."""
+    start = threading.Barrier(len(calls))
+
+    def run(call: Callable[[], T]) -> T:
+        start.wait(10)
+        return call()
+
+    switch_s = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # so that a lock that is missing shows
+    try:
+        with ThreadPoolExecutor(len(calls)) as pool:
+            return [each.result() for each in [pool.submit(run, call) for call in calls]]
+    finally:
+        sys.setswitchinterval(switch_s)
+
+
+class Facts:
+    """What all groups need. A subclass provides the store."""
+
+    @pytest.fixture
+    def store(self) -> SessionStore:
+        raise NotImplementedError
+
+    @pytest.fixture
+    def session(self, store: SessionStore) -> Session:
+        session = new_session()
+        store.create(session, "A title")
+        return session
+
+
+class Creating(Facts):
+    def test_a_new_session_is_as_it_was_created_and_has_no_turns(self, store: SessionStore) -> None:
+        settings = SessionSettings("claude-sonnet-5-5", 64_000, 'Be brief. ☃ \0 \\ "')
+        session = replace(new_session(), settings=settings, fingerprint=bytes(range(32)))
+        assert store.create(session, "Snow ☃") == session
+        log = store.read(OWNER, session.id, START_MS, newest=5)
+        assert (log.session, log.title, log.count, log.turns, log.running) == (session, "Snow ☃", 0, (), None)
+
+    def test_a_title_may_be_empty(self, store: SessionStore) -> None:
+        session = new_session()
+        store.create(session, "")
+        assert store.read(OWNER, session.id, START_MS, newest=1).title == ""
+
+    def test_a_repeated_creation_finds_the_session_as_it_is(self, store: SessionStore, session: Session) -> None:
+        turn = take(store, session, 1)
+        again = replace(session, created_ms=START_MS + 9, dies_ms=session.dies_ms + 9, fingerprint=b"other")
+        assert store.create(again, "Another title") == session
+        log = store.read(OWNER, session.id, START_MS, newest=1)
+        assert (log.session, log.title, log.turns) == (session, "A title", (turn,))
+
+    def test_a_repeated_creation_leaves_a_running_turn_alone(self, store: SessionStore, session: Session) -> None:
+        store.claim(session, claim_of(1), over=None)
+        store.create(session, "")
+        assert store.commit(session, turn_of(claim_of(1))) == turn_of(claim_of(1))
+
+    def test_the_id_of_a_session_that_was_deleted_is_never_used_again(
+        self, store: SessionStore, session: Session
+    ) -> None:
+        store.delete(OWNER, session.id, START_MS)
+        with pytest.raises(SessionNotFound):
+            store.create(session, "")
+        assert is_gone(store, session)
+
+    def test_the_id_of_a_session_that_was_swept_is_never_used_again(
+        self, store: SessionStore, session: Session
+    ) -> None:
+        now = session.dies_ms + HOUR_MS - 1000
+        store.sweep(now)
+        with pytest.raises(SessionNotFound):
+            store.create(replace(session, created_ms=now, dies_ms=now + HOUR_MS), "")
+        assert is_gone(store, session, now)
+
+    @pytest.mark.parametrize("late_ms", [-1, 0])
+    def test_a_repeated_creation_finds_no_session_that_has_expired_since(
+        self, store: SessionStore, session: Session, late_ms: int
+    ) -> None:
+        again = replace(session, created_ms=START_MS + session.idle_ms + late_ms)
+        if late_ms < 0:
+            assert store.create(again, "") == session
+        else:
+            with pytest.raises(SessionNotFound):
+                store.create(again, "")
+
+    def test_the_same_id_of_another_owner_is_another_session(self, store: SessionStore, session: Session) -> None:
+        other = replace(session, owner=EVE)
+        assert store.create(other, "Eve's") == other
+        take(store, other, 1)
+        assert store.read(OWNER, session.id, START_MS, newest=1).count == 0
+        assert store.read(EVE, session.id, START_MS, newest=1).count == 1
+
+
+class Reading(Facts):
+    def test_turns_come_back_as_they_were_stored_oldest_first(self, store: SessionStore, session: Session) -> None:
+        turns = tuple(take_all(store, session, 7))
+        assert store.read(OWNER, session.id, START_MS, newest=7).turns == turns
+        assert store.read(OWNER, session.id, START_MS, newest=100).turns == turns
+
+    def test_only_the_newest_turns_are_read_when_fewer_are_asked_for(
+        self, store: SessionStore, session: Session
+    ) -> None:
+        turns = take_all(store, session, 7)
+        for newest in (1, 3, 6):
+            log = store.read(OWNER, session.id, START_MS, newest)
+            assert (log.count, list(log.turns)) == (7, turns[-newest:])
+
+    def test_the_window_is_whole_while_a_claim_is_the_newest_item(self, store: SessionStore, session: Session) -> None:
+        turns = take_all(store, session, 5)
+        store.claim(session, claim_of(6), over=None)
+        for newest in (1, 3, 5, 9):
+            log = store.read(OWNER, session.id, START_MS, newest)
+            assert (log.count, list(log.turns), log.running) == (5, turns[-newest:], claim_of(6))
+
+    def test_a_read_that_need_not_be_fresh_is_whole_all_the_same(self, store: SessionStore, session: Session) -> None:
+        turns = take_all(store, session, 5)
+        for newest in (2, 5, 9):
+            log = store.read(OWNER, session.id, START_MS, newest, fresh=False)
+            assert list(log.turns) == turns[: log.count][-newest:]
+
+    def test_a_long_session_is_read_to_its_end(self, store: SessionStore, session: Session) -> None:
+        turns = take_all(store, session, 300)
+        log = store.read(OWNER, session.id, START_MS, newest=100)
+        assert (log.count, list(log.turns)) == (300, turns[-100:])
+        assert list(store.read(OWNER, session.id, START_MS, newest=300).turns) == turns
+        assert store.turns(session, 1, 300) == turns
+        assert store.turns(session, 99, 101) == turns[98:101]
+
+    def test_content_survives_json_equal_whatever_blocks_it_has(self, store: SessionStore, session: Session) -> None:
+        store.claim(session, claim_of(1), over=None)
+        usage = Usage('{ "input_tokens": 3, "later": {"a": null} }')
+        reply = Reply("claude-from-the-future ☃", json.dumps(STRANGE_BLOCKS, indent=1), "a_new_reason", usage)
+        store.commit(session, replace(turn_of(claim_of(1)), message=Message("user", reply.content), reply=reply))
+        turn = store.read(OWNER, session.id, START_MS, newest=1).turns[0]
+        assert turn.message.blocks == STRANGE_BLOCKS
+        assert json.loads(turn.reply.content) == STRANGE_BLOCKS
+        assert turn.reply.usage.fields == {"input_tokens": 3, "later": {"a": None}}
+        assert (turn.reply.model, turn.reply.stop_reason) == ("claude-from-the-future ☃", "a_new_reason")
+
+    def test_totals_and_prices_are_exact(self, store: SessionStore, session: Session) -> None:
+        store.claim(session, claim_of(1), over=None)
+        totals = Totals(2**40, Decimal("12345.678901234567890123"), 2**41)
+        turn = replace(turn_of(claim_of(1)), cost_usd=Decimal("0.000000000000000001"), totals=totals, window_from=7)
+        store.commit(session, turn)
+        assert store.read(OWNER, session.id, START_MS, newest=1).turns == (turn,)
+
+    def test_the_ring_of_older_keys_is_kept(self, store: SessionStore, session: Session) -> None:
+        store.claim(session, claim_of(1), over=None)
+        ring = random.Random(7).randbytes(RING * KEY_HASH)
+        store.commit(session, replace(turn_of(claim_of(1)), older_keys=ring))
+        assert store.read(OWNER, session.id, START_MS, newest=1).turns[0].older_keys == ring
+
+    @pytest.mark.parametrize("fresh", [True, False])
+    def test_an_unknown_and_a_foreign_session_are_not_found(
+        self, store: SessionStore, session: Session, fresh: bool
+    ) -> None:
+        take(store, session, 1)
+        for owner, session_id in [(OWNER, new_session_id()), (EVE, session.id), ("", session.id)]:
+            with pytest.raises(SessionNotFound):
+                store.read(owner, session_id, START_MS, newest=1, fresh=fresh)
+            assert store.turns(replace(session, owner=owner, id=session_id), 1, 9) == []
+
+    @pytest.mark.parametrize("fresh", [True, False])
+    @pytest.mark.parametrize("late_ms", [-1, 0, 1])
+    @pytest.mark.parametrize("used", ["created", "turn", "running", "absolute"])
+    def test_a_session_ends_at_its_millisecond_without_any_sweep(
+        self, store: SessionStore, used: str, late_ms: int, fresh: bool
+    ) -> None:
+        session = new_session(life_s=600 if used == "absolute" else 86_400)
+        store.create(session, "")
+        end_ms = START_MS + session.idle_ms
+        if used == "turn":
+            end_ms = take(store, session, 1, at_ms=START_MS + 70).at_ms + session.idle_ms
+        if used == "running":
+            store.claim(session, claim_of(1, at_ms=START_MS + 90), over=None)
+            end_ms += 90
+        if used == "absolute":
+            take(store, session, 1, at_ms=session.dies_ms - 10)
+            end_ms = session.dies_ms
+        if late_ms < 0:
+            assert store.read(OWNER, session.id, end_ms + late_ms, newest=1, fresh=fresh).session == session
+        else:
+            with pytest.raises(SessionNotFound):
+                store.read(OWNER, session.id, end_ms + late_ms, newest=1, fresh=fresh)
+
+    def test_a_running_turn_keeps_an_idle_session_alive(self, store: SessionStore, session: Session) -> None:
+        at_ms = START_MS + session.idle_ms - 1
+        store.claim(session, claim_of(1, at_ms=at_ms), over=None)
+        assert store.read(OWNER, session.id, at_ms + 60_000, newest=1).running
+
+    @pytest.mark.parametrize("early_ms", [0, 1])
+    @pytest.mark.parametrize("seen", ["created", "turn", "running"])
+    def test_nothing_is_decided_by_a_clock_that_lies_far_behind(
+        self, store: SessionStore, session: Session, seen: str, early_ms: int
+    ) -> None:
+        seen_ms = START_MS
+        if seen == "turn":
+            seen_ms = take(store, session, 1, at_ms=START_MS + HOUR_MS // 4).at_ms
+        if seen == "running":
+            seen_ms += HOUR_MS // 4
+            store.claim(session, claim_of(1, at_ms=seen_ms), over=None)
+        now = seen_ms - TOLERANCE_MS - early_ms
+        if early_ms:
+            with pytest.raises(ClockBehind):
+                store.read(OWNER, session.id, now, newest=1)
+        else:
+            assert store.read(OWNER, session.id, now, newest=1).session == session
+
+    def test_a_range_of_turns_leaves_out_what_is_not_finished(self, store: SessionStore, session: Session) -> None:
+        turns = take_all(store, session, 5)
+        store.claim(session, claim_of(6), over=None)
+        assert store.turns(session, 1, 1) == turns[:1]
+        assert store.turns(session, 2, 4) == turns[1:4]
+        assert store.turns(session, 5, 9) == turns[4:]
+        assert store.turns(session, 6, 6) == []
+        assert store.turns(session, 7, 9) == []
+
+
+class Claiming(Facts):
+    def test_one_of_two_claims_gets_the_slot_and_the_other_sees_it(self, store: SessionStore, session: Session) -> None:
+        mine, other = claim_of(1, "mine"), claim_of(1, "other")
+        assert store.claim(session, mine, over=None) == mine
+        assert store.claim(session, other, over=None) == mine
+        assert store.read(OWNER, session.id, START_MS, newest=1).running == mine
+
+    def test_a_claim_is_seen_as_it_was_made(self, store: SessionStore, session: Session) -> None:
+        claim = Claim(1, "☃ token", START_MS + 77, bytes(range(32)), b"", START_MS + 3, attempt=3)
+        store.claim(session, claim, over=None)
+        assert store.read(OWNER, session.id, START_MS, newest=1).running == claim
+
+    def test_a_claim_repeated_after_a_lost_answer_is_still_ones_own(
+        self, store: SessionStore, session: Session
+    ) -> None:
+        mine = claim_of(1, "mine")
+        store.claim(session, mine, over=None)
+        assert store.claim(session, mine, over=None) == mine
+
+    @pytest.mark.parametrize(("late_ms", "taken"), [(-1, False), (0, False), (1, True)])
+    def test_a_claim_is_taken_over_only_after_its_lease(
+        self, store: SessionStore, session: Session, late_ms: int, taken: bool
+    ) -> None:
+        dead = claim_of(1, "dead")
+        store.claim(session, dead, over=None)
+        heir = claim_of(1, "heir", at_ms=dead.until_ms + late_ms)
+        for _ in range(2):  # a repeat after a lost answer finds the same
+            assert store.claim(session, heir, over=dead) == (heir if taken else dead)
+
+    def test_a_lapsed_claim_is_not_taken_over_unseen(self, store: SessionStore, session: Session) -> None:
+        dead = claim_of(1, "dead")
+        store.claim(session, dead, over=None)
+        assert store.claim(session, claim_of(1, "heir", at_ms=dead.until_ms + 1), over=None) == dead
+
+    def test_only_the_claim_that_was_seen_can_be_taken_over(self, store: SessionStore, session: Session) -> None:
+        dead = claim_of(1, "dead")
+        store.claim(session, dead, over=None)
+        first = claim_of(1, "first", at_ms=dead.until_ms + 1)
+        assert store.claim(session, first, over=dead) == first
+        second = claim_of(1, "second", at_ms=first.until_ms + 1)
+        assert store.claim(session, second, over=dead) == first
+
+    def test_a_claim_over_one_that_was_released_finds_an_empty_slot(
+        self, store: SessionStore, session: Session
+    ) -> None:
+        dead = claim_of(1, "dead")
+        store.claim(session, dead, over=None)
+        store.release(session, dead, billed=False, now_ms=START_MS)
+        assert store.claim(session, claim_of(1, "heir", at_ms=dead.until_ms + 1), over=dead) is None
+        assert store.read(OWNER, session.id, START_MS, newest=1).running is None
+
+    def test_a_slot_with_a_turn_cannot_be_claimed(self, store: SessionStore, session: Session) -> None:
+        turn = take(store, session, 1)
+        assert store.claim(session, claim_of(1, "late"), over=None) == turn
+        assert store.claim(session, claim_of(1, "late", at_ms=START_MS + HOUR_MS), over=claim_of(1)) == turn
+        assert store.read(OWNER, session.id, START_MS, newest=1).turns == (turn,)
+
+
+class Charging(Facts):
+    """A claim with charges takes them together with the slot, all or nothing."""
+
+    def test_a_limit_is_reached_exactly_and_says_when_it_resets(self, store: SessionStore) -> None:
+        for _ in range(3):
+            self.charge_one(store, charge("1", limit="3"))
+        with pytest.raises(AllowanceUsedUp) as refused:
+            self.charge_one(store, charge("1", limit="3"))
+        assert (refused.value.limit, refused.value.retry_after_s) == ("turns", 60)
+
+    def test_parts_of_a_unit_add_up_exactly(self, store: SessionStore) -> None:
+        for _ in range(10):
+            self.charge_one(store, charge("0.1", limit="1"))
+        self.expect_used(store, "1")
+
+    def test_one_charge_may_be_all_of_an_allowance_and_no_more(self, store: SessionStore) -> None:
+        with pytest.raises(AllowanceUsedUp):
+            self.charge_one(store, charge(10 + LEAST))
+        self.charge_one(store, charge("10"))
+        self.expect_used(store, "10")
+
+    def test_a_refused_claim_leaves_the_slot_and_every_allowance_as_they_were(
+        self, store: SessionStore, session: Session
+    ) -> None:
+        claim = claim_of(1, charges=(charge("4"), charge("11", counter="usd#2026-11-25")))
+        with pytest.raises(AllowanceUsedUp) as refused:
+            store.claim(session, claim, over=None)
+        assert refused.value.limit == "usd"
+        assert store.read(OWNER, session.id, START_MS, newest=1).running is None
+        self.expect_used(store, "0")
+        self.expect_used(store, "0", counter="usd#2026-11-25")
+
+    def test_a_refused_claim_takes_nothing_over(self, store: SessionStore, session: Session) -> None:
+        dead = claim_of(1, "dead")
+        store.claim(session, dead, over=None)
+        with pytest.raises(AllowanceUsedUp):
+            store.claim(session, claim_of(1, "heir", at_ms=dead.until_ms + 1, charges=(charge("11"),)), over=dead)
+        assert store.read(OWNER, session.id, START_MS, newest=1).running == dead
+
+    def test_several_allowances_are_charged_together_and_kept_apart(
+        self, store: SessionStore, session: Session
+    ) -> None:
+        store.claim(session, claim_of(1, charges=(charge("4"), charge("7", counter="usd#2026-11-25"))), over=None)
+        self.expect_used(store, "4")
+        self.expect_used(store, "7", counter="usd#2026-11-25")
+        self.expect_used(store, "0", counter="turns#2026-11-25T14:06")
+
+    def test_a_claim_that_finds_the_slot_taken_is_not_charged(self, store: SessionStore, session: Session) -> None:
+        mine = claim_of(1, "mine")
+        store.claim(session, mine, over=None)
+        other = claim_of(1, "other", charges=(charge("4"),))
+        assert store.claim(session, other, over=None) == mine
+        assert store.claim(session, other, over=claim_of(1, "never there")) == mine
+        self.expect_used(store, "0")
+
+    def test_a_taken_slot_is_reported_though_the_allowance_is_used_up(
+        self, store: SessionStore, session: Session
+    ) -> None:
+        mine = claim_of(1, "mine")
+        store.claim(session, mine, over=None)
+        assert store.claim(session, claim_of(1, "other", charges=(charge("11"),)), over=None) == mine
+
+    def test_a_repeated_claim_is_charged_once(self, store: SessionStore, session: Session) -> None:
+        claim = claim_of(1, charges=(charge("4"),))
+        for _ in range(2):
+            assert self.token(store.claim(session, claim, over=None)) == claim.token
+        self.expect_used(store, "4")
+
+    def test_a_take_over_is_charged_and_the_lost_claim_keeps_its_charge(
+        self, store: SessionStore, session: Session
+    ) -> None:
+        dead = claim_of(1, "dead", charges=(charge("4"),))
+        store.claim(session, dead, over=None)
+        heir = claim_of(1, "heir", at_ms=dead.until_ms + 1, charges=(charge("3"),))
+        assert self.token(store.claim(session, heir, over=dead)) == "heir"
+        self.expect_used(store, "7")
+
+    def test_a_release_gives_back_what_was_charged_and_only_once(self, store: SessionStore, session: Session) -> None:
+        self.charge_one(store, charge("2"))
+        claim = claim_of(1, charges=(charge("4"), charge("1", counter="usd#2026-11-25")))
+        store.claim(session, claim, over=None)
+        for _ in range(2):
+            store.release(session, claim, billed=False, now_ms=START_MS)
+        self.expect_used(store, "2")
+        self.expect_used(store, "0", counter="usd#2026-11-25")
+
+    def test_what_may_have_been_billed_is_not_given_back(self, store: SessionStore, session: Session) -> None:
+        claim = claim_of(1, charges=(charge("4"),))
+        store.claim(session, claim, over=None)
+        store.release(session, claim, billed=True, now_ms=START_MS)
+        self.expect_used(store, "4")
+
+    def test_a_claim_that_was_lost_gives_nothing_back(self, store: SessionStore, session: Session) -> None:
+        dead = claim_of(1, "dead", charges=(charge("4"),))
+        store.claim(session, dead, over=None)
+        store.claim(session, claim_of(1, "heir", at_ms=dead.until_ms + 1), over=dead)
+        store.release(session, dead, billed=False, now_ms=START_MS)
+        self.expect_used(store, "4")
+
+    @pytest.mark.parametrize(("beyond", "used"), [("-3", "1"), ("5", "9"), ("9", "13")])
+    def test_a_commit_settles_once_what_was_reserved(
+        self, store: SessionStore, session: Session, beyond: str, used: str
+    ) -> None:
+        claim = claim_of(1, charges=(charge("4"),))
+        store.claim(session, claim, over=None)
+        for _ in range(2):
+            assert store.commit(session, turn_of(claim), (charge(beyond),)) == turn_of(claim)
+        self.expect_used(store, used)
+
+    def test_what_was_not_reserved_can_be_settled_too(self, store: SessionStore, session: Session) -> None:
+        store.claim(session, claim_of(1), over=None)
+        store.commit(session, turn_of(claim_of(1)), (charge("5"),))
+        self.expect_used(store, "5")
+
+    def test_several_settlements_are_made_together(self, store: SessionStore, session: Session) -> None:
+        claim = claim_of(1, charges=(charge("4"), charge("4", counter="usd#2026-11-25")))
+        store.claim(session, claim, over=None)
+        store.commit(session, turn_of(claim), (charge("-1"), charge("2", counter="usd#2026-11-25")))
+        self.expect_used(store, "3")
+        self.expect_used(store, "6", counter="usd#2026-11-25")
+
+    def test_a_commit_that_stores_nothing_settles_nothing(self, store: SessionStore, session: Session) -> None:
+        claim = claim_of(1, "mine", charges=(charge("4"),))
+        store.claim(session, claim, over=None)
+        store.commit(session, turn_of(claim_of(1, "other")), (charge("-3"),))
+        self.expect_used(store, "4")
+
+    def test_an_allowance_is_shared_by_an_owners_sessions_and_not_by_owners(self, store: SessionStore) -> None:
+        self.charge_one(store, charge("9"))
+        self.charge_one(store, charge("8"), owner=EVE)
+        self.expect_used(store, "9")
+        self.expect_used(store, "8", owner=EVE)
+
+    def test_a_refusal_says_at_least_a_second_though_the_window_is_over(self, store: SessionStore) -> None:
+        late = replace(charge("11"), resets_ms=START_MS)
+        with pytest.raises(AllowanceUsedUp) as refused:
+            self.charge_one(store, late)
+        assert refused.value.retry_after_s == 1
+
+    def test_sixteen_at_once_never_exceed_a_limit_of_ten(self, store: SessionStore) -> None:
+        sessions = [new_session() for _ in range(16)]
+        for session in sessions:
+            store.create(session, "")
+
+        def admitted(session: Session) -> bool:
+            try:
+                return isinstance(store.claim(session, claim_of(1, charges=(charge("1"),)), over=None), Claim)
+            except AllowanceUsedUp:
+                return False
+
+        assert sum(at_once(*(lambda session=session: admitted(session) for session in sessions))) == 10
+        self.expect_used(store, "10")
+
+    @staticmethod
+    def token(found: Slot | None) -> str:
+        """Of the claim that was found; stores need not keep its charges."""
+        assert isinstance(found, Claim)
+        return found.token
+
+    @staticmethod
+    def charge_one(store: SessionStore, wanted: Charge, *, owner: str = OWNER) -> tuple[Session, Claim]:
+        """Charges a session of its own. Raises AllowanceUsedUp."""
+        session = new_session(owner)
+        store.create(session, "")
+        claim = claim_of(1, charges=(wanted,))
+        store.claim(session, claim, over=None)
+        return session, claim
+
+    def expect_used(self, store: SessionStore, used: str, *, owner: str = OWNER, counter: str = COUNTER) -> None:
+        """Just what is left of 100 can still be charged; it is given back after the try."""
+        left = 100 - Decimal(used)
+        with pytest.raises(AllowanceUsedUp):
+            self.charge_one(store, charge(left + LEAST, "100", counter), owner=owner)
+        session, claim = self.charge_one(store, charge(left, "100", counter), owner=owner)
+        store.release(session, claim, billed=False, now_ms=START_MS)
+
+
+class Releasing(Facts):
+    def test_an_unbilled_claim_disappears(self, store: SessionStore, session: Session) -> None:
+        store.claim(session, claim_of(1), over=None)
+        store.release(session, claim_of(1), billed=False, now_ms=START_MS)
+        assert store.read(OWNER, session.id, START_MS, newest=1).running is None
+        assert store.claim(session, claim_of(1, "next"), over=None) == claim_of(1, "next")
+
+    def test_a_billed_claim_stays_with_its_lease_over(self, store: SessionStore, session: Session) -> None:
+        store.claim(session, claim_of(1), over=None)
+        store.release(session, claim_of(1), billed=True, now_ms=START_MS + 7)
+        log = store.read(OWNER, session.id, START_MS + 7, newest=1)
+        assert log.running == replace(claim_of(1), until_ms=START_MS + 6)
+
+    def test_an_unbilled_claim_leaves_the_count_of_those_before_it_that_may_have_been_billed(
+        self, store: SessionStore, session: Session
+    ) -> None:
+        third = replace(claim_of(1), attempt=3)
+        store.claim(session, third, over=None)
+        store.release(session, third, billed=False, now_ms=START_MS + 7)
+        running = store.read(OWNER, session.id, START_MS + 7, newest=1).running
+        assert running == replace(third, attempt=2, until_ms=START_MS + 6)
+
+    def test_a_billed_claim_can_be_taken_over_at_once(self, store: SessionStore, session: Session) -> None:
+        store.claim(session, claim_of(1), over=None)
+        store.release(session, claim_of(1), billed=True, now_ms=START_MS + 7)
+        heir = claim_of(1, "heir", at_ms=START_MS + 7)
+        assert store.claim(session, heir, over=claim_of(1)) == heir
+
+    @pytest.mark.parametrize("billed", [True, False])
+    def test_another_handlers_claim_is_left_alone(self, store: SessionStore, session: Session, billed: bool) -> None:
+        other = claim_of(1, "other")
+        store.claim(session, other, over=None)
+        store.release(session, claim_of(1, "mine"), billed=billed, now_ms=START_MS)
+        assert store.read(OWNER, session.id, START_MS, newest=1).running == other
+
+    @pytest.mark.parametrize("billed", [True, False])
+    def test_a_stored_turn_is_left_alone(self, store: SessionStore, session: Session, billed: bool) -> None:
+        turn = take(store, session, 1)
+        store.release(session, claim_of(1), billed=billed, now_ms=START_MS)
+        assert store.read(OWNER, session.id, START_MS, newest=1).turns == (turn,)
+
+    @pytest.mark.parametrize("billed", [True, False])
+    def test_an_empty_slot_stays_empty(self, store: SessionStore, session: Session, billed: bool) -> None:
+        store.release(session, claim_of(1), billed=billed, now_ms=START_MS)
+        assert store.read(OWNER, session.id, START_MS, newest=1).running is None
+
+    @pytest.mark.parametrize("billed", [True, False])
+    def test_a_deleted_session_stays_deleted(self, store: SessionStore, session: Session, billed: bool) -> None:
+        store.claim(session, claim_of(1), over=None)
+        store.delete(OWNER, session.id, START_MS)
+        store.release(session, claim_of(1), billed=billed, now_ms=START_MS)
+        assert is_gone(store, session)
+
+
+class Committing(Facts):
+    def test_a_commit_without_the_claim_stores_nothing(self, store: SessionStore, session: Session) -> None:
+        assert store.commit(session, turn_of(claim_of(1))) is None
+        other = claim_of(1, "other")
+        store.claim(session, other, over=None)
+        assert store.commit(session, turn_of(claim_of(1, "mine"))) == other
+        assert store.read(OWNER, session.id, START_MS, newest=1).count == 0
+
+    def test_a_commit_repeated_after_a_lost_answer_finds_its_own_turn(
+        self, store: SessionStore, session: Session
+    ) -> None:
+        turn = take(store, session, 1)
+        assert store.commit(session, turn) == turn
+
+    def test_a_turn_is_never_overwritten(self, store: SessionStore, session: Session) -> None:
+        turn = take(store, session, 1)
+        assert store.commit(session, turn_of(claim_of(1, "other"), "another")) == turn
+        assert store.commit(session, turn_of(claim_of(1), "the same token")) == turn
+        assert store.read(OWNER, session.id, START_MS, newest=1).turns == (turn,)
+
+    def test_whoever_was_overtaken_finds_the_turn_of_the_other(self, store: SessionStore, session: Session) -> None:
+        slow = claim_of(1, "slow")
+        store.claim(session, slow, over=None)
+        fast = claim_of(1, "fast", at_ms=slow.until_ms + 1)
+        store.claim(session, fast, over=slow)
+        assert store.commit(session, turn_of(slow)) == fast
+        assert store.commit(session, turn_of(fast)) == turn_of(fast)
+        assert store.commit(session, turn_of(slow)) == turn_of(fast)
+
+    def test_a_lapsed_claim_that_nobody_took_over_still_commits(self, store: SessionStore, session: Session) -> None:
+        store.claim(session, claim_of(1), over=None)
+        store.release(session, claim_of(1), billed=True, now_ms=START_MS)
+        assert store.commit(session, turn_of(claim_of(1))) == turn_of(claim_of(1))
+
+    def test_a_price_that_is_not_known_stays_unknown(self, store: SessionStore, session: Session) -> None:
+        store.claim(session, claim_of(1), over=None)
+        turn = replace(turn_of(claim_of(1)), cost_usd=None)
+        store.commit(session, turn)
+        assert store.read(OWNER, session.id, START_MS, newest=1).turns == (turn,)
+
+    def test_a_turn_of_nearly_the_largest_size_is_kept_whole(self, store: SessionStore, session: Session) -> None:
+        take(store, session, 1)
+        store.claim(session, claim_of(2), over=None)
+        large = replace(turn_of(claim_of(2)), message=Message.of_text(random_text(MAX_TURN_BYTES - 100_000)))
+        assert store.commit(session, large) == large
+        third = take(store, session, 3)
+        log = store.read(OWNER, session.id, START_MS, newest=2)
+        assert (log.count, log.turns) == (3, (large, third))
+        assert store.turns(session, 2, 2) == [large]
+        assert store.commit(session, large) == large
+
+    def test_a_turn_that_only_compresses_to_a_storable_size_is_kept(
+        self, store: SessionStore, session: Session
+    ) -> None:
+        store.claim(session, claim_of(1), over=None)
+        large = replace(turn_of(claim_of(1)), message=Message.of_text("again and again, " * 500_000))
+        assert store.commit(session, large) == large
+        assert store.read(OWNER, session.id, START_MS, newest=1).turns == (large,)
+
+    def test_a_turn_that_is_too_large_is_refused_and_nothing_changes(
+        self, store: SessionStore, session: Session
+    ) -> None:
+        turn = take(store, session, 1)
+        store.claim(session, claim_of(2), over=None)
+        reply = replace(turn.reply, content=to_json([{"type": "text", "text": random_text(MAX_TURN_BYTES + 100_000)}]))
+        with pytest.raises(TurnTooLarge):
+            store.commit(session, replace(turn_of(claim_of(2)), reply=reply))
+        log = store.read(OWNER, session.id, START_MS, newest=9)
+        assert (log.turns, log.running) == ((turn,), claim_of(2))
+
+
+class Forking(Facts):
+    @pytest.mark.parametrize("number", [1, 3, 5])
+    def test_a_fork_has_the_turns_up_to_its_number_without_their_keys(
+        self, store: SessionStore, session: Session, number: int
+    ) -> None:
+        turns = take_all(store, session, 5)
+        child = new_session(created_ms=START_MS + 50, life_s=5000)
+        store.fork(session, number, child, "A fork")
+        log = store.read(OWNER, child.id, START_MS + 50, newest=9)
+        assert (log.session, log.title, log.count, log.running) == (child, "A fork", number, None)
+        assert list(log.turns) == [self.without_key(turn) for turn in turns[:number]]
+        assert store.read(OWNER, session.id, START_MS, newest=9).turns == tuple(turns)
+
+    def test_a_fork_and_its_parent_go_on_apart(self, store: SessionStore, session: Session) -> None:
+        turns = take_all(store, session, 3)
+        child = new_session()
+        store.fork(session, 2, child, "")
+        third = take(store, child, 3, at_ms=START_MS + 60)
+        assert store.turns(child, 3, 9) == [third]
+        store.delete(OWNER, session.id, START_MS)
+        assert store.turns(child, 1, 9) == [*map(self.without_key, turns[:2]), third]
+
+    def test_a_running_turn_of_the_parent_is_not_copied_and_goes_on(
+        self, store: SessionStore, session: Session
+    ) -> None:
+        take(store, session, 1)
+        store.claim(session, claim_of(2), over=None)
+        child = new_session()
+        store.fork(session, 1, child, "")
+        assert store.read(OWNER, child.id, START_MS, newest=9).running is None
+        assert store.commit(session, turn_of(claim_of(2))) == turn_of(claim_of(2))
+
+    def test_a_fork_lives_as_long_as_any_new_session_however_old_its_turns_are(
+        self, store: SessionStore, session: Session
+    ) -> None:
+        take(store, session, 1)
+        take(store, session, 2, at_ms=START_MS + session.idle_ms)
+        child = new_session(created_ms=START_MS + session.idle_ms + 60_000)
+        store.fork(session, 1, child, "")
+        last_ms = child.created_ms + child.idle_ms - 1
+        assert store.read(OWNER, child.id, last_ms, newest=1).session == child
+        with pytest.raises(SessionNotFound):
+            store.read(OWNER, child.id, last_ms + 1, newest=1)
+
+    def test_a_repeated_fork_changes_nothing(self, store: SessionStore, session: Session) -> None:
+        take_all(store, session, 2)
+        child = new_session()
+        store.fork(session, 2, child, "A fork")
+        third = take(store, child, 3)
+        store.fork(session, 2, child, "Another title")
+        log = store.read(OWNER, child.id, START_MS, newest=1)
+        assert (log.title, log.turns) == ("A fork", (third,))
+
+    def test_a_large_turn_is_forked_whole(self, store: SessionStore, session: Session) -> None:
+        store.claim(session, claim_of(1), over=None)
+        large = replace(turn_of(claim_of(1)), message=Message.of_text(random_text(MAX_TURN_BYTES - 100_000)))
+        store.commit(session, large)
+        child = new_session()
+        store.fork(session, 1, child, "")
+        assert store.turns(child, 1, 1) == [self.without_key(large)]
+
+    @pytest.mark.parametrize("ended", ["deleted", "moved", "never was", "foreign"])
+    def test_a_session_that_is_not_there_cannot_be_forked(
+        self, store: SessionStore, session: Session, ended: str
+    ) -> None:
+        take(store, session, 1)
+        parent = session
+        if ended == "deleted":
+            store.delete(OWNER, session.id, START_MS)
+        if ended == "moved":
+            store.move(move_of(session))
+        if ended == "never was":
+            parent = new_session()
+        if ended == "foreign":
+            parent = replace(session, owner=EVE)
+        child = new_session(parent.owner)
+        with pytest.raises(SessionNotFound):
+            store.fork(parent, 1, child, "")
+        assert is_gone(store, child)
+
+    @staticmethod
+    def without_key(turn: Turn) -> Turn:
+        return replace(turn, key=b"", fingerprint=b"", older_keys=b"")
+
+
+def move_of(session: Session, *, at_ms: int = START_MS + 100) -> Move:
+    """To another owner and another id."""
+    return Move(
+        session.owner, session.id, EVE, new_session_id(), b"m" * 32, "mover", at_ms=at_ms, until_ms=at_ms + LEASE_MS
+    )
+
+
+class Moving(Facts):
+    def test_a_moved_session_has_another_owner_and_id_and_all_else_is_kept(
+        self, store: SessionStore, session: Session
+    ) -> None:
+        turns = take_all(store, session, 5)
+        move = move_of(session)
+        moved = store.move(move)
+        assert moved == replace(session, owner=EVE, id=move.to_id)
+        log = store.read(EVE, move.to_id, START_MS + 100, newest=9)
+        assert (log.session, log.title, log.running) == (moved, "A title", None)
+        assert (list(log.turns), log.totals) == (turns, turns[-1].totals)
+        assert store.turns(moved, 1, 9) == turns
+        assert take(store, moved, 6, at_ms=START_MS + 200).number == 6
+
+    def test_a_session_without_turns_can_be_moved(self, store: SessionStore, session: Session) -> None:
+        moved = store.move(move_of(session))
+        assert store.read(EVE, moved.id, START_MS + 100, newest=1).count == 0
+
+    @pytest.mark.parametrize("same", ["owner", "id"])
+    def test_only_the_owner_or_only_the_id_may_change(self, store: SessionStore, session: Session, same: str) -> None:
+        turn = take(store, session, 1)
+        move = move_of(session)
+        move = replace(move, to_owner=OWNER) if same == "owner" else replace(move, to_id=session.id)
+        moved = store.move(move)
+        assert store.turns(moved, 1, 9) == [turn]
+        assert is_gone(store, session, START_MS + 100)
+
+    def test_a_large_turn_is_moved_whole(self, store: SessionStore, session: Session) -> None:
+        store.claim(session, claim_of(1), over=None)
+        large = replace(turn_of(claim_of(1)), message=Message.of_text(random_text(MAX_TURN_BYTES - 100_000)))
+        store.commit(session, large)
+        assert store.turns(store.move(move_of(session)), 1, 1) == [large]
+
+    def test_the_old_place_is_dead(self, store: SessionStore, session: Session) -> None:
+        take(store, session, 1)
+        move = move_of(session)
+        store.move(move)
+        assert is_gone(store, session, START_MS + 100)
+        with pytest.raises(SessionNotFound):
+            store.read(EVE, session.id, START_MS + 100, newest=1)
+        with pytest.raises(SessionNotFound):
+            store.read(OWNER, move.to_id, START_MS + 100, newest=1)
+        assert isinstance(store.claim(session, claim_of(2), over=None), Ended)
+        assert store.delete(OWNER, session.id, START_MS + 100) is False
+        with pytest.raises(SessionNotFound):
+            store.create(session, "")
+        assert store.read(EVE, move.to_id, START_MS + 100, newest=1).count == 1
+
+    def test_a_repeat_returns_the_session_again(self, store: SessionStore, session: Session) -> None:
+        take(store, session, 1)
+        move = move_of(session)
+        moved = store.move(move)
+        take(store, moved, 2)
+        assert store.move(replace(move, token="another try", at_ms=move.at_ms + 9)) == moved
+        assert store.read(EVE, moved.id, START_MS, newest=9).count == 2
+
+    @pytest.mark.parametrize("other", ["key", "owner", "id"])
+    def test_a_repeat_under_another_key_or_for_another_place_finds_nothing(
+        self, store: SessionStore, session: Session, other: str
+    ) -> None:
+        move = move_of(session)
+        store.move(move)
+        changed = {
+            "key": replace(move, key=b"o" * 32),
+            "owner": replace(move, to_owner="somebody else"),
+            "id": replace(move, to_id=new_session_id()),
+        }
+        with pytest.raises(SessionNotFound):
+            store.move(changed[other])
+
+    def test_a_repeat_after_the_session_was_deleted_finds_nothing(self, store: SessionStore, session: Session) -> None:
+        take(store, session, 1)
+        move = move_of(session)
+        moved = store.move(move)
+        store.delete(EVE, moved.id, START_MS + 100)
+        with pytest.raises(SessionNotFound):
+            store.move(move)
+        assert is_gone(store, moved, START_MS + 100)
+
+    def test_a_session_is_not_moved_while_its_turn_runs(self, store: SessionStore, session: Session) -> None:
+        take(store, session, 1)
+        claim = claim_of(2)
+        store.claim(session, claim, over=None)
+        move = move_of(session)
+        with pytest.raises(TurnInProgress) as refused:
+            store.move(move)
+        assert 1 <= (refused.value.retry_after_s or 0) <= 7
+        assert store.commit(session, turn_of(claim)) == turn_of(claim)
+        assert store.move(move).id == move.to_id
+
+    def test_a_lapsed_claim_does_not_come_along(self, store: SessionStore, session: Session) -> None:
+        turn = take(store, session, 1)
+        dead = claim_of(2, "dead", until_ms=START_MS + 50)
+        store.claim(session, dead, over=None)
+        moved = store.move(move_of(session))
+        log = store.read(EVE, moved.id, START_MS + 100, newest=9)
+        assert (log.turns, log.running) == ((turn,), None)
+        assert isinstance(store.commit(session, turn_of(dead)), Ended)
+        assert take(store, moved, 2, at_ms=START_MS + 100).number == 2
+
+    def test_a_move_to_a_place_that_is_taken_leaves_both_sessions_as_they_were(
+        self, store: SessionStore, session: Session
+    ) -> None:
+        turn = take(store, session, 1)
+        other = new_session(EVE)
+        store.create(other, "Eve's")
+        with pytest.raises(ClaimLost):
+            store.move(replace(move_of(session), to_id=other.id))
+        assert store.read(OWNER, session.id, START_MS, newest=9).turns == (turn,)
+        log = store.read(EVE, other.id, START_MS, newest=9)
+        assert (log.title, log.count) == ("Eve's", 0)
+
+    @pytest.mark.parametrize("why", ["unknown", "foreign", "expired", "deleted"])
+    def test_a_session_that_is_not_there_cannot_be_moved(self, store: SessionStore, session: Session, why: str) -> None:
+        turn = take(store, session, 1)
+        move = move_of(session)
+        if why == "unknown":
+            move = replace(move, session_id=new_session_id())
+        if why == "foreign":
+            move = replace(move, owner=EVE)
+        if why == "expired":
+            move = move_of(session, at_ms=turn.at_ms + session.idle_ms)
+        if why == "deleted":
+            store.delete(OWNER, session.id, START_MS)
+        with pytest.raises(SessionNotFound):
+            store.move(move)
+        with pytest.raises(SessionNotFound):
+            store.read(EVE, move.to_id, START_MS + 100, newest=1)
+
+
+class Deleting(Facts):
+    def test_a_deleted_session_is_gone_and_cannot_be_deleted_again(self, store: SessionStore, session: Session) -> None:
+        take(store, session, 1)
+        assert store.delete(OWNER, session.id, START_MS) is True
+        assert is_gone(store, session)
+        assert store.delete(OWNER, session.id, START_MS) is False
+
+    def test_a_session_without_turns_can_be_deleted(self, store: SessionStore, session: Session) -> None:
+        assert store.delete(OWNER, session.id, START_MS) is True
+        assert is_gone(store, session)
+
+    def test_a_session_that_never_was_is_not_deleted(self, store: SessionStore) -> None:
+        assert store.delete(OWNER, new_session_id(), START_MS) is False
+
+    def test_more_turns_than_one_batch_are_all_removed(self, store: SessionStore, session: Session) -> None:
+        take_all(store, session, 60)
+        store.delete(OWNER, session.id, START_MS)
+        assert store.turns(session, 1, 60) == []
+
+    def test_a_running_turn_cannot_bring_a_deleted_session_back(self, store: SessionStore, session: Session) -> None:
+        take(store, session, 1)
+        store.claim(session, claim_of(2), over=None)
+        assert store.delete(OWNER, session.id, START_MS) is True
+        assert isinstance(store.commit(session, turn_of(claim_of(2))), Ended)
+        assert is_gone(store, session)
+
+    @pytest.mark.parametrize("number", [1, 2, 3])
+    def test_no_slot_of_a_deleted_session_can_be_claimed(
+        self, store: SessionStore, session: Session, number: int
+    ) -> None:
+        take_all(store, session, 2)
+        store.delete(OWNER, session.id, START_MS)
+        assert isinstance(store.claim(session, claim_of(number), over=None), Ended)
+        assert is_gone(store, session)
+
+    def test_an_expired_session_is_emptied_though_it_is_not_found(self, store: SessionStore, session: Session) -> None:
+        take(store, session, 1)
+        assert store.delete(OWNER, session.id, session.dies_ms) is False
+        assert store.turns(session, 1, 1) == []
+
+    def test_another_owner_deletes_nothing(self, store: SessionStore, session: Session) -> None:
+        turn = take(store, session, 1)
+        assert store.delete(EVE, session.id, START_MS) is False
+        assert store.read(OWNER, session.id, START_MS, newest=1).turns == (turn,)
+
+
+class Listing(Facts):
+    def test_an_owner_s_sessions_are_named_and_nobody_else_s(self, store: SessionStore, session: Session) -> None:
+        mine, eves = new_session(), new_session(EVE)
+        store.create(mine, "")
+        store.create(eves, "")
+        assert sorted(store.session_ids(OWNER)) == sorted([session.id, mine.id])
+        assert store.session_ids(EVE) == [eves.id]
+        assert store.session_ids("nobody") == []
+
+    def test_a_deleted_session_is_not_named(self, store: SessionStore, session: Session) -> None:
+        store.delete(OWNER, session.id, START_MS)
+        assert store.session_ids(OWNER) == []
+
+    def test_a_moved_session_is_named_where_it_is(self, store: SessionStore, session: Session) -> None:
+        moved = store.move(move_of(session))
+        assert (store.session_ids(OWNER), store.session_ids(EVE)) == ([], [moved.id])
+
+    def test_a_fork_is_named(self, store: SessionStore, session: Session) -> None:
+        take(store, session, 1)
+        child = new_session()
+        store.fork(session, 1, child, "")
+        assert sorted(store.session_ids(OWNER)) == sorted([session.id, child.id])
+
+
+class Sweeping(Facts):
+    def test_content_goes_within_an_hour_of_the_end_and_not_before_the_margin(
+        self, store: SessionStore, session: Session
+    ) -> None:
+        turn = take(store, session, 1)
+        end_ms = turn.at_ms + session.idle_ms
+        assert store.sweep(end_ms + MARGIN_MS - 1) == 0
+        assert store.turns(session, 1, 1) == [turn]
+        assert store.sweep(end_ms + HOUR_MS) == 1
+        assert is_gone(store, session, end_ms)
+        assert store.session_ids(OWNER) == []
+        assert store.sweep(end_ms + HOUR_MS) == 0
+
+    def test_a_session_goes_after_its_absolute_end_too(self, store: SessionStore) -> None:
+        session = new_session(life_s=600)
+        store.create(session, "")
+        take(store, session, 1)
+        assert store.sweep(session.dies_ms + HOUR_MS) == 1
+        assert is_gone(store, session, session.dies_ms)
+
+    def test_a_session_goes_though_a_handler_died_in_it(self, store: SessionStore, session: Session) -> None:
+        store.claim(session, claim_of(1), over=None)
+        assert store.sweep(START_MS + session.idle_ms + HOUR_MS) == 1
+        assert isinstance(store.commit(session, turn_of(claim_of(1))), Ended)
+        assert is_gone(store, session)
+
+    def test_only_the_dead_are_counted_and_the_living_are_left_alone(self, store: SessionStore) -> None:
+        dead, used, running, new = new_session(idle_s=600), new_session(), new_session(), new_session(idle_s=7200)
+        now = START_MS + 600_000 + HOUR_MS
+        for session in (dead, used, running, new):
+            store.create(session, "")
+        for session in (dead, used, running):
+            take(store, session, 1)
+        for session in (used, running):
+            take(store, session, 2, at_ms=START_MS + 1_700_000)
+        turn = take(store, used, 3, at_ms=START_MS + 3_000_000)
+        claim = claim_of(3, at_ms=START_MS + 3_000_000)
+        store.claim(running, claim, over=None)
+        assert store.sweep(now) == 1
+        assert store.sweep(now) == 0
+        assert is_gone(store, dead, now)
+        assert sorted(store.session_ids(OWNER)) == sorted([used.id, running.id, new.id])
+        assert store.read(OWNER, used.id, now, newest=1).turns == (turn,)
+        assert store.commit(running, turn_of(claim)) == turn_of(claim)
+        assert store.read(OWNER, new.id, now, newest=1).count == 0
+
+    def test_a_session_that_was_used_again_goes_after_its_new_end(self, store: SessionStore, session: Session) -> None:
+        take(store, session, 1, at_ms=START_MS + session.idle_ms - 10)
+        end_ms = START_MS + 2 * session.idle_ms - 5
+        assert store.sweep(end_ms + MARGIN_MS - 1) == 0
+        assert store.sweep(end_ms + HOUR_MS) == 1
+        assert is_gone(store, session)
+
+    def test_a_session_that_has_ended_already_is_not_swept_again(self, store: SessionStore, session: Session) -> None:
+        store.delete(OWNER, session.id, START_MS)
+        assert store.sweep(START_MS + session.idle_ms + HOUR_MS) == 0
+
+    def test_a_moved_session_is_swept_where_it_is(self, store: SessionStore, session: Session) -> None:
+        turn = take(store, session, 1)
+        moved = store.move(move_of(session))
+        end_ms = turn.at_ms + session.idle_ms
+        assert store.sweep(end_ms + MARGIN_MS - 1) == 0
+        assert store.turns(moved, 1, 1) == [turn]
+        assert store.sweep(end_ms + HOUR_MS) == 1
+        assert is_gone(store, moved, end_ms)
+
+
+class Racing(Facts):
+    """Real threads. What a turn says it saw before it proves the order of the log."""
+
+    def test_of_many_creations_one_is_stored_and_all_find_it(self, store: SessionStore) -> None:
+        first = new_session()
+        tries = [replace(first, fingerprint=b"%d" % number) for number in range(8)]
+        found = at_once(*(lambda session=session: store.create(session, "") for session in tries))
+        assert len(set(found)) == 1
+        assert store.read(OWNER, first.id, START_MS, newest=1).session == found[0]
+
+    def test_of_many_claims_one_gets_the_slot_and_all_see_it(self, store: SessionStore, session: Session) -> None:
+        for number in range(1, 6):
+            tries = [claim_of(number, f"{number}-{each}") for each in range(8)]
+            found = at_once(*(lambda claim=claim: store.claim(session, claim, over=None) for claim in tries))
+            winner = found[0]
+            assert found == [winner] * 8
+            assert isinstance(winner, Claim)
+            assert store.commit(session, turn_of(winner)) == turn_of(winner)
+
+    def test_of_many_heirs_one_takes_a_lapsed_claim_over(self, store: SessionStore, session: Session) -> None:
+        dead = claim_of(1, "dead")
+        store.claim(session, dead, over=None)
+        heirs = [claim_of(1, f"heir-{each}", at_ms=dead.until_ms + 1) for each in range(8)]
+        found = at_once(*(lambda heir=heir: store.claim(session, heir, over=dead) for heir in heirs))
+        assert found == [found[0]] * 8
+        assert found[0] in heirs
+
+    def test_turns_that_race_have_one_order_and_each_saw_all_before_it(
+        self, store: SessionStore, session: Session
+    ) -> None:
+        taken = at_once(*(lambda name=name: take_in_race(store, session, name, 4) for name in "abcdef"))
+        log = store.read(OWNER, session.id, START_MS, newest=100)
+        tokens = [turn.token for turn in log.turns]
+        assert log.count == 24
+        assert sorted(tokens) == sorted(token for each in taken for token in each)
+        assert [turn.message.blocks[0]["text"] for turn in log.turns] == ["", *tokens[:-1]]
+
+    def test_a_delete_during_turns_leaves_nothing_and_nothing_comes_after_it(
+        self, store: SessionStore, session: Session
+    ) -> None:
+        begun = threading.Event()
+
+        def delete() -> list[str]:
+            begun.wait(10)
+            return ["deleted"] if store.delete(OWNER, session.id, START_MS) else []
+
+        takers = [lambda name=name: take_in_race(store, session, name, 30, begun) for name in "abc"]
+        assert at_once(*takers, delete)[-1] == ["deleted"]
+        assert is_gone(store, session)
+
+    def test_a_move_during_turns_takes_along_just_those_that_were_stored(
+        self, store: SessionStore, session: Session
+    ) -> None:
+        begun = threading.Event()
+        move = move_of(session, at_ms=START_MS)
+
+        def move_it() -> list[str]:
+            begun.wait(10)
+            for _ in range(MOST_ROUNDS):
+                with suppress(TurnInProgress):
+                    return [store.move(move).id]
+            raise AssertionError("the move never gets in")
+
+        *taken, moved = at_once(
+            *(lambda name=name: take_in_race(store, session, name, 8, begun) for name in "ab"), move_it
+        )
+        assert moved == [move.to_id]
+        assert is_gone(store, session)
+        tokens = [turn.token for turn in store.read(EVE, move.to_id, START_MS, newest=100).turns]
+        assert sorted(tokens) == sorted(token for each in taken for token in each)
+
+
+def take_in_race(
+    store: SessionStore, session: Session, name: str, turns: int, begun: threading.Event | None = None
+) -> list[str]:
+    """The tokens of the turns that were stored, `turns` of them unless the session ended before."""
+    stored: list[str] = []
+    for _ in range(MOST_ROUNDS):
+        if len(stored) == turns:
+            return stored
+        try:
+            log = store.read(session.owner, session.id, START_MS, newest=3)
+        except SessionNotFound:
+            return stored
+        claim = claim_of(log.count + 1, f"{name}-{len(stored)}")
+        if store.claim(session, claim, over=None) != claim:
+            continue
+        turn = turn_of(claim, log.turns[-1].token if log.turns else "")
+        if store.commit(session, turn) == turn:
+            stored.append(claim.token)
+            if begun:
+                begun.set()
+    raise AssertionError("nobody gets on")
+
+
+class SessionStoreContract(
+    Creating,
+    Reading,
+    Claiming,
+    Charging,
+    Releasing,
+    Committing,
+    Forking,
+    Moving,
+    Deleting,
+    Listing,
+    Sweeping,
+    Racing,
+):
+    """All of it. Derive a class whose name begins with Test, and give it a fixture `store`."""

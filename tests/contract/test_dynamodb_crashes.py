@@ -1,0 +1,248 @@
+"""A handler that dies at any of its calls leaves a session that is whole, in one place, and goes on."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.contract.conftest import TABLE, USAGE_TABLE
+from tests.contract.session_store import claim_of, take, turn_of
+from tests.fakes import OWNER, START_MS, new_session
+from turnlog.errors import ClaimLost, SessionNotFound
+from turnlog.sessions import SWEEP_MARGIN, Move, Session, new_session_id
+from turnlog.stores.dynamodb import DynamoDBSessionStore
+from turnlog.stores.dynamodb.items import owner_partition, partition
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+LEASE_MS = 65_000
+AFTER_LEASE_MS = START_MS + LEASE_MS + 1
+ANOTHER_OWNER = "https://issuer.example/|eve"
+STEPS = range(16)
+
+
+class _CrashError(Exception):
+    """Stands for the end of the process."""
+
+
+class _Mortal:
+    """Dies instead of making the call after `steps` calls."""
+
+    def __init__(self, client: DynamoDBClient, steps: int) -> None:
+        self._client = client
+        self.steps = steps
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        if self.steps == 0:
+            raise _CrashError
+        self.steps -= 1
+        return getattr(self._client, name)  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+def store(dynamodb: DynamoDBClient) -> DynamoDBSessionStore:
+    return DynamoDBSessionStore(dynamodb, TABLE, USAGE_TABLE, sleep=lambda _: None)
+
+
+Dies = Callable[[int, Callable[[DynamoDBSessionStore], object]], bool]
+
+
+@pytest.fixture
+def dies(dynamodb: DynamoDBClient) -> Dies:
+    """Runs something with a store whose process ends after so many calls. False when it was done before."""
+
+    def run(steps: int, action: Callable[[DynamoDBSessionStore], object]) -> bool:
+        mortal: Any = _Mortal(dynamodb, steps)
+        try:
+            action(DynamoDBSessionStore(mortal, TABLE, USAGE_TABLE, sleep=lambda _: None))
+        except _CrashError:
+            return True
+        return False
+
+    return run
+
+
+def session_with(store: DynamoDBSessionStore, turns: int) -> Session:
+    session = store.create(new_session(), "A title")
+    for number in range(1, turns + 1):
+        take(store, session, number)
+    return session
+
+
+def move_of(session: Session, *, key: bytes = b"m" * 16, at_ms: int = START_MS, to: str = "") -> Move:
+    return Move(
+        owner=session.owner,
+        session_id=session.id,
+        to_owner=ANOTHER_OWNER,
+        to_id=to or new_session_id(),
+        key=key,
+        token=f"mover-{at_ms}",
+        at_ms=at_ms,
+        until_ms=at_ms + LEASE_MS,
+    )
+
+
+def where(store: DynamoDBSessionStore, session: Session, move: Move, now_ms: int) -> list[str]:
+    """In which of the two places the session lives."""
+    found = []
+    for name, owner, session_id in (("old", session.owner, session.id), ("new", move.to_owner, move.to_id)):
+        try:
+            log = store.read(owner, session_id, now_ms, newest=10)
+        except SessionNotFound:
+            continue
+        assert [turn.number for turn in log.turns] == [1, 2, 3]
+        assert log.title == "A title"
+        found.append(name)
+    return found
+
+
+def content(dynamodb: DynamoDBClient, pk: str) -> list[dict[str, Any]]:
+    found = dynamodb.query(
+        TableName=TABLE, KeyConditionExpression="pk = :pk", ExpressionAttributeValues={":pk": {"S": pk}}
+    )
+    return [dict(item) for item in found["Items"] if item.get("st") != {"S": "ended"}]
+
+
+@pytest.mark.parametrize("steps", STEPS)
+def test_a_move_that_died_leaves_one_live_session_and_its_repeat_finishes_it(
+    store: DynamoDBSessionStore, dynamodb: DynamoDBClient, dies: Dies, steps: int
+) -> None:
+    session = session_with(store, 3)
+    move = move_of(session)
+    died = dies(steps, lambda mortal: mortal.move(move))
+    assert len(where(store, session, move, START_MS)) == 1
+    again = move_of(session, at_ms=AFTER_LEASE_MS, to=move.to_id)
+    moved = store.move(again)
+    assert (moved.owner, moved.id, moved.dies_ms) == (ANOTHER_OWNER, move.to_id, session.dies_ms)
+    assert where(store, session, move, AFTER_LEASE_MS) == ["new"]
+    assert content(dynamodb, partition(session.owner, session.id)) == []
+    assert store.session_ids(session.owner) == []
+    assert store.session_ids(ANOTHER_OWNER) == [move.to_id]
+    assert died == (steps < 14), "the steps of a move have changed: look whether STEPS still covers them"
+
+
+@pytest.mark.parametrize("steps", STEPS)
+def test_after_a_move_that_died_the_next_turn_goes_on_and_nothing_is_left_at_the_other_place(
+    store: DynamoDBSessionStore, dynamodb: DynamoDBClient, dies: Dies, steps: int
+) -> None:
+    session = session_with(store, 3)
+    move = move_of(session)
+    dies(steps, lambda mortal: mortal.move(move))
+    if where(store, session, move, START_MS) == ["new"]:
+        return  # it was far enough; its repeat is another test
+    log = store.read(session.owner, session.id, AFTER_LEASE_MS, newest=10)
+    claim = claim_of(4, at_ms=AFTER_LEASE_MS)
+    assert store.claim(session, claim, over=log.running) == claim
+    turn = turn_of(claim)
+    assert store.commit(session, turn) == turn
+    assert content(dynamodb, partition(ANOTHER_OWNER, move.to_id)) == []
+    assert store.read(session.owner, session.id, AFTER_LEASE_MS, newest=10).count == 4
+    with pytest.raises(SessionNotFound):
+        store.read(ANOTHER_OWNER, move.to_id, AFTER_LEASE_MS, newest=1)
+
+
+@pytest.mark.parametrize("steps", STEPS)
+def test_a_session_whose_move_died_can_be_deleted_with_all_its_copies(
+    store: DynamoDBSessionStore, dynamodb: DynamoDBClient, dies: Dies, steps: int
+) -> None:
+    session = session_with(store, 3)
+    move = move_of(session)
+    dies(steps, lambda mortal: mortal.move(move))
+    moved_away = where(store, session, move, START_MS) == ["new"]
+    assert store.delete(session.owner, session.id, START_MS) is not moved_away
+    if moved_away:
+        assert store.delete(ANOTHER_OWNER, move.to_id, START_MS) is True
+    for owner, session_id in ((session.owner, session.id), (ANOTHER_OWNER, move.to_id)):
+        assert content(dynamodb, partition(owner, session_id)) == []
+
+
+@pytest.mark.parametrize("steps", range(12))
+def test_what_a_fork_that_died_left_is_swept_and_its_parent_is_untouched(
+    store: DynamoDBSessionStore, dynamodb: DynamoDBClient, dies: Dies, steps: int
+) -> None:
+    parent = session_with(store, 3)
+    child = new_session()
+    died = dies(steps, lambda mortal: mortal.fork(parent, 2, child, "A fork"))
+    later_ms = START_MS + parent.idle_ms + int(SWEEP_MARGIN.total_seconds() * 1000) - 60_000
+    take(store, parent, 4)
+    if died:
+        with pytest.raises(SessionNotFound):
+            store.read(OWNER, child.id, START_MS, newest=1)
+    else:
+        assert [turn.number for turn in store.read(OWNER, child.id, START_MS, newest=9).turns] == [1, 2]
+    store.sweep(later_ms + 2 * 60 * 60_000)
+    assert content(dynamodb, partition(OWNER, child.id)) == []
+    assert child.id not in store.session_ids(OWNER)
+
+
+@pytest.mark.parametrize("steps", range(20, 60))
+def test_a_sweep_that_died_is_finished_by_the_next(
+    store: DynamoDBSessionStore, dynamodb: DynamoDBClient, dies: Dies, steps: int
+) -> None:
+    store.sweep(START_MS)  # so that the next one has a place to begin, and reads few empty partitions
+    dead = session_with(store, 3)
+    later_ms = START_MS + dead.idle_ms + int(SWEEP_MARGIN.total_seconds() * 1000) + 15 * 60_000
+    alive = store.create(new_session(created_ms=later_ms - 60_000), "Alive")
+    died = dies(steps, lambda mortal: mortal.sweep(later_ms))
+    assert died == (steps < 46), "the steps of a sweep have changed: look whether they are still covered"
+    store.sweep(later_ms)
+    assert content(dynamodb, partition(OWNER, dead.id)) == []
+    assert store.session_ids(OWNER) == [alive.id]
+    assert store.read(OWNER, alive.id, later_ms, newest=1).title == "Alive"
+
+
+def test_a_mover_that_comes_back_after_it_was_overtaken_can_finish_nothing(
+    store: DynamoDBSessionStore, dynamodb: DynamoDBClient
+) -> None:
+    session = session_with(store, 3)
+    move = move_of(session)
+    overtaken: list[str] = []
+
+    class _Late:
+        """Stops before the transaction until another handler has taken the session's next turn."""
+
+        def __getattr__(self, name: str) -> Callable[..., Any]:
+            if name == "transact_write_items" and not overtaken:
+                overtaken.append(name)
+                log = store.read(session.owner, session.id, AFTER_LEASE_MS, newest=10)
+                claim = claim_of(4, at_ms=AFTER_LEASE_MS)
+                assert store.claim(session, claim, over=log.running) == claim
+                store.commit(session, turn_of(claim))
+            return getattr(dynamodb, name)  # type: ignore[no-any-return]
+
+    late: Any = _Late()
+    with pytest.raises(ClaimLost):
+        DynamoDBSessionStore(late, TABLE, USAGE_TABLE, sleep=lambda _: None).move(move)
+    assert overtaken
+    assert store.read(session.owner, session.id, AFTER_LEASE_MS, newest=10).count == 4
+    assert content(dynamodb, partition(ANOTHER_OWNER, move.to_id)) == []
+
+
+def test_a_turn_of_random_bytes_lies_in_parts_and_goes_with_its_session(
+    store: DynamoDBSessionStore, dynamodb: DynamoDBClient
+) -> None:
+    session = store.create(new_session(), "")
+    claim = claim_of(1)
+    store.claim(session, claim, over=None)
+    turn = turn_of(claim, random.Random(1).randbytes(400_000).hex())
+    assert store.commit(session, turn) == turn
+    stored = content(dynamodb, partition(OWNER, session.id))
+    names = sorted(item["sk"]["S"] for item in stored)
+    assert names == ["000000001", "000000001.01", "000000001.02", "meta", "session"]
+    assert store.read(OWNER, session.id, START_MS, newest=1).turns == (turn,)
+    assert store.turns(session, 1, 1) == [turn]
+    assert store.commit(session, turn) == turn  # as after a lost answer
+    store.delete(OWNER, session.id, START_MS)
+    assert content(dynamodb, partition(OWNER, session.id)) == []
+
+
+def test_an_owners_partition_names_no_session_that_is_gone(
+    store: DynamoDBSessionStore, dynamodb: DynamoDBClient
+) -> None:
+    session = session_with(store, 1)
+    store.delete(OWNER, session.id, START_MS)
+    assert content(dynamodb, owner_partition(OWNER)) == []

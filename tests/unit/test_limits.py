@@ -1,0 +1,117 @@
+"""What a session and its owner may use, at the border and one beyond."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import pytest
+
+from tests.fakes import MODEL, START_MS, new_session
+from turnlog.errors import AllowanceUsedUp, SessionLimitReached, TurnTooLarge
+from turnlog.limits import (
+    REPLY_BYTES_PER_TOKEN,
+    OwnerLimits,
+    SessionLimits,
+    charges,
+    expect_room,
+    expect_storable,
+    settlement,
+)
+from turnlog.messages import Message, Reply, Usage
+from turnlog.prices import cost_usd
+from turnlog.sessions import MAX_TURN_BYTES, Log, Totals, Turn
+
+MINUTE_MS = 60_000
+MESSAGE = Message.of_text("hello")
+
+
+def turn(number: int, at_ms: int = START_MS, *, tokens: int = 100) -> Turn:
+    reply = Reply(MODEL, "[]", "end_turn", Usage(f'{{"input_tokens":{tokens - 10},"output_tokens":10}}'))
+    totals = Totals(tokens * number, Decimal(number), 1000 * number)
+    return Turn(number, "t", b"", b"", MESSAGE, reply, Decimal("0.5"), totals, at_ms, 1, b"")
+
+
+def log(*turns: Turn) -> Log:
+    return Log(new_session(), "", len(turns), turns)
+
+
+@pytest.mark.parametrize(
+    ("limits", "name"),
+    [
+        (SessionLimits(turns=3), "session_turns"),
+        (SessionLimits(tokens=300), "session_tokens"),
+        (SessionLimits(content_bytes=3000), "session_bytes"),
+    ],
+)
+def test_a_session_that_has_used_up_its_limit_takes_no_turn_and_one_short_of_it_does(
+    limits: SessionLimits, name: str
+) -> None:
+    expect_room(log(turn(1), turn(2)), limits, START_MS)
+    with pytest.raises(SessionLimitReached) as refused:
+        expect_room(log(turn(1), turn(2), turn(3)), limits, START_MS)
+    assert (refused.value.limit, refused.value.retry_after_s) == (name, None)
+
+
+def test_a_rate_counts_the_last_minute_and_says_when_the_next_turn_fits() -> None:
+    limits = SessionLimits(turns_a_minute=2)
+    view = log(turn(1, START_MS), turn(2, START_MS + 20_000), turn(3, START_MS + 30_000))
+    with pytest.raises(SessionLimitReached) as refused:
+        expect_room(view, limits, START_MS + 40_000)
+    assert (refused.value.limit, refused.value.retry_after_s) == ("session_turns_a_minute", 40)
+    expect_room(view, limits, START_MS + 80_000)
+
+
+def test_without_limits_nothing_is_refused_or_charged() -> None:
+    view = log(*(turn(number) for number in range(1, 30)))
+    expect_room(view, SessionLimits(), START_MS)
+    assert charges(view, MESSAGE, OwnerLimits(), START_MS) == ()
+
+
+def test_a_rate_of_the_owner_is_charged_to_its_minute() -> None:
+    (charge,) = charges(log(), MESSAGE, OwnerLimits(turns_a_minute=7), 1_790_000_030_000)
+    assert (charge.counter, charge.amount, charge.limit) == ("turns#2026-09-21T14:13", Decimal(1), Decimal(7))
+    assert 0 < charge.resets_ms - 1_790_000_030_000 <= MINUTE_MS
+    assert charge.resets_ms % MINUTE_MS == 0
+
+
+@pytest.mark.parametrize("before", [(), (turn(1), turn(2, tokens=5000))], ids=["first turn", "third turn"])
+@pytest.mark.parametrize("unit", ["tokens", "usd"])
+def test_a_budget_reserves_more_than_the_turn_can_use_and_gets_back_what_it_did_not(
+    before: tuple[Turn, ...], unit: str
+) -> None:
+    view = log(*before)
+    (charge,) = charges(view, MESSAGE, OwnerLimits(None, Decimal(10**9), unit), START_MS)  # type: ignore[arg-type]
+    prompt = (before[-1].reply.usage.tokens if before else 10) + 5
+    usage = Usage(f'{{"input_tokens":0,"cache_creation_input_tokens":{prompt},"output_tokens":1000}}')
+    cost = cost_usd(MODEL, usage, datetime.fromtimestamp(START_MS / 1000, UTC).date())
+    used = Decimal(usage.tokens) if unit == "tokens" else cost
+    assert used is not None
+    assert charge.amount >= used
+    taken = replace(turn(3), reply=Reply(MODEL, "[]", "end_turn", usage), cost_usd=cost)
+    (settled,) = settlement((charge,), taken)
+    assert charge.amount + settled.amount == used
+    assert settled.counter == charge.counter
+
+
+def test_a_budget_of_dollars_refuses_a_model_without_a_price() -> None:
+    session = new_session()
+    unknown = replace(session, settings=replace(session.settings, model="claude-unheard-of"))
+    with pytest.raises(AllowanceUsedUp):
+        charges(Log(unknown, "", 0, ()), MESSAGE, OwnerLimits(None, Decimal(5), "usd"), START_MS)
+
+
+def test_what_cannot_be_priced_after_the_fact_keeps_its_reservation() -> None:
+    (charge,) = charges(log(), MESSAGE, OwnerLimits(None, Decimal(5), "usd"), START_MS)
+    assert settlement((charge,), replace(turn(1), cost_usd=None)) == ()
+
+
+def test_a_message_that_packs_small_enough_may_be_large_and_one_that_does_not_is_refused() -> None:
+    expect_storable(Message.of_text("a" * 5_000_000), 1000)
+    noise = random.Random(1).randbytes(MAX_TURN_BYTES).hex()
+    with pytest.raises(TurnTooLarge):
+        expect_storable(Message.of_text(noise), 0)
+    with pytest.raises(TurnTooLarge):
+        expect_storable(MESSAGE, MAX_TURN_BYTES // REPLY_BYTES_PER_TOKEN + 1)

@@ -1,0 +1,67 @@
+"""An owner's sessions, page by page, the one used last first."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.fakes import OWNER, START_MS, new_session
+from turnlog.listing import list_sessions
+from turnlog.sessions import Claim, Session
+from turnlog.stores.memory import MemorySessionStore
+
+
+@pytest.fixture
+def store() -> MemorySessionStore:
+    return MemorySessionStore()
+
+
+def used(store: MemorySessionStore, session: Session, at_ms: int) -> None:
+    store.claim(session, Claim(1, "t", at_ms + 1000, b"k", b"f", at_ms), over=None)
+
+
+def listed(store: MemorySessionStore, limit: int = 100) -> list[list[str]]:
+    """The ids, page by page."""
+    pages, after = [], None
+    while True:
+        page = list_sessions(OWNER, store=store, now_ms=START_MS + 5000, limit=limit, after=after)
+        pages.append([log.session.id for log in page.sessions])
+        after = page.next
+        if after is None:
+            return pages
+
+
+def test_sessions_come_by_last_activity_and_pages_hold_each_once(store: MemorySessionStore) -> None:
+    sessions = [store.create(new_session(created_ms=START_MS + number), f"{number}") for number in range(7)]
+    used(store, sessions[2], START_MS + 1000)
+    expected = [sessions[number].id for number in (2, 6, 5, 4, 3, 1, 0)]
+    assert listed(store) == [expected]
+    assert listed(store, limit=3) == [expected[:3], expected[3:6], expected[6:]]
+    assert listed(store, limit=7) == [expected]
+
+
+def test_the_dead_and_what_is_anothers_are_not_listed(store: MemorySessionStore) -> None:
+    alive = store.create(new_session(), "")
+    store.create(new_session(idle_s=2), "")
+    store.create(new_session(owner="https://issuer.example/|eve"), "")
+    deleted = store.create(new_session(), "")
+    store.delete(OWNER, deleted.id, START_MS)
+    assert listed(store) == [[alive.id]]
+
+
+def test_sessions_of_the_same_instant_are_paged_without_loss(store: MemorySessionStore) -> None:
+    ids = {store.create(new_session(), "").id for _ in range(10)}
+    pages = listed(store, limit=4)
+    assert [len(page) for page in pages] == [4, 4, 2]
+    assert {session_id for page in pages for session_id in page} == ids
+
+
+def test_a_session_that_is_used_between_two_pages_is_not_shown_twice(store: MemorySessionStore) -> None:
+    sessions = [store.create(new_session(created_ms=START_MS + number), "") for number in range(4)]
+    first = list_sessions(OWNER, store=store, now_ms=START_MS + 5000, limit=2)
+    used(store, sessions[3], START_MS + 3000)
+    second = list_sessions(OWNER, store=store, now_ms=START_MS + 5000, limit=2, after=first.next)
+    assert [log.session.id for log in [*first.sessions, *second.sessions]] == [each.id for each in reversed(sessions)]
+
+
+def test_an_owner_without_sessions_has_an_empty_page(store: MemorySessionStore) -> None:
+    assert listed(store) == [[]]
