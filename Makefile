@@ -1,24 +1,29 @@
 # Everything is installed into this folder: .tools (uv, MiniStack), .venv; what runs keeps its state in .turnlog.
 
-PYTHON ?= python3
-OWN_UV := $(CURDIR)/.tools/uv/bin/uv
+PYTHON ?= $(shell command -v python3)
+OWN_UV := .tools/uv/bin/uv
 ifndef UV
 UV := $(or $(shell command -v uv),$(OWN_UV))
 endif
+UV_FOLDER := $(if $(filter $(OWN_UV),$(UV)),$(CURDIR)/.tools/uv/bin,$(patsubst %/,%,$(dir $(UV))))
 UV_VERSION := 0.13.9
 
-export PATH := $(CURDIR)/.venv/bin:$(patsubst %/,%,$(dir $(UV))):$(PATH)
+export PATH := $(CURDIR)/.venv/bin:$(UV_FOLDER):$(PATH)
+export SAM_CLI_TELEMETRY := 0
+export __SAM_CLI_APP_DIR := $(CURDIR)/.tools/sam
 export UV_SYSTEM_CERTS ?= 1# the certificates that this machine trusts, as pip and git do
 
 VENV := .venv/.installed
+PEERS := $(patsubst tests/bench/peers/pins/%.txt,.tools/peers/%/.installed,$(wildcard tests/bench/peers/pins/*.txt))
+DYNAMODB_LOCAL := .tools/peers/dynamodb-local/.installed
 MINISTACK := .tools/ministack/.installed
 COMPILE := --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate $(if $(UPGRADE),--upgrade)
 
 .DEFAULT_GOAL := help
-.PHONY: help run token test lint bench build deploy lock clean
+.PHONY: help run token test lint prove bench bench-peers build deploy lock clean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 run: $(VENV) $(MINISTACK)  ## Turnlog on this machine until Ctrl-C; PORT=8787, ANTHROPIC_API_KEY, CLAUDE_BASE_URL
 	@exec .venv/bin/python -m local.run $(if $(PORT),--port $(PORT))
@@ -33,21 +38,31 @@ test: $(VENV) $(MINISTACK)  ## lint, types, template checks and every test, the 
 lint: $(VENV)  ## the part of `make test` that runs nothing: lint, format, types, template
 	@exec .venv/bin/python -m tests static
 
+prove: $(VENV) $(MINISTACK)  ## the promises at length: 10,000 random runs, double faults, all mutants, 20 kills a step; hours
+	@TURNLOG_PROVE=1 .venv/bin/python -m pytest --quiet tests/promises
+	@PYTHONPATH=layers/turnlog/python:. exec .venv/bin/python -m tests.promises prove
+
 bench: $(VENV)  ## what a turn costs and a cold start loads, as tables and as .turnlog/bench.json
 	@PYTHONPATH=layers/turnlog/python exec .venv/bin/python -m tests.bench
+
+bench-peers: $(VENV) $(DYNAMODB_LOCAL) $(PEERS)  ## what a turn costs, breaks and loses here and in other stores; needs npm and a JDK
+	@exec .venv/bin/python -m tests.bench.peers
 
 build: $(VENV)  ## what `make deploy` deploys: arm64 and Python 3.13, into .aws-sam
 	@find functions layers/turnlog -name __pycache__ -prune -exec rm -rf {} +  # SAM would ship it
 	@sam build
 
-deploy: build  ## to AWS; TOKEN_ISSUER=… TOKEN_JWKS_URL=…, and PARAMETERS='Name=value …' for others
+deploy: $(VENV)  ## to AWS; TOKEN_ISSUER=… TOKEN_JWKS_URL=…, and PARAMETERS='Name=value …' for others
 	@test -n "$(TOKEN_ISSUER)" -a -n "$(TOKEN_JWKS_URL)" || { echo "make deploy needs TOKEN_ISSUER and TOKEN_JWKS_URL" >&2; exit 2; }
+	@$(MAKE) --no-print-directory build
 	@sam deploy --parameter-overrides TokenIssuer=$(TOKEN_ISSUER) TokenJwksUrl=$(TOKEN_JWKS_URL) $(PARAMETERS)
 
 lock: $(if $(filter $(OWN_UV),$(UV)),$(OWN_UV))  ## renew the locks from pyproject.toml; UPGRADE=1 takes newer versions where it allows them
 	@"$(UV)" pip compile $(COMPILE) pyproject.toml --group dev --output-file requirements.lock
 	@"$(UV)" pip compile $(COMPILE) pyproject.toml --constraint requirements.lock --output-file layers/dependencies/requirements.txt
 	@"$(UV)" pip compile $(COMPILE) --group pyproject.toml:ministack --output-file local/ministack.lock
+	@for each in tests/bench/peers/pins/*.in; do "$(UV)" pip compile --quiet --universal --python-version 3.11 --no-header \
+	  --no-annotate $(if $(UPGRADE),--upgrade) $$each --output-file $${each%.in}.txt; done
 
 clean:  ## remove all that was built, installed and stored
 	@$(PYTHON) -m local.clean
@@ -61,7 +76,7 @@ $(OWN_UV):
 
 $(VENV): requirements.lock $(filter $(OWN_UV),$(UV))
 	@echo "installing the packages of requirements.lock into .venv"
-	@test -x .venv/bin/python || "$(UV)" venv --quiet --clear .venv
+	@test -x .venv/bin/python || "$(UV)" venv --quiet --clear --no-python-downloads --python "$(PYTHON)" .venv
 	@"$(UV)" pip sync --quiet --python .venv/bin/python --require-hashes requirements.lock
 	@touch $@
 
@@ -70,4 +85,16 @@ $(MINISTACK): local/ministack.lock $(VENV)
 	@echo "installing MiniStack into .tools/ministack"
 	@"$(UV)" venv --quiet --clear --python .venv/bin/python .tools/ministack
 	@"$(UV)" pip sync --quiet --python .tools/ministack/bin/python --require-hashes local/ministack.lock
+	@touch $@
+
+# Each in an environment of its own, since they pin what others pin otherwise.
+.tools/peers/%/.installed: tests/bench/peers/pins/%.txt $(VENV)
+	@echo "installing $* into .tools/peers/$*"
+	@"$(UV)" venv --quiet --clear --python .venv/bin/python .tools/peers/$*
+	@"$(UV)" pip sync --quiet --python .tools/peers/$*/bin/python $<
+	@touch $@
+
+$(DYNAMODB_LOCAL): tests/bench/peers/dynamodb_local.py $(VENV)
+	@echo "installing DynamoDB Local into .tools/peers/dynamodb-local"
+	@.venv/bin/python -m tests.bench.peers.dynamodb_local
 	@touch $@

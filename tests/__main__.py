@@ -19,6 +19,7 @@ PARTS = {
     "template": [*PYTEST, "tests/template"],
     "unit": [*PYTEST, "tests/unit"],
     "contract": [*PYTEST, "tests/contract"],
+    "promises": [*PYTEST, "tests/promises"],
     "handlers": [*PYTEST, "tests/handlers"],
     "e2e": [*PYTEST, "tests/e2e"],
 }

@@ -1,0 +1,435 @@
+"""The rules that carry the protocol's safety, each taken out in turn: the suite must notice, or say why it need not.
+
+`without` says what is missing. Where a rule turned out to be carried by others, `harmless` says by which.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tests.promises.planting import Edit
+
+_STORE = "stores.dynamodb.store:DynamoDBSessionStore"
+_MOVING = "stores.dynamodb.moving"
+_ENDING = "stores.dynamodb.ending"
+_SWEEPING = "stores.dynamodb.sweeping"
+_TAKING = "turns:_Taking"
+
+# Conditions with the same placeholders as those that they stand in for.
+_ANY_OF_TWO = '"attribute_exists(pk) OR attribute_not_exists(pk) OR st = :running OR tok = :token"'
+_ANY_OF_THREE = '"attribute_exists(pk) OR attribute_not_exists(pk) OR st = :running OR tok = :token OR til < :now"'
+_RUNNING = '"st = :running AND (tok = :token OR tok <> :token)"'
+_LAPSED_OF_ANY = '"st = :running AND til < :now AND (tok = :token OR tok <> :token)"'
+_LAPSED_OR_EMPTY = '"attribute_not_exists(pk) OR (st = :running AND tok = :token AND til < :now)"'
+_SEEN = '"st = :running AND tok = :token AND (til < :now OR til >= :now)"'
+_NEVER = '"st = :token AND tok = :running AND til < :now"'
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """`quick` if a few random runs notice it, so that `make test` can do it."""
+
+    without: str
+    edits: tuple[Edit, ...]
+    harmless: str = ""
+    quick: bool = False
+
+
+def _mutant(without: str, *edits: tuple[str, str, str], harmless: str = "", quick: bool = False) -> Mutant:
+    return Mutant(without, tuple(Edit(*edit) for edit in edits), harmless, quick)
+
+
+CLAIMING = (
+    _mutant(
+        "a claim is conditional",
+        (f"{_STORE}.claim", "(LAPSED, values(over.token, claim.at_ms)) if over else (EMPTY, None)", "(None, None)"),
+    ),
+    _mutant(
+        "a claim of an empty slot is conditional",
+        (f"{_STORE}.claim", "(EMPTY, None)", "(None, None)"),
+    ),
+    _mutant(
+        "a claim respects a live claim's lease",
+        (f"{_STORE}.claim", "LAPSED", _SEEN),
+        ("sessions:Log.running_at", "self.running.until_ms > now_ms", "False"),
+    ),
+    _mutant(
+        "the condition of a takeover names the lease",
+        (f"{_STORE}.claim", "LAPSED", _SEEN),
+        harmless="the reader has looked at the lease, and the token says that the claim is still the one it looked at",
+    ),
+    _mutant(
+        "a reader looks at the lease before it claims",
+        ("sessions:Log.running_at", "self.running.until_ms > now_ms", "False"),
+        harmless="the condition of the takeover names the lease",
+    ),
+    _mutant(
+        "a lapsed claim can be taken over",
+        (f"{_STORE}.claim", "LAPSED", _NEVER),
+    ),
+    _mutant(
+        "a takeover is compare-and-set on the claim that was seen",
+        (f"{_STORE}.claim", "LAPSED", _LAPSED_OF_ANY),
+    ),
+    _mutant(
+        "a takeover needs the claim that was seen to be there",
+        (f"{_STORE}.claim", "LAPSED", _LAPSED_OR_EMPTY),
+    ),
+    _mutant(
+        "a claim that another one won is looked at",
+        (f"{_TAKING}.take", "isinstance(found, Claim) and found.token == self.token", "isinstance(found, Claim)"),
+    ),
+    _mutant(
+        "one's own claim is recognised when its answer was lost",
+        (f"{_TAKING}.take", "found.token == self.token", "found is claim"),
+        harmless="the claim is taken for somebody else's and lapses: a lease is lost, and no data",
+    ),
+    _mutant(
+        "a running claim counts as use",
+        ("sessions:Log.active_ms", "self.running.at_ms if self.running else", ""),
+    ),
+    _mutant(
+        "a claim of unknown fate is given back",
+        (f"{_TAKING}._place", "self.store.release", "(lambda *_, **__: None)"),
+        harmless="it lapses: a lease is lost, and no data",
+    ),
+)
+
+COMMITTING = (
+    _mutant(
+        "a commit is conditional",
+        (f"{_STORE}.commit", "put(first, MINE, mine)", "put(first)"),
+    ),
+    _mutant(
+        "a commit in a transaction is conditional",
+        (f"{_STORE}.commit", "put_action(first, MINE, mine)", "put_action(first)"),
+    ),
+    _mutant(
+        "a commit is conditional on its own token",
+        (f"{_STORE}.commit", "MINE", _RUNNING),
+    ),
+    _mutant(
+        "a commit that found another turn is refused",
+        (f"{_TAKING}._answer", "found.key == self.request.key", "True"),
+    ),
+    _mutant(
+        "one's own turn is recognised when the answer to its commit was lost",
+        (f"{_TAKING}._answer", "found.key == self.request.key", "found is turn"),
+        harmless="the caller is told to ask again, and then gets the stored turn",
+    ),
+    _mutant(
+        "a release is conditional",
+        (f"{_STORE}.release", "delete(slot, MINE, mine)", "delete(slot)"),
+    ),
+    _mutant(
+        "a release in a transaction is conditional",
+        (f"{_STORE}.release", "delete_action(slot, MINE, mine)", f"delete_action(slot, {_ANY_OF_TWO}, mine)"),
+    ),
+    _mutant(
+        "a release gives back its own claim alone",
+        (f"{_STORE}.release", "MINE", _RUNNING),
+    ),
+    _mutant(
+        "a release of a claim that may have been billed is conditional",
+        (f"{_STORE}.release", "put(item, MINE, mine)", "put(item)"),
+    ),
+    _mutant(
+        "a reply is returned after its commit",
+        (
+            f"{_TAKING}._answer",
+            "found = self.store.commit(log.session, turn, settlement(claim.charges, turn))",
+            "found = turn",
+        ),
+    ),
+)
+
+KEYS = (
+    _mutant(
+        "a key is looked for among the turns",
+        (f"{_TAKING}._stored", "turn.key == self.request.key", "False"),
+    ),
+    _mutant(
+        "the ring of older keys",
+        ("turns:_places", "if found == key_hash(request.key):", "if False:"),
+    ),
+    _mutant(
+        "a place that the ring names is looked up before it is believed",
+        (f"{_TAKING}._stored", "if turn.key == self.request.key:\n                return turn", "return turn"),
+        harmless="six bytes of a keyed hash collide once in 4 trillion keys; the unit tests make them collide",
+    ),
+    _mutant(
+        "another body under a key is refused",
+        (f"{_TAKING}._expect_same_body", "held.fingerprint != self.request.fingerprint", "False"),
+    ),
+    _mutant(
+        "attempts are counted",
+        (f"{_TAKING}._next_claim", "attempt = log.running.attempt + 1", "pass"),
+    ),
+    _mutant(
+        "attempts are capped",
+        (f"{_TAKING}._next_claim", "if attempt > ATTEMPTS:", "if False:"),
+    ),
+    _mutant(
+        "a claim stays when its call may have been billed",
+        ("sessions:Claim.after_release", "self.attempt if billed else self.attempt - 1", "0"),
+    ),
+)
+
+READING = (
+    _mutant(
+        "a page has room for the header, the meta item and a claim",
+        ("stores.dynamodb.views:page_of", "newest + 3", "newest"),
+        harmless="the store reads on until it has all turns: it costs a call, and no turn",
+    ),
+    _mutant(
+        "a claim does not count as one of the newest turns",
+        ("stores.dynamodb.views:has_all", "newest + running", "newest"),
+        ("stores.dynamodb.views:page_of", "newest + 3", "newest + 2"),
+    ),
+    _mutant(
+        "pages are read until all turns are there",
+        ("stores.dynamodb.table:Table.query", 'if "LastEvaluatedKey" not in page or until(items):', "if True:"),
+    ),
+    _mutant(
+        "turns have no gap",
+        (
+            "stores.dynamodb.views:log_of",
+            "if [turn.number for turn in turns] != list(range(first, count + 1))",
+            "if False",
+        ),
+    ),
+    _mutant(
+        "reads are strongly consistent",
+        ("stores.dynamodb.table:Table.query", '"ConsistentRead": fresh', '"ConsistentRead": False'),
+    ),
+    _mutant(
+        "nothing is refused on the strength of an old view",
+        (f"{_TAKING}._glance", "except TurnlogError:\n        return None", "except TurnlogError:\n        raise"),
+    ),
+    _mutant(
+        "nothing is replayed on the strength of an old view",
+        (f"{_TAKING}._glance", "return None if isinstance(look, TakenTurn) else look", "return look"),
+    ),
+)
+
+ENDING = (
+    _mutant(
+        "an expired session is gone though it is still there",
+        ("sessions:Log.alive_at", "now_ms < self.idle_expires_ms", "True"),
+    ),
+    _mutant(
+        "TTL lies after the absolute end",
+        (
+            "sessions:Session.ttl_s",
+            "self.dies_ms // 1000) + int(GRACE.total_seconds())",
+            "(self.created_ms + self.idle_ms) // 1000)",
+        ),
+    ),
+    _mutant(
+        "TTL lies an hour after the end",
+        ("sessions:Session.ttl_s", " + int(GRACE.total_seconds())", ""),
+        harmless="nobody sees a session after its end; the grace is for clocks that are further apart than those here",
+    ),
+    _mutant(
+        "a delete blanks every slot",
+        (f"{_ENDING}:_empty", 'blank(table, items, below=top["sk"]["S"])', "pass"),
+    ),
+    _mutant(
+        "a delete removes the parts of large turns",
+        (f"{_ENDING}:blank", "_delete_parts(table, items)", "pass"),
+    ),
+    _mutant(
+        "a blanked slot keeps a tombstone",
+        (
+            f"{_ENDING}:blank",
+            'put_all([tombstone_of(item) for item in slots if item["st"]["S"] != "ended"])',
+            'delete_all([key(item["pk"]["S"], item["sk"]["S"]) for item in slots])',
+        ),
+    ),
+    _mutant(
+        "a delete puts a tombstone after the last turn",
+        (f"{_ENDING}:_stopped", "refused = table.put(ended, EMPTY)", "refused = None"),
+    ),
+    _mutant(
+        "a delete's tombstone is conditional",
+        (f"{_ENDING}:_stopped", "table.put(ended, EMPTY)", "table.put(ended)"),
+        (f"{_ENDING}:_stopped", 'table.put(ended, MINE, values(top["tok"]["S"]))', "table.put(ended)"),
+    ),
+    _mutant(
+        "a delete's tombstone over a claim is conditional",
+        (f"{_ENDING}:_stopped", 'table.put(ended, MINE, values(top["tok"]["S"]))', "table.put(ended)"),
+    ),
+    _mutant(
+        "a delete's tombstone over a claim is for the claim that was seen",
+        (f"{_ENDING}:_stopped", "MINE", _RUNNING),
+    ),
+    _mutant(
+        "a delete removes the header last",
+        (
+            f"{_ENDING}:_empty",
+            'blank(table, items, below=top["sk"]["S"])\n',
+            'table.delete(key(pk, HEADER))\n    blank(table, items, below=top["sk"]["S"])\n',
+        ),
+        harmless="a delete works on whatever exists, so a repeat goes on without the header too",
+    ),
+    _mutant(
+        "a delete undoes the move that it stops",
+        (f"{_ENDING}:_empty", 'if "und" in top:', "if False:"),
+    ),
+    _mutant(
+        "what a batch leaves over is written again",
+        ("stores.dynamodb.table:Table._write_all", "requests = unprocessed + rest", "requests = rest"),
+    ),
+    _mutant(
+        "a sweep looks again before it ends a session",
+        (f"{_SWEEPING}:_look", "only_if=lambda found: _alive_until(found) + _MARGIN_MS <= now_ms", ""),
+        harmless="what was dead for so long comes to life only by a process that stood still, and its turn is stopped",
+    ),
+    _mutant(
+        "a sweep leaves alone what is alive",
+        (f"{_SWEEPING}:_look", "alive_until_ms + _MARGIN_MS > now_ms", "False"),
+        (f"{_SWEEPING}:_look", "only_if=lambda found: _alive_until(found) + _MARGIN_MS <= now_ms", ""),
+    ),
+    _mutant(
+        "a sweep voids the claim that guards a half-made move",
+        (f"{_SWEEPING}:_look", "not _is_abandoned(table, entry, items, now_ms)", "False"),
+    ),
+    _mutant(
+        "what a sweep does not end goes back onto its list",
+        (f"{_SWEEPING}:_put_back", "table.put(", "(lambda *_: None)("),
+    ),
+)
+
+MOVING = (
+    _mutant(
+        "the flip of a move is conditional on its claim",
+        (f"{_MOVING}:_carry_over", "put_action(marker, MINE, values(claim.token))", "put_action(marker)"),
+    ),
+    _mutant(
+        "the flip of a move is conditional on its own token",
+        (
+            f"{_MOVING}:_carry_over",
+            "put_action(marker, MINE, values(claim.token))",
+            f"put_action(marker, {_RUNNING}, values(claim.token))",
+        ),
+    ),
+    _mutant(
+        "the new header of a move is conditional",
+        (f"{_MOVING}:_carry_over", "put_action(header_item(new), EMPTY)", "put_action(header_item(new))"),
+        harmless="only the holder of the old session's claim can flip, and the place belongs to that old session",
+    ),
+    _mutant(
+        "the copies of a move are conditional",
+        (f"{_MOVING}:_copy", "table.put(first, EMPTY)", "table.put(first)"),
+    ),
+    _mutant(
+        "a move claims the slot conditionally",
+        (f"{_MOVING}:_claimed", "(LAPSED, values(over.token, asked.at_ms)) if over else (EMPTY, None)", "(None, None)"),
+    ),
+    _mutant(
+        "a move waits for a running turn",
+        (f"{_MOVING}:move", "log.running.until_ms > asked.at_ms", "False"),
+        (f"{_MOVING}:_claimed", "LAPSED", _SEEN),
+    ),
+    _mutant(
+        "a claim after an unfinished move undoes it",
+        (f"{_STORE}.claim", "if over and (over.moving_to or over.undo):", "if False:"),
+    ),
+    _mutant(
+        "a claim that undoes a move notes so until it has",
+        (f"{_MOVING}:fence", "claim_item(session, mine)", 'claim_item(session, replace(mine, undo=""))'),
+    ),
+    _mutant(
+        "a move fences the one before it off",
+        (f"{_MOVING}:fence", 'over.token + "!"', "over.token"),
+    ),
+    _mutant(
+        "a move undoes the one before it",
+        (f"{_MOVING}:fence", "undo_move(", "(lambda *_: None)("),
+    ),
+    _mutant(
+        "a move that was undone stops",
+        (f"{_MOVING}:_copy", "raise ClaimLost", "pass"),
+    ),
+    _mutant(
+        "a move that was refused takes its copies back",
+        (f"{_MOVING}:_carry_over", 'if "Item" not in reasons[1]:', "if False:"),
+        harmless="whoever took its claim away has taken the copies back before",
+    ),
+    _mutant(
+        "a move clears out what it leaves",
+        (f"{_MOVING}:_clear_out", 'blank(table, outline(table, pk), below=marker["sk"]["S"])', "pass"),
+    ),
+    _mutant(
+        "a repeated move knows its key",
+        (f"{_MOVING}:move", 'if top and "mk" in top:', "if False:"),
+    ),
+)
+
+MAKING = (
+    _mutant(
+        "a creation is conditional",
+        (f"{_STORE}.create", "put_action(header_item(session), EMPTY)", "put_action(header_item(session))"),
+    ),
+    _mutant(
+        "a creation looks for what is there",
+        (f"{_STORE}.create", "if there:", "if False:"),
+    ),
+    _mutant(
+        "a fork needs all turns that it copies",
+        (f"{_MOVING}:fork", "if [turn.number for turn in turns] != list(range(1, number + 1)):", "if False:"),
+    ),
+    _mutant(
+        "a fork forgets the keys",
+        (f"{_MOVING}:fork", 'replace(slot, key=b"", fingerprint=b"", older_keys=b"")', "slot"),
+    ),
+    _mutant(
+        "a fork is conditional",
+        (f"{_MOVING}:fork", "put_action(header_item(child), EMPTY)", "put_action(header_item(child))"),
+    ),
+    _mutant(
+        "a fork checks that its copies are there",
+        (f"{_MOVING}:fork", "DONE, {", '"st = :done OR st <> :done OR attribute_not_exists(pk)", {'),
+    ),
+)
+
+ALLOWANCES = (
+    _mutant(
+        "a charge is conditional on its limit",
+        (f"{_STORE}._charge", "if limited:", "if False:"),
+    ),
+    _mutant(
+        "a charge and its claim are one transaction",
+        (
+            f"{_STORE}._charged",
+            "reasons = self._sessions.transact([put, *limited])",
+            "reasons = self._sessions.transact(limited)\n"
+            "    reasons = [{}, *reasons] if reasons else self._sessions.transact([put])",
+        ),
+        harmless="a claim that is refused has been charged: more is charged than used, and nothing is exceeded",
+    ),
+    _mutant(
+        "a refund and its release are one transaction",
+        (
+            f"{_STORE}.release",
+            "self._sessions.transact([self._sessions.delete_action(slot, MINE, mine), *refunds])",
+            "self._sessions.transact(refunds), self._sessions.delete(slot, MINE, mine)",
+        ),
+    ),
+    _mutant(
+        "a settlement and its commit are one transaction",
+        (
+            f"{_STORE}.commit",
+            "reasons = self._sessions.transact([*actions, *(self._charge(session, each) for each in settlement)])",
+            "reasons = self._sessions.transact(actions)\n"
+            "        [self._sessions.transact([self._charge(session, each)]) for each in settlement]",
+        ),
+    ),
+    _mutant(
+        "a transaction that is sent again is the same one",
+        ("stores.dynamodb.table:Table.transact", ", ClientRequestToken=token", ""),
+        harmless="each begins with a condition that no longer holds after it, and that failure is looked at",
+    ),
+)
+
+MUTANTS = CLAIMING + COMMITTING + KEYS + READING + ENDING + MOVING + MAKING + ALLOWANCES

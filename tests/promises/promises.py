@@ -1,0 +1,293 @@
+"""The promises of design.md, each as a check of what a run did: every sentence that comes back is a promise broken."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from decimal import Decimal
+from typing import Any
+
+from tests.fakes import expected_text
+from tests.promises.attribute_values import Item
+from tests.promises.families import Family
+from tests.promises.history import Act, Address, Creating, Deleting, ModelCall, Moving, Reading, Taking
+from tests.promises.journal import Journal
+from tests.promises.simulated_tables import STALE_MS, Key
+from tests.promises.world import SESSIONS, World, ttl_s
+from turnlog.errors import (
+    AllowanceUsedUp,
+    AttemptsExhausted,
+    ClaimLost,
+    KeyReused,
+    ModelError,
+    SessionLimitReached,
+    SessionNotFound,
+    StoreUnavailable,
+    TurnInProgress,
+)
+from turnlog.messages import to_json
+from turnlog.sessions import Turn
+from turnlog.stores.dynamodb.items import owner_partition
+from turnlog.turns import ATTEMPTS
+from turnlog.window import messages
+
+_CLEAR = (
+    AllowanceUsedUp,
+    AttemptsExhausted,
+    ClaimLost,
+    KeyReused,
+    ModelError,
+    SessionLimitReached,
+    SessionNotFound,
+    StoreUnavailable,
+    TurnInProgress,
+)
+_LEFT_OF_AN_ENDED_SLOT = {"pk", "sk", "v", "st", "ttl", "und", "mk", "dst", "tok"}
+
+
+def broken_by_a_run(world: World, found: Sequence[Family]) -> Iterator[str]:
+    """What can be told from what was asked and answered."""
+    yield from _errors(world)
+    yield from _counters(world, found)
+    for family in found:
+        yield from _order(world, family)
+        yield from _lost_in_between(family)
+        yield from _same_key(family)
+        yield from _same_session(family)
+        yield from _model_calls(world, family)
+        yield from _capped(world, family)
+        yield from _at_once(world, family)
+        yield from _after_the_end(world, family)
+        yield from _refused_while_alive(world, family)
+
+
+def broken_by_a_log(world: World, family: Family, turns: Sequence[Turn], at: Address, before_ms: int) -> Iterator[str]:
+    """What can be told from a live session's turns: P1 and P2."""
+    if [turn.number for turn in turns] != list(range(1, len(turns) + 1)):
+        yield f"P2 the turns at {at.id} are numbered {[turn.number for turn in turns]}"
+        return
+    for turn in turns:
+        if turn.reply.text != expected_text(messages(turns[: turn.number - 1], turn.message)):
+            yield f"P2 the reply of turn {turn.number} at {at.id} was not computed from the turns before it"
+    for taking, returned in family.returned(before_ms):
+        kept = turns[returned.number - 1] if returned.number <= len(turns) else None
+        if kept is None or _essence(kept) != _essence(returned):
+            yield f"P1 turn {returned.number}, returned to {taking.process.name}, is lost or changed at {at.id}"
+    keys = [turn.key for turn in turns if turn.key]
+    if len(set(keys)) < len(keys):
+        yield f"P3 a key was stored twice at {at.id}"
+
+
+def content_left(world: World, at: Address) -> list[str]:
+    """Which items of a session hold more than that it has ended. Those that TTL may take by now it may take at last."""
+    now_s = world.schedule.now_ms // 1000
+    items = [item for item in world.service.tables.partition(SESSIONS, at.pk) if ttl_s(item) >= now_s]
+    return [item["sk"]["S"] for item in items if not _tells_the_end_alone(item)]
+
+
+def _tells_the_end_alone(item: Item) -> bool:
+    return item.get("st") == {"S": "ended"} and set(item) <= _LEFT_OF_AN_ENDED_SLOT
+
+
+def _essence(turn: Turn) -> tuple[Any, ...]:
+    """All of it that must never change. Contents may come back as another text of equal JSON."""
+    said = to_json([turn.message.blocks, turn.reply.message.blocks, sorted(turn.reply.usage.fields.items())])
+    settled = (turn.reply.model, turn.reply.stop_reason, turn.cost_usd, turn.totals, turn.at_ms, turn.window_from)
+    return (turn.number, turn.key, said, settled)
+
+
+def _errors(world: World) -> Iterator[str]:
+    """P10: whatever fails, the error is one that tells the caller what to do."""
+    if world.schedule.endless:
+        yield "P9 somebody repeats something for ever"
+    for actor in world.schedule.actors:
+        if actor.error:
+            yield f"P10 {actor.name} ended with {actor.error!r}"
+    for act in world.acts:
+        if act.error and not isinstance(act.error, _CLEAR):
+            yield f"P10 {act.process.name} got {act.error!r}, and nothing was damaged"
+
+
+def _counters(world: World, found: Sequence[Family]) -> Iterator[str]:
+    """P8: what is charged never exceeds the limit, and never falls short of what was used."""
+    for sentence in world.journal.overdrawn:
+        yield f"P8 {sentence}"
+    used: dict[tuple[str, str], Decimal] = defaultdict(Decimal)
+    for at in (at for family in found for at in family.addresses):
+        for version in world.journal.commits(at.pk):
+            used[at.owner, "turns"] += 1
+            used[at.owner, "tokens"] += version.turn.reply.usage.tokens
+    for (owner, kind), amount in used.items():
+        charged = [n for key, n in world.journal.charged.items() if _counts(key, owner, kind)]
+        if kind in world.mood.allowances and sum(charged) < amount:
+            yield f"P8 {owner} used {amount} {kind} and was charged {sum(charged)}"
+
+
+def _counts(key: Key, owner: str, kind: str) -> bool:
+    return key[0] == owner_partition(owner) and key[1].startswith(kind + "#")
+
+
+def _order(world: World, family: Family) -> Iterator[str]:
+    """P2, for each turn at the moment at which it was stored, whatever became of the session."""
+    for at in family.addresses:
+        for version, slots in world.journal.stored(at.pk):
+            turn = version.turn
+            before = [slots[number].turn for number in range(1, turn.number) if number in slots]
+            if len(before) == turn.number - 1:
+                if turn.reply.text != expected_text(messages(before, turn.message)):
+                    yield f"P2 turn {turn.number} of {at.id} was stored with a reply to another history"
+            elif version in world.journal.commits(at.pk) and version.at_ms < int(
+                world.journal.headers[at.pk]["dies"]["N"]
+            ):
+                yield f"P2 turn {turn.number} of {at.id} was stored above a gap"  # which TTL may leave after the end
+
+
+def _lost_in_between(family: Family) -> Iterator[str]:
+    """P1 and P2 for whoever reads while others write."""
+    for reading in family.done(Reading):
+        if reading.result:
+            yield from broken_by_a_log_read(family, reading)
+
+
+def broken_by_a_log_read(family: Family, reading: Reading) -> Iterator[str]:
+    log = reading.result
+    assert log
+    turns = log.turns
+    held = {turn.number: turn for turn in turns}
+    for taking, returned in family.returned(reading.began_ms):
+        kept = held.get(returned.number)
+        if kept is None or _essence(kept) != _essence(returned):
+            yield f"P1 {reading.process.name} did not see turn {returned.number} that {taking.process.name} was given"
+    for turn in turns:
+        if turn.reply.text != expected_text(messages(turns[: turn.number - 1], turn.message)):
+            yield f"P2 {reading.process.name} saw turn {turn.number} with a reply to another history"
+
+
+def _same_key(family: Family) -> Iterator[str]:
+    """P3: a key has one reply, which is its own, and a second body under it has none."""
+    replies: dict[bytes, set[Any]] = defaultdict(set)
+    bodies: dict[bytes, set[bytes]] = defaultdict(set)
+    for taking in family.takings:
+        bodies[taking.want.key].add(taking.want.fingerprint)
+        if taking.result:
+            replies[taking.want.key].add((_essence(taking.result.turn), taking.want.fingerprint))
+    for key, given in replies.items():
+        if len(given) > 1:
+            yield f"P3 the key {key.hex()[:6]} got {len(given)} different replies"
+    for taking in family.takings:
+        if taking.result and taking.result.turn.key != taking.want.key:
+            yield f"P3 {taking.process.name} was given the reply to another key"
+        if isinstance(taking.error, KeyReused) and len(bodies[taking.want.key]) < 2:
+            yield f"P3 {taking.process.name} was told that its key has another body, which it never had"
+
+
+def _same_session(family: Family) -> Iterator[str]:
+    """P3: all who create a session under one id get the same one."""
+    made = {act.result for act in family.acts if isinstance(act, Creating) and act.result}
+    if len(made) > 1:
+        yield f"P3 {family.origin.id} was created {len(made)} times"
+
+
+def _model_calls(world: World, family: Family) -> Iterator[str]:
+    """P3: one call for a key, and one for each handler that died, lost its answer or outlived its lease."""
+    by_key: dict[bytes, list[Taking]] = defaultdict(list)
+    for taking in family.takings:
+        by_key[taking.want.key].append(taking)
+    for key, takings in by_key.items():
+        calls = [call for taking in takings for call in taking.calls if call.billed]
+        excused = sum(_is_excused(world, taking) for taking in takings)
+        if len(calls) > 1 + excused:
+            yield f"P3 the model was called {len(calls)} times for {key.hex()[:6]}, {excused} of them excused"
+        for taking in takings:
+            tries = sum(bool(other.claims) for other in takings if other.began_ms <= taking.ended_ms)
+            if isinstance(taking.error, AttemptsExhausted) and tries < ATTEMPTS:
+                yield f"P3 {taking.process.name} was told that its key is used up after {tries} tries"
+
+
+def _capped(world: World, family: Family) -> Iterator[str]:
+    """P3: as long as no other key gets the slot, the model is called for a key no more than so often."""
+    calls = Counter(call.claim.token for taking in family.takings for call in taking.calls if call.billed)
+    for at in family.addresses:
+        in_a_row: dict[int, tuple[Any, int, str]] = {}
+        for version in world.journal.versions(at.pk):
+            if version.state != "running" or not version.item:
+                continue
+            key, token = version.item["k"]["B"], version.item["tok"]["S"]
+            last_key, count, last_token = in_a_row.get(version.number, (None, 0, ""))
+            more = calls[token] if token != last_token else 0
+            in_a_row[version.number] = (key, count + more if key == last_key else more, token)
+            if in_a_row[version.number][1] > ATTEMPTS:
+                yield f"P3 the model was called {count + more} times in a row for {key.hex()[:6]}"
+
+
+def _is_excused(world: World, taking: Taking) -> bool:
+    """Whether its handler called the model and died, lost the answer, could not store it or outlived its lease."""
+    billed = [call for call in taking.calls if call.billed]
+    if not billed:
+        return False
+    dead = taking.result is None and taking.error is None
+    outlived = taking.ended_clock_ms + 2 * world.mood.skew_ms >= billed[-1].claim.until_ms
+    return dead or outlived or billed[-1].lost or isinstance(taking.error, StoreUnavailable)
+
+
+def _at_once(world: World, family: Family) -> Iterator[str]:
+    """P2: no second turn is paid while the first one holds its lease, whichever clock one believes."""
+    calls: list[ModelCall] = [call for taking in family.takings for call in taking.calls]
+    for first in calls:
+        for second in calls:
+            overlap = first.began_ms <= second.began_ms < first.ended_ms
+            held = second.began_ms + world.mood.skew_ms <= first.claim.until_ms
+            if first is not second and overlap and held and not first.process.dead:
+                yield f"P2 {second.process.name} paid the model while {first.process.name} was at it"
+
+
+def _after_the_end(world: World, family: Family) -> Iterator[str]:
+    """P5 and P7: what has ended answers nobody, and what has moved answers at its new address alone."""
+    ends: list[tuple[int, Address, str]] = []
+    for act in family.acts:
+        if isinstance(act, Deleting) and has_ended_it(world, act):
+            ends.append((act.ended_ms, act.address, "P7 it was deleted"))
+        if isinstance(act, Moving) and act.succeeded:
+            ends.append((act.ended_ms, act.address, "P1 it had moved"))
+    for act in family.acts:
+        if not (isinstance(act, Taking | Reading) and act.result):
+            continue
+        for ended_ms, at, why in ends:
+            if act.address == at and act.began_ms >= ended_ms:
+                yield f"{why}, and {act.process.name} was answered"
+        possible = _ends_ms(world.journal, act)
+        if possible and act.clock_ms >= max(possible):
+            yield f"P5 it ended at {max(possible)}, and {act.process.name} was answered at {act.clock_ms}"
+
+
+def has_ended_it(world: World, deleting: Deleting) -> bool:
+    """Whether there was something to end: a delete that is answered before the creation ends nothing."""
+    made_ms = world.journal.made_ms.get(deleting.address.pk)
+    return deleting.succeeded and made_ms is not None and made_ms <= deleting.began_ms
+
+
+def _refused_while_alive(world: World, family: Family) -> Iterator[str]:
+    """P1 and P10: a session that is there is found."""
+    for act in family.acts:
+        if not (isinstance(act, Taking | Reading) and isinstance(act.error, SessionNotFound)):
+            continue
+        if any(_may_end(other, act.address) and other.began_ms <= act.ended_ms for other in family.acts):
+            continue
+        possible = _ends_ms(world.journal, act)
+        if possible and act.ended_clock_ms < min(possible) and _was_there(world, act):
+            yield f"P1 {act.process.name} did not find the session, which was alive"
+
+
+def _may_end(act: Act[Any], at: Address) -> bool:
+    return (isinstance(act, Deleting) and act.address == at) or (
+        isinstance(act, Moving) and at in (act.address, act.to)
+    )
+
+
+def _was_there(world: World, act: Act[Any]) -> bool:
+    """Whether its header was stored before it was asked for."""
+    return world.journal.made_ms.get(act.address.pk, 1 << 62) < act.began_ms
+
+
+def _ends_ms(journal: Journal, act: Act[Any]) -> list[int]:
+    return journal.ends_ms(act.address.pk, act.began_ms - STALE_MS, act.ended_ms)

@@ -1,0 +1,236 @@
+"""The world of one run: its tables, its time, and what a process can do in it, all by the shipped code."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import random
+import secrets
+from collections.abc import Callable
+from functools import cache
+from typing import Any, TypeVar
+
+from tests.fakes import MODEL, START_MS
+from tests.promises.attribute_values import Item
+from tests.promises.faults import Plan
+from tests.promises.history import (
+    Act,
+    Address,
+    Creating,
+    Deleting,
+    Forking,
+    Moving,
+    Reading,
+    Sweeping,
+    Taking,
+    Want,
+)
+from tests.promises.journal import Journal
+from tests.promises.mood import Mood
+from tests.promises.network import Client, Network, Process
+from tests.promises.schedule import Crash, Schedule
+from tests.promises.simulated_dynamodb import SimulatedDynamoDB
+from tests.promises.simulated_model import SimulatedModel
+from turnlog.errors import TurnlogError
+from turnlog.messages import Message
+from turnlog.sessions import Claim, Move, Session, SessionSettings, Slot
+from turnlog.stores.dynamodb import DynamoDBSessionStore
+from turnlog.stores.dynamodb.items import partition
+from turnlog.turns import COMMIT_RESERVE_S, TurnRequest, take_turn
+
+SESSIONS, USAGE = "sessions", "usage"
+HANDLER_MS = 60_000
+LEASE_MS = HANDLER_MS + round(COMMIT_RESERVE_S * 1000)
+ALL_TURNS = 10_000
+
+Some = TypeVar("Some", bound=Act[Any])
+Store = TypeVar("Store", bound=DynamoDBSessionStore)
+
+
+def address(owner: str, session_id: str) -> Address:
+    return Address(owner, session_id, partition(owner, session_id))
+
+
+def hashed(text: str) -> bytes:
+    """As long as a real key or fingerprint."""
+    return hashlib.sha256(text.encode()).digest()[:16]
+
+
+def session_id(*parts: str) -> str:
+    """The one that a key names: always the same for the same parts."""
+    digest = hashlib.sha256("|".join(parts).encode()).digest()
+    return "ses_" + base64.urlsafe_b64encode(digest).decode()[:22]
+
+
+def want(text: str, key: str = "") -> Want:
+    return Want(hashed("key " + (key or text)), hashed("body " + text), Message.of_text(text))
+
+
+def ttl_s(item: Item) -> int:
+    """After which TTL may remove it; a time that never comes for what stays."""
+    return int(item["ttl"]["N"]) if "ttl" in item else 1 << 62
+
+
+@cache
+def _left_by_a_sweep() -> list[Item]:
+    service: Any = SimulatedDynamoDB()
+    DynamoDBSessionStore(service, SESSIONS, USAGE).sweep(START_MS)
+    return list(service.tables.items(SESSIONS))
+
+
+class _NotingStore(DynamoDBSessionStore):
+    """Notes in a handler's record what it tries to claim."""
+
+    taking: Taking
+
+    def claim(self, session: Session, claim: Claim, over: Claim | None) -> Slot | None:
+        self.taking.claims.append(claim)
+        return super().claim(session, claim, over)
+
+
+class World:
+    """`acts` is all that was done in it, in the order in which it began. What a process does never raises, but for an
+    error that is not one of Turnlog's.
+    """
+
+    def __init__(self, mood: Mood, plan: Plan, chance: random.Random) -> None:
+        self.mood, self.chance = mood, chance
+        self.schedule = Schedule(START_MS)
+        self.service = SimulatedDynamoDB(lambda: self.schedule.now_ms, chance)
+        self.service.page_bytes = mood.page_bytes or self.service.page_bytes
+        self.network = Network(self.schedule, self.service, plan, chance, self._latency_ms, mood.torn)
+        self.journal = Journal(self.service.tables, SESSIONS, USAGE, mood.allowances)
+        self.acts: list[Act[Any]] = []
+
+    def was_swept_before(self) -> None:
+        """As if a sweep had just been done: without it the first one looks back over a day, which takes time."""
+        for item in _left_by_a_sweep():
+            self.service.tables.write(SESSIONS, (item["pk"]["S"], item["sk"]["S"]), item)
+
+    def done(self, kind: type[Some]) -> list[Some]:
+        return [act for act in self.acts if isinstance(act, kind)]
+
+    # --- processes ----------------------------------------------------------------------------------------------------
+
+    def process(self, name: str) -> Process:
+        """A new one, with a minute to live and a clock of its own."""
+        return Process(
+            self.network,
+            f"{name}.{len(self.acts)}",
+            self.chance.randint(-self.mood.skew_ms, self.mood.skew_ms),
+            self.schedule.now_ms + HANDLER_MS,
+            frozen=self.chance.random() < self.mood.freezes,
+        )
+
+    def _store(self, process: Process, kind: type[Store]) -> Store:
+        client: Any = Client(process)
+        return kind(client, SESSIONS, USAGE, eventual=self.mood.eventual, sleep=process.sleep)
+
+    def _plain_store(self, process: Process) -> DynamoDBSessionStore:
+        return self._store(process, DynamoDBSessionStore)
+
+    def _latency_ms(self) -> int:
+        slow = 40 if self.chance.random() < 0.04 else 1
+        return 1 + round(self.chance.expovariate(1 / self.mood.latency_ms) * slow)
+
+    def _thinks_ms(self) -> int:
+        if self.schedule.running is None:
+            return 1
+        return self.chance.randint(*self.mood.thinks_ms)
+
+    # --- what they do -------------------------------------------------------------------------------------------------
+
+    def take(self, wanted: Want, at: Address, name: str) -> Taking:
+        process = self.process(name)
+        taking = Taking(want=wanted, **self._beginning(at, process))
+        store = self._store(process, _NotingStore)
+        store.taking = taking
+        request = TurnRequest(at.owner, at.id, wanted.key, wanted.fingerprint, wanted.message)
+        return self._do(
+            taking,
+            lambda: take_turn(
+                request,
+                store=store,
+                model=SimulatedModel(taking, self._thinks_ms),
+                clock=process.clock,
+                remaining_s=process.remaining_s,
+                policy=self.mood.policy,
+            ),
+        )
+
+    def read(self, at: Address, name: str) -> Reading:
+        process = self.process(name)
+        reading = Reading(**self._beginning(at, process))
+        return self._do(reading, lambda: self._plain_store(process).read(at.owner, at.id, process.clock(), ALL_TURNS))
+
+    def create(self, at: Address, name: str) -> Creating:
+        process = self.process(name)
+        session = self._session(at, process.clock())
+        creating = Creating(**self._beginning(at, process))
+        return self._do(creating, lambda: self._plain_store(process).create(session, f"title of {at.id}"))
+
+    def delete(self, at: Address, name: str) -> Deleting:
+        process = self.process(name)
+        deleting = Deleting(**self._beginning(at, process))
+        return self._do(deleting, lambda: self._plain_store(process).delete(at.owner, at.id, process.clock()))
+
+    def move(self, at: Address, to: Address, key: str, name: str) -> Moving:
+        process = self.process(name)
+        now_ms = process.clock()
+        asked = Move(
+            at.owner,
+            at.id,
+            to.owner,
+            to.id,
+            hashed("move " + key),
+            secrets.token_urlsafe(12),
+            now_ms,
+            now_ms + LEASE_MS,
+        )
+        moving = Moving(to=to, key=key, **self._beginning(at, process))
+        return self._do(moving, lambda: self._plain_store(process).move(asked))
+
+    def fork(self, at: Address, number: int, child: Address, name: str) -> Forking:
+        process = self.process(name)
+        forking = Forking(number=number, child=child, **self._beginning(at, process))
+
+        def work() -> bool:
+            store, now_ms = self._plain_store(process), process.clock()
+            parent = store.read(at.owner, at.id, now_ms, 1).session
+            store.fork(parent, number, self._session(child, now_ms), f"title of {child.id}")
+            return True
+
+        return self._do(forking, work)
+
+    def abandon(self, at: Address, name: str) -> None:
+        """Leaves a claim whose handler has died and whose lease is over."""
+        process = self.process(name)
+        store, now_ms = self._plain_store(process), process.clock()
+        log = store.read(at.owner, at.id, now_ms, 1)
+        key, fingerprint = hashed(f"key {name}"), hashed(f"body {name}")
+        token = secrets.token_urlsafe(12)
+        store.claim(log.session, Claim(log.count + 1, token, now_ms - 1, key, fingerprint, now_ms - LEASE_MS), None)
+
+    def sweep(self, name: str) -> Sweeping:
+        process = self.process(name)
+        sweeping = Sweeping(**self._beginning(Address("", "", ""), process))
+        return self._do(sweeping, lambda: self._plain_store(process).sweep(process.clock()))
+
+    def _session(self, at: Address, now_ms: int) -> Session:
+        settings = SessionSettings(MODEL, 1000, "Be brief.")
+        return Session(at.owner, at.id, now_ms, now_ms + self.mood.life_s * 1000, self.mood.idle_s * 1000, settings)
+
+    def _beginning(self, at: Address, process: Process) -> dict[str, Any]:
+        return {"address": at, "process": process, "began_ms": self.schedule.now_ms, "clock_ms": process.clock()}
+
+    def _do(self, act: Some, work: Callable[[], Any]) -> Some:
+        self.acts.append(act)
+        try:
+            act.result = work()
+        except TurnlogError as error:
+            act.error = error
+        except Crash:
+            if self.schedule.endless:
+                raise
+        act.ended_ms, act.ended_clock_ms = self.schedule.now_ms, act.process.clock()
+        return act
