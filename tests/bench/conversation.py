@@ -24,7 +24,7 @@ from turnlog.stores.dynamodb import DynamoDBSessionStore
 
 TABLE = "sessions"
 _LETTERS = random.Random(0)
-WORDS = ["".join(_LETTERS.choices("etaoinshrdlucmfw", k=_LETTERS.randint(2, 9))) for _ in range(500)]
+WORDS = ["".join(_LETTERS.choices("etaoinshrdlucmfw", k=_LETTERS.randint(2, 9))) for _ in range(20_000)]
 
 
 @dataclass(frozen=True)
