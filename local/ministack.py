@@ -19,7 +19,7 @@ from local.state import ROOT, StateFolder
 PYTHON = ROOT / ".tools" / "ministack" / "bin" / "python"
 _READY_WITHIN_S = 60.0  # 1 s when idle; a busy machine may need long to read the state of an earlier run
 _STOP_WITHIN_S = 4.2  # of the 5 s that a stop may take
-_SAVE_WITHIN_S = 30.0
+_ORDER_WITHIN_S = 30.0
 
 
 class MiniStackFailed(Exception):
@@ -44,7 +44,7 @@ class MiniStack:
         self._interruption = interruption
         self._on_answered = on_answered
         self._server: subprocess.Popen[str] | None = None
-        self._saved = threading.Event()
+        self._done = {"saved": threading.Event(), "serving": threading.Event()}
 
     def start(self) -> None:
         """Begins; `wait_until_ready` tells when it serves."""
@@ -88,8 +88,8 @@ class MiniStack:
                 continue  # something else in that process prints
             if "answered" in fact:
                 self._on_answered(Answered(**fact["answered"]))
-            elif "saved" in fact:
-                self._saved.set()
+            for name in self._done.keys() & fact.keys():
+                self._done[name].set()
 
     def wait_until_ready(self) -> None:
         """Raises MiniStackFailed when it does not come up."""
@@ -114,18 +114,11 @@ class MiniStack:
 
     def serve_api(self, api_id: str) -> None:
         """Lets /v1 stand for this API from now on."""
-        self._order(f"api {api_id}")
+        self._order(f"api {api_id}", "serving")
 
     def save(self) -> None:
         """Writes the state now, so that not everything is lost if this machine stops without warning."""
-        self._saved.clear()
-        self._order("save")
-        for _ in range(round(_SAVE_WITHIN_S / 0.05)):
-            if self._saved.is_set():
-                return
-            self.check()
-            self._interruption.sleep(0.05)
-        raise MiniStackFailed("MiniStack does not save its state")
+        self._order("save", "saved")
 
     def forget(self) -> None:
         """Empties it, as if it had never run."""
@@ -139,15 +132,23 @@ class MiniStack:
             server, self._server = self._server, None
             self._processes.end(server, _STOP_WITHIN_S)
 
-    def _order(self, line: str) -> None:
+    def _order(self, line: str, done: str) -> None:
+        """Returns when the server says that it is done."""
         if self._server is None or self._server.stdin is None:
             raise MiniStackFailed("MiniStack does not run")
+        self._done[done].clear()
         try:
             self._server.stdin.write(f"{line}\n")
             self._server.stdin.flush()
         except OSError:
             self.check()
             raise
+        for _ in range(round(_ORDER_WITHIN_S / 0.05)):
+            if self._done[done].is_set():
+                return
+            self.check()
+            self._interruption.sleep(0.05)
+        raise MiniStackFailed(f"MiniStack does not obey: {line}")
 
 
 def is_installed() -> bool:

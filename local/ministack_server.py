@@ -2,7 +2,7 @@
 
 Reads orders from standard input, one a line: `api <id>` names the API that /v1 stands for, `save` writes the state to
 disk. Its end is the order to stop, so that this process never outlives its launcher. Writes one JSON object a line to
-standard output: `{"answered": …}` for each request of the API, and `{"saved": true}`.
+standard output: `{"answered": …}` for each request of the API, `{"serving": "<id>"}` and `{"saved": true}`.
 """
 
 from __future__ import annotations
@@ -95,6 +95,7 @@ def _obey(loop: asyncio.AbstractEventLoop, guard: Guard, stop: asyncio.Event) ->
         match line.split():
             case ["api", api_id]:
                 guard.api_id = api_id
+                tell({"serving": api_id})
             case ["save"]:
                 loop.call_soon_threadsafe(_save)  # on the loop, where most of the state is changed
     loop.call_soon_threadsafe(stop.set)
@@ -194,13 +195,14 @@ class Guard:
         await ministack.app(inner, receive, note_and_send)
         if head:
             ms = round((time.perf_counter() - began) * 1000)
-            tokens, cost_usd = spent(_content_type(head), bytes(body))
+            is_paid = scope["method"] == "POST" and not _header(head, b"idempotent-replayed")
+            tokens, cost_usd = spent(_header(head, b"content-type"), bytes(body)) if is_paid else (None, None)
             answered = Answered(scope["method"], scope["path"], head["status"], ms, tokens, cost_usd)
             tell({"answered": asdict(answered)})
 
 
-def _content_type(head: Message) -> str:
-    return next((str(value, "latin-1") for name, value in head["headers"] if name.lower() == b"content-type"), "")
+def _header(head: Message, wanted: bytes) -> str:
+    return next((str(value, "latin-1") for name, value in head["headers"] if name.lower() == wanted), "")
 
 
 async def _refuse(send: Send, status: int, title: str, detail: str) -> None:

@@ -27,7 +27,7 @@ class Answered:
 
 
 def spent(content_type: str, body: bytes) -> tuple[int | None, str | None]:
-    """Tokens and dollars as the JSON of an answer states them, each None when it does not."""
+    """Tokens and dollars as the JSON of an answer that has a usage states them, each None when it does not."""
     if not content_type.startswith("application/json") or len(body) > MOST_READ_BYTES:
         return None, None
     try:
@@ -38,7 +38,7 @@ def spent(content_type: str, body: bytes) -> tuple[int | None, str | None]:
         return None, None
     usage, cost = answer.get("usage"), answer.get("cost_usd")
     dollars = cost if isinstance(cost, str) and _DOLLARS.fullmatch(cost) else None
-    return _sum_of(usage) if isinstance(usage, dict) else None, dollars
+    return (_sum_of(usage), dollars) if isinstance(usage, dict) else (None, None)
 
 
 def _sum_of(usage: dict[str, Any]) -> int | None:

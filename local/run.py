@@ -56,6 +56,8 @@ class Launcher:
         before = self._state.ports()
         ports = self._state.choose_ports(port, base_port, wait_s=_PORTS_WITHIN_S if was_killed else 0)
         self._state.say_where(_api_url(ports))
+        if port is None and ports.api != base_port:
+            self._say(f"port {ports.api}, as the last time or since {base_port} is taken; PORT=… chooses another")
         if before and before.issuer != ports.issuer:
             self._say(f"the issuer moves from port {before.issuer} to {ports.issuer}: its earlier sessions stay behind")
         with ExitStack() as running:
@@ -142,7 +144,7 @@ def _api_url(ports: Ports) -> str:
 def main() -> int:
     """0 after a stop that was asked for; 1 with a message when something failed or runs already."""
     parser = argparse.ArgumentParser(prog="python -m local.run", description="Runs Turnlog on this machine.")
-    parser.add_argument("--port", type=int, help="of the API; an error if it is taken")
+    parser.add_argument("--port", type=_port, help="of the API, 1024 to 65533; an error if it is taken")
     parser.add_argument("--port-base", type=int, default=DEFAULT_PORT, help="the first port to try without --port")
     parser.add_argument("--state", type=Path, default=ROOT / ".turnlog", help="the folder of all that is kept")
     asked = parser.parse_args()
@@ -162,10 +164,17 @@ def main() -> int:
     except CheckFailed as error:
         return _failed(f"Turnlog is not ready: {error}.")
     except PortTaken as error:
-        return _failed(f"{error}. `make run PORT=<another>`, or without PORT to let it choose.".capitalize())
+        return _failed(f"{error}. `make run PORT=<another>`, or without PORT to let it choose.")
     except (NotInstalled, MiniStackFailed, StackFailed, ClientError, BotoCoreError, OSError) as error:
         return _failed(f"Turnlog is not running: {error}")
     return 0
+
+
+def _port(text: str) -> int:
+    """Raises what argparse takes for a refusal."""
+    if not (text.isascii() and text.isdigit() and 1024 <= int(text) <= 65533):
+        raise argparse.ArgumentTypeError(f"{text} is no port from 1024 to 65533")
+    return int(text)
 
 
 class NotInstalled(Exception):

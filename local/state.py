@@ -115,7 +115,7 @@ class StateFolder:
         while not all(is_free(port) for port in wanted) and time.monotonic() < until:
             time.sleep(0.05)
         if api is not None and not is_free(api):
-            raise PortTaken(f"port {api} is taken by another program")
+            raise PortTaken(f"Port {api} is taken by another program")
         chosen: list[int] = []
         for port in wanted:
             chosen.append(_free_port(port, chosen))
@@ -159,7 +159,7 @@ def _free_port(wanted: int, taken: list[int]) -> int:
     for port in range(wanted, min(wanted + 100, 65536)):
         if port not in taken and is_free(port):
             return port
-    raise PortTaken(f"no port from {wanted} up is free")
+    raise PortTaken(f"No port from {wanted} up is free")
 
 
 def _holder(lock: Path) -> str:

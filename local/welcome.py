@@ -52,8 +52,8 @@ SID=$(curl -s {api}/sessions {json} -d '{{}}' | {its_id})
 curl -s {api}/sessions/$SID/turns {json} -H 'Idempotency-Key: first' -d '{{"message": "My name is Ada."}}'
 
 A document, .txt or .md, that is put under inbox/{owner}/ has its summary under outbox/ soon after:
-curl -T notes.txt {bucket}/inbox/{owner}/notes.txt
-curl -s {bucket}/outbox/{owner}/notes.txt.summary.json
+curl -sT README.md {bucket}/inbox/{owner}/readme.md
+sleep 3; curl -s {bucket}/outbox/{owner}/readme.md.summary.json
 
 Ctrl-C stops everything. Each request is a line:
 """

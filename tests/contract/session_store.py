@@ -132,7 +132,7 @@ def at_once(*calls: Callable[[], T]) -> list[T]:
     start = threading.Barrier(len(calls))
 
     def run(call: Callable[[], T]) -> T:
-        start.wait(10)
+        start.wait(60)
         return call()
 
     switch_s = sys.getswitchinterval()
@@ -487,6 +487,16 @@ class Charging(Facts):
             store.release(session, claim, billed=False, now_ms=START_MS)
         self.expect_used(store, "2")
         self.expect_used(store, "0", counter="usd#2026-11-25")
+
+    def test_a_repeated_release_of_a_later_attempt_gives_back_only_once_too(
+        self, store: SessionStore, session: Session
+    ) -> None:
+        second = replace(claim_of(1, charges=(charge("4"),)), attempt=2)
+        store.claim(session, second, over=None)
+        for later_ms in (1, 2):
+            store.release(session, second, billed=False, now_ms=START_MS + later_ms)
+        self.expect_used(store, "0")
+        assert store.read(OWNER, session.id, START_MS, newest=1).running is not None
 
     def test_what_may_have_been_billed_is_not_given_back(self, store: SessionStore, session: Session) -> None:
         claim = claim_of(1, charges=(charge("4"),))
@@ -1106,7 +1116,7 @@ class Racing(Facts):
         begun = threading.Event()
 
         def delete() -> list[str]:
-            begun.wait(10)
+            begun.wait(60)
             return ["deleted"] if store.delete(OWNER, session.id, START_MS) else []
 
         takers = [lambda name=name: take_in_race(store, session, name, 30, begun) for name in "abc"]
@@ -1120,7 +1130,7 @@ class Racing(Facts):
         move = move_of(session, at_ms=START_MS)
 
         def move_it() -> list[str]:
-            begun.wait(10)
+            begun.wait(60)
             for _ in range(MOST_ROUNDS):
                 with suppress(TurnInProgress):
                     return [store.move(move).id]

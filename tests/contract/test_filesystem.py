@@ -33,6 +33,7 @@ from tests.contract.session_store import (
 from tests.fakes import OWNER, START_MS, new_session
 from turnlog.errors import (
     AllowanceUsedUp,
+    ClaimLost,
     ItemUnreadable,
     ItemVersionUnknown,
     SessionCorrupt,
@@ -511,6 +512,15 @@ def test_a_session_that_ends_while_it_is_forked_has_no_fork_and_leaves_no_copy(
     with pytest.raises(SessionNotFound):
         slow.fork(session, 3, child, "")
     assert not place_of(root, OWNER, child.id).folder.exists()
+
+
+def test_a_move_to_where_the_session_is_does_not_wait_for_itself(root: Path, session: Session) -> None:
+    slept: list[float] = []
+    store = FileSessionStore(root, sleep=slept.append, sync=no_sync)
+    with pytest.raises(ClaimLost):
+        store.move(replace(move_of(session), to_owner=OWNER, to_id=session.id))
+    assert slept == []
+    assert store.read(OWNER, session.id, START_MS, newest=1).count == 0
 
 
 def test_a_sweep_does_not_wait_for_a_session_that_is_in_use(root: Path, session: Session, place: Place) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -242,6 +243,13 @@ def test_what_lives_in_memory_alone_was_alive_when_it_was_deleted(
 ) -> None:
     take(store, session, 1, at_ms=START_MS + session.idle_ms - 10)
     assert store.delete(OWNER, session.id, START_MS + session.idle_ms + 60_000) is True
+
+
+def test_a_repeated_creation_finds_what_is_alive_in_memory_alone(
+    store: WriteBehindSessionStore, session: Session
+) -> None:
+    take(store, session, 1, at_ms=START_MS + session.idle_ms - 10)
+    assert store.create(replace(session, created_ms=START_MS + session.idle_ms + 60_000), "") == session
 
 
 def test_a_delete_that_fails_loses_nothing(

@@ -79,9 +79,9 @@ class TakenTurn:
 
     @property
     def idle_expires_ms(self) -> int:
-        """When the session ends unless another turn begins before."""
+        """When the session ends unless another turn begins: as of this turn, so that a replay says the same."""
         session = self.log.session
-        return min(max(self.turn.at_ms, self.log.active_ms) + session.idle_ms, session.dies_ms)
+        return min(self.turn.at_ms + session.idle_ms, session.dies_ms)
 
 
 def ask(request: ModelRequest, *, model: ChatModel, seconds: float, clock: Clock) -> tuple[Reply, Decimal | None]:

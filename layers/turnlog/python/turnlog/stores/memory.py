@@ -8,7 +8,16 @@ from dataclasses import dataclass, field, replace
 
 from turnlog.errors import ClaimLost, SessionNotFound
 from turnlog.sessions import Charge, Claim, Ended, Log, Move, Session, Slot, Turn, busy
-from turnlog.stores.rules import Allowances, alive, can_be_taken, content_bytes, expect_storable, is_due, is_held
+from turnlog.stores.rules import (
+    Allowances,
+    alive,
+    can_be_released,
+    can_be_taken,
+    content_bytes,
+    expect_storable,
+    is_due,
+    is_held,
+)
 
 Key = tuple[str, str]
 """Owner and session id."""
@@ -58,7 +67,7 @@ class MemorySessionStore:
     def release(self, session: Session, claim: Claim, billed: bool, now_ms: int) -> None:
         with self._lock:
             kept = self._sessions.get((session.owner, session.id))
-            if kept is None or not is_held(kept.slot(claim.number), claim.token):
+            if kept is None or not can_be_released(kept.slot(claim.number), claim):
                 return
             kept.running = claim.after_release(billed, now_ms)
             if claim.charges and not billed:

@@ -13,7 +13,7 @@ from turnlog.clock import Clock, system_clock
 from turnlog.errors import ClaimLost, StoreUnavailable
 from turnlog.sessions import Charge, Claim, Ended, Log, Move, Session, Slot, Turn
 from turnlog.store import SessionStore
-from turnlog.stores.rules import alive, can_be_taken, expect_storable, is_held
+from turnlog.stores.rules import alive, can_be_released, can_be_taken, expect_storable, is_held
 
 Key = tuple[str, str]
 """Owner and session id."""
@@ -115,7 +115,7 @@ class WriteBehindSessionStore:
             held = self._used((session.owner, session.id))
             if held is None:
                 self._durable.release(session, claim, billed, now_ms)
-            elif is_held(held.log.running, claim.token):
+            elif can_be_released(held.log.running, claim):
                 held.log = replace(held.log, running=claim.after_release(billed, now_ms))
 
     def commit(self, session: Session, turn: Turn, settlement: tuple[Charge, ...] = ()) -> Slot | None:
@@ -132,7 +132,9 @@ class WriteBehindSessionStore:
     # --- the rest
 
     def create(self, session: Session, title: str) -> Session:
-        return self._durable.create(session, title)
+        with self._lock:
+            self._write_back((session.owner, session.id))
+            return self._durable.create(session, title)
 
     def fork(self, parent: Session, number: int, child: Session, title: str) -> None:
         with self._lock:

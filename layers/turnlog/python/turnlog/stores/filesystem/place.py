@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +28,7 @@ class Place:
 
         log/        000000001, …: a file a slot, a claim or a turn; where there is no log there is no session
         session     what never changes of the session, and its title; made before the log
-        ended       that it was deleted, moved away or swept; from then on there is none, whatever is left
+        ended       that it was deleted or swept; from then on there is none, whatever is left
         moving      where to and under which key a move goes that has begun; it is done when the log is gone from here
         draft/      a log that a fork has not finished
 
@@ -71,8 +72,8 @@ class Place:
 
     def numbers(self) -> list[int]:
         """Of the slots that hold something, in order."""
-        names = (path.name for path in self.log.iterdir())
-        return sorted(int(name) for name in names if _SLOT.fullmatch(name))
+        with os.scandir(self.log) as entries:
+            return sorted(int(entry.name) for entry in entries if _SLOT.fullmatch(entry.name))
 
     def slot(self, number: int) -> Slot | None:
         """Raises a kind of SessionCorrupt."""

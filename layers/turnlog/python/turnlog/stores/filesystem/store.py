@@ -14,7 +14,7 @@ from turnlog.stores.filesystem import ending, files, forms, moving
 from turnlog.stores.filesystem.files import Sleep, Sync
 from turnlog.stores.filesystem.place import Place
 from turnlog.stores.filesystem.shelf import Shelf
-from turnlog.stores.rules import alive, can_be_taken, is_held
+from turnlog.stores.rules import alive, can_be_released, can_be_taken, is_held
 
 
 @contextmanager
@@ -30,8 +30,8 @@ class FileSessionStore:
 
     The folder must lie on a local file system that knows flock and hard links (not NFS, not FAT). What a method
     reported as done survives the death of the process at any moment, and a loss of power as far as the disk keeps what
-    it says it has written: a creation, a turn, an end, a move and a fork; claims and charges need not. Charges and slots
-    are two files, so the death of a process between them leaves too much charged, never too little.
+    it says it has written: a creation, a turn, an end, a move and a fork; claims and charges need not. Charges and
+    slots are two files, so the death of a process between them leaves too much charged, never too little.
 
     A turn costs a look (a shared lock, the names of all slots and the files of the newest), two locks and three fsyncs.
 
@@ -85,7 +85,7 @@ class FileSessionStore:
     @_available()
     def release(self, session: Session, claim: Claim, billed: bool, now_ms: int) -> None:
         with self._shelf.open(session.owner, session.id) as place:
-            if place is None or not place.is_alive or not is_held(place.slot(claim.number), claim.token):
+            if place is None or not place.is_alive or not can_be_released(place.slot(claim.number), claim):
                 return
             path = place.slot_path(claim.number)
             if left := claim.after_release(billed, now_ms):
