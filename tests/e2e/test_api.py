@@ -140,7 +140,7 @@ def test_what_is_stored_expires_and_a_deleted_session_leaves_no_content(ada: htt
     assert stack.ttl_status() == {"TimeToLiveStatus": "ENABLED", "AttributeName": "ttl"}
     ada.delete(f"/sessions/{session_id}")
     left = [item for item in stack.items() if item not in stored]
-    assert {frozenset(item) for item in left} == {frozenset({"pk", "sk", "st", "ttl"})}
+    assert {frozenset(item) for item in left} == {frozenset({"pk", "sk", "v", "st", "ttl"})}
 
 
 def test_without_a_valid_token_no_route_answers(stack: Stack) -> None:

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from decimal import Decimal
 
 import pytest
 from pydantic import ValidationError
 
-from turnlog.config import ClaudeSettings, LifeSettings, ModelSettings
+from turnlog.config import (
+    ClaudeSettings,
+    LifeSettings,
+    ModelSettings,
+    OwnerLimitSettings,
+    SessionLimitSettings,
+)
 from turnlog.crypto import ServerKey
+from turnlog.limits import OwnerLimits, SessionLimits
 
 CLAUDE = {"CLAUDE_BASE_URL": "https://api.anthropic.com", "CLAUDE_KEY_SECRET": "claude"}
 
@@ -71,3 +79,17 @@ class TestServerKey:
 
     def test_the_same_input_gives_the_same_hash(self) -> None:
         assert ServerKey("secret").keyed_hash("a", b"x") == ServerKey("secret").keyed_hash("a", b"x")
+
+
+def test_a_limit_of_nothing_is_none_and_any_other_is_read() -> None:
+    """The template's defaults are 0."""
+    names = ("SESSION_TURNS", "SESSION_TOKENS", "SESSION_BYTES", "SESSION_TURNS_A_MINUTE")
+    assert SessionLimitSettings.read(dict.fromkeys(names, "0")).limits == SessionLimits()
+    assert SessionLimitSettings.read(dict.fromkeys(names, "7")).limits == SessionLimits(7, 7, 7, 7)
+    owner = {"OWNER_TURNS_A_MINUTE": "0", "OWNER_BUDGET_A_DAY": "0", "OWNER_BUDGET_UNIT": "usd"}
+    assert OwnerLimitSettings.read(owner).limits == OwnerLimits(None, None, "usd")
+    given = owner | {"OWNER_TURNS_A_MINUTE": "3", "OWNER_BUDGET_A_DAY": "2.5"}
+    assert OwnerLimitSettings.read(given).limits == OwnerLimits(3, Decimal("2.5"), "usd")
+    for wrong in ("-1", "many", "1.5"):
+        with pytest.raises(ValidationError):
+            SessionLimitSettings.read({"SESSION_TURNS": wrong})

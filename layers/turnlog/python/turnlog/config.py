@@ -79,7 +79,7 @@ class LifeSettings(Settings):
         return timedelta(hours=self.session_lifetime_hours)
 
 
-Limit = Annotated[int | None, BeforeValidator(_limit), Field(ge=1)]
+Limit = Annotated[Annotated[int, Field(ge=1)] | None, BeforeValidator(_limit)]
 
 
 class SessionLimitSettings(Settings):
@@ -88,7 +88,8 @@ class SessionLimitSettings(Settings):
     session_turns: Limit = None
     session_tokens: Limit = None
     session_bytes: Limit = None
-    session_turns_a_minute: Annotated[int | None, BeforeValidator(_limit), Field(ge=1, le=25)] = None  # the window's
+    session_turns_a_minute: Annotated[Annotated[int, Field(ge=1, le=25)] | None, BeforeValidator(_limit)] = None
+    """At most the window's turns."""
 
     @property
     def limits(self) -> SessionLimits:
@@ -99,7 +100,7 @@ class OwnerLimitSettings(Settings):
     """What all sessions of an owner may use together; 0 or nothing is no limit."""
 
     owner_turns_a_minute: Limit = None
-    owner_budget_a_day: Annotated[Decimal | None, BeforeValidator(_limit), Field(gt=0)] = None
+    owner_budget_a_day: Annotated[Annotated[Decimal, Field(gt=0)] | None, BeforeValidator(_limit)] = None
     owner_budget_unit: Literal["tokens", "usd"] = "tokens"
 
     @property

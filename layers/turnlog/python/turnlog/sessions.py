@@ -128,8 +128,11 @@ class Claim:
 
     def after_release(self, billed: bool, now_ms: int) -> Claim | None:
         """What stays of it in the slot when it is given back: its count of attempts, if any may have been billed."""
-        attempt = self.attempt if billed else self.attempt - 1
-        return replace(self, until_ms=now_ms - 1, attempt=attempt) if attempt else None
+        if billed:
+            return replace(self, until_ms=now_ms - 1)
+        # Under another token, so that a release which is repeated gives nothing back a second time.
+        left = replace(self, token=self.token + "~", until_ms=now_ms - 1, attempt=self.attempt - 1)
+        return left if left.attempt else None
 
 
 def busy(running: Claim, now_ms: int) -> TurnInProgress:
