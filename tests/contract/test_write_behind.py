@@ -360,11 +360,20 @@ def test_a_session_that_ended_behind_its_back_is_not_brought_back(
     assert is_gone(store, session)
 
 
-def test_whoever_else_writes_is_noticed(store: WriteBehindSessionStore, session: Session, durable: Durable) -> None:
+@pytest.mark.parametrize("what", ["a claim", "a turn"])
+def test_whoever_else_writes_is_noticed_once_and_is_no_obstacle_afterwards(
+    store: WriteBehindSessionStore, session: Session, durable: Durable, what: str
+) -> None:
     take(store, session, 1)
-    durable.claim(session, claim_of(1, "another process"), over=None)
+    other = claim_of(1, "another process")
+    durable.claim(session, other, over=None)
+    if what == "a turn":
+        durable.commit(session, turn_of(other))
     with pytest.raises(ClaimLost):
         store.close()
+    store.close()
+    assert store.commit(session, turn_of(other)) == turn_of(other)
+    assert store.read(OWNER, session.id, START_MS, newest=9).turns == (turn_of(other),)
 
 
 # --- a crash

@@ -11,7 +11,6 @@ from turnlog.sessions import Charge, Claim, Ended, Log, Move, Session, Slot, Tur
 from turnlog.stores.rules import (
     Allowances,
     alive,
-    can_be_released,
     can_be_taken,
     content_bytes,
     expect_storable,
@@ -67,7 +66,7 @@ class MemorySessionStore:
     def release(self, session: Session, claim: Claim, billed: bool, now_ms: int) -> None:
         with self._lock:
             kept = self._sessions.get((session.owner, session.id))
-            if kept is None or not can_be_released(kept.slot(claim.number), claim):
+            if kept is None or not is_held(kept.slot(claim.number), claim.token):
                 return
             kept.running = claim.after_release(billed, now_ms)
             if claim.charges and not billed:

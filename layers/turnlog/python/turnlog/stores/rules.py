@@ -43,11 +43,6 @@ def is_held(held: Slot | None, token: str) -> TypeGuard[Claim]:
     return isinstance(held, Claim) and held.token == token
 
 
-def can_be_released(held: Slot | None, claim: Claim) -> bool:
-    """Whether the slot holds the claim, and not what an earlier release that was not billed has left of it."""
-    return is_held(held, claim.token) and held.attempt == claim.attempt
-
-
 def content_bytes(turn: Turn) -> int:
     """Of the turn's texts in UTF-8, before compression."""
     reply = turn.reply

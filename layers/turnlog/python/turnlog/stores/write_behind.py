@@ -13,7 +13,7 @@ from turnlog.clock import Clock, system_clock
 from turnlog.errors import ClaimLost, StoreUnavailable
 from turnlog.sessions import Charge, Claim, Ended, Log, Move, Session, Slot, Turn
 from turnlog.store import SessionStore
-from turnlog.stores.rules import alive, can_be_released, can_be_taken, expect_storable, is_held
+from turnlog.stores.rules import alive, can_be_taken, expect_storable, is_held
 
 Key = tuple[str, str]
 """Owner and session id."""
@@ -26,11 +26,11 @@ class WriteBehindSessionStore:
     durable store's own claims and commits, when it was not used for `idle_s` seconds, when `most_sessions` others were,
     and by `close`. There is no thread: time passes only in calls, of this store's methods or of `flush_idle`.
 
-    A crash loses every turn that was not yet written back, though its reply was returned: at most those since the
-    session was last quiet for `idle_s`. What is left is the session as it was before them, whole and in order; turns
-    that are taken then get the lost ones' numbers, and a repeat under a lost one's key is paid for again. So promise P1
-    holds only after `close`, and this is no store for production. Creations, ends, moves and forks are durable at once,
-    and so are turns with charges, which other sessions count on.
+    A crash loses every turn that was not yet written back, though its reply was returned: those since the session was
+    last quiet for `idle_s` and anything was called after that. What is left is the session as it was before them, whole
+    and in order; turns that are taken then get the lost ones' numbers, and a repeat under a lost one's key is paid for
+    again. So promise P1 holds only after `close`, and this is no store for production. Creations, ends, moves and forks
+    are durable at once, and so are turns with charges, which other sessions count on.
 
     Nobody else may write to the durable store meanwhile: give it a FileSessionStore made with `sole`, which refuses
     every other process.
@@ -67,7 +67,10 @@ class WriteBehindSessionStore:
             raise errors[0]
 
     def flush_idle(self, now_ms: int) -> None:
-        """Writes back what has been idle for long enough; what cannot be written now stays for the next time."""
+        """Writes back what has been idle for long enough; what cannot be written now stays for the next time.
+
+        Raises ClaimLost, as any method may, when somebody else wrote to one of the sessions, and forgets it then.
+        """
         with self._lock:
             for key, held in list(self._held.items()):
                 if held.used_ms + self._idle_ms > now_ms and len(self._held) <= self._most_sessions:
@@ -115,7 +118,7 @@ class WriteBehindSessionStore:
             held = self._used((session.owner, session.id))
             if held is None:
                 self._durable.release(session, claim, billed, now_ms)
-            elif can_be_released(held.log.running, claim):
+            elif is_held(held.log.running, claim.token):
                 held.log = replace(held.log, running=claim.after_release(billed, now_ms))
 
     def commit(self, session: Session, turn: Turn, settlement: tuple[Charge, ...] = ()) -> Slot | None:
@@ -179,28 +182,25 @@ class WriteBehindSessionStore:
         if (held := self._held.get(key)) is None:
             return
         while held.pending:
-            claim, turn = held.pending[0]
-            if self._placed(held.log.session, claim, turn):
-                held.pending.pop(0)
-            else:
+            found = self._placed(held.log.session, *held.pending[0])
+            if not isinstance(found, Turn):
                 del self._held[key]
-                return
+                if isinstance(found, Ended):
+                    return
+                raise ClaimLost
+            held.pending.pop(0)
         if held.log.running:
             self._durable.claim(held.log.session, held.log.running, over=None)
         del self._held[key]
 
-    def _placed(self, session: Session, claim: Claim, turn: Turn) -> bool:
-        """False when the session has ended. Raises StoreUnavailable, or ClaimLost."""
+    def _placed(self, session: Session, claim: Claim, turn: Turn) -> Slot | None:
+        """What the turn's slot of the durable store holds afterwards: the turn, unless somebody else got in."""
         found = self._durable.claim(session, claim, over=None)
         if isinstance(found, Claim) and found.token != claim.token:
             found = self._durable.claim(session, claim, over=found)  # one of ours, written back but taken over since
         if is_held(found, claim.token):
             found = self._durable.commit(session, turn)
-        if isinstance(found, Turn) and found.token == turn.token:
-            return True
-        if isinstance(found, Ended):
-            return False
-        raise ClaimLost
+        return found if not isinstance(found, Turn) or found.token == turn.token else None
 
 
 @dataclass

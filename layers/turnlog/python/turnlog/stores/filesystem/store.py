@@ -14,7 +14,7 @@ from turnlog.stores.filesystem import ending, files, forms, moving
 from turnlog.stores.filesystem.files import Sleep, Sync
 from turnlog.stores.filesystem.place import Place
 from turnlog.stores.filesystem.shelf import Shelf
-from turnlog.stores.rules import alive, can_be_released, can_be_taken, is_held
+from turnlog.stores.rules import alive, can_be_taken, is_held
 
 
 @contextmanager
@@ -85,7 +85,7 @@ class FileSessionStore:
     @_available()
     def release(self, session: Session, claim: Claim, billed: bool, now_ms: int) -> None:
         with self._shelf.open(session.owner, session.id) as place:
-            if place is None or not place.is_alive or not can_be_released(place.slot(claim.number), claim):
+            if place is None or not place.is_alive or not is_held(place.slot(claim.number), claim.token):
                 return
             path = place.slot_path(claim.number)
             if left := claim.after_release(billed, now_ms):
