@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from tests.fakes import expected_text
 from tests.handlers.conftest import Backstage, Context, app, event
 from turnlog import runtime
 from turnlog.documents import MAX_DOCUMENT, MAX_KEY, DocumentStore, Upload
-from turnlog.errors import ModelAccessDenied, ModelError, ModelRejected, ModelTimeout
+from turnlog.errors import ModelAccessDenied, ModelError, ModelRejected, ModelTimeout, StoreUnavailable
 from turnlog.events.uploads import UploadsFailed
 from turnlog.messages import Message
 
@@ -97,11 +98,46 @@ def test_a_newer_version_that_overtakes_an_older_one_is_not_overwritten_by_it(
 def test_an_event_that_is_delivered_twice_at_once_is_paid_for_once(bucket: S3Client, backstage: Backstage) -> None:
     def again() -> None:
         backstage.model.during = None
-        notify()
+        with pytest.raises(UploadsFailed):  # so that it comes again, should the first one die
+            notify()
 
     backstage.model.during = again
     upload(bucket, b"Herons.")
+    notify()
     assert len(backstage.model.requests) == 1
+    assert summary(bucket)["status"] == "done"
+
+
+def test_an_unexpected_failure_is_tried_again_at_once_and_quotes_nothing(
+    bucket: S3Client, backstage: Backstage, logged: io.StringIO
+) -> None:
+    def broken() -> None:
+        backstage.model.during = None
+        raise RuntimeError("pelargonium")
+
+    backstage.model.during = broken
+    with pytest.raises(UploadsFailed):
+        upload(bucket, b"Herons.")
+    assert "pelargonium" not in logged.getvalue()
+    notify()
+    assert summary(bucket)["status"] == "done"
+
+
+def test_a_summary_that_could_not_be_laid_down_is_made_again(
+    bucket: S3Client, backstage: Backstage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, puts = DocumentStore.file, []
+
+    def fails_once(*arguments: Any, **more: Any) -> Any:
+        puts.append(arguments)
+        if len(puts) == 2:
+            raise StoreUnavailable
+        return file(*arguments, **more)
+
+    monkeypatch.setattr(DocumentStore, "file", fails_once)
+    with pytest.raises(UploadsFailed):
+        upload(bucket, b"Herons.")
+    notify()
     assert summary(bucket)["status"] == "done"
 
 

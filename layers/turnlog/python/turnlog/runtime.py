@@ -128,7 +128,7 @@ def token_verifier() -> TokenVerifier:
 def documents() -> DocumentStore:
     from turnlog.documents import DocumentStore
 
-    return DocumentStore(_client("s3"), DocumentSettings.read(os.environ).documents_bucket)
+    return DocumentStore(_client("s3", attempts=4), DocumentSettings.read(os.environ).documents_bucket)
 
 
 def secret(name: str, *, renewed: bool = False) -> str:
@@ -136,7 +136,8 @@ def secret(name: str, *, renewed: bool = False) -> str:
     from aws_lambda_powertools.utilities.parameters.exceptions import GetParameterError
 
     try:
-        return str(_secrets().get(name, max_age=_SECRET_AGE_S, force_fetch=renewed))
+        # A secret that was put in from a file ends with a line end, which no header may hold.
+        return str(_secrets().get(name, max_age=_SECRET_AGE_S, force_fetch=renewed)).strip()
     except GetParameterError as error:
         raise SecretUnavailable from error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 from urllib.parse import unquote_plus
 
@@ -28,7 +29,7 @@ class SummarizeUploads:
 
     A document that can never be summarized gets a summary that says why. Any other failure is raised once the other
     records are done, so that Lambda tries the event again and at last sends it to the failure queue; what was done
-    before is not paid for again, nor what another handler is at.
+    before is not paid for again, nor what another handler is at, which is looked at again later.
     """
 
     def __call__(self, event: Mapping[str, Any], context: Any) -> None:
@@ -45,6 +46,9 @@ class SummarizeUploads:
         except TurnlogError as error:
             telemetry.note("upload failed", request_id=context.aws_request_id, code=type(error).__name__)
             return False
+        except Exception as error:  # noqa: BLE001 (the other records go on, and its text must not be logged)
+            telemetry.note("upload failed", request_id=context.aws_request_id, where=telemetry.place(error))
+            return False
         return True
 
     def _summarize(self, upload: Upload, context: Any) -> None:
@@ -53,26 +57,30 @@ class SummarizeUploads:
             return
         documents = runtime.documents()
         try:
-            summary = _summary(upload, context)
-        except TurnlogError:
-            documents.file(upload, _RUNNING, over=begun, until_ms=1)  # so that the next try need not wait
-            raise
-        try:
-            documents.file(upload, summary, over=begun)
+            documents.file(upload, _summary(upload, context), over=begun)
         except SummaryTaken:
             telemetry.note("upload overtaken", request_id=context.aws_request_id)
+        except Exception:
+            with suppress(TurnlogError):  # the mark lapses by itself, only later
+                documents.file(upload, _RUNNING, over=begun, until_ms=1)  # so that the next try need not wait
+            raise
 
 
 _RUNNING = {"status": "running"}
 
 
 def _begin(upload: Upload, context: Any) -> Filed | None:
-    """The mark that the summary is being made; None when it is made, or another handler is at it or at a newer one."""
+    """The mark that the summary is being made; None when it is made, or a newer version's is made or being made.
+
+    Raises SummaryTaken when another handler is at this very one: should that handler die, this event is what is left.
+    """
     documents = runtime.documents()
     for _ in range(_LOOKS):
         now_ms = runtime.now_ms()
         there = documents.filed(upload)
         if there and not there.makes_room_for(upload, now_ms):
+            if there.until_ms and there.sequencer == upload.sequencer:
+                raise SummaryTaken
             return None
         try:
             until_ms = now_ms + int(context.get_remaining_time_in_millis())

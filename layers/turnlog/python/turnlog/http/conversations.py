@@ -56,9 +56,10 @@ def delete(request: Request, _: Remaining) -> Answer:
     """Ends the session; 204 says that its content is gone."""
     session_id = _session_id(request)
     request.query()
+    noted = {"session": _logged(session_id)}  # first, since a secret that cannot be read must stop it before it begins
     if not runtime.session_store().delete(request.owner, session_id, runtime.now_ms()):
         raise SessionNotFound
-    return Answer(204, noted={"session": _logged(session_id)})
+    return Answer(204, noted=noted)
 
 
 def take(request: Request, remaining_s: Remaining) -> Answer:
