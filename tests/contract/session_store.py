@@ -35,7 +35,6 @@ from turnlog.sessions import (
     CLOCK_TOLERANCE,
     KEY_HASH,
     MAX_TURN_BYTES,
-    RING,
     SWEEP_MARGIN,
     Charge,
     Claim,
@@ -49,6 +48,7 @@ from turnlog.sessions import (
     new_session_id,
 )
 from turnlog.store import SessionStore
+from turnlog.turns import KEY_STRIDE, OLDER_KEYS
 
 T = TypeVar("T")
 
@@ -92,7 +92,7 @@ def turn_of(claim: Claim, text: str = "hello") -> Turn:
         totals=Totals(12 * claim.number, Decimal("0.00012") * claim.number, 40 * claim.number),
         at_ms=claim.at_ms + 5,
         window_from=1,
-        older_keys=(b"abcdef" * (claim.number - 1))[-RING * KEY_HASH :],
+        older_keys=b"abcdef" * (min(claim.number - 1, OLDER_KEYS) // KEY_STRIDE),
     )
 
 
@@ -272,11 +272,11 @@ class Reading(Facts):
         store.commit(session, turn)
         assert store.read(OWNER, session.id, START_MS, newest=1).turns == (turn,)
 
-    def test_the_ring_of_older_keys_is_kept(self, store: SessionStore, session: Session) -> None:
+    def test_the_older_keys_are_kept(self, store: SessionStore, session: Session) -> None:
         store.claim(session, claim_of(1), over=None)
-        ring = random.Random(7).randbytes(RING * KEY_HASH)
-        store.commit(session, replace(turn_of(claim_of(1)), older_keys=ring))
-        assert store.read(OWNER, session.id, START_MS, newest=1).turns[0].older_keys == ring
+        older = random.Random(7).randbytes(OLDER_KEYS // KEY_STRIDE * KEY_HASH)
+        store.commit(session, replace(turn_of(claim_of(1)), older_keys=older))
+        assert store.read(OWNER, session.id, START_MS, newest=1).turns[0].older_keys == older
 
     @pytest.mark.parametrize("fresh", [True, False])
     def test_an_unknown_and_a_foreign_session_are_not_found(

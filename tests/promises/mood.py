@@ -19,7 +19,7 @@ class Mood:
     old where the protocol allows it. `freezes` is how often a process that is out of time is frozen and goes on later
     instead of being killed; `gives_up` how often a caller no longer waits for the answer and asks again; `patience` how
     often one waits for a whole lease before it asks again. Turns of more than `part_bytes` are stored in parts, and a
-    page of a Query holds `page_bytes`.
+    page of a Query holds `page_bytes`; each turn remembers the key of every `key_stride`th one before it.
     """
 
     latency_ms: int = 5
@@ -36,6 +36,7 @@ class Mood:
     tries: int = 5
     part_bytes: int | None = None
     page_bytes: int | None = None
+    key_stride: int = 2
 
     @property
     def allowances(self) -> dict[str, Decimal]:
@@ -68,6 +69,7 @@ def any_mood(chance: random.Random) -> Mood:
         tries=chance.choice([3, 6]),
         part_bytes=chance.choice([None, None, None, 150]),
         page_bytes=chance.choice([None, None, None, 1500]),
+        key_stride=chance.choice([2, 3]),
     )
 
 

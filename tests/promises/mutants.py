@@ -149,11 +149,11 @@ KEYS = (
         (f"{_TAKING}._stored", "turn.key == self.request.key", "False"),
     ),
     _mutant(
-        "the ring of older keys",
-        ("turns:_places", "if found == key_hash(request.key):", "if False:"),
+        "older keys are looked for",
+        ("turns:_places", "turn.older_keys[back * KEY_HASH :].startswith(wanted)", "False"),
     ),
     _mutant(
-        "a place that the ring names is looked up before it is believed",
+        "a place that an older key names is looked up before it is believed",
         (f"{_TAKING}._stored", "if turn.key == self.request.key:\n                return turn", "return turn"),
         harmless="six bytes of a keyed hash collide once in 4 trillion keys; the unit tests make them collide",
     ),
@@ -171,7 +171,8 @@ KEYS = (
     ),
     _mutant(
         "a claim stays when its call may have been billed",
-        ("sessions:Claim.after_release", "self.attempt if billed else self.attempt - 1", "0"),
+        ("sessions:Claim.after_release", "if billed:", "if False:"),
+        ("sessions:Claim.after_release", "left if left.attempt else None", "None"),
     ),
 )
 

@@ -20,6 +20,7 @@ from tests.promises.mood import Mood, any_mood
 from tests.promises.promises import broken_by_a_run
 from tests.promises.trace import trace
 from tests.promises.world import World, address, session_id, want
+from turnlog import turns
 from turnlog.stores.dynamodb import items
 
 
@@ -58,21 +59,24 @@ def judged(name: str, world: World) -> Run:
 
 @contextmanager
 def seeded(seed: int, mood: Mood) -> Iterator[None]:
-    """The shipped code's own dice, for jitter and for tokens, and the size of parts, are those of the run."""
-    state, token_bytes, part_bytes = random.getstate(), secrets.token_bytes, items.PART_BYTES
+    """The run has its own dice, for jitter and for tokens, and the sizes that its mood makes small."""
+    state, token_bytes = random.getstate(), secrets.token_bytes
+    part_bytes, key_stride = items.PART_BYTES, turns.KEY_STRIDE
     tokens = random.Random(seed)
     random.seed(seed)
     secrets.token_bytes = lambda nbytes=None: tokens.randbytes(nbytes or 32)
     items.PART_BYTES = mood.part_bytes or part_bytes
+    turns.KEY_STRIDE = mood.key_stride
     try:
         yield
     finally:
         random.setstate(state)
-        secrets.token_bytes, items.PART_BYTES = token_bytes, part_bytes
+        secrets.token_bytes = token_bytes
+        items.PART_BYTES, turns.KEY_STRIDE = part_bytes, key_stride
 
 
 def settled(
-    mood: Mood, plan: Plan, chance: random.Random, turns: int, *, swept: bool = True
+    mood: Mood, plan: Plan, chance: random.Random, length: int, *, swept: bool = True
 ) -> tuple[World, Residence]:
     """A world with a session of so many turns, which everyone knows."""
     world = World(mood, plan, chance)
@@ -80,7 +84,7 @@ def settled(
         world.was_swept_before()
     home = Residence([address("owner", session_id("main"))])
     world.create(home.addresses[0], "before")
-    for number in range(turns):
+    for number in range(length):
         world.take(want(f"before {number}"), home.addresses[0], "before")
     return world, home
 
@@ -91,7 +95,7 @@ def random_run(seed: int) -> Run:
     mood = any_mood(chance)
     plan = RandomFaults(chance, rate=chance.choice([0, 0.02, 0.06, 0.15]))
     with seeded(seed, mood):
-        world, home = settled(mood, plan, chance, turns=chance.choice([0, 1, 3, 6]), swept=chance.random() < 0.9)
+        world, home = settled(mood, plan, chance, length=chance.choice([0, 1, 3, 6]), swept=chance.random() < 0.9)
         _populate(world, home)
         return judged(f"--seed {seed}", world)
 

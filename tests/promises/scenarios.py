@@ -36,7 +36,7 @@ def scenario_run(name: str, faults: Faults) -> Run:
     """The scenario with these faults; without, its `calls` say which are possible."""
     scenario = SCENARIOS[name]
     with seeded(0, scenario.mood):
-        world, home = settled(scenario.mood, ListedFaults(faults), random.Random(0), turns=2)
+        world, home = settled(scenario.mood, ListedFaults(faults), random.Random(0), length=2)
         scenario.happens(world, home)
         listed = "".join(f" --fault {index}:{fault}" for index, fault in faults.items())
         return judged(f"--scenario {name}{listed}", world)

@@ -43,6 +43,7 @@ from turnlog.sessions import (
     SessionSettings,
     Totals,
     Turn,
+    key_hash,
 )
 from turnlog.stores.dynamodb import DynamoDBSessionStore
 from turnlog.stores.dynamodb.items import (
@@ -124,7 +125,7 @@ SECOND = turn(
     stop_reason="tool_use",
     cost_usd=None,
     totals=Totals(30, Decimal("0.00007"), 400),
-    older_keys=FIRST.keys,
+    older_keys=key_hash(FIRST.key),
 )
 IN_PARTS = turn(1, Message.of_text("A message that was as long as a book once. 😀"), '[{"type":"text","text":"4"}]')
 CLAIM = Claim(3, "token-3", START_MS + 60_000, key(3), b"f" * 16, START_MS + 26_000, 2)

@@ -96,12 +96,14 @@ def test_the_same_key_gives_the_same_turn_and_the_model_is_asked_once(desk: Desk
     assert len(desk.model.requests) == 1
 
 
-def test_a_key_is_found_after_64_further_turns_though_the_window_has_moved_on(desk: Desk) -> None:
+@pytest.mark.parametrize("turns", [1, 16, 17, 25, 26, 63, 64])
+def test_a_key_is_found_after_so_many_further_turns_though_the_window_has_moved_on(desk: Desk, turns: int) -> None:
+    desk.turn("the very first")
     first = desk.turn("first")
-    for number in range(64):
+    for number in range(turns):
         desk.turn(f"later {number}")
     assert desk.turn("first").turn == first.turn
-    assert len(desk.model.requests) == 65
+    assert len(desk.model.requests) == 2 + turns
 
 
 def test_a_key_with_another_body_is_refused_and_nothing_is_paid(desk: Desk) -> None:
@@ -111,7 +113,7 @@ def test_a_key_with_another_body_is_refused_and_nothing_is_paid(desk: Desk) -> N
     assert len(desk.model.requests) == 1
 
 
-def test_a_key_that_only_collides_in_the_ring_is_a_new_turn(desk: Desk) -> None:
+def test_a_key_that_only_collides_with_an_older_one_is_a_new_turn(desk: Desk) -> None:
     desk.turn("first", "abcdef-1")
     for number in range(30):
         desk.turn(f"later {number}")

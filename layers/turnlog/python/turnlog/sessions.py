@@ -30,9 +30,6 @@ CLOCK_TOLERANCE = timedelta(minutes=5)
 MAX_TURN_BYTES = 3_900_000
 """A turn's message and reply, packed: what one transaction of DynamoDB takes (4 MB) less the items around them."""
 
-RING = 64
-"""How many older keys a turn remembers, so that a late retry finds its reply."""
-
 _LONGEST_RETRY_AFTER_S = 5
 
 _SESSION_ID = re.compile(r"ses_[A-Za-z0-9_-]{22}")
@@ -159,8 +156,8 @@ class Turn:
     """One finished turn: the caller's message and the reply computed from exactly the turns before it.
 
     `window_from` is the first turn that the next turn sends to the model. `older_keys` are six-byte hashes of the keys
-    of up to RING turns before this one, oldest first. `cost_usd` is None when the model's price is not known. A turn
-    that was copied by a fork has no key: an idempotency key names a turn of one session.
+    of some turns before this one. `cost_usd` is None when the model's price is not known. A turn that was copied by a
+    fork has no key: a key names a turn of one session.
     """
 
     number: int
@@ -175,18 +172,13 @@ class Turn:
     window_from: int
     older_keys: bytes
 
-    @property
-    def keys(self) -> bytes:
-        """The ring that the next turn stores."""
-        return (self.older_keys + key_hash(self.key))[-RING * KEY_HASH :]
-
 
 KEY_HASH = 6
-"""Bytes of a key's hash in the ring: a false hit once in 4 trillion keys, and then it is looked up, not believed."""
+"""Bytes of an older key's hash: a false hit once in 4 trillion keys, and then it is looked up, not believed."""
 
 
 def key_hash(key: bytes) -> bytes:
-    """The ring's form of a key, which is itself the output of a keyed hash; zeros for none."""
+    """The form of an older key, which is itself the output of a keyed hash; zeros for none."""
     return key[:KEY_HASH].ljust(KEY_HASH, b"\0")
 
 

@@ -28,7 +28,17 @@ from turnlog.limits import OwnerLimits, SessionLimits, charges, expect_room, exp
 from turnlog.messages import Message, Reply
 from turnlog.model import ChatModel, ModelRequest
 from turnlog.prices import cost_usd
-from turnlog.sessions import KEY_HASH, Claim, Ended, Log, Slot, Totals, Turn, busy, key_hash
+from turnlog.sessions import (
+    KEY_HASH,
+    Claim,
+    Ended,
+    Log,
+    Slot,
+    Totals,
+    Turn,
+    busy,
+    key_hash,
+)
 from turnlog.store import TurnLog
 from turnlog.window import WindowPolicy, messages, next_from
 
@@ -37,6 +47,14 @@ COMMIT_RESERVE_S = 5.0
 
 ATTEMPTS = 3
 """How often the model may be called for one key, the handlers that died included."""
+
+OLDER_KEYS = 64
+"""Within how many turns a late retry finds its reply."""
+
+KEY_STRIDE = 16
+"""A turn remembers the keys of every 16th turn before it, the nearest first, so that 16 turns in a row know all of them
+at 24 bytes a turn. It must not change between versions.
+"""
 
 _ROUNDS = 4
 """How often a turn looks again after another one moved the session under it."""
@@ -144,7 +162,8 @@ class _Taking:
     def _look(self, now: int, *, fresh: bool = True) -> TakenTurn | tuple[Log, Claim]:
         """The turn if it is stored; else the session and the claim to place in it."""
         request = self.request
-        log = self.store.read(request.owner, request.session_id, now, self.policy.window.turns, fresh=fresh)
+        newest = max(self.policy.window.turns, KEY_STRIDE)
+        log = self.store.read(request.owner, request.session_id, now, newest, fresh=fresh)
         if stored := self._stored(log):
             return self._replay(log, stored)
         return log, self._next_claim(log, now)
@@ -164,7 +183,7 @@ class _Taking:
         for turn in reversed(log.turns):
             if turn.key == self.request.key:
                 return turn
-        # The ring, and the number that the caller expects, say where to look; only the slot itself proves it.
+        # Older keys, and the number that the caller expects, say where to look; only the slot itself proves it.
         for number in _places(log, self.request):
             for turn in self.store.turns(log.session, number, number):
                 if turn.key == self.request.key:
@@ -244,7 +263,7 @@ class _Taking:
             ),
             at_ms=now,
             window_from=next_from(claim.number, reply, last.window_from if last else 1, self.policy.window),
-            older_keys=last.keys if last else b"",
+            older_keys=_older_keys(log),
         )
 
     def _expect_same_body(self, held: Claim | Turn) -> None:
@@ -254,13 +273,22 @@ class _Taking:
 
 def _places(log: Log, request: TurnRequest) -> Iterator[int]:
     """Turns before those of the view that may stand under the request's key."""
-    ring = log.turns[-1].older_keys if log.turns else b""
-    hashes = [ring[at : at + KEY_HASH] for at in range(0, len(ring), KEY_HASH)]
-    for place, found in enumerate(hashes):
-        if found == key_hash(request.key):
-            yield log.count - len(hashes) + place
+    wanted = key_hash(request.key)
+    for turn in log.turns:
+        for back in range(len(turn.older_keys) // KEY_HASH):
+            number = turn.number - KEY_STRIDE * (back + 1)
+            if 0 < number < log.turns[0].number and turn.older_keys[back * KEY_HASH :].startswith(wanted):
+                yield number
     if request.number is not None and request.number <= log.count:
         yield request.number
+
+
+def _older_keys(log: Log) -> bytes:
+    """Those that the next turn remembers: one of the view, and what that one remembers."""
+    if log.count < KEY_STRIDE:
+        return b""
+    before = log.turns[-KEY_STRIDE]
+    return (key_hash(before.key) + before.older_keys)[: OLDER_KEYS // KEY_STRIDE * KEY_HASH]
 
 
 def _may_be_billed(error: Exception) -> bool:
