@@ -88,6 +88,8 @@ def test_a_new_session_says_what_it_is_and_when_it_ends(call: Call) -> None:
         ({"model": "other"}, 422, "model_unknown"),
         ({"owner": "eve"}, 400, "unknown_field"),
         ({"system": 1}, 400, "wrong_type"),
+        ({"model": None}, 400, "wrong_type"),
+        ({"idle_timeout_s": None}, 400, "wrong_type"),
     ],
     ids=str,
 )
@@ -350,6 +352,13 @@ def test_a_turn_that_expects_another_number_is_refused_and_nothing_is_paid(call:
         assert (answer.status, answer.body["code"], answer.body["stored"]) == (409, "turn_number_taken", False)
     assert len(backstage.model.requests) == 1
     assert call("session", "POST", "/sessions/{id}/turns", {"message": "hi", "turn": 2}, **where).body["turn"] == 2
+
+
+def test_the_number_that_a_turn_expects_is_a_part_of_its_body(call: Call, session_id: str) -> None:
+    where = {"parameters": {"id": session_id}, "headers": {"Idempotency-Key": "k"}}
+    bodies = [{"message": "hi", "turn": 1}, {"message": "hi", "turn": 1}, {"message": "hi"}]
+    answers = [call("session", "POST", "/sessions/{id}/turns", body, **where) for body in bodies]
+    assert [answer.status for answer in answers] == [200, 200, 422]
 
 
 def test_two_keys_on_one_turn_are_refused(call: Call, backstage: Backstage) -> None:

@@ -73,7 +73,7 @@ def take(request: Request, remaining_s: Remaining) -> Answer:
         session_id=session_id,
         # Without the session's id, which a move changes while a turn's key goes on to name it.
         key=runtime.server_key().keyed_hash("idempotency-key", key.encode()),
-        fingerprint=runtime.server_key().keyed_hash("fingerprint", to_json(body.message.blocks).encode()),
+        fingerprint=runtime.server_key().keyed_hash("fingerprint", *_canonical(body)),
         message=body.message,
         number=body.turn,
     )
@@ -96,6 +96,11 @@ def take(request: Request, remaining_s: Remaining) -> Answer:
     }
     headers = {"Idempotent-Replayed": "true"} if taken.replayed else {}
     return Answer(200, taken_turn_shape(taken), headers, noted)
+
+
+def _canonical(body: TurnBody) -> list[bytes]:
+    """All that the request says, each thing in one form; what it leaves out is not there."""
+    return [to_json(body.message.blocks).encode()] + ([b"%d" % body.turn] if body.turn else [])
 
 
 def list_turns(request: Request, _: Remaining) -> Answer:

@@ -7,7 +7,8 @@ import json
 from collections.abc import Mapping
 from typing import Any, NoReturn, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic_core import PydanticCustomError
 
 from turnlog.errors import BodyTooLarge, InvalidRequest, MediaTypeUnsupported, Unauthorized, ValueRefused
 
@@ -21,6 +22,14 @@ class Body(BaseModel):
     """A request's body: strict types, no unknown fields, and no input in error texts."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    @field_validator("*")
+    @classmethod
+    def _no_null(cls, value: object) -> object:
+        """What is not wanted is left out: null would be a second way to say nothing."""
+        if value is None:
+            raise PydanticCustomError("wrong_type", "null")
+        return value
 
 
 AnyBody = TypeVar("AnyBody", bound=Body)
@@ -88,8 +97,9 @@ class Request:
 
     def body(self, kind: type[AnyBody]) -> AnyBody:
         """The body as a `kind`. Raises an InvalidRequest that names the first rule it breaks."""
-        raw = self._bytes()
+        self._expect_size()
         self._expect_json()
+        raw = self._bytes()
         _expect_plain_json(raw)
         try:
             return kind.model_validate_json(raw)
@@ -103,20 +113,23 @@ class Request:
             raise InvalidRequest("header_duplicate")
         return values[0] if values else ""
 
+    def _expect_size(self) -> None:
+        body = self._event.get("body") or ""
+        is_base64 = self._event.get("isBase64Encoded")
+        size = len(body) * 3 // 4 - body[-2:].count("=") if is_base64 else len(body.encode(errors="surrogatepass"))
+        if size > MAX_BODY:
+            raise BodyTooLarge("body_too_large")
+
     def _bytes(self) -> bytes:
         body = self._event.get("body")
         if not body:
             raise InvalidRequest("body_missing")
-        if len(body) > 2 * MAX_BODY:  # base64 adds a third, so the bytes themselves are too many already
-            raise BodyTooLarge("body_too_large")
         try:
             raw = base64.b64decode(body, validate=True) if self._event.get("isBase64Encoded") else body.encode()
         except UnicodeEncodeError as error:
             raise InvalidRequest("encoding_invalid") from error
         except ValueError as error:  # binascii.Error, and what it says of text that is no ASCII
             raise InvalidRequest("base64_invalid") from error
-        if len(raw) > MAX_BODY:
-            raise BodyTooLarge("body_too_large")
         return bytes(raw)
 
     def _expect_json(self) -> None:
