@@ -1,16 +1,17 @@
 """/sessions: conversations that their owner starts, continues, reads and ends."""
 
 from turnlog import runtime
-from turnlog.http import Api, conversations
+from turnlog.http import Api, conversations, history
 
 runtime.load_claude()
 handler = Api(
     {
         ("POST", "/sessions"): conversations.create,
+        ("GET", "/sessions"): conversations.list_all,
         ("GET", "/sessions/{id}"): conversations.get,
         ("DELETE", "/sessions/{id}"): conversations.delete,
-        ("POST", "/sessions/{id}/turns"): conversations.take,
-        ("GET", "/sessions/{id}/turns"): conversations.list_turns,
-        ("GET", "/sessions/{id}/turns/{n}"): conversations.get_turn,
+        ("POST", "/sessions/{id}/turns"): history.take,
+        ("GET", "/sessions/{id}/turns"): history.list_turns,
+        ("GET", "/sessions/{id}/turns/{n}"): history.get_turn,
     }
 )

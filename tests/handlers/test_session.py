@@ -67,6 +67,7 @@ def test_a_new_session_says_what_it_is_and_when_it_ends(call: Call) -> None:
         "system": "Be kind.",
         "max_tokens": 4096,
         "created_at": "2026-09-21T14:13:20.000Z",
+        "active_at": "2026-09-21T14:13:20.000Z",
         "expires_at": "2026-09-21T15:13:20.000Z",
         "idle_expires_at": "2026-09-21T14:23:20.000Z",
         "turns": 0,
@@ -194,6 +195,7 @@ def test_turns_are_listed_oldest_first_a_page_at_a_time(call: Call, session_id: 
         page = get(call, session_id, "/turns", query=query).body
         seen += page["items"]
         query["cursor"] = [page["next"] or "the end"]
+        assert page["next"] is None or not page["next"].isdigit()
     assert page["next"] is None
     assert [item["turn"] for item in seen] == [1, 2, 3, 4, 5]
     assert [item["text"] for item in seen] == replies
@@ -209,6 +211,8 @@ def test_turns_are_listed_oldest_first_a_page_at_a_time(call: Call, session_id: 
         ({"limit": ["x"]}, "parameter_invalid"),
         ({"limit": ["1", "2"]}, "parameter_duplicate"),
         ({"cursor": ["x"]}, "cursor_invalid"),
+        ({"cursor": [""]}, "cursor_invalid"),
+        ({"cursor": ["7"]}, "cursor_invalid"),
         ({"cursor": ["²"]}, "cursor_invalid"),
         ({"cursor": ["9" * 5000]}, "cursor_invalid"),
         ({"page": ["1"]}, "parameter_unknown"),
@@ -216,12 +220,55 @@ def test_turns_are_listed_oldest_first_a_page_at_a_time(call: Call, session_id: 
     ids=str,
 )
 def test_bad_paging_is_refused(call: Call, session_id: str, query: dict[str, list[str]], code: str) -> None:
-    answer = get(call, session_id, "/turns", query=query)
-    assert (answer.status, answer.body["code"]) == (400, code)
+    for answer in (get(call, session_id, "/turns", query=query), call("session", "GET", "/sessions", query=query)):
+        assert (answer.status, answer.body["code"]) == (400, code)
 
 
-def test_a_cursor_behind_the_end_gives_an_empty_page(call: Call, session_id: str) -> None:
-    assert get(call, session_id, "/turns", query={"cursor": ["7"]}).body == {"items": [], "next": None}
+def test_a_cursor_is_good_for_its_own_list_alone(call: Call, session_id: str) -> None:
+    other = str(create(call).body["session_id"])
+    for each in (session_id, other):
+        for number in range(3):
+            take(call, each, f"turn {number}", f"{number}")
+    one = {"limit": ["1"]}
+    of_turns = get(call, session_id, "/turns", query=one).body["next"]
+    of_sessions = call("session", "GET", "/sessions", query=one).body["next"]
+    create(call, owner=EVE)
+    tampered = of_sessions[:-1] + ("A" if of_sessions[-1] != "A" else "B")
+    answers = [
+        get(call, other, "/turns", query={"cursor": [of_turns]}),
+        get(call, session_id, "/turns", query={"cursor": [of_sessions]}),
+        call("session", "GET", "/sessions", query={"cursor": [of_turns]}),
+        call("session", "GET", "/sessions", query={"cursor": [tampered]}),
+        call("session", "GET", "/sessions", query={"cursor": [of_sessions]}, owner=EVE),
+    ]
+    assert {(answer.status, answer.body["code"]) for answer in answers} == {(400, "cursor_invalid")}
+
+
+def test_sessions_are_listed_with_the_one_used_last_first_and_nobody_else_s(call: Call, backstage: Backstage) -> None:
+    ids = []
+    for number in range(3):
+        ids.append(create(call, {"title": f"T{number}", "system": "s" * 1000}).body["session_id"])
+        backstage.clock.tick(seconds=10)
+    create(call, owner=EVE)
+    delete(call, create(call).body["session_id"])
+    take(call, ids[0], "hello")
+    first = call("session", "GET", "/sessions", query={"limit": ["2"]}).body
+    rest = call("session", "GET", "/sessions", query={"limit": ["2"], "cursor": [first["next"]]}).body
+    assert [item["session_id"] for item in first["items"] + rest["items"]] == [ids[0], ids[2], ids[1]]
+    assert rest["next"] is None
+    assert first["items"][0] == {
+        "session_id": ids[0],
+        "title": "T0",
+        "model": "claude-sonnet-5-5",
+        "created_at": "2026-09-21T14:13:20.000Z",
+        "active_at": "2026-09-21T14:13:50.000Z",
+        "expires_at": "2026-09-22T14:13:20.000Z",
+        "idle_expires_at": "2026-09-21T14:43:50.000Z",
+        "turns": 1,
+        "turn_in_progress": False,
+        "tokens": 15,
+        "cost_usd": "0.00007",
+    }
 
 
 def test_one_turn_can_be_read_by_its_number(call: Call, session_id: str) -> None:
@@ -268,6 +315,7 @@ def test_gone_foreign_and_never_was_are_the_same_bytes(call: Call, backstage: Ba
 def test_every_route_needs_a_caller(call: Call, session_id: str, owner: str | None) -> None:
     answers = [
         create(call, owner=owner),
+        call("session", "GET", "/sessions", owner=owner),
         get(call, session_id, owner=owner),
         take(call, session_id, "hello", owner=owner),
         get(call, session_id, "/turns", owner=owner),

@@ -16,6 +16,7 @@ MAX_BODY = 256 * 1024
 """Bytes of a request's body; enough for a book's chapter, and a turn stays below the 400 KB of a DynamoDB item."""
 
 _MAX_KEY = 255
+_DEFAULT_LIMIT, _MOST_LIMIT = 20, 100
 
 
 class Body(BaseModel):
@@ -74,6 +75,14 @@ class Request:
             if name not in allowed:
                 raise InvalidRequest("parameter_unknown")
         return {name: values[0] for name, values in given.items()}
+
+    @staticmethod
+    def limit(asked: Mapping[str, str]) -> int:
+        """How many items a page may have, by the query parameter `limit`."""
+        text = asked.get("limit", str(_DEFAULT_LIMIT))
+        if not (text.isascii() and text.isdigit() and len(text) <= 3 and 1 <= int(text) <= _MOST_LIMIT):
+            raise InvalidRequest("parameter_invalid")
+        return int(text)
 
     @property
     def idempotency_key(self) -> str:

@@ -168,14 +168,19 @@ def turn_shape(turn: Turn) -> dict[str, Any]:
 
 
 def session_shape(log: Log, now_ms: int) -> dict[str, Any]:
+    settings = log.session.settings
+    return listed_session_shape(log, now_ms) | {"system": settings.system, "max_tokens": settings.max_tokens}
+
+
+def listed_session_shape(log: Log, now_ms: int) -> dict[str, Any]:
+    """Without the system prompt, which may be as long as a request."""
     session = log.session
     return {
         "session_id": session.id,
         "title": log.title,
         "model": session.settings.model,
-        "system": session.settings.system,
-        "max_tokens": session.settings.max_tokens,
         "created_at": rfc3339(session.created_ms),
+        "active_at": rfc3339(log.active_ms),
         "expires_at": rfc3339(session.dies_ms),
         "idle_expires_at": rfc3339(log.idle_expires_ms),
         "turns": log.count,
