@@ -1,7 +1,7 @@
 """/sessions: conversations that their owner starts, continues, reads and ends."""
 
 from turnlog import runtime
-from turnlog.http import Api, conversations, history
+from turnlog.http import Api, conversations, handover, history
 
 runtime.load_claude()
 handler = Api(
@@ -10,6 +10,7 @@ handler = Api(
         ("GET", "/sessions"): conversations.list_all,
         ("GET", "/sessions/{id}"): conversations.get,
         ("DELETE", "/sessions/{id}"): conversations.delete,
+        ("POST", "/sessions/{id}/fork"): handover.fork,
         ("POST", "/sessions/{id}/turns"): history.take,
         ("GET", "/sessions/{id}/turns"): history.list_turns,
         ("GET", "/sessions/{id}/turns/{n}"): history.get_turn,

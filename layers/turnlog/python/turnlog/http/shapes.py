@@ -79,6 +79,7 @@ Asked = Annotated[Any, BeforeValidator(_message)]
 SystemPrompt = Annotated[str, AfterValidator(_plain_text), AfterValidator(_nothing_if_blank)]
 ModelName = Annotated[str, AfterValidator(_offered_model)]
 StopSequence = Annotated[str, Field(max_length=100), AfterValidator(_plain_text), AfterValidator(_not_blank)]
+TurnNumber = Annotated[int, Field(ge=1, le=999_999_999)]
 MaxTokens = Annotated[int, Field(ge=1, le=MOST_MAX_TOKENS)]
 
 
@@ -121,7 +122,13 @@ class TurnBody(Body):
     """What a turn says. `turn` is the number that the caller expects it to get."""
 
     message: Asked
-    turn: Annotated[int, Field(ge=1, le=999_999_999)] | None = None
+    turn: TurnNumber | None = None
+
+
+class ForkBody(Body):
+    """Which turn is the last that the new session shares with the old one."""
+
+    turn: TurnNumber
 
 
 def _within(name: str, asked_s: int | None, limit: timedelta) -> int:
