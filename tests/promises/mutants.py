@@ -397,7 +397,7 @@ MAKING = (
 ALLOWANCES = (
     _mutant(
         "a charge is conditional on its limit",
-        (f"{_STORE}._charge", "if limited:", "if False:"),
+        ("stores.dynamodb.allowances:charge_action", "if limited:", "if False:"),
     ),
     _mutant(
         "a charge and its claim are one transaction",

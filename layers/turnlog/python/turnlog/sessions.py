@@ -103,6 +103,22 @@ class Charge:
 
 
 @dataclass(frozen=True, slots=True)
+class Bill:
+    """What is charged apart from any turn's slot, and to whom: all of it or nothing.
+
+    `owner` need not be a session's owner: what everybody behind one address creates is charged to that address.
+    """
+
+    owner: str
+    charges: tuple[Charge, ...]
+
+    @property
+    def refund(self) -> Bill:
+        """What gives it back."""
+        return Bill(self.owner, tuple(replace(charge, amount=-charge.amount) for charge in self.charges))
+
+
+@dataclass(frozen=True, slots=True)
 class Claim:
     """A slot taken by a handler that is asking the model. It holds no content.
 

@@ -11,7 +11,7 @@ from typing import Self
 
 from turnlog.clock import Clock, system_clock
 from turnlog.errors import ClaimLost, StoreUnavailable
-from turnlog.sessions import Charge, Claim, Ended, Log, Move, Session, Slot, Turn
+from turnlog.sessions import Bill, Charge, Claim, Ended, Log, Move, Session, Slot, Turn
 from turnlog.store import SessionStore
 from turnlog.stores.rules import alive, can_be_taken, expect_storable, is_held
 
@@ -134,15 +134,15 @@ class WriteBehindSessionStore:
 
     # --- the rest
 
-    def create(self, session: Session, title: str) -> Session:
+    def create(self, session: Session, title: str, *, bill: Bill | None = None) -> Session:
         with self._lock:
             self._write_back((session.owner, session.id))
-            return self._durable.create(session, title)
+            return self._durable.create(session, title, bill=bill)
 
-    def fork(self, parent: Session, number: int, child: Session, title: str) -> None:
+    def fork(self, parent: Session, number: int, child: Session, title: str, *, bill: Bill | None = None) -> None:
         with self._lock:
             self._write_back((parent.owner, parent.id))
-            self._durable.fork(parent, number, child, title)
+            self._durable.fork(parent, number, child, title, bill=bill)
 
     def move(self, move: Move) -> Session:
         with self._lock:
