@@ -17,7 +17,7 @@ import pytest
 
 from tests.fakes import HashModel, HeldClock
 from turnlog import runtime, telemetry
-from turnlog.config import LifeSettings, ModelSettings
+from turnlog.config import AnonymousSettings, LifeSettings, ModelSettings
 from turnlog.crypto import ServerKey
 from turnlog.stores.memory import MemorySessionStore
 from turnlog.turns import TurnPolicy
@@ -86,6 +86,7 @@ def backstage(monkeypatch: pytest.MonkeyPatch) -> Backstage:
     monkeypatch.setattr(runtime, "model_settings", lambda: models)
     monkeypatch.setattr(runtime, "session_life", lambda: life)
     monkeypatch.setattr(runtime, "turn_policy", TurnPolicy)
+    monkeypatch.setattr(runtime, "anonymous_settings", AnonymousSettings)
     return stage
 
 
@@ -116,7 +117,14 @@ def call(backstage: Backstage) -> Call:
         parameters: Mapping[str, str] | None = None,
         query: Mapping[str, list[str]] | None = None,
         headers: Mapping[str, str] | None = None,
+        secret: str | None = None,
+        source: str = "203.0.113.7",
     ) -> Answered:
+        """`secret` makes the caller anonymous, as the authorizer says; `source` is the address it comes from."""
+        verified = {"owner": owner, "kind": "user", "expires": expires} if owner else None
+        if secret:
+            asked = {"authorizationToken": f"Session {secret}", "methodArn": "arn:aws:execute-api:::api/v1/GET/"}
+            verified = app("authorizer").handler(asked, Context())["context"]
         content = raw if raw is not None else b"" if body is None else json.dumps(body).encode()
         path = resource
         for name, value in (parameters or {}).items():
@@ -130,7 +138,8 @@ def call(backstage: Backstage) -> Call:
             "pathParameters": parameters,
             "requestContext": {
                 "requestId": "req-1",
-                "authorizer": {"owner": owner, "expires": expires} if owner else None,
+                "authorizer": verified,
+                "identity": {"sourceIp": source},
             },
             "body": base64.b64encode(content).decode() if content else None,
             "isBase64Encoded": True,

@@ -49,6 +49,10 @@ class Unauthorized(TurnlogError):
     """No usable credential: it is missing, malformed, forged, expired, or meant for somebody else."""
 
 
+class Forbidden(TurnlogError):
+    """A verified caller of a kind that this route is not for."""
+
+
 # --- sessions ---
 
 

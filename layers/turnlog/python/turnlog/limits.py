@@ -16,10 +16,11 @@ from turnlog.errors import AllowanceUsedUp, SessionLimitReached, TurnTooLarge
 from turnlog.messages import Message
 from turnlog.packing import pack
 from turnlog.prices import most_usd
-from turnlog.sessions import MAX_TURN_BYTES, Charge, Log, Turn
+from turnlog.sessions import MAX_TURN_BYTES, Bill, Charge, Log, Turn
 
 _MINUTE_MS = 60_000
-_DAY_MS = 24 * 60 * _MINUTE_MS
+_HOUR_MS = 60 * _MINUTE_MS
+_DAY_MS = 24 * _HOUR_MS
 
 REPLY_BYTES_PER_TOKEN = 16
 """The most that a token of a reply is reckoned to take as JSON, before compression; prose has about 4."""
@@ -46,6 +47,8 @@ class OwnerLimits:
     turns_a_minute: int | None = None
     budget_a_day: Decimal | None = None
     budget_unit: Literal["tokens", "usd"] = "tokens"
+    sessions_a_day: int | None = None
+    """Made, not alive: what is made can be counted exactly, while a session's end needs nobody who could count it."""
 
 
 def expect_room(log: Log, limits: SessionLimits, now_ms: int) -> None:
@@ -88,6 +91,24 @@ def charges(log: Log, message: Message, limits: OwnerLimits, now_ms: int) -> tup
         counter = f"{limits.budget_unit}#{_utc(day_ms):%Y-%m-%d}"
         taken.append(Charge(counter, most, limits.budget_a_day, day_ms + _DAY_MS))
     return tuple(taken)
+
+
+def creation_bill(owner: str, limits: OwnerLimits, now_ms: int) -> Bill | None:
+    """What making a session costs its owner."""
+    if limits.sessions_a_day is None:
+        return None
+    day_ms = now_ms // _DAY_MS * _DAY_MS
+    counter = f"sessions#{_utc(day_ms):%Y-%m-%d}"
+    return Bill(owner, (Charge(counter, Decimal(1), Decimal(limits.sessions_a_day), day_ms + _DAY_MS),))
+
+
+def anonymous_creation_bill(source: str, creations_an_hour: int | None, now_ms: int) -> Bill | None:
+    """What making an anonymous session costs the place from which it is made."""
+    if creations_an_hour is None:
+        return None
+    hour_ms = now_ms // _HOUR_MS * _HOUR_MS
+    counter = f"anonymous_creations#{_utc(hour_ms):%Y-%m-%dT%H}"
+    return Bill(source, (Charge(counter, Decimal(1), Decimal(creations_an_hour), hour_ms + _HOUR_MS),))
 
 
 def settlement(taken: tuple[Charge, ...], turn: Turn) -> tuple[Charge, ...]:

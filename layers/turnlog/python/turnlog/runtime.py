@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from turnlog.clock import system_clock
 from turnlog.config import (
+    AnonymousSettings,
     ClaudeSettings,
     DocumentSettings,
     LifeSettings,
@@ -55,6 +56,11 @@ def model_settings() -> ModelSettings:
 @cache
 def session_life() -> LifeSettings:
     return LifeSettings.read(os.environ)
+
+
+@cache
+def anonymous_settings() -> AnonymousSettings:
+    return AnonymousSettings.read(os.environ)
 
 
 @cache

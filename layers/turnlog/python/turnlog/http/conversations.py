@@ -5,34 +5,58 @@ from __future__ import annotations
 from turnlog import runtime
 from turnlog.errors import KeyReused, SessionNotFound
 from turnlog.http.api import Answer, Remaining
+from turnlog.http.billing import of_anonymous_creation, of_creation
 from turnlog.http.cursors import opened, sealed
 from turnlog.http.naming import location, logged, session_of
 from turnlog.http.request import Request
-from turnlog.http.shapes import NewSessionBody, listed_session_shape, session_shape
+from turnlog.http.shapes import (
+    NewAnonymousSessionBody,
+    NewSessionBody,
+    canonical,
+    listed_session_shape,
+    session_shape,
+)
 from turnlog.listing import list_sessions
-from turnlog.sessions import Log, named_session_id, new_session_id
+from turnlog.sessions import Bill, Log, Session, anonymous_owner, named_session_id, new_session_id
 
 
 def create(request: Request, _: Remaining) -> Answer:
     """A new session of the caller; the one that is there when it was created under the same key before."""
-    owner, now, hashed = request.owner, runtime.now_ms(), runtime.server_key().keyed_hash
+    owner, now, hashed = request.user, runtime.now_ms(), runtime.server_key().keyed_hash
     request.query()
     key = request.optional_idempotency_key
     body = request.body(NewSessionBody)
     session_id = new_session_id() if key is None else named_session_id(hashed("session", owner.encode(), key.encode()))
-    fingerprint = b"" if key is None else hashed("fingerprint", body.model_dump_json(exclude_unset=True).encode())
-    session = runtime.session_store().create(body.session(owner, now, session_id, fingerprint), body.title)
-    if session.fingerprint != fingerprint:
+    fingerprint = b"" if key is None else hashed("fingerprint", canonical(body))
+    session = body.session(owner, now, session_id, fingerprint, runtime.session_life())
+    return _created(session, body.title, of_creation(request, now))
+
+
+def create_anonymous(request: Request, _: Remaining) -> Answer:
+    """A session of whoever holds the secret with the hash that is sent; the one that is there when it is repeated."""
+    now, hashed = runtime.now_ms(), runtime.server_key().keyed_hash
+    request.query()
+    body = request.body(NewAnonymousSessionBody)
+    owner = anonymous_owner(body.secret_sha256)
+    session_id, fingerprint = hashed("anonymous-session", owner.encode()), hashed("fingerprint", canonical(body))
+    session = body.session(owner, now, named_session_id(session_id), fingerprint, runtime.anonymous_settings())
+    return _created(session, body.title, of_anonymous_creation(request, now))
+
+
+def _created(session: Session, title: str, bill: Bill | None) -> Answer:
+    """The session, new or as it is if it was made before. Raises KeyReused when that was by another request."""
+    now, there = session.created_ms, runtime.session_store().create(session, title, bill=bill)
+    if there.fingerprint != session.fingerprint:
         raise KeyReused
-    log = Log(session, body.title, 0, ())
-    if key is not None:  # it may have been there, and gone on
-        log = runtime.session_store().read(owner, session_id, now, newest=1)
-    return Answer(201, session_shape(log, now), location(session.id), {"session": logged(session.id)})
+    log = Log(there, title, 0, ())
+    if session.fingerprint:  # it may have been there, and gone on
+        log = runtime.session_store().read(there.owner, there.id, now, newest=1)
+    return Answer(201, session_shape(log, now), location(there.id), {"session": logged(there.id)})
 
 
 def list_all(request: Request, _: Remaining) -> Answer:
     """The caller's sessions, the one used last first, a page at a time; no content."""
-    owner, now = request.owner, runtime.now_ms()
+    owner, now = request.user, runtime.now_ms()
     asked = request.query("limit", "cursor")
     limit, after = request.limit(asked), None
     if "cursor" in asked:

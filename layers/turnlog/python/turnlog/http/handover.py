@@ -7,10 +7,11 @@ from contextlib import suppress
 from turnlog import runtime
 from turnlog.errors import ClaimLost, KeyReused, SessionNotFound, TurnNotFound
 from turnlog.http.api import Answer, Remaining
+from turnlog.http.billing import of_creation
 from turnlog.http.naming import location, logged, session_of
 from turnlog.http.request import Request
 from turnlog.http.shapes import ForkBody, session_shape
-from turnlog.sessions import Log, Session, named_session_id, new_session_id
+from turnlog.sessions import Bill, Log, Session, named_session_id, new_session_id
 
 
 def fork(request: Request, _: Remaining) -> Answer:
@@ -29,7 +30,7 @@ def fork(request: Request, _: Remaining) -> Answer:
         parent = runtime.session_store().read(owner, parent_id, now, newest=1)
         if turn > parent.count:
             raise TurnNotFound
-        log = _forked(parent, turn, child_id, fingerprint, now)
+        log = _forked(parent, turn, child_id, fingerprint, now, of_creation(request, now))
     if log.session.fingerprint != fingerprint:
         raise KeyReused
     return Answer(201, session_shape(log, now), location(child_id), {"session": logged(child_id)})
@@ -42,10 +43,10 @@ def _there(owner: str, session_id: str, now_ms: int) -> Log | None:
     return None
 
 
-def _forked(parent: Log, turn: int, child_id: str, fingerprint: bytes, now_ms: int) -> Log:
+def _forked(parent: Log, turn: int, child_id: str, fingerprint: bytes, now_ms: int, bill: Bill | None) -> Log:
     old = parent.session
     dies_ms = now_ms + old.dies_ms - old.created_ms
     child = Session(old.owner, child_id, now_ms, dies_ms, old.idle_ms, old.settings, fingerprint)
     with suppress(ClaimLost):  # another one was faster under this name, or has ended since: the look says which
-        runtime.session_store().fork(old, turn, child, parent.title)
+        runtime.session_store().fork(old, turn, child, parent.title, bill=bill)
     return runtime.session_store().read(old.owner, child_id, now_ms, newest=1)

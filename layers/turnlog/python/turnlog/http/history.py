@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import accumulate
 
 from turnlog import runtime
@@ -14,7 +15,7 @@ from turnlog.http.request import Request
 from turnlog.http.shapes import TurnBody, taken_turn_shape, turn_shape
 from turnlog.messages import to_json
 from turnlog.sessions import Log, Turn
-from turnlog.turns import TurnRequest, take_turn
+from turnlog.turns import TurnPolicy, TurnRequest, take_turn
 
 _PAGE_CHARACTERS = 1_500_000  # of turns: Lambda's answer may have 6 MB (quota), of UTF-8 in JSON in JSON
 _DIGITS = 9  # of a turn's number, as in the store's keys
@@ -41,7 +42,7 @@ def take(request: Request, remaining_s: Remaining) -> Answer:
         model=runtime.chat_model(),
         clock=runtime.now_ms,
         remaining_s=remaining_s,
-        policy=runtime.turn_policy(),
+        policy=_policy(request),
     )
     turn = taken.turn
     noted = {
@@ -54,6 +55,15 @@ def take(request: Request, remaining_s: Remaining) -> Answer:
     }
     headers = {"Idempotent-Replayed": "true"} if taken.replayed else {}
     return Answer(200, taken_turn_shape(taken), headers, noted)
+
+
+def _policy(request: Request) -> TurnPolicy:
+    """What holds for the caller's turns: an anonymous session takes fewer."""
+    policy, most = runtime.turn_policy(), runtime.anonymous_settings().anonymous_turns
+    if not request.is_anonymous or most is None:
+        return policy
+    turns = most if policy.session.turns is None else min(most, policy.session.turns)
+    return replace(policy, session=replace(policy.session, turns=turns))
 
 
 def list_turns(request: Request, _: Remaining) -> Answer:

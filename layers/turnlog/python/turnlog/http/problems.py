@@ -29,6 +29,7 @@ ROUTE_NOT_FOUND = Problem(404, "route_not_found", "Not found", "There is no such
 
 PROBLEMS: dict[type[errors.TurnlogError], Problem] = {
     errors.Unauthorized: Problem(401, "unauthorized", "Unauthorized", "Send a valid token as Authorization: Bearer."),
+    errors.Forbidden: Problem(403, "forbidden", "Forbidden", "This caller may not use this route."),
     errors.SessionNotFound: Problem(
         404,
         "session_not_found",

@@ -5,12 +5,13 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping
+from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Any, NoReturn, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 from pydantic_core import PydanticCustomError
 
-from turnlog.errors import BodyTooLarge, InvalidRequest, MediaTypeUnsupported, Unauthorized, ValueRefused
+from turnlog.errors import BodyTooLarge, Forbidden, InvalidRequest, MediaTypeUnsupported, Unauthorized, ValueRefused
 
 MAX_BODY = 256 * 1024
 """Bytes of a request's body; enough for a book's chapter, and a turn stays below the 400 KB of a DynamoDB item."""
@@ -61,6 +62,35 @@ class Request:
         if not owner or not expires_s or int(expires_s) * 1000 <= self._now_ms:
             raise Unauthorized
         return str(owner)
+
+    @property
+    def is_anonymous(self) -> bool:
+        """Whether the caller is whoever holds a secret, and not a person that an issuer knows."""
+        verified = self._event["requestContext"].get("authorizer") or {}
+        return verified.get("kind") == "anonymous"
+
+    @property
+    def user(self) -> str:
+        """As `owner`, for a route of signed-in callers. Raises Forbidden for an anonymous one."""
+        owner = self.owner
+        if self.is_anonymous:
+            raise Forbidden
+        return owner
+
+    @property
+    def source(self) -> str:
+        """Where the request comes from, as the gateway saw it: an address, or a network of IPv6.
+
+        One household or machine has a /64 of IPv6 to itself, and could take another address for each request.
+        """
+        text = str(self._event["requestContext"].get("identity", {}).get("sourceIp"))
+        try:
+            address = ip_address(text)
+        except ValueError:
+            return "unknown"  # they share what one address may do
+        if isinstance(address, IPv6Address) and address.ipv4_mapped is None:
+            return str(ip_network((address, 64), strict=False))
+        return str(getattr(address, "ipv4_mapped", None) or address)
 
     def parameter(self, name: str) -> str:
         """A part of the path."""

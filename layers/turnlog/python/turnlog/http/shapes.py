@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from datetime import timedelta
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 from pydantic import AfterValidator, BeforeValidator, FailFast, Field
 from pydantic_core import PydanticCustomError
@@ -79,8 +79,19 @@ Asked = Annotated[Any, BeforeValidator(_message)]
 SystemPrompt = Annotated[str, AfterValidator(_plain_text), AfterValidator(_nothing_if_blank)]
 ModelName = Annotated[str, AfterValidator(_offered_model)]
 StopSequence = Annotated[str, Field(max_length=100), AfterValidator(_plain_text), AfterValidator(_not_blank)]
+SecretHash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 TurnNumber = Annotated[int, Field(ge=1, le=999_999_999)]
 MaxTokens = Annotated[int, Field(ge=1, le=MOST_MAX_TOKENS)]
+
+
+class Life(Protocol):
+    """The most that sessions of one kind may live."""
+
+    @property
+    def idle(self) -> timedelta: ...
+
+    @property
+    def lifetime(self) -> timedelta: ...
 
 
 class SingleTurnBody(Body):
@@ -108,14 +119,19 @@ class NewSessionBody(Body):
     idle_timeout_s: Annotated[int, Field(ge=_SHORTEST_IDLE_S)] | None = None
     lifetime_s: Annotated[int, Field(ge=_SHORTEST_IDLE_S)] | None = None
 
-    def session(self, owner: str, now_ms: int, session_id: str, fingerprint: bytes) -> Session:
+    def session(self, owner: str, now_ms: int, session_id: str, fingerprint: bytes, limits: Life) -> Session:
         """The new session. Raises ValueRefused when it asks for a longer life than the service gives."""
-        limits = runtime.session_life()
         idle_s = _within("idle_timeout_s", self.idle_timeout_s, limits.idle)
         lifetime_s = _within("lifetime_s", self.lifetime_s, limits.lifetime)
         settings = SessionSettings(chosen_model(self.model), self.max_tokens, self.system)
         dies_ms = now_ms + lifetime_s * 1000
         return Session(owner, session_id, now_ms, dies_ms, idle_s * 1000, settings, fingerprint)
+
+
+class NewAnonymousSessionBody(NewSessionBody):
+    """The same, and by what its owner will be known: the hash of the secret."""
+
+    secret_sha256: SecretHash
 
 
 class TurnBody(Body):
@@ -136,6 +152,11 @@ def _within(name: str, asked_s: int | None, limit: timedelta) -> int:
     if asked_s is not None and asked_s > longest_s:
         raise ValueRefused(f"{name}_range", f"/{name}")
     return longest_s if asked_s is None else asked_s
+
+
+def canonical(body: Body) -> bytes:
+    """The body in one form: what it says, without what it leaves out."""
+    return body.model_dump_json(exclude_unset=True).encode()
 
 
 def chosen_model(name: str | None) -> str:

@@ -18,7 +18,7 @@ def single_turn(path: str, system: str | None = None) -> Api:
     kind = QueryBody if system is None else SingleTurnBody
 
     def answer(request: Request, remaining_s: Remaining) -> Answer:
-        request.owner  # noqa: B018 (raises when nobody was verified)
+        request.user  # noqa: B018 (raises when nobody was verified, or an anonymous caller)
         request.query()
         asked = request.body(kind)
         own = asked if isinstance(asked, QueryBody) else None
