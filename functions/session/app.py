@@ -11,6 +11,8 @@ handler = Api(
         ("GET", "/sessions/{id}"): conversations.get,
         ("DELETE", "/sessions/{id}"): conversations.delete,
         ("POST", "/sessions/{id}/fork"): handover.fork,
+        ("POST", "/sessions/{id}/rotate"): handover.rotate,
+        ("POST", "/sessions/{id}/claim"): handover.claim,
         ("POST", "/sessions/{id}/turns"): history.take,
         ("GET", "/sessions/{id}/turns"): history.list_turns,
         ("GET", "/sessions/{id}/turns/{n}"): history.get_turn,

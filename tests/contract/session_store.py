@@ -1220,6 +1220,28 @@ class Racing(Facts):
         tokens = [turn.token for turn in store.read(EVE, move.to_id, START_MS, newest=100).turns]
         assert sorted(tokens) == sorted(token for each in taken for token in each)
 
+    def test_of_two_who_want_a_session_under_one_key_one_gets_it_and_the_other_never_learns_where(
+        self, store: SessionStore, session: Session
+    ) -> None:
+        turn = take(store, session, 1)
+        moves = [replace(move_of(session), to_owner=name, token=name) for name in ("eve", "mallory")]
+
+        def moved(move: Move) -> Session | None:
+            with suppress(SessionNotFound, TurnInProgress, ClaimLost):
+                return store.move(move)
+            return None
+
+        found = at_once(*(lambda move=move: moved(move) for move in moves))
+        assert sum(each is not None for each in found) == 1
+        for move, each in zip(moves, found, strict=True):
+            if each:
+                assert store.move(replace(move, token="a repeat")) == each
+                assert store.turns(each, 1, 9) == [turn]
+            else:
+                with pytest.raises(SessionNotFound):
+                    store.move(replace(move, token="a repeat"))
+                assert store.session_ids(move.to_owner) == []
+
 
 def take_in_race(
     store: SessionStore, session: Session, name: str, turns: int, begun: threading.Event | None = None

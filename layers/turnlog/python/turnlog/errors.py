@@ -78,6 +78,14 @@ class ClaimLost(TurnlogError):
     retry_after_s = 1
 
 
+class MoveLost(TurnlogError):
+    """Another request took the session while it was about to move; it is where it was. Another key may move it."""
+
+
+class AlreadyOwned(TurnlogError):
+    """The caller claims a session that is the caller's own."""
+
+
 class KeyReused(TurnlogError):
     """The idempotency key already stands for a request with another body."""
 

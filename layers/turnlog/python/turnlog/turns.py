@@ -129,6 +129,11 @@ def take_turn(
     return _Taking(request, store, model, clock, remaining_s, policy).take()
 
 
+def lease_ms(remaining_s: float) -> int:
+    """How long a handler's claim holds: it outlasts the handler."""
+    return math.ceil((remaining_s + COMMIT_RESERVE_S) * 1000)
+
+
 @dataclass(frozen=True, slots=True)
 class _Taking:
     """One handler's try to take a turn, and all that it needs."""
@@ -209,7 +214,7 @@ class _Taking:
         expect_room(log, self.policy.session, now)
         expect_storable(request.message, log.session.settings.max_tokens)
         # By the clock of this moment: however long the look took, the lease outlasts the handler.
-        until = self.clock() + math.ceil((self.remaining_s() + COMMIT_RESERVE_S) * 1000)
+        until = self.clock() + lease_ms(self.remaining_s())
         taken = charges(log, request.message, self.policy.owner, now)
         return Claim(log.count + 1, self.token, until, request.key, request.fingerprint, now, attempt, taken)
 

@@ -50,6 +50,13 @@ PROBLEMS: dict[type[errors.TurnlogError], Problem] = {
         "The turn took longer than its lease and another one took its place; it was not stored.",
         _NOT_STORED,
     ),
+    errors.MoveLost: Problem(
+        409,
+        "move_lost",
+        "Session not moved",
+        "Another request took the session meanwhile, and it is where it was; try again under a new key.",
+    ),
+    errors.AlreadyOwned: Problem(409, "already_owned", "Already owned", "The session is the caller's own already."),
     errors.KeyReused: Problem(
         422,
         "idempotency_key_reused",
@@ -155,6 +162,7 @@ _INVALID_DETAILS = {
     "parameter_duplicate": "A query parameter is given twice.",
     "parameter_invalid": "A query parameter has no valid value.",
     "parameter_unknown": "There is no such query parameter here.",
+    "secret_not_new": "The new secret is the old one.",
     "unknown_field": "There is no such field here.",
     "wrong_type": "A field has the wrong JSON type.",
 }

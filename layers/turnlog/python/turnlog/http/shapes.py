@@ -80,6 +80,7 @@ SystemPrompt = Annotated[str, AfterValidator(_plain_text), AfterValidator(_nothi
 ModelName = Annotated[str, AfterValidator(_offered_model)]
 StopSequence = Annotated[str, Field(max_length=100), AfterValidator(_plain_text), AfterValidator(_not_blank)]
 SecretHash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Secret = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{43}$")]
 TurnNumber = Annotated[int, Field(ge=1, le=999_999_999)]
 MaxTokens = Annotated[int, Field(ge=1, le=MOST_MAX_TOKENS)]
 
@@ -139,6 +140,18 @@ class TurnBody(Body):
 
     message: Asked
     turn: TurnNumber | None = None
+
+
+class NewSecretBody(Body):
+    """By what an anonymous session's owner will be known from now on."""
+
+    secret_sha256: SecretHash
+
+
+class ClaimBody(Body):
+    """What proves the right to an anonymous session."""
+
+    secret: Secret
 
 
 class ForkBody(Body):
