@@ -13,7 +13,7 @@ from tests.handlers.conftest import REFUSED_FIELDS, Answered, Backstage, Call, C
 from turnlog import runtime
 from turnlog.errors import ModelTimeout, SecretUnavailable, SessionCorrupt, StoreUnavailable
 from turnlog.messages import Message, to_json
-from turnlog.sessions import new_session_id
+from turnlog.sessions import Claim, new_session_id
 
 EVE = "https://issuer.example/|eve"
 
@@ -443,3 +443,101 @@ def test_a_turn_that_could_not_reach_its_secret_leaves_the_session_free(call: Ca
     backstage.model.during = no_key
     assert take(call, session_id, "hello", "k").body["code"] == "dependency_unavailable"
     assert take(call, session_id, "hello", "k").status == 200
+
+
+def busy_for(backstage: Backstage, session_id: str, sleeps: int) -> None:
+    """Another handler's turn runs in the session until somebody has slept that often."""
+    log = backstage.store.read(OWNER, session_id, backstage.clock(), newest=1)
+    claim = Claim(log.count + 1, "another", backstage.clock() + 60_000, b"o" * 16, b"f" * 16, backstage.clock())
+    backstage.store.claim(log.session, claim, over=None)
+
+    def release() -> None:
+        if len(backstage.slept) == sleeps:
+            backstage.store.release(log.session, claim, billed=False, now_ms=backstage.clock())
+
+    backstage.after_sleep = release
+
+
+def test_a_turn_that_prefers_to_wait_is_taken_when_the_session_is_free(
+    call: Call, backstage: Backstage, session_id: str
+) -> None:
+    busy_for(backstage, session_id, 3)
+    answer = call(
+        "session",
+        "POST",
+        "/sessions/{id}/turns",
+        {"message": "hello"},
+        parameters={"id": session_id},
+        headers={"Idempotency-Key": "k", "Prefer": "respond-async, wait=10"},
+    )
+    assert (answer.status, answer.body["turn"], answer.headers["Preference-Applied"]) == (200, 1, "wait=10")
+    assert backstage.slept == [0.5] * 3
+
+
+@pytest.mark.parametrize(
+    ("prefer", "waited_s"),
+    [
+        ("wait=3", 3.0),
+        ("WAIT = 1", 1.0),
+        ('wait="2"; note', 2.0),
+        ("wait=2, wait=1", 2.0),
+        ("wait=0", 0.0),
+        ("wait=25", 19.0),
+        ("wait=99999999999", 0.0),
+        ("wait=-1", 0.0),
+        ("wait=1.5", 0.0),
+        ("wait=x", 0.0),
+        ("wait", 0.0),
+        ("wait=\u0663", 0.0),
+        ("handling=strict", 0.0),
+        ("", 0.0),
+    ],
+)
+def test_a_wait_ends_when_it_is_over_or_no_time_is_left_for_the_turn(
+    call: Call, backstage: Backstage, session_id: str, prefer: str, waited_s: float
+) -> None:
+    busy_for(backstage, session_id, 10_000)
+    answer = call(
+        "session",
+        "POST",
+        "/sessions/{id}/turns",
+        {"message": "hello"},
+        parameters={"id": session_id},
+        headers={"Idempotency-Key": "k", "Prefer": prefer},
+    )
+    assert (answer.status, answer.body["code"]) == (409, "turn_in_progress")
+    assert sum(backstage.slept) == waited_s
+    assert backstage.model.requests == []
+
+
+@pytest.mark.parametrize(
+    ("left_s", "code"), [(300.0, None), (299.999, "idle_expires_soon"), (1.0, "idle_expires_soon")]
+)
+def test_a_session_that_ends_soon_says_so(
+    call: Call, backstage: Backstage, session_id: str, left_s: float, code: str | None
+) -> None:
+    backstage.clock.tick(seconds=1800 - left_s)
+    body = get(call, session_id).body
+    assert body.get("warning", {}).get("code") == code
+    if code:
+        assert body["warning"]["at"] == body["idle_expires_at"]
+
+
+def test_the_end_that_no_turn_can_put_off_is_warned_of_first(call: Call, backstage: Backstage) -> None:
+    session_id = str(create(call, {"lifetime_s": 400, "idle_timeout_s": 200}).body["session_id"])
+    assert take(call, session_id, "one").body["warning"]["code"] == "idle_expires_soon"
+    backstage.clock.tick(seconds=150)
+    body = take(call, session_id, "two").body
+    assert (body["warning"]["code"], body["warning"]["at"]) == ("expires_soon", body["expires_at"])
+
+
+def test_a_replay_warns_as_the_turn_did(call: Call, backstage: Backstage) -> None:
+    session_id = str(create(call, {"idle_timeout_s": 400}).body["session_id"])
+    first = take(call, session_id, "hello", "k")
+    backstage.clock.tick(seconds=200)
+    assert take(call, session_id, "hello", "k").raw == first.raw
+    assert "warning" in get(call, session_id).body
+
+
+def test_where_a_session_is_gone_a_new_one_is_offered(call: Call) -> None:
+    assert get(call, new_session_id()).body["start_over"] == {"method": "POST", "href": "/v1/sessions"}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import time
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 _SECRET_AGE_S = 300  # a rotated secret is taken up within five minutes
 
 now_ms = system_clock
+sleep = time.sleep
 
 
 def load_claude() -> None:

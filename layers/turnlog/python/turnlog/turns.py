@@ -56,6 +56,11 @@ KEY_STRIDE = 16
 at 24 bytes a turn. It must not change between versions.
 """
 
+POLL_S = 0.5
+"""Between two looks at a busy session; a look costs 10 read units and a few milliseconds."""
+
+Sleep = Callable[[float], None]
+
 _ROUNDS = 4
 """How often a turn looks again after another one moved the session under it."""
 
@@ -132,6 +137,24 @@ def take_turn(
 def lease_ms(remaining_s: float) -> int:
     """How long a handler's claim holds: it outlasts the handler."""
     return math.ceil((remaining_s + COMMIT_RESERVE_S) * 1000)
+
+
+def when_free(take: Callable[[], TakenTurn], *, wait_s: float, left_s: Callable[[], float], sleep: Sleep) -> TakenTurn:
+    """What `take` returns, tried again while the session is busy: for `wait_s` seconds, and no longer than `left_s`.
+
+    Each try looks at the session, which costs no more than that. Raises what `take` raises, TurnInProgress when the
+    wait is over.
+    """
+    waited_s = 0.0
+    while True:
+        try:
+            return take()
+        except TurnInProgress:
+            pause_s = min(POLL_S, wait_s - waited_s, left_s())
+            if pause_s <= 0:
+                raise
+        sleep(pause_s)
+        waited_s += pause_s
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,9 +15,10 @@ from turnlog.http.request import Request
 from turnlog.http.shapes import TurnBody, taken_turn_shape, turn_shape
 from turnlog.messages import to_json
 from turnlog.sessions import Log, Turn
-from turnlog.turns import TurnPolicy, TurnRequest, take_turn
+from turnlog.turns import TurnPolicy, TurnRequest, take_turn, when_free
 
 _PAGE_CHARACTERS = 1_500_000  # of turns: Lambda's answer may have 6 MB (quota), of UTF-8 in JSON in JSON
+_LEFT_FOR_A_TURN_S = 10  # a wait ends before: a claim without time to ask the model would only be in the way
 _DIGITS = 9  # of a turn's number, as in the store's keys
 
 
@@ -36,13 +37,18 @@ def take(request: Request, remaining_s: Remaining) -> Answer:
         message=body.message,
         number=body.turn,
     )
-    taken = take_turn(
-        asked,
-        store=runtime.session_store(),
-        model=runtime.chat_model(),
-        clock=runtime.now_ms,
-        remaining_s=remaining_s,
-        policy=_policy(request),
+    taken = when_free(
+        lambda: take_turn(
+            asked,
+            store=runtime.session_store(),
+            model=runtime.chat_model(),
+            clock=runtime.now_ms,
+            remaining_s=remaining_s,
+            policy=_policy(request),
+        ),
+        wait_s=request.wait_s or 0,
+        left_s=lambda: remaining_s() - _LEFT_FOR_A_TURN_S,
+        sleep=runtime.sleep,
     )
     turn = taken.turn
     noted = {
@@ -54,6 +60,8 @@ def take(request: Request, remaining_s: Remaining) -> Answer:
         "cost_usd": turn.cost_usd,
     }
     headers = {"Idempotent-Replayed": "true"} if taken.replayed else {}
+    if request.wait_s is not None:
+        headers["Preference-Applied"] = f"wait={request.wait_s}"
     return Answer(200, taken_turn_shape(taken), headers, noted)
 
 

@@ -35,6 +35,7 @@ PROBLEMS: dict[type[errors.TurnlogError], Problem] = {
         "session_not_found",
         "Session not found",
         "There is no such session, or it has ended. Start a new one with POST /v1/sessions.",
+        {"start_over": {"method": "POST", "href": "/v1/sessions"}},
     ),
     errors.TurnNotFound: Problem(404, "turn_not_found", "Turn not found", "The session has no such turn yet."),
     errors.TurnInProgress: Problem(

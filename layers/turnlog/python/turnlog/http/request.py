@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Mapping
 from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Any, NoReturn, TypeVar
@@ -16,6 +17,10 @@ from turnlog.errors import BodyTooLarge, Forbidden, InvalidRequest, MediaTypeUns
 MAX_BODY = 256 * 1024
 """Bytes of a request's body; enough for a book's chapter, and a turn stays below the 400 KB of a DynamoDB item."""
 
+MOST_WAIT_S = 20
+"""For a busy session: of the 29 s that the gateway waits, so that some are left for the turn itself."""
+
+_WAIT = re.compile(r"\s*wait\s*=\s*\"?([0-9]{1,9})\"?\s*(?:;.*)?", re.IGNORECASE)
 _MAX_KEY = 255
 _DEFAULT_LIMIT, _MOST_LIMIT = 20, 100
 
@@ -133,6 +138,18 @@ class Request:
         if not all("\x21" <= character <= "\x7e" for character in key):
             raise InvalidRequest("idempotency_key_invalid")
         return key
+
+    @property
+    def wait_s(self) -> int | None:
+        """How long the caller prefers to wait for a busy session, at most 20; None if it does not say.
+
+        `Prefer` (RFC 7240) is a list, in one header or several, in which the first `wait` counts. It is a wish: what is
+        not understood of it is left out, unlike anything else in a request.
+        """
+        for wish in ",".join(self._headers.get("prefer", [])).split(","):
+            if found := _WAIT.fullmatch(wish):
+                return min(int(found[1]), MOST_WAIT_S)
+        return None
 
     def body(self, kind: type[AnyBody]) -> AnyBody:
         """The body as a `kind`. Raises an InvalidRequest that names the first rule it breaks."""

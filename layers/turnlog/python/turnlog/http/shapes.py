@@ -23,6 +23,9 @@ MOST_MAX_TOKENS = 16_000
 """More would rarely be written within the gateway's 29 s, nor surely fit into an item beside its message."""
 
 _SHORTEST_IDLE_S = 120  # must outlast a turn's lease of up to 65 s, or a session could end while its turn runs
+_SOON_MS = 5 * 60 * 1000
+_EXPIRES_SOON = "The session ends soon, whatever happens. A fork of it goes on."
+_IDLE_EXPIRES_SOON = "The session ends soon unless another turn begins."
 _PLAIN_CONTROLS = "\t\n\r"
 
 
@@ -195,12 +198,22 @@ def reply_shape(reply: Reply, cost_usd: Decimal | None) -> dict[str, Any]:
 
 def taken_turn_shape(taken: TakenTurn) -> dict[str, Any]:
     session, turn = taken.log.session, taken.turn
-    return reply_shape(turn.reply, turn.cost_usd) | {
+    answer = reply_shape(turn.reply, turn.cost_usd) | {
         "session_id": session.id,
         "turn": turn.number,
         "expires_at": rfc3339(session.dies_ms),
         "idle_expires_at": rfc3339(taken.idle_expires_ms),
     }
+    return answer | _warning(session.dies_ms, taken.idle_expires_ms, turn.at_ms)  # a replay says the same as the turn
+
+
+def _warning(dies_ms: int, idle_expires_ms: int, now_ms: int) -> dict[str, Any]:
+    """What people should be told when the session ends soon."""
+    if dies_ms - now_ms < _SOON_MS:
+        return {"warning": {"code": "expires_soon", "at": rfc3339(dies_ms), "detail": _EXPIRES_SOON}}
+    if idle_expires_ms - now_ms < _SOON_MS:
+        return {"warning": {"code": "idle_expires_soon", "at": rfc3339(idle_expires_ms), "detail": _IDLE_EXPIRES_SOON}}
+    return {}
 
 
 def turn_shape(turn: Turn) -> dict[str, Any]:
@@ -209,8 +222,9 @@ def turn_shape(turn: Turn) -> dict[str, Any]:
 
 
 def session_shape(log: Log, now_ms: int) -> dict[str, Any]:
-    settings = log.session.settings
-    return listed_session_shape(log, now_ms) | {"system": settings.system, "max_tokens": settings.max_tokens}
+    session = log.session
+    chosen = {"system": session.settings.system, "max_tokens": session.settings.max_tokens}
+    return listed_session_shape(log, now_ms) | chosen | _warning(session.dies_ms, log.idle_expires_ms, now_ms)
 
 
 def listed_session_shape(log: Log, now_ms: int) -> dict[str, Any]:
