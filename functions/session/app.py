@@ -9,6 +9,7 @@ handler = Api(
         ("POST", "/sessions"): conversations.create,
         ("GET", "/sessions"): conversations.list_all,
         ("GET", "/sessions/{id}"): conversations.get,
+        ("PATCH", "/sessions/{id}"): conversations.rename,
         ("DELETE", "/sessions/{id}"): conversations.delete,
         ("POST", "/sessions/{id}/fork"): handover.fork,
         ("POST", "/sessions/{id}/rotate"): handover.rotate,

@@ -875,6 +875,57 @@ class Forking(Facts):
         return replace(turn, key=b"", fingerprint=b"", older_keys=b"")
 
 
+class Renaming(Facts):
+    def test_a_session_has_its_new_title_and_all_else_is_kept(self, store: SessionStore, session: Session) -> None:
+        turns = take_all(store, session, 2)
+        before = store.read(OWNER, session.id, START_MS, newest=9)
+        for title in ("Snow ☃", "", 'Quote " and \\'):
+            store.rename(OWNER, session.id, title, START_MS + 50)
+            for fresh in (True, False):
+                log = store.read(OWNER, session.id, START_MS + 50, newest=9, fresh=fresh)
+                assert log == replace(before, title=title)
+        assert list(log.turns) == turns
+        assert take(store, session, 3, at_ms=START_MS + 60).number == 3
+
+    def test_a_title_goes_along_with_a_move(self, store: SessionStore, session: Session) -> None:
+        store.rename(OWNER, session.id, "New", START_MS)
+        moved = store.move(move_of(session))
+        assert store.read(EVE, moved.id, START_MS + 100, newest=1).title == "New"
+
+    def test_a_session_can_be_renamed_while_its_turn_runs(self, store: SessionStore, session: Session) -> None:
+        store.claim(session, claim_of(1), over=None)
+        store.rename(OWNER, session.id, "New", START_MS)
+        assert store.commit(session, turn_of(claim_of(1))) == turn_of(claim_of(1))
+        assert store.read(OWNER, session.id, START_MS, newest=1).title == "New"
+
+    def test_a_new_title_prolongs_nothing(self, store: SessionStore, session: Session) -> None:
+        store.rename(OWNER, session.id, "New", START_MS + session.idle_ms - 1)
+        with pytest.raises(SessionNotFound):
+            store.read(OWNER, session.id, START_MS + session.idle_ms, newest=1)
+
+    @pytest.mark.parametrize("why", ["unknown", "foreign", "expired", "deleted", "moved"])
+    def test_a_session_that_is_not_there_cannot_be_renamed(
+        self, store: SessionStore, session: Session, why: str
+    ) -> None:
+        owner, session_id, now = OWNER, session.id, START_MS + 200
+        if why == "unknown":
+            session_id = new_session_id()
+        if why == "foreign":
+            owner = EVE
+        if why == "expired":
+            now = START_MS + session.idle_ms
+        if why == "deleted":
+            store.delete(OWNER, session.id, START_MS)
+        if why == "moved":
+            store.move(move_of(session))
+        with pytest.raises(SessionNotFound):
+            store.rename(owner, session_id, "New", now)
+        if why in ("deleted", "moved"):
+            assert is_gone(store, session)
+        else:
+            assert store.read(OWNER, session.id, START_MS, newest=1).title == "A title"
+
+
 def move_of(session: Session, *, at_ms: int = START_MS + 100) -> Move:
     """To another owner and another id."""
     return Move(
@@ -1275,6 +1326,7 @@ class SessionStoreContract(
     Committing,
     Billing,
     Forking,
+    Renaming,
     Moving,
     Deleting,
     Listing,

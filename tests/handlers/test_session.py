@@ -541,3 +541,39 @@ def test_a_replay_warns_as_the_turn_did(call: Call, backstage: Backstage) -> Non
 
 def test_where_a_session_is_gone_a_new_one_is_offered(call: Call) -> None:
     assert get(call, new_session_id()).body["start_over"] == {"method": "POST", "href": "/v1/sessions"}
+
+
+def rename(call: Call, session_id: str, body: object, **more: Any) -> Answered:
+    return call("session", "PATCH", "/sessions/{id}", body, parameters={"id": session_id}, **more)
+
+
+def test_a_session_gets_another_title_and_keeps_the_rest(call: Call) -> None:
+    before = create(call, {"title": "T", "system": "Be kind."}).body
+    renamed = rename(call, before["session_id"], {"title": "New"})
+    assert renamed.status == 200
+    assert renamed.body == get(call, before["session_id"]).body == before | {"title": "New"}
+    assert rename(call, before["session_id"], {"title": ""}).body["title"] == ""
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        ({}, 400, "field_missing"),
+        ({"title": None}, 400, "wrong_type"),
+        ({"title": "T", "system": "x"}, 400, "unknown_field"),
+        ({"title": "x" * 201}, 422, "title_range"),
+        ({"title": "\u202egnp.exe"}, 400, "control_character"),
+    ],
+    ids=str,
+)
+def test_nothing_but_a_proper_title_changes(
+    call: Call, session_id: str, body: dict[str, Any], status: int, code: str
+) -> None:
+    answer = rename(call, session_id, body)
+    assert (answer.status, answer.body["code"]) == (status, code)
+
+
+def test_nobody_else_renames_a_session(call: Call, session_id: str) -> None:
+    foreign, never = rename(call, session_id, {"title": "E"}, owner=EVE), rename(call, new_session_id(), {"title": "E"})
+    assert (foreign.status, foreign.raw) == (404, never.raw)
+    assert get(call, session_id).body["title"] == ""

@@ -67,6 +67,12 @@ class SessionStore(TurnLog, Protocol):
         Raises SessionNotFound when the parent ended meanwhile, and AllowanceUsedUp.
         """
 
+    def rename(self, owner: str, session_id: str, title: str, now_ms: int) -> None:
+        """Gives the session another title; that is no use of it, so it lives no longer. Raises SessionNotFound.
+
+        A move that begins at the same moment may take the old title along.
+        """
+
     def move(self, move: Move) -> Session:
         """Gives the session its new owner and id, its times kept; the old ones are dead in the same instant.
 

@@ -12,6 +12,7 @@ from turnlog.http.request import Request
 from turnlog.http.shapes import (
     NewAnonymousSessionBody,
     NewSessionBody,
+    TitleBody,
     canonical,
     listed_session_shape,
     session_shape,
@@ -73,6 +74,16 @@ def get(request: Request, _: Remaining) -> Answer:
     request.query()
     now = runtime.now_ms()
     log = runtime.session_store().read(request.owner, session_id, now, newest=1)
+    return Answer(200, session_shape(log, now), noted={"session": logged(session_id)})
+
+
+def rename(request: Request, _: Remaining) -> Answer:
+    """Another title."""
+    session_id, owner, now = session_of(request), request.owner, runtime.now_ms()
+    request.query()
+    title = request.body(TitleBody).title
+    runtime.session_store().rename(owner, session_id, title, now)
+    log = runtime.session_store().read(owner, session_id, now, newest=1)
     return Answer(200, session_shape(log, now), noted={"session": logged(session_id)})
 
 

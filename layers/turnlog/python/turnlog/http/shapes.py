@@ -85,6 +85,7 @@ StopSequence = Annotated[str, Field(max_length=100), AfterValidator(_plain_text)
 SecretHash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Secret = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{43}$")]
 TurnNumber = Annotated[int, Field(ge=1, le=999_999_999)]
+Title = Annotated[str, Field(max_length=200), AfterValidator(_one_line)]
 MaxTokens = Annotated[int, Field(ge=1, le=MOST_MAX_TOKENS)]
 
 
@@ -119,7 +120,7 @@ class NewSessionBody(Body):
     system: SystemPrompt = ""
     model: ModelName | None = None
     max_tokens: MaxTokens = DEFAULT_MAX_TOKENS
-    title: Annotated[str, Field(max_length=200), AfterValidator(_one_line)] = ""
+    title: Title = ""
     idle_timeout_s: Annotated[int, Field(ge=_SHORTEST_IDLE_S)] | None = None
     lifetime_s: Annotated[int, Field(ge=_SHORTEST_IDLE_S)] | None = None
 
@@ -136,6 +137,12 @@ class NewAnonymousSessionBody(NewSessionBody):
     """The same, and by what its owner will be known: the hash of the secret."""
 
     secret_sha256: SecretHash
+
+
+class TitleBody(Body):
+    """The one thing of a session that may change."""
+
+    title: Title
 
 
 class TurnBody(Body):

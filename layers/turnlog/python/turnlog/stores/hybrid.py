@@ -83,6 +83,10 @@ class HybridSessionStore:
     def fork(self, parent: Session, number: int, child: Session, title: str, *, bill: Bill | None = None) -> None:
         self._durable.fork(parent, number, child, title, bill=bill)
 
+    def rename(self, owner: str, session_id: str, title: str, now_ms: int) -> None:
+        with self._dropped((owner, session_id)):
+            self._durable.rename(owner, session_id, title, now_ms)
+
     def move(self, move: Move) -> Session:
         with self._dropped((move.owner, move.session_id)):
             return self._durable.move(move)

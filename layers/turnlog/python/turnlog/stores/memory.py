@@ -104,6 +104,12 @@ class MemorySessionStore:
             turns = [replace(turn, key=b"", fingerprint=b"", older_keys=b"") for turn in source.turns[:number]]
             self._put(_Kept(child, title, turns), bill)
 
+    def rename(self, owner: str, session_id: str, title: str, now_ms: int) -> None:
+        with self._lock:
+            kept = self._used(owner, session_id)
+            alive(kept.log(), now_ms)
+            kept.title = title
+
     def move(self, move: Move) -> Session:
         old, new = (move.owner, move.session_id), (move.to_owner, move.to_id)
         with self._lock:

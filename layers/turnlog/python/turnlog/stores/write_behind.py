@@ -29,8 +29,8 @@ class WriteBehindSessionStore:
     A crash loses every turn that was not yet written back, though its reply was returned: those since the session was
     last quiet for `idle_s` and anything was called after that. What is left is the session as it was before them, whole
     and in order; turns that are taken then get the lost ones' numbers, and a repeat under a lost one's key is paid for
-    again. So promise P1 holds only after `close`, and this is no store for production. Creations, ends, moves and forks
-    are durable at once, and so are turns with charges, which other sessions count on.
+    again. So promise P1 holds only after `close`, and this is no store for production. Creations, ends, moves, forks
+    and titles are durable at once, and so are turns with charges, which other sessions count on.
 
     Nobody else may write to the durable store meanwhile: give it a FileSessionStore made with `sole`, which refuses
     every other process.
@@ -143,6 +143,11 @@ class WriteBehindSessionStore:
         with self._lock:
             self._write_back((parent.owner, parent.id))
             self._durable.fork(parent, number, child, title, bill=bill)
+
+    def rename(self, owner: str, session_id: str, title: str, now_ms: int) -> None:
+        with self._lock:
+            self._write_back((owner, session_id))
+            self._durable.rename(owner, session_id, title, now_ms)
 
     def move(self, move: Move) -> Session:
         with self._lock:

@@ -27,7 +27,7 @@ from turnlog.stores.dynamodb.items import (
     turn_items,
     values,
 )
-from turnlog.stores.dynamodb.table import EMPTY, LAPSED, MINE, Item, Table, key
+from turnlog.stores.dynamodb.table import EMPTY, EXISTS, LAPSED, MINE, Item, Table, key
 from turnlog.stores.dynamodb.views import has_all, log_of, page_of
 
 if TYPE_CHECKING:
@@ -42,8 +42,8 @@ class DynamoDBSessionStore:
     """Sessions in the table `table`, and the allowances of their owners in `usage_table`, which may be left out when
     no claim carries charges.
 
-    Both tables: pk (S), sk (S), TTL on `ttl`, no index. Needs Query, GetItem, PutItem, UpdateItem (usage alone),
-    DeleteItem, BatchWriteItem and ConditionCheckItem. Give it a client without retries of its own
+    Both tables: pk (S), sk (S), TTL on `ttl`, no index. Needs Query, GetItem, PutItem, UpdateItem (for titles and
+    usage), DeleteItem, BatchWriteItem and ConditionCheckItem. Give it a client without retries of its own
     (`total_max_attempts=1`) and with short timeouts: see Table.
 
     A turn of up to 1 KB packed costs, with a window of 25 turns, 3 calls and 2 or 3 write units; an owner's rate limit
@@ -143,6 +143,13 @@ class DynamoDBSessionStore:
 
     def fork(self, parent: Session, number: int, child: Session, title: str, *, bill: Bill | None = None) -> None:
         moving.fork(self._sessions, parent, number, child, title, bill, self._usage)
+
+    def rename(self, owner: str, session_id: str, title: str, now_ms: int) -> None:
+        session = self.read(owner, session_id, now_ms, newest=1).session
+        renamed = meta_item(session, title)
+        # Only where it still is: it goes with the session, and must not come back.
+        if self._sessions.update(renamed, "SET title = :title", {":title": renamed["title"]}, EXISTS) is not None:
+            raise SessionNotFound
 
     def move(self, move: Move) -> Session:
         return moving.move(self._sessions, move)

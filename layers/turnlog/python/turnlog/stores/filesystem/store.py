@@ -131,6 +131,15 @@ class FileSessionStore:
         moving.fork(self._shelf, parent, number, child, title, bill)
 
     @_available()
+    def rename(self, owner: str, session_id: str, title: str, now_ms: int) -> None:
+        with self._shelf.open(owner, session_id) as place:
+            if place is None or not place.is_alive:
+                raise SessionNotFound
+            session = alive(place.view(owner, newest=1), now_ms).session
+            files.replace(place.header, forms.header_bytes(session, title), self._shelf.sync)
+            files.keep_names(place.folder, self._shelf.sync)
+
+    @_available()
     def move(self, move: Move) -> Session:
         return moving.move(self._shelf, move)
 
