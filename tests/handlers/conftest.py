@@ -89,6 +89,7 @@ def backstage(monkeypatch: pytest.MonkeyPatch) -> Backstage:
     life = LifeSettings()
     monkeypatch.setattr(runtime, "chat_model", lambda: stage.model)
     monkeypatch.setattr(runtime, "session_store", lambda: stage.store)
+    monkeypatch.setattr(runtime, "allowances", lambda: stage.store)
     monkeypatch.setattr(runtime, "now_ms", stage.clock)
     monkeypatch.setattr(runtime, "sleep", stage.sleep)
     monkeypatch.setattr(runtime, "server_key", lambda: key)

@@ -137,7 +137,7 @@ COMMITTING = (
         "a reply is returned after its commit",
         (
             f"{_TAKING}._answer",
-            "found = self.store.commit(log.session, turn, settlement(claim.charges, turn))",
+            "found = self.store.commit(log.session, turn, settlement(claim.charges, turn.reply, turn.cost_usd))",
             "found = turn",
         ),
     ),

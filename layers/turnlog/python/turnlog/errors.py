@@ -111,6 +111,12 @@ class AllowanceUsedUp(LimitReached):
     """An allowance of the owner, which all of the owner's sessions share; it resets when its window of time ends."""
 
 
+class LimitUnknown(TurnlogError):
+    """An allowance could not be charged, so nothing was asked: money fails closed."""
+
+    retry_after_s = 2
+
+
 class TurnTooLarge(TurnlogError):
     """Message and reply together are, or could become, more than one turn holds."""
 

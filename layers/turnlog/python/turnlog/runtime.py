@@ -28,7 +28,7 @@ from turnlog.config import (
 from turnlog.crypto import ServerKey
 from turnlog.errors import SecretUnavailable
 from turnlog.model import ChatModel
-from turnlog.store import SessionStore
+from turnlog.store import AllowanceStore, SessionStore
 from turnlog.turns import TurnPolicy
 
 if TYPE_CHECKING:
@@ -117,6 +117,14 @@ def session_store() -> SessionStore:
     from turnlog.stores.hybrid import HybridSessionStore
 
     return HybridSessionStore(durable)
+
+
+@cache
+def allowances() -> AllowanceStore:
+    """What is charged without a session, for functions that have no right to those."""
+    from turnlog.stores.dynamodb.allowances import DynamoDBAllowances
+
+    return DynamoDBAllowances(_client("dynamodb", read_timeout_s=1), StoreSettings.read(os.environ).usage_table)
 
 
 @cache

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import secrets
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -14,6 +15,7 @@ from turnlog.errors import (
     AttemptsExhausted,
     ClaimLost,
     KeyReused,
+    LimitUnknown,
     ModelError,
     ModelProtocolError,
     SecretUnavailable,
@@ -30,6 +32,7 @@ from turnlog.model import ChatModel, ModelRequest
 from turnlog.prices import cost_usd
 from turnlog.sessions import (
     KEY_HASH,
+    Bill,
     Claim,
     Ended,
     Log,
@@ -39,7 +42,7 @@ from turnlog.sessions import (
     busy,
     key_hash,
 )
-from turnlog.store import TurnLog
+from turnlog.store import AllowanceStore, TurnLog
 from turnlog.window import WindowPolicy, messages, next_from
 
 COMMIT_RESERVE_S = 5.0
@@ -111,6 +114,34 @@ def ask(request: ModelRequest, *, model: ChatModel, seconds: float, clock: Clock
     """One question, one reply and its price; nothing is stored. Raises ModelError."""
     reply = model.reply(request, seconds)
     return reply, cost_usd(reply.model, reply.usage, _day(clock()))
+
+
+def ask_within(
+    request: ModelRequest, bill: Bill, *, allowances: AllowanceStore, model: ChatModel, seconds: float, clock: Clock
+) -> tuple[Reply, Decimal | None]:
+    """As `ask`, charged before and settled after. Raises AllowanceUsedUp and LimitUnknown too; then nothing was asked.
+
+    What a call that failed cannot have cost is given back. A settlement that fails leaves the most charged that could
+    be used, which is no reason to withhold a reply.
+    """
+    try:
+        allowances.charge(bill, clock())
+    except StoreUnavailable as error:
+        raise LimitUnknown from error
+    try:
+        reply, cost = ask(request, model=model, seconds=seconds, clock=clock)
+    except Exception as error:
+        if not _may_be_billed(error):
+            _settle(allowances, bill.refund)
+        raise
+    _settle(allowances, Bill(bill.owner, settlement(bill.charges, reply, cost)))
+    return reply, cost
+
+
+def _settle(allowances: AllowanceStore, bill: Bill) -> None:
+    if bill.charges:
+        with suppress(StoreUnavailable):
+            allowances.settle(bill)
 
 
 def take_turn(
@@ -256,7 +287,7 @@ class _Taking:
         try:
             reply = self.model.reply(question, self.remaining_s() - COMMIT_RESERVE_S)
             turn = self._turn(log, claim, reply)
-            found = self.store.commit(log.session, turn, settlement(claim.charges, turn))
+            found = self.store.commit(log.session, turn, settlement(claim.charges, turn.reply, turn.cost_usd))
         except StoreUnavailable:
             raise  # the commit may have been applied, or may still be
         except Exception as error:

@@ -100,6 +100,13 @@ PROBLEMS: dict[type[errors.TurnlogError], Problem] = {
         "The store cannot be reached. Whether the turn was stored is not known: repeat it with the same key.",
         {"retry": "same-key"},
     ),
+    errors.LimitUnknown: Problem(
+        503,
+        "dependency_unavailable",
+        "Service unavailable",
+        "What the caller has used cannot be looked up; nothing was asked.",
+        {"stored": False},
+    ),
     errors.SecretUnavailable: Problem(
         503,
         "dependency_unavailable",
