@@ -163,7 +163,15 @@ KEYS = (
     ),
     _mutant(
         "attempts are counted",
-        (f"{_TAKING}._next_claim", "attempt = log.running.attempt + 1", "pass"),
+        (f"{_TAKING}._next_claim", "attempts.pop(key_hash(request.key), 0) + 1", "1"),
+    ),
+    _mutant(
+        "attempts stay counted when another key takes the slot over",
+        ("turns:_attempts", "log.running.others if log.running else", 'b"" if log.running else'),
+    ),
+    _mutant(
+        "attempts stay counted when another key gets the turn",
+        (f"{_TAKING}._turn", "others=claim.others", 'others=b""'),
     ),
     _mutant(
         "attempts are capped",
@@ -172,7 +180,7 @@ KEYS = (
     _mutant(
         "a claim stays when its call may have been billed",
         ("sessions:Claim.after_release", "if billed:", "if False:"),
-        ("sessions:Claim.after_release", "left if left.attempt else None", "None"),
+        ("sessions:Claim.after_release", "left if left.attempt or left.others else None", "None"),
     ),
 )
 
@@ -382,7 +390,7 @@ MAKING = (
     ),
     _mutant(
         "a fork forgets the keys",
-        (f"{_MOVING}:fork", 'replace(slot, key=b"", fingerprint=b"", older_keys=b"")', "slot"),
+        (f"{_MOVING}:fork", "slot.forked()", "slot"),
     ),
     _mutant(
         "a fork is conditional",

@@ -100,9 +100,7 @@ class MemorySessionStore:
             source = self._used(parent.owner, parent.id)
             if number > len(source.turns):
                 raise SessionNotFound
-            # A key names a turn of one session.
-            turns = [replace(turn, key=b"", fingerprint=b"", older_keys=b"") for turn in source.turns[:number]]
-            self._put(_Kept(child, title, turns))
+            self._put(_Kept(child, title, [turn.forked() for turn in source.turns[:number]]))
 
     def move(self, move: Move) -> Session:
         old, new = (move.owner, move.session_id), (move.to_owner, move.to_id)
