@@ -26,7 +26,7 @@ from turnlog.errors import (
     TurnInProgress,
 )
 from turnlog.messages import to_json
-from turnlog.sessions import Turn
+from turnlog.sessions import KEY_HASH, Claim, Ended, Turn, key_hash
 from turnlog.stores.dynamodb.items import owner_partition
 from turnlog.turns import ATTEMPTS
 from turnlog.window import messages
@@ -56,6 +56,7 @@ def broken_by_a_run(world: World, found: Sequence[Family]) -> Iterator[str]:
         yield from _same_session(family)
         yield from _model_calls(world, family)
         yield from _capped(family)
+        yield from _forgotten(world, family)
         yield from _at_once(world, family)
         yield from _after_the_end(world, family)
         yield from _refused_while_alive(world, family)
@@ -210,6 +211,36 @@ def _capped(family: Family) -> Iterator[str]:
     for (_, key), count in Counter((call.address.pk, call.want.key) for call in calls).items():
         if count > ATTEMPTS:
             yield f"P3 the model was called {count} times for {key.hex()[:6]}"
+
+
+def _forgotten(world: World, family: Family) -> Iterator[str]:
+    """P3: whoever takes a claim over counts on, and so do the turns after it; but not a move."""
+    for at in family.addresses:
+        held: dict[int, Claim | Turn] = {}
+        for version in world.journal.versions(at.pk):
+            number, now = version.number, version.slot
+            before = held.get(number) or held.get(number - 1)
+            held.pop(number, None)
+            if now is None or isinstance(now, Ended):
+                continue
+            held[number] = now
+            if before is None or _moves(before) or _moves(now) or now.token == before.token + "~":
+                continue
+            counted = _attempts(now)
+            for hashed, count in _attempts(before).items():
+                if counted.get(hashed, 0) < count and not (isinstance(now, Turn) and key_hash(now.key) == hashed):
+                    yield f"P3 {count} attempts under {hashed.hex()} were forgotten at {at.id}"
+
+
+def _attempts(slot: Claim | Turn) -> dict[bytes, int]:
+    """How many it knows of, by the hashes of the keys."""
+    size = KEY_HASH + 1
+    counts = {slot.others[at : at + KEY_HASH]: slot.others[at + KEY_HASH] for at in range(0, len(slot.others), size)}
+    return counts | {key_hash(slot.key): slot.attempt} if isinstance(slot, Claim) else counts
+
+
+def _moves(slot: Claim | Turn) -> bool:
+    return isinstance(slot, Claim) and bool(slot.moving_to or slot.undo)
 
 
 def _is_excused(world: World, taking: Taking) -> bool:

@@ -135,6 +135,9 @@ SCENARIOS: dict[str, Scenario] = {
     "slow-model": Scenario(_two_writers, replace(_MOOD, thinks_ms=(6_000, 15_000))),
     "old-views": Scenario(_repeaters_and_deleter, replace(_MOOD, eventual=True, policy=_OLD_VIEWS)),
     "writers-after-a-crash": Scenario(_two_writers_after_a_crash),
+    "writers-who-wait-in-vain": Scenario(
+        _two_writers_after_a_crash, replace(_MOOD, thinks_ms=(70_000, 90_000), freezes=0.5, skew_ms=110_000)
+    ),
     "mover-and-deleter-after-a-crash": Scenario(_mover_and_deleter_after_a_crash),
     "mover-that-stands-still": Scenario(_mover_that_stands_still),
 }
