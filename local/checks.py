@@ -38,6 +38,7 @@ class Route:
     path: str
     function: str
     asks_claude: bool
+    is_public: bool = False
 
     def __str__(self) -> str:
         return f"{self.method} {_STAGE}{self.path}"
@@ -70,7 +71,8 @@ def routes_of(template: Mapping[str, Any]) -> list[Route]:
         for event in properties.get("Events", {}).values():
             if event["Type"] == "Api":
                 api = event["Properties"]
-                routes.append(Route(api["Method"].upper(), api["Path"], name, _asks_claude(properties)))
+                is_public = api.get("Auth", {}).get("Authorizer") == "NONE"
+                routes.append(Route(api["Method"].upper(), api["Path"], name, _asks_claude(properties), is_public))
     return routes
 
 
@@ -111,7 +113,7 @@ class Checks:
     def routes(self, routes: Iterable[Route]) -> None:
         """Each refuses a caller without a token and answers one with it, and two workers of each function are warm."""
         routes = list(routes)
-        self._all_of([lambda route=route: self._without_token(route) for route in routes])  # type: ignore[misc]
+        self._all_of([lambda route=route: self._without_token(route) for route in routes if not route.is_public])  # type: ignore[misc]
         warmed = {route.function: route for route in reversed(routes) if route.asks_claude}
         twice = [route for route in warmed.values() for _ in range(_WARM_WORKERS)]
         for asked in twice, [route for route in routes if route not in warmed.values()]:

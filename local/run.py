@@ -111,6 +111,8 @@ class Launcher:
             "TokenJwksUrl": issuer.jwks_url,
             "RequestsPerSecond": "1000",
             "ReservedConcurrency": "10",
+            "OwnerSessionsADay": "100000",
+            "AnonymousCreationsAnHour": "1000",
         }
         stack = Stack(self._state, aws, self._processes, parameters)
         if stack.needs_build():

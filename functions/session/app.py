@@ -1,16 +1,21 @@
 """/sessions: conversations that their owner starts, continues, reads and ends."""
 
 from turnlog import runtime
-from turnlog.http import Api, conversations
+from turnlog.http import Api, conversations, handover, history
 
 runtime.load_claude()
 handler = Api(
     {
         ("POST", "/sessions"): conversations.create,
+        ("GET", "/sessions"): conversations.list_all,
         ("GET", "/sessions/{id}"): conversations.get,
+        ("PATCH", "/sessions/{id}"): conversations.rename,
         ("DELETE", "/sessions/{id}"): conversations.delete,
-        ("POST", "/sessions/{id}/turns"): conversations.take,
-        ("GET", "/sessions/{id}/turns"): conversations.list_turns,
-        ("GET", "/sessions/{id}/turns/{n}"): conversations.get_turn,
+        ("POST", "/sessions/{id}/fork"): handover.fork,
+        ("POST", "/sessions/{id}/rotate"): handover.rotate,
+        ("POST", "/sessions/{id}/claim"): handover.claim,
+        ("POST", "/sessions/{id}/turns"): history.take,
+        ("GET", "/sessions/{id}/turns"): history.list_turns,
+        ("GET", "/sessions/{id}/turns/{n}"): history.get_turn,
     }
 )

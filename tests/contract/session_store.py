@@ -29,13 +29,22 @@ from typing import TypeVar
 import pytest
 
 from tests.fakes import OWNER, START_MS, new_session
-from turnlog.errors import AllowanceUsedUp, ClaimLost, ClockBehind, SessionNotFound, TurnInProgress, TurnTooLarge
+from turnlog.errors import (
+    AllowanceUsedUp,
+    ClaimLost,
+    ClockBehind,
+    SessionNotFound,
+    StoreUnavailable,
+    TurnInProgress,
+    TurnTooLarge,
+)
 from turnlog.messages import Message, Reply, Usage, to_json
 from turnlog.sessions import (
     CLOCK_TOLERANCE,
     KEY_HASH,
     MAX_TURN_BYTES,
     SWEEP_MARGIN,
+    Bill,
     Charge,
     Claim,
     Ended,
@@ -721,6 +730,72 @@ class Committing(Facts):
         assert (log.turns, log.running) == ((turn,), claim_of(2))
 
 
+class Billing(Facts):
+    """What a new session costs is charged together with it."""
+
+    def test_no_more_sessions_are_made_than_the_bill_s_owner_may_make(self, store: SessionStore) -> None:
+        bill = Bill("address", (charge("1", "2"),))
+        made = [store.create(new_session(f"owner {number}"), "", bill=bill) for number in range(2)]
+        refused = new_session()
+        with pytest.raises(AllowanceUsedUp) as error:
+            store.create(refused, "", bill=bill)
+        assert (error.value.limit, error.value.retry_after_s) == ("turns", 60)
+        assert is_gone(store, refused)
+        assert [store.read(each.owner, each.id, START_MS, newest=1).session for each in made] == made
+        assert store.create(refused, "", bill=Bill("another address", bill.charges)) == refused
+
+    def test_a_creation_that_finds_its_session_costs_nothing(self, store: SessionStore) -> None:
+        bill, session = Bill(OWNER, (charge("1", "2"),)), new_session()
+        for _ in range(5):
+            assert store.create(session, "", bill=bill) == session
+        store.create(new_session(), "", bill=bill)
+        with pytest.raises(AllowanceUsedUp):
+            store.create(new_session(), "", bill=bill)
+        assert store.create(session, "", bill=bill) == session
+
+    def test_a_refused_creation_can_be_made_when_the_window_is_over(self, store: SessionStore) -> None:
+        session = new_session()
+        store.create(new_session(), "", bill=Bill(OWNER, (charge("1", "1"),)))
+        with pytest.raises(AllowanceUsedUp):
+            store.create(session, "T", bill=Bill(OWNER, (charge("1", "1"),)))
+        later = Bill(OWNER, (charge("1", "1", "turns#2026-11-25T14:06"),))
+        assert store.create(session, "T", bill=later) == session
+        assert take(store, session, 1).number == 1
+
+    def test_of_two_charges_either_both_are_taken_or_none(self, store: SessionStore) -> None:
+        both = Bill(OWNER, (charge("1", "5", "a#1"), charge("1", "0", "b#1")))
+        with pytest.raises(AllowanceUsedUp):
+            store.create(new_session(), "", bill=both)
+        for _ in range(5):
+            store.create(new_session(), "", bill=Bill(OWNER, (charge("1", "5", "a#1"),)))
+
+    def test_a_fork_is_charged_once_and_a_refused_one_is_not_made(self, store: SessionStore, session: Session) -> None:
+        take_all(store, session, 2)
+        bill, child, refused = Bill("address", (charge("1", "1"),)), new_session(), new_session()
+        for _ in range(3):
+            store.fork(session, 1, child, "", bill=bill)
+        with pytest.raises(AllowanceUsedUp):
+            store.fork(session, 1, refused, "", bill=bill)
+        with pytest.raises(SessionNotFound):
+            store.read(OWNER, refused.id, START_MS, newest=1)
+        store.fork(session, 1, refused, "", bill=Bill("another address", bill.charges))
+        assert store.read(OWNER, refused.id, START_MS, newest=1).count == 1
+
+    def test_of_many_creations_at_once_just_as_many_are_made_as_may_be(self, store: SessionStore) -> None:
+        def made(session: Session) -> bool:
+            try:
+                store.create(session, "", bill=Bill("address", (charge("1", "3"),)))
+            except (AllowanceUsedUp, StoreUnavailable):
+                return False
+            return True
+
+        tries = [new_session(f"owner {number}") for number in range(8)]
+        found = at_once(*(lambda session=session: made(session) for session in tries))
+        assert sum(found) <= 3
+        assert [is_gone(store, session) for session in tries] == [not each for each in found]
+        assert sum(found) + sum(made(new_session()) for _ in range(4)) == 3
+
+
 class Forking(Facts):
     @pytest.mark.parametrize("number", [1, 3, 5])
     def test_a_fork_has_the_turns_up_to_its_number_without_their_keys(
@@ -804,6 +879,57 @@ class Forking(Facts):
     @staticmethod
     def without_key(turn: Turn) -> Turn:
         return turn.forked()
+
+
+class Renaming(Facts):
+    def test_a_session_has_its_new_title_and_all_else_is_kept(self, store: SessionStore, session: Session) -> None:
+        turns = take_all(store, session, 2)
+        before = store.read(OWNER, session.id, START_MS, newest=9)
+        for title in ("Snow ☃", "", 'Quote " and \\'):
+            store.rename(OWNER, session.id, title, START_MS + 50)
+            for fresh in (True, False):
+                log = store.read(OWNER, session.id, START_MS + 50, newest=9, fresh=fresh)
+                assert log == replace(before, title=title)
+        assert list(log.turns) == turns
+        assert take(store, session, 3, at_ms=START_MS + 60).number == 3
+
+    def test_a_title_goes_along_with_a_move(self, store: SessionStore, session: Session) -> None:
+        store.rename(OWNER, session.id, "New", START_MS)
+        moved = store.move(move_of(session))
+        assert store.read(EVE, moved.id, START_MS + 100, newest=1).title == "New"
+
+    def test_a_session_can_be_renamed_while_its_turn_runs(self, store: SessionStore, session: Session) -> None:
+        store.claim(session, claim_of(1), over=None)
+        store.rename(OWNER, session.id, "New", START_MS)
+        assert store.commit(session, turn_of(claim_of(1))) == turn_of(claim_of(1))
+        assert store.read(OWNER, session.id, START_MS, newest=1).title == "New"
+
+    def test_a_new_title_prolongs_nothing(self, store: SessionStore, session: Session) -> None:
+        store.rename(OWNER, session.id, "New", START_MS + session.idle_ms - 1)
+        with pytest.raises(SessionNotFound):
+            store.read(OWNER, session.id, START_MS + session.idle_ms, newest=1)
+
+    @pytest.mark.parametrize("why", ["unknown", "foreign", "expired", "deleted", "moved"])
+    def test_a_session_that_is_not_there_cannot_be_renamed(
+        self, store: SessionStore, session: Session, why: str
+    ) -> None:
+        owner, session_id, now = OWNER, session.id, START_MS + 200
+        if why == "unknown":
+            session_id = new_session_id()
+        if why == "foreign":
+            owner = EVE
+        if why == "expired":
+            now = START_MS + session.idle_ms
+        if why == "deleted":
+            store.delete(OWNER, session.id, START_MS)
+        if why == "moved":
+            store.move(move_of(session))
+        with pytest.raises(SessionNotFound):
+            store.rename(owner, session_id, "New", now)
+        if why in ("deleted", "moved"):
+            assert is_gone(store, session)
+        else:
+            assert store.read(OWNER, session.id, START_MS, newest=1).title == "A title"
 
 
 def move_of(session: Session, *, at_ms: int = START_MS + 100) -> Move:
@@ -1151,6 +1277,28 @@ class Racing(Facts):
         tokens = [turn.token for turn in store.read(EVE, move.to_id, START_MS, newest=100).turns]
         assert sorted(tokens) == sorted(token for each in taken for token in each)
 
+    def test_of_two_who_want_a_session_under_one_key_one_gets_it_and_the_other_never_learns_where(
+        self, store: SessionStore, session: Session
+    ) -> None:
+        turn = take(store, session, 1)
+        moves = [replace(move_of(session), to_owner=name, token=name) for name in ("eve", "mallory")]
+
+        def moved(move: Move) -> Session | None:
+            with suppress(SessionNotFound, TurnInProgress, ClaimLost):
+                return store.move(move)
+            return None
+
+        found = at_once(*(lambda move=move: moved(move) for move in moves))
+        assert sum(each is not None for each in found) == 1
+        for move, each in zip(moves, found, strict=True):
+            if each:
+                assert store.move(replace(move, token="a repeat")) == each
+                assert store.turns(each, 1, 9) == [turn]
+            else:
+                with pytest.raises(SessionNotFound):
+                    store.move(replace(move, token="a repeat"))
+                assert store.session_ids(move.to_owner) == []
+
 
 def take_in_race(
     store: SessionStore, session: Session, name: str, turns: int, begun: threading.Event | None = None
@@ -1182,7 +1330,9 @@ class SessionStoreContract(
     Charging,
     Releasing,
     Committing,
+    Billing,
     Forking,
+    Renaming,
     Moving,
     Deleting,
     Listing,

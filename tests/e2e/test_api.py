@@ -7,6 +7,7 @@ import secrets
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
 from typing import Any
 
 import httpx2
@@ -117,6 +118,60 @@ def test_eight_at_once_leave_one_order_and_no_turn_lost(ada: httpx2.Client, stac
     assert stack.model_calls() == before + 8
     listed = ada.get(f"/sessions/{session_id}/turns").json()["items"]
     assert {item["turn"]: item["text"] for item in listed} == {turn["turn"]: turn["text"] for turn in taken}
+
+
+def test_a_session_can_be_listed_renamed_and_forked(ada: httpx2.Client, eve: httpx2.Client) -> None:
+    session_id = new_session(ada, title="Old")
+    for message in ("My name is Ada.", "It is raining."):
+        assert take(ada, session_id, message).status_code == 200
+    assert ada.patch(f"/sessions/{session_id}", json={"title": "New"}).json()["title"] == "New"
+    newest = ada.get("/sessions", params={"limit": 1}).json()
+    assert [(item["session_id"], item["title"]) for item in newest["items"]] == [(session_id, "New")]
+    expect_problem(eve.get("/sessions", params={"cursor": newest["next"]}), 400, "cursor_invalid")
+    forked = ada.post(f"/sessions/{session_id}/fork", json={"turn": 1})
+    assert (forked.status_code, forked.json()["turns"]) == (201, 1)
+    assert "Ada" in take(ada, forked.json()["session_id"], "What is my name?").json()["text"]
+    assert ada.get(f"/sessions/{session_id}").json()["turns"] == 2
+
+
+def test_a_turn_waits_for_a_busy_session_when_it_is_asked_to(ada: httpx2.Client, stack: Stack) -> None:
+    session_id = new_session(ada)
+    stack.fail("slow", seconds=2, match="a stork")
+    wait = {"Prefer": "wait=15", "Idempotency-Key": "second"}
+
+    def second() -> httpx2.Response:
+        time.sleep(0.7)
+        return ada.post(f"/sessions/{session_id}/turns", json={"message": "and then"}, headers=wait)
+
+    with ThreadPoolExecutor(2) as pool:
+        first, after = pool.submit(take, ada, session_id, "a stork"), pool.submit(second)
+    assert first.result().status_code == 200
+    assert (after.result().status_code, after.result().headers["preference-applied"]) == (200, "wait=15")
+    assert sorted(each.result().json()["turn"] for each in (first, after)) == [1, 2]
+
+
+def test_an_anonymous_session_is_used_rotated_and_claimed(stack: Stack, ada: httpx2.Client) -> None:
+    old, new = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
+    with caller(stack, None) as nobody:
+        begun = nobody.post("/anonymous/sessions", json={"secret_sha256": sha256(old.encode()).hexdigest()})
+        assert begun.status_code == 201, begun.text
+        session_id = begun.json()["session_id"]
+        nobody.headers["Authorization"] = f"Session {old}"
+        assert take(nobody, session_id, "My name is Ida.").status_code == 200
+        for path in ("/sessions", "/query"):
+            expect_problem(nobody.post(path, json={"message": "hi"}), 403, "forbidden")
+        body, key = {"secret_sha256": sha256(new.encode()).hexdigest()}, {"Idempotency-Key": "r"}
+        rotated = [nobody.post(f"/sessions/{session_id}/rotate", json=body, headers=key) for _ in range(2)]
+        assert [answer.status_code for answer in rotated] == [200, 200]
+        rotated_id = rotated[0].json()["session_id"]
+        for gone in (session_id, rotated_id):
+            expect_problem(nobody.get(f"/sessions/{gone}"), 404, "session_not_found")
+        nobody.headers["Authorization"] = f"Session {new}"
+        assert "Ida" in take(nobody, rotated_id, "What is my name?").json()["text"]
+        claimed = ada.post(f"/sessions/{rotated_id}/claim", json={"secret": new}, headers={"Idempotency-Key": "c"})
+        assert (claimed.status_code, claimed.json()["turns"]) == (200, 2)
+        expect_problem(nobody.get(f"/sessions/{rotated_id}"), 404, "session_not_found")
+    assert "Ida" in take(ada, claimed.json()["session_id"], "What is my name?").json()["text"]
 
 
 def test_anothers_a_deleted_and_an_unknown_session_are_the_same_bytes(ada: httpx2.Client, eve: httpx2.Client) -> None:

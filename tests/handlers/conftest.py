@@ -7,7 +7,7 @@ import importlib.util
 import io
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -17,7 +17,7 @@ import pytest
 
 from tests.fakes import HashModel, HeldClock
 from turnlog import runtime, telemetry
-from turnlog.config import LifeSettings, ModelSettings
+from turnlog.config import AnonymousSettings, LifeSettings, ModelSettings
 from turnlog.crypto import ServerKey
 from turnlog.stores.memory import MemorySessionStore
 from turnlog.turns import TurnPolicy
@@ -43,15 +43,16 @@ def event(function: str) -> Event:
 
 
 class Context:
-    """What Lambda tells a handler."""
+    """What Lambda tells a handler. Its time runs with the clock, if it is given one."""
 
     aws_request_id = "6f1f2c9e-0000-4000-8000-000000000001"
 
-    def __init__(self, seconds: float = 29) -> None:
-        self._ms = round(seconds * 1000)
+    def __init__(self, seconds: float = 29, clock: Callable[[], int] = lambda: 0) -> None:
+        self._clock = clock
+        self._ends_ms = clock() + round(seconds * 1000)
 
     def get_remaining_time_in_millis(self) -> int:
-        return self._ms
+        return self._ends_ms - self._clock()
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,13 @@ class Backstage:
     model: HashModel
     store: MemorySessionStore
     clock: HeldClock
+    slept: list[float] = field(default_factory=list)
+    after_sleep: Callable[[], None] = lambda: None
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.clock.tick(seconds=seconds)
+        self.after_sleep()
 
 
 @pytest.fixture
@@ -81,11 +89,14 @@ def backstage(monkeypatch: pytest.MonkeyPatch) -> Backstage:
     life = LifeSettings()
     monkeypatch.setattr(runtime, "chat_model", lambda: stage.model)
     monkeypatch.setattr(runtime, "session_store", lambda: stage.store)
+    monkeypatch.setattr(runtime, "allowances", lambda: stage.store)
     monkeypatch.setattr(runtime, "now_ms", stage.clock)
+    monkeypatch.setattr(runtime, "sleep", stage.sleep)
     monkeypatch.setattr(runtime, "server_key", lambda: key)
     monkeypatch.setattr(runtime, "model_settings", lambda: models)
     monkeypatch.setattr(runtime, "session_life", lambda: life)
     monkeypatch.setattr(runtime, "turn_policy", TurnPolicy)
+    monkeypatch.setattr(runtime, "anonymous_settings", AnonymousSettings)
     return stage
 
 
@@ -116,7 +127,14 @@ def call(backstage: Backstage) -> Call:
         parameters: Mapping[str, str] | None = None,
         query: Mapping[str, list[str]] | None = None,
         headers: Mapping[str, str] | None = None,
+        secret: str | None = None,
+        source: str = "203.0.113.7",
     ) -> Answered:
+        """`secret` makes the caller anonymous, as the authorizer says; `source` is the address it comes from."""
+        verified = {"owner": owner, "kind": "user", "expires": expires} if owner else None
+        if secret:
+            asked = {"authorizationToken": f"Session {secret}", "methodArn": "arn:aws:execute-api:::api/v1/GET/"}
+            verified = app("authorizer").handler(asked, Context())["context"]
         content = raw if raw is not None else b"" if body is None else json.dumps(body).encode()
         path = resource
         for name, value in (parameters or {}).items():
@@ -130,12 +148,13 @@ def call(backstage: Backstage) -> Call:
             "pathParameters": parameters,
             "requestContext": {
                 "requestId": "req-1",
-                "authorizer": {"owner": owner, "expires": expires} if owner else None,
+                "authorizer": verified,
+                "identity": {"sourceIp": source},
             },
             "body": base64.b64encode(content).decode() if content else None,
             "isBase64Encoded": True,
         }
-        answer = app(function).handler(request, Context())
+        answer = app(function).handler(request, Context(clock=backstage.clock))
         text = answer["body"]
         return Answered(answer["statusCode"], answer["headers"], json.loads(text) if text else None, text)
 

@@ -13,7 +13,7 @@ from tests.handlers.conftest import REFUSED_FIELDS, Answered, Backstage, Call, C
 from turnlog import runtime
 from turnlog.errors import ModelTimeout, SecretUnavailable, SessionCorrupt, StoreUnavailable
 from turnlog.messages import Message, to_json
-from turnlog.sessions import new_session_id
+from turnlog.sessions import Claim, new_session_id
 
 EVE = "https://issuer.example/|eve"
 
@@ -67,6 +67,7 @@ def test_a_new_session_says_what_it_is_and_when_it_ends(call: Call) -> None:
         "system": "Be kind.",
         "max_tokens": 4096,
         "created_at": "2026-09-21T14:13:20.000Z",
+        "active_at": "2026-09-21T14:13:20.000Z",
         "expires_at": "2026-09-21T15:13:20.000Z",
         "idle_expires_at": "2026-09-21T14:23:20.000Z",
         "turns": 0,
@@ -88,6 +89,8 @@ def test_a_new_session_says_what_it_is_and_when_it_ends(call: Call) -> None:
         ({"model": "other"}, 422, "model_unknown"),
         ({"owner": "eve"}, 400, "unknown_field"),
         ({"system": 1}, 400, "wrong_type"),
+        ({"model": None}, 400, "wrong_type"),
+        ({"idle_timeout_s": None}, 400, "wrong_type"),
     ],
     ids=str,
 )
@@ -192,6 +195,7 @@ def test_turns_are_listed_oldest_first_a_page_at_a_time(call: Call, session_id: 
         page = get(call, session_id, "/turns", query=query).body
         seen += page["items"]
         query["cursor"] = [page["next"] or "the end"]
+        assert page["next"] is None or not page["next"].isdigit()
     assert page["next"] is None
     assert [item["turn"] for item in seen] == [1, 2, 3, 4, 5]
     assert [item["text"] for item in seen] == replies
@@ -207,6 +211,8 @@ def test_turns_are_listed_oldest_first_a_page_at_a_time(call: Call, session_id: 
         ({"limit": ["x"]}, "parameter_invalid"),
         ({"limit": ["1", "2"]}, "parameter_duplicate"),
         ({"cursor": ["x"]}, "cursor_invalid"),
+        ({"cursor": [""]}, "cursor_invalid"),
+        ({"cursor": ["7"]}, "cursor_invalid"),
         ({"cursor": ["²"]}, "cursor_invalid"),
         ({"cursor": ["9" * 5000]}, "cursor_invalid"),
         ({"page": ["1"]}, "parameter_unknown"),
@@ -214,12 +220,55 @@ def test_turns_are_listed_oldest_first_a_page_at_a_time(call: Call, session_id: 
     ids=str,
 )
 def test_bad_paging_is_refused(call: Call, session_id: str, query: dict[str, list[str]], code: str) -> None:
-    answer = get(call, session_id, "/turns", query=query)
-    assert (answer.status, answer.body["code"]) == (400, code)
+    for answer in (get(call, session_id, "/turns", query=query), call("session", "GET", "/sessions", query=query)):
+        assert (answer.status, answer.body["code"]) == (400, code)
 
 
-def test_a_cursor_behind_the_end_gives_an_empty_page(call: Call, session_id: str) -> None:
-    assert get(call, session_id, "/turns", query={"cursor": ["7"]}).body == {"items": [], "next": None}
+def test_a_cursor_is_good_for_its_own_list_alone(call: Call, session_id: str) -> None:
+    other = str(create(call).body["session_id"])
+    for each in (session_id, other):
+        for number in range(3):
+            take(call, each, f"turn {number}", f"{number}")
+    one = {"limit": ["1"]}
+    of_turns = get(call, session_id, "/turns", query=one).body["next"]
+    of_sessions = call("session", "GET", "/sessions", query=one).body["next"]
+    create(call, owner=EVE)
+    tampered = of_sessions[:-1] + ("A" if of_sessions[-1] != "A" else "B")
+    answers = [
+        get(call, other, "/turns", query={"cursor": [of_turns]}),
+        get(call, session_id, "/turns", query={"cursor": [of_sessions]}),
+        call("session", "GET", "/sessions", query={"cursor": [of_turns]}),
+        call("session", "GET", "/sessions", query={"cursor": [tampered]}),
+        call("session", "GET", "/sessions", query={"cursor": [of_sessions]}, owner=EVE),
+    ]
+    assert {(answer.status, answer.body["code"]) for answer in answers} == {(400, "cursor_invalid")}
+
+
+def test_sessions_are_listed_with_the_one_used_last_first_and_nobody_else_s(call: Call, backstage: Backstage) -> None:
+    ids = []
+    for number in range(3):
+        ids.append(create(call, {"title": f"T{number}", "system": "s" * 1000}).body["session_id"])
+        backstage.clock.tick(seconds=10)
+    create(call, owner=EVE)
+    delete(call, create(call).body["session_id"])
+    take(call, ids[0], "hello")
+    first = call("session", "GET", "/sessions", query={"limit": ["2"]}).body
+    rest = call("session", "GET", "/sessions", query={"limit": ["2"], "cursor": [first["next"]]}).body
+    assert [item["session_id"] for item in first["items"] + rest["items"]] == [ids[0], ids[2], ids[1]]
+    assert rest["next"] is None
+    assert first["items"][0] == {
+        "session_id": ids[0],
+        "title": "T0",
+        "model": "claude-sonnet-5-5",
+        "created_at": "2026-09-21T14:13:20.000Z",
+        "active_at": "2026-09-21T14:13:50.000Z",
+        "expires_at": "2026-09-22T14:13:20.000Z",
+        "idle_expires_at": "2026-09-21T14:43:50.000Z",
+        "turns": 1,
+        "turn_in_progress": False,
+        "tokens": 15,
+        "cost_usd": "0.00007",
+    }
 
 
 def test_one_turn_can_be_read_by_its_number(call: Call, session_id: str) -> None:
@@ -266,6 +315,7 @@ def test_gone_foreign_and_never_was_are_the_same_bytes(call: Call, backstage: Ba
 def test_every_route_needs_a_caller(call: Call, session_id: str, owner: str | None) -> None:
     answers = [
         create(call, owner=owner),
+        call("session", "GET", "/sessions", owner=owner),
         get(call, session_id, owner=owner),
         take(call, session_id, "hello", owner=owner),
         get(call, session_id, "/turns", owner=owner),
@@ -352,6 +402,13 @@ def test_a_turn_that_expects_another_number_is_refused_and_nothing_is_paid(call:
     assert call("session", "POST", "/sessions/{id}/turns", {"message": "hi", "turn": 2}, **where).body["turn"] == 2
 
 
+def test_the_number_that_a_turn_expects_is_a_part_of_its_body(call: Call, session_id: str) -> None:
+    where = {"parameters": {"id": session_id}, "headers": {"Idempotency-Key": "k"}}
+    bodies = [{"message": "hi", "turn": 1}, {"message": "hi", "turn": 1}, {"message": "hi"}]
+    answers = [call("session", "POST", "/sessions/{id}/turns", body, **where) for body in bodies]
+    assert [answer.status for answer in answers] == [200, 200, 422]
+
+
 def test_two_keys_on_one_turn_are_refused(call: Call, backstage: Backstage) -> None:
     session_id = str(create(call).body["session_id"])
     request = event("session") | {
@@ -386,3 +443,137 @@ def test_a_turn_that_could_not_reach_its_secret_leaves_the_session_free(call: Ca
     backstage.model.during = no_key
     assert take(call, session_id, "hello", "k").body["code"] == "dependency_unavailable"
     assert take(call, session_id, "hello", "k").status == 200
+
+
+def busy_for(backstage: Backstage, session_id: str, sleeps: int) -> None:
+    """Another handler's turn runs in the session until somebody has slept that often."""
+    log = backstage.store.read(OWNER, session_id, backstage.clock(), newest=1)
+    claim = Claim(log.count + 1, "another", backstage.clock() + 60_000, b"o" * 16, b"f" * 16, backstage.clock())
+    backstage.store.claim(log.session, claim, over=None)
+
+    def release() -> None:
+        if len(backstage.slept) == sleeps:
+            backstage.store.release(log.session, claim, billed=False, now_ms=backstage.clock())
+
+    backstage.after_sleep = release
+
+
+def test_a_turn_that_prefers_to_wait_is_taken_when_the_session_is_free(
+    call: Call, backstage: Backstage, session_id: str
+) -> None:
+    busy_for(backstage, session_id, 3)
+    answer = call(
+        "session",
+        "POST",
+        "/sessions/{id}/turns",
+        {"message": "hello"},
+        parameters={"id": session_id},
+        headers={"Idempotency-Key": "k", "Prefer": "respond-async, wait=10"},
+    )
+    assert (answer.status, answer.body["turn"], answer.headers["Preference-Applied"]) == (200, 1, "wait=10")
+    assert backstage.slept == [0.5] * 3
+
+
+@pytest.mark.parametrize(
+    ("prefer", "waited_s"),
+    [
+        ("wait=3", 3.0),
+        ("WAIT = 1", 1.0),
+        ('wait="2"; note', 2.0),
+        ("wait=2, wait=1", 2.0),
+        ("wait=0", 0.0),
+        ("wait=25", 19.0),
+        ("wait=99999999999", 0.0),
+        ("wait=-1", 0.0),
+        ("wait=1.5", 0.0),
+        ("wait=x", 0.0),
+        ("wait", 0.0),
+        ("wait=\u0663", 0.0),
+        ("handling=strict", 0.0),
+        ("", 0.0),
+    ],
+)
+def test_a_wait_ends_when_it_is_over_or_no_time_is_left_for_the_turn(
+    call: Call, backstage: Backstage, session_id: str, prefer: str, waited_s: float
+) -> None:
+    busy_for(backstage, session_id, 10_000)
+    answer = call(
+        "session",
+        "POST",
+        "/sessions/{id}/turns",
+        {"message": "hello"},
+        parameters={"id": session_id},
+        headers={"Idempotency-Key": "k", "Prefer": prefer},
+    )
+    assert (answer.status, answer.body["code"]) == (409, "turn_in_progress")
+    assert sum(backstage.slept) == waited_s
+    assert backstage.model.requests == []
+
+
+@pytest.mark.parametrize(
+    ("left_s", "code"), [(300.0, None), (299.999, "idle_expires_soon"), (1.0, "idle_expires_soon")]
+)
+def test_a_session_that_ends_soon_says_so(
+    call: Call, backstage: Backstage, session_id: str, left_s: float, code: str | None
+) -> None:
+    backstage.clock.tick(seconds=1800 - left_s)
+    body = get(call, session_id).body
+    assert body.get("warning", {}).get("code") == code
+    if code:
+        assert body["warning"]["at"] == body["idle_expires_at"]
+
+
+def test_the_end_that_no_turn_can_put_off_is_warned_of_first(call: Call, backstage: Backstage) -> None:
+    session_id = str(create(call, {"lifetime_s": 400, "idle_timeout_s": 200}).body["session_id"])
+    assert take(call, session_id, "one").body["warning"]["code"] == "idle_expires_soon"
+    backstage.clock.tick(seconds=150)
+    body = take(call, session_id, "two").body
+    assert (body["warning"]["code"], body["warning"]["at"]) == ("expires_soon", body["expires_at"])
+
+
+def test_a_replay_warns_as_the_turn_did(call: Call, backstage: Backstage) -> None:
+    session_id = str(create(call, {"idle_timeout_s": 400}).body["session_id"])
+    first = take(call, session_id, "hello", "k")
+    backstage.clock.tick(seconds=200)
+    assert take(call, session_id, "hello", "k").raw == first.raw
+    assert "warning" in get(call, session_id).body
+
+
+def test_where_a_session_is_gone_a_new_one_is_offered(call: Call) -> None:
+    assert get(call, new_session_id()).body["start_over"] == {"method": "POST", "href": "/v1/sessions"}
+
+
+def rename(call: Call, session_id: str, body: object, **more: Any) -> Answered:
+    return call("session", "PATCH", "/sessions/{id}", body, parameters={"id": session_id}, **more)
+
+
+def test_a_session_gets_another_title_and_keeps_the_rest(call: Call) -> None:
+    before = create(call, {"title": "T", "system": "Be kind."}).body
+    renamed = rename(call, before["session_id"], {"title": "New"})
+    assert renamed.status == 200
+    assert renamed.body == get(call, before["session_id"]).body == before | {"title": "New"}
+    assert rename(call, before["session_id"], {"title": ""}).body["title"] == ""
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        ({}, 400, "field_missing"),
+        ({"title": None}, 400, "wrong_type"),
+        ({"title": "T", "system": "x"}, 400, "unknown_field"),
+        ({"title": "x" * 201}, 422, "title_range"),
+        ({"title": "\u202egnp.exe"}, 400, "control_character"),
+    ],
+    ids=str,
+)
+def test_nothing_but_a_proper_title_changes(
+    call: Call, session_id: str, body: dict[str, Any], status: int, code: str
+) -> None:
+    answer = rename(call, session_id, body)
+    assert (answer.status, answer.body["code"]) == (status, code)
+
+
+def test_nobody_else_renames_a_session(call: Call, session_id: str) -> None:
+    foreign, never = rename(call, session_id, {"title": "E"}, owner=EVE), rename(call, new_session_id(), {"title": "E"})
+    assert (foreign.status, foreign.raw) == (404, never.raw)
+    assert get(call, session_id).body["title"] == ""

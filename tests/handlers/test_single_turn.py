@@ -104,6 +104,8 @@ BAD_BODIES = [
     (b'{"message":"a","max_tokens":true}', 400, "wrong_type"),
     (b'{"message":"a","max_tokens":1.5}', 400, "wrong_type"),
     (b'{"message":"a","max_tokens":null}', 400, "wrong_type"),
+    (b'{"message":"a","model":null}', 400, "wrong_type"),
+    (b'{"message":"a","system":null}', 400, "wrong_type"),
     (b'{"message":"a","max_tokens":0}', 422, "max_tokens_range"),
     (b'{"message":"a","max_tokens":-1}', 422, "max_tokens_range"),
     (b'{"message":"a","max_tokens":1000000000000000000000000000000}', 422, "max_tokens_range"),
@@ -189,6 +191,14 @@ def test_a_caller_who_is_not_verified_any_more_gets_401(
     assert (answer.status, answer.body["code"]) == (401, "unauthorized")
     assert answer.headers["WWW-Authenticate"] == "Bearer"
     assert backstage.model.requests == []
+
+
+def test_size_comes_before_media_type_and_media_type_before_syntax(call: Call) -> None:
+    html = {"Content-Type": "text/html"}
+    cases = [(b"x" * (256 * 1024 + 1), 413), (b"x" * 256 * 1024, 415), (b"", 415), (b"\xff", 415)]
+    assert [call("query", "POST", "/query", raw=raw, headers=html).status for raw, _ in cases] == [
+        status for _, status in cases
+    ]
 
 
 @pytest.mark.parametrize(

@@ -146,7 +146,7 @@ COMMITTING = (
         "a reply is returned after its commit",
         (
             f"{_TAKING}._answer",
-            "found = self.store.commit(log.session, turn, settlement(claim.charges, turn))",
+            "found = self.store.commit(log.session, turn, settlement(claim.charges, turn.reply, turn.cost_usd))",
             "found = turn",
         ),
         quick=True,
@@ -434,7 +434,7 @@ MAKING = (
 ALLOWANCES = (
     _mutant(
         "a charge is conditional on its limit",
-        (f"{_STORE}._charge", "if limited:", "if False:"),
+        ("stores.dynamodb.allowances:charge_action", "if limited:", "if False:"),
         quick=True,
     ),
     _mutant(

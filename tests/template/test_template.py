@@ -15,9 +15,10 @@ from tests.template.conftest import OfType, Resource
 from turnlog.http.problems import PROBLEMS
 
 ASK_CLAUDE = {"QueryFunction", "AnalyzeCodeFunction", "SummarizeFunction", "SessionFunction", "SummarizeUploadFunction"}
-KEEP_SESSIONS = {"SessionFunction", "SweepFunction"}
+KEEP_SESSIONS = {"SessionFunction", "AnonymousFunction", "SweepFunction"}
+COUNT_USE = {"SessionFunction", "AnonymousFunction", "QueryFunction", "AnalyzeCodeFunction", "SummarizeFunction"}
 STATELESS = ASK_CLAUDE - KEEP_SESSIONS | {"AuthorizerFunction"}
-PUBLIC_ROUTES: set[tuple[str, str]] = set()
+PUBLIC_ROUTES = {("POST", "/anonymous/sessions")}
 LOCKS = ["requirements.lock", "layers/dependencies/requirements.txt", "local/ministack.lock"]
 METHODS = {"get", "put", "post", "delete", "patch", "head", "options"}
 
@@ -84,16 +85,32 @@ class TestRoles:
     def test_only_functions_that_keep_sessions_reach_their_table(
         self, statements: dict[str, list[dict[str, Any]]]
     ) -> None:
-        reach = {name for name, owned in statements.items() if "dynamodb" in json.dumps(owned)}
+        reach = {name for name, owned in statements.items() if "SessionsTable" in json.dumps(owned)}
         assert reach == KEEP_SESSIONS
+
+    def test_strangers_reach_a_function_that_can_create_a_session_and_neither_change_nor_end_one(
+        self, statements: dict[str, list[dict[str, Any]]]
+    ) -> None:
+        assert (
+            set(actions(statements["AnonymousFunction"]))
+            & {
+                "dynamodb:DeleteItem",
+                "dynamodb:BatchWriteItem",
+                "dynamodb:GetItem",
+            }
+            == set()
+        )
 
     def test_the_table_of_what_owners_used_is_only_counted_in(
         self, statements: dict[str, list[dict[str, Any]]]
     ) -> None:
-        (counting,) = [
-            each for owned in statements.values() for each in owned if "UsageTable" in json.dumps(each["Resource"])
-        ]
-        assert listed(counting["Action"]) == ["dynamodb:UpdateItem"]
+        counting = {
+            name: listed(each["Action"])
+            for name, owned in statements.items()
+            for each in owned
+            if "UsageTable" in json.dumps(each["Resource"])
+        }
+        assert counting == {name: ["dynamodb:UpdateItem"] for name in COUNT_USE}
 
     def test_only_functions_that_ask_claude_can_read_its_key(self, statements: dict[str, list[dict[str, Any]]]) -> None:
         assert {name for name, owned in statements.items() if '{"Ref": "ClaudeKey"}' in json.dumps(owned)} == ASK_CLAUDE

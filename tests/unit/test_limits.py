@@ -91,7 +91,7 @@ def test_a_budget_reserves_more_than_the_turn_can_use_and_gets_back_what_it_did_
     assert used is not None
     assert charge.amount >= used
     taken = replace(turn(3), reply=Reply(MODEL, "[]", "end_turn", usage), cost_usd=cost)
-    (settled,) = settlement((charge,), taken)
+    (settled,) = settlement((charge,), taken.reply, taken.cost_usd)
     assert charge.amount + settled.amount == used
     assert settled.counter == charge.counter
 
@@ -105,7 +105,7 @@ def test_a_budget_of_dollars_refuses_a_model_without_a_price() -> None:
 
 def test_what_cannot_be_priced_after_the_fact_keeps_its_reservation() -> None:
     (charge,) = charges(log(), MESSAGE, OwnerLimits(None, Decimal(5), "usd"), START_MS)
-    assert settlement((charge,), replace(turn(1), cost_usd=None)) == ()
+    assert settlement((charge,), turn(1).reply, None) == ()
 
 
 def test_a_message_that_packs_small_enough_may_be_large_and_one_that_does_not_is_refused() -> None:

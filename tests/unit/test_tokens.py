@@ -69,7 +69,7 @@ def test_a_valid_token_is_allowed_to_every_route_of_the_stage_and_names_its_owne
             "Resource": "arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/v1/*/*",
         }
     ]
-    assert answer["context"] == {"owner": "https://issuer.example/|ada", "expires": "4102444800"}
+    assert answer["context"] == {"owner": "https://issuer.example/|ada", "kind": "user", "expires": "4102444800"}
     assert "ada" not in answer["principalId"]
 
 

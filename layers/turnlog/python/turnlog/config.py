@@ -102,10 +102,30 @@ class OwnerLimitSettings(Settings):
     owner_turns_a_minute: Limit = None
     owner_budget_a_day: Annotated[Annotated[Decimal, Field(gt=0)] | None, BeforeValidator(_limit)] = None
     owner_budget_unit: Literal["tokens", "usd"] = "tokens"
+    owner_sessions_a_day: Limit = None
 
     @property
     def limits(self) -> OwnerLimits:
-        return OwnerLimits(self.owner_turns_a_minute, self.owner_budget_a_day, self.owner_budget_unit)
+        return OwnerLimits(
+            self.owner_turns_a_minute, self.owner_budget_a_day, self.owner_budget_unit, self.owner_sessions_a_day
+        )
+
+
+class AnonymousSettings(Settings):
+    """What sessions without a signed-in owner may do beside what holds for all; 0 is no limit."""
+
+    anonymous_idle_minutes: Annotated[int, Field(ge=2)] = 10
+    anonymous_lifetime_minutes: Annotated[int, Field(ge=2)] = 60
+    anonymous_turns: Limit = 20
+    anonymous_creations_an_hour: Limit = 20
+
+    @property
+    def idle(self) -> timedelta:
+        return timedelta(minutes=self.anonymous_idle_minutes)
+
+    @property
+    def lifetime(self) -> timedelta:
+        return timedelta(minutes=self.anonymous_lifetime_minutes)
 
 
 class ServerKeySettings(Settings):

@@ -49,6 +49,10 @@ class Unauthorized(TurnlogError):
     """No usable credential: it is missing, malformed, forged, expired, or meant for somebody else."""
 
 
+class Forbidden(TurnlogError):
+    """A verified caller of a kind that this route is not for."""
+
+
 # --- sessions ---
 
 
@@ -74,6 +78,14 @@ class ClaimLost(TurnlogError):
     retry_after_s = 1
 
 
+class MoveLost(TurnlogError):
+    """Another request took the session while it was about to move; it is where it was. Another key may move it."""
+
+
+class AlreadyOwned(TurnlogError):
+    """The caller claims a session that is the caller's own."""
+
+
 class KeyReused(TurnlogError):
     """The idempotency key already stands for a request with another body."""
 
@@ -97,6 +109,12 @@ class SessionLimitReached(LimitReached):
 
 class AllowanceUsedUp(LimitReached):
     """An allowance of the owner, which all of the owner's sessions share; it resets when its window of time ends."""
+
+
+class LimitUnknown(TurnlogError):
+    """An allowance could not be charged, so nothing was asked: money fails closed."""
+
+    retry_after_s = 2
 
 
 class TurnTooLarge(TurnlogError):

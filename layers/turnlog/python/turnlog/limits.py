@@ -1,8 +1,9 @@
 """What a session and its owner may use: pure functions from a session's view to a refusal or a charge.
 
 A session's own limits are exact without any write: its view has the totals, and its turns come one after the other.
-What an owner's sessions share is charged in the transaction that claims a turn's slot. A budget reserves the most that
-the turn can use and settles it with the commit, so that no race and no retry can exceed it.
+What an owner's sessions share is charged in the transaction that claims a turn's slot, and for a question without a
+session before it is asked. A budget reserves the most that the turn can use and settles it with the commit, so that no
+race and no retry can exceed it.
 """
 
 from __future__ import annotations
@@ -13,13 +14,15 @@ from decimal import Decimal
 from typing import Literal
 
 from turnlog.errors import AllowanceUsedUp, SessionLimitReached, TurnTooLarge
-from turnlog.messages import Message
+from turnlog.messages import Message, Reply
+from turnlog.model import ModelRequest
 from turnlog.packing import pack
 from turnlog.prices import most_usd
-from turnlog.sessions import MAX_TURN_BYTES, Charge, Log, Turn
+from turnlog.sessions import MAX_TURN_BYTES, Bill, Charge, Log
 
 _MINUTE_MS = 60_000
-_DAY_MS = 24 * 60 * _MINUTE_MS
+_HOUR_MS = 60 * _MINUTE_MS
+_DAY_MS = 24 * _HOUR_MS
 
 REPLY_BYTES_PER_TOKEN = 16
 """The most that a token of a reply is reckoned to take as JSON, before compression; prose has about 4."""
@@ -41,11 +44,13 @@ class SessionLimits:
 
 @dataclass(frozen=True, slots=True)
 class OwnerLimits:
-    """What all sessions of an owner may use together; None is no limit. Days and minutes are those of UTC."""
+    """What an owner may use in all, sessions and questions; None is no limit. Days and minutes are those of UTC."""
 
     turns_a_minute: int | None = None
     budget_a_day: Decimal | None = None
     budget_unit: Literal["tokens", "usd"] = "tokens"
+    sessions_a_day: int | None = None
+    """Made, not alive: what is made can be counted exactly, while a session's end needs nobody who could count it."""
 
 
 def expect_room(log: Log, limits: SessionLimits, now_ms: int) -> None:
@@ -73,10 +78,26 @@ def expect_storable(message: Message, max_tokens: int) -> None:
 
 
 def charges(log: Log, message: Message, limits: OwnerLimits, now_ms: int) -> tuple[Charge, ...]:
-    """What to take together with the slot of the session's next turn.
+    """What to take together with the slot of the session's next turn: of a token there is at least one byte, and the
+    window was sent before.
 
     Raises AllowanceUsedUp when a budget of dollars meets a model without a price: money fails closed.
     """
+    settings = log.session.settings
+    before = log.turns[-1].reply.usage.tokens if log.turns else len(settings.system.encode())
+    prompt = before + len(message.content.encode()) + _FRAME_TOKENS
+    return _charges(settings.model, prompt, settings.max_tokens, limits, now_ms)
+
+
+def question_bill(owner: str, question: ModelRequest, limits: OwnerLimits, now_ms: int) -> Bill | None:
+    """What a question without a session costs, by the counters that turns are charged to. Raises as `charges`."""
+    texts = [question.system, *question.stop_sequences, *(message.content for message in question.messages)]
+    prompt = sum(len(text.encode()) for text in texts) + _FRAME_TOKENS
+    taken = _charges(question.model, prompt, question.max_tokens, limits, now_ms)
+    return Bill(owner, taken) if taken else None
+
+
+def _charges(model: str, prompt: int, max_tokens: int, limits: OwnerLimits, now_ms: int) -> tuple[Charge, ...]:
     taken = []
     if limits.turns_a_minute is not None:
         minute_ms = now_ms // _MINUTE_MS * _MINUTE_MS
@@ -84,31 +105,46 @@ def charges(log: Log, message: Message, limits: OwnerLimits, now_ms: int) -> tup
         taken.append(Charge(f"turns#{_utc(minute_ms):%Y-%m-%dT%H:%M}", Decimal(1), limit, minute_ms + _MINUTE_MS))
     if limits.budget_a_day is not None:
         day_ms = now_ms // _DAY_MS * _DAY_MS
-        most = _most(log, message, limits.budget_unit, now_ms)
+        most = _most(model, prompt, max_tokens, limits.budget_unit, now_ms)
         counter = f"{limits.budget_unit}#{_utc(day_ms):%Y-%m-%d}"
         taken.append(Charge(counter, most, limits.budget_a_day, day_ms + _DAY_MS))
     return tuple(taken)
 
 
-def settlement(taken: tuple[Charge, ...], turn: Turn) -> tuple[Charge, ...]:
-    """What the commit gives back, or takes on top, so that the budget holds what was used."""
+def creation_bill(owner: str, limits: OwnerLimits, now_ms: int) -> Bill | None:
+    """What making a session costs its owner."""
+    if limits.sessions_a_day is None:
+        return None
+    day_ms = now_ms // _DAY_MS * _DAY_MS
+    counter = f"sessions#{_utc(day_ms):%Y-%m-%d}"
+    return Bill(owner, (Charge(counter, Decimal(1), Decimal(limits.sessions_a_day), day_ms + _DAY_MS),))
+
+
+def anonymous_creation_bill(source: str, creations_an_hour: int | None, now_ms: int) -> Bill | None:
+    """What making an anonymous session costs the place from which it is made."""
+    if creations_an_hour is None:
+        return None
+    hour_ms = now_ms // _HOUR_MS * _HOUR_MS
+    counter = f"anonymous_creations#{_utc(hour_ms):%Y-%m-%dT%H}"
+    return Bill(source, (Charge(counter, Decimal(1), Decimal(creations_an_hour), hour_ms + _HOUR_MS),))
+
+
+def settlement(taken: tuple[Charge, ...], reply: Reply, cost_usd: Decimal | None) -> tuple[Charge, ...]:
+    """What is given back, or taken on top, so that the budget holds what was used."""
     settled = []
     for charge in taken:
         unit = charge.counter.partition("#")[0]
-        used = {"tokens": Decimal(turn.reply.usage.tokens), "usd": turn.cost_usd}.get(unit)
+        used = {"tokens": Decimal(reply.usage.tokens), "usd": cost_usd}.get(unit)
         if used is not None and used != charge.amount:
             settled.append(replace(charge, amount=used - charge.amount))
     return tuple(settled)
 
 
-def _most(log: Log, message: Message, unit: str, now_ms: int) -> Decimal:
-    """The most that the turn can use: a token has at least one byte, and the window was sent before."""
-    settings = log.session.settings
-    before = log.turns[-1].reply.usage.tokens if log.turns else len(settings.system.encode())
-    prompt = before + len(message.content.encode()) + _FRAME_TOKENS
+def _most(model: str, prompt: int, max_tokens: int, unit: str, now_ms: int) -> Decimal:
+    """The most that a call can use, in the budget's unit."""
     if unit == "tokens":
-        return Decimal(prompt + settings.max_tokens)
-    most = most_usd(settings.model, prompt, settings.max_tokens, _utc(now_ms).date())
+        return Decimal(prompt + max_tokens)
+    most = most_usd(model, prompt, max_tokens, _utc(now_ms).date())
     if most is None:
         raise AllowanceUsedUp(unit)
     return most

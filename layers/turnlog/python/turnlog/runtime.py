@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import atexit
 import os
+import time
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from turnlog.clock import system_clock
 from turnlog.config import (
+    AnonymousSettings,
     ClaudeSettings,
     DocumentSettings,
     LifeSettings,
@@ -26,7 +28,7 @@ from turnlog.config import (
 from turnlog.crypto import ServerKey
 from turnlog.errors import SecretUnavailable
 from turnlog.model import ChatModel
-from turnlog.store import SessionStore
+from turnlog.store import AllowanceStore, SessionStore
 from turnlog.turns import TurnPolicy
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 _SECRET_AGE_S = 300  # a rotated secret is taken up within five minutes
 
 now_ms = system_clock
+sleep = time.sleep
 
 
 def load_claude() -> None:
@@ -55,6 +58,11 @@ def model_settings() -> ModelSettings:
 @cache
 def session_life() -> LifeSettings:
     return LifeSettings.read(os.environ)
+
+
+@cache
+def anonymous_settings() -> AnonymousSettings:
+    return AnonymousSettings.read(os.environ)
 
 
 @cache
@@ -109,6 +117,14 @@ def session_store() -> SessionStore:
     from turnlog.stores.hybrid import HybridSessionStore
 
     return HybridSessionStore(durable)
+
+
+@cache
+def allowances() -> AllowanceStore:
+    """What is charged without a session, for functions that have no right to those."""
+    from turnlog.stores.dynamodb.allowances import DynamoDBAllowances
+
+    return DynamoDBAllowances(_client("dynamodb", read_timeout_s=1), StoreSettings.read(os.environ).usage_table)
 
 
 @cache

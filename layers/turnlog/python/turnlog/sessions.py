@@ -33,6 +33,7 @@ MAX_TURN_BYTES = 3_900_000
 _LONGEST_RETRY_AFTER_S = 5
 
 _SESSION_ID = re.compile(r"ses_[A-Za-z0-9_-]{22}")
+_SECRET = re.compile(r"[A-Za-z0-9_-]{43}")
 
 
 def new_session_id() -> str:
@@ -56,6 +57,24 @@ def owner_hash(owner: str) -> str:
     It is part of DynamoDB keys and S3 prefixes, so it must not change between versions.
     """
     return base64.urlsafe_b64encode(hashlib.sha256(b"v1|" + owner.encode()).digest()).rstrip(b"=").decode()
+
+
+def anonymous_owner(secret_sha256: str) -> str:
+    """Who holds the secret with this hash, 64 lower-case hexadecimal digits.
+
+    It can be no signed-in caller: those are `iss|sub`, and here is no bar.
+    """
+    return f"anonymous:{secret_sha256}"
+
+
+def anonymous_owner_of(secret: str) -> str:
+    """As `anonymous_owner`, for the secret itself: the hash is that of its characters as they are sent."""
+    return anonymous_owner(hashlib.sha256(secret.encode()).hexdigest())
+
+
+def is_secret(text: str) -> bool:
+    """Whether the text has the form of an anonymous secret: 256 bits as base64url, without padding."""
+    return _SECRET.fullmatch(text) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +119,22 @@ class Charge:
     amount: Decimal
     limit: Decimal
     resets_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Bill:
+    """What is charged apart from any turn's slot, and to whom: all of it or nothing.
+
+    `owner` need not be a session's owner: what everybody behind one address creates is charged to that address.
+    """
+
+    owner: str
+    charges: tuple[Charge, ...]
+
+    @property
+    def refund(self) -> Bill:
+        """What gives it back."""
+        return Bill(self.owner, tuple(replace(charge, amount=-charge.amount) for charge in self.charges))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,10 @@
-"""The ports to the store that keeps sessions: what a turn needs of it, and the rest."""
+"""The ports to what keeps sessions and counts allowances: what a turn needs of it, and the rest."""
 
 from __future__ import annotations
 
 from typing import Protocol
 
-from turnlog.sessions import Charge, Claim, Log, Move, Session, Slot, Turn
+from turnlog.sessions import Bill, Charge, Claim, Log, Move, Session, Slot, Turn
 
 
 class TurnLog(Protocol):
@@ -57,15 +57,23 @@ class TurnLog(Protocol):
 class SessionStore(TurnLog, Protocol):
     """Where sessions are kept. Every implementation passes the same contract suite."""
 
-    def create(self, session: Session, title: str) -> Session:
+    def create(self, session: Session, title: str, *, bill: Bill | None = None) -> Session:
         """Stores a new session, and returns it; or the one that is there already under this id, for the same owner.
 
-        Raises SessionNotFound when one was there and has ended: an id is never used twice.
+        The bill is charged together with a session that is new, and not for one that was there. Raises SessionNotFound
+        when one was there and has ended: an id is never used twice; AllowanceUsedUp, and then nothing was stored.
         """
 
-    def fork(self, parent: Session, number: int, child: Session, title: str) -> None:
-        """Stores `child` with the parent's turns 1..`number`, without their keys. Raises SessionNotFound when the
-        parent ended meanwhile or has fewer turns.
+    def fork(self, parent: Session, number: int, child: Session, title: str, *, bill: Bill | None = None) -> None:
+        """Stores `child` with the parent's turns 1..`number`, without their keys; charges as `create` does.
+
+        Raises SessionNotFound when the parent ended meanwhile or has fewer turns, and AllowanceUsedUp.
+        """
+
+    def rename(self, owner: str, session_id: str, title: str, now_ms: int) -> None:
+        """Gives the session another title; that is no use of it, so it lives no longer. Raises SessionNotFound.
+
+        A move that begins at the same moment may take the old title along.
         """
 
     def move(self, move: Move) -> Session:
@@ -89,3 +97,17 @@ class SessionStore(TurnLog, Protocol):
 
         May run at any time and beside itself: it never touches a session that is alive.
         """
+
+
+class AllowanceStore(Protocol):
+    """What owners have used of their allowances, for those who have no session to charge it with.
+
+    The counters are those that a SessionStore charges, so that questions and turns share them. Both methods raise
+    StoreUnavailable; then it may have been charged, and stays so.
+    """
+
+    def charge(self, bill: Bill, now_ms: int) -> None:
+        """Raises AllowanceUsedUp when a charge does not fit; then nothing was charged."""
+
+    def settle(self, bill: Bill) -> None:
+        """Adds what was used beyond what was charged, or takes back what was not, whatever the limit."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import secrets
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -14,6 +15,7 @@ from turnlog.errors import (
     AttemptsExhausted,
     ClaimLost,
     KeyReused,
+    LimitUnknown,
     ModelError,
     ModelProtocolError,
     SecretUnavailable,
@@ -30,6 +32,7 @@ from turnlog.model import ChatModel, ModelRequest
 from turnlog.prices import cost_usd
 from turnlog.sessions import (
     KEY_HASH,
+    Bill,
     Claim,
     Ended,
     Log,
@@ -39,7 +42,7 @@ from turnlog.sessions import (
     busy,
     key_hash,
 )
-from turnlog.store import TurnLog
+from turnlog.store import AllowanceStore, TurnLog
 from turnlog.window import WindowPolicy, messages, next_from
 
 COMMIT_RESERVE_S = 5.0
@@ -60,6 +63,11 @@ OTHER_KEYS = 16
 """Of how many keys that have no turn a session remembers how often the model was asked for them."""
 
 _COUNTED = KEY_HASH + 1  # bytes of a key's hash and its count
+
+POLL_S = 0.5
+"""Between two looks at a busy session; a look costs 10 read units and a few milliseconds."""
+
+Sleep = Callable[[float], None]
 
 _ROUNDS = 4
 """How often a turn looks again after another one moved the session under it."""
@@ -113,6 +121,34 @@ def ask(request: ModelRequest, *, model: ChatModel, seconds: float, clock: Clock
     return reply, cost_usd(reply.model, reply.usage, _day(clock()))
 
 
+def ask_within(
+    request: ModelRequest, bill: Bill, *, allowances: AllowanceStore, model: ChatModel, seconds: float, clock: Clock
+) -> tuple[Reply, Decimal | None]:
+    """As `ask`, charged before and settled after. Raises AllowanceUsedUp and LimitUnknown too; then nothing was asked.
+
+    What a call that failed cannot have cost is given back. A settlement that fails leaves the most charged that could
+    be used, which is no reason to withhold a reply.
+    """
+    try:
+        allowances.charge(bill, clock())
+    except StoreUnavailable as error:
+        raise LimitUnknown from error
+    try:
+        reply, cost = ask(request, model=model, seconds=seconds, clock=clock)
+    except Exception as error:
+        if not _may_be_billed(error):
+            _settle(allowances, bill.refund)
+        raise
+    _settle(allowances, Bill(bill.owner, settlement(bill.charges, reply, cost)))
+    return reply, cost
+
+
+def _settle(allowances: AllowanceStore, bill: Bill) -> None:
+    if bill.charges:
+        with suppress(StoreUnavailable):
+            allowances.settle(bill)
+
+
 def take_turn(
     request: TurnRequest,
     *,
@@ -132,6 +168,29 @@ def take_turn(
     nothing is stored; after that one a repeat with the same key finds out.
     """
     return _Taking(request, store, model, clock, remaining_s, policy).take()
+
+
+def lease_ms(remaining_s: float) -> int:
+    """How long a handler's claim holds: it outlasts the handler."""
+    return math.ceil((remaining_s + COMMIT_RESERVE_S) * 1000)
+
+
+def when_free(take: Callable[[], TakenTurn], *, wait_s: float, left_s: Callable[[], float], sleep: Sleep) -> TakenTurn:
+    """What `take` returns, tried again while the session is busy: for `wait_s` seconds, and no longer than `left_s`.
+
+    Each try looks at the session, which costs no more than that. Raises what `take` raises, TurnInProgress when the
+    wait is over.
+    """
+    waited_s = 0.0
+    while True:
+        try:
+            return take()
+        except TurnInProgress:
+            pause_s = min(POLL_S, wait_s - waited_s, left_s())
+            if pause_s <= 0:
+                raise
+        sleep(pause_s)
+        waited_s += pause_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +273,7 @@ class _Taking:
         expect_room(log, self.policy.session, now)
         expect_storable(request.message, log.session.settings.max_tokens)
         # By the clock of this moment: however long the look took, the lease outlasts the handler.
-        until = self.clock() + math.ceil((self.remaining_s() + COMMIT_RESERVE_S) * 1000)
+        until = self.clock() + lease_ms(self.remaining_s())
         taken = charges(log, request.message, self.policy.owner, now)
         return Claim(
             number=log.count + 1,
@@ -243,7 +302,7 @@ class _Taking:
         try:
             reply = self.model.reply(question, self.remaining_s() - COMMIT_RESERVE_S)
             turn = self._turn(log, claim, reply)
-            found = self.store.commit(log.session, turn, settlement(claim.charges, turn))
+            found = self.store.commit(log.session, turn, settlement(claim.charges, turn.reply, turn.cost_usd))
         except StoreUnavailable:
             raise  # the commit may have been applied, or may still be
         except Exception as error:

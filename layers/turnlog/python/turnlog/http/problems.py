@@ -29,11 +29,13 @@ ROUTE_NOT_FOUND = Problem(404, "route_not_found", "Not found", "There is no such
 
 PROBLEMS: dict[type[errors.TurnlogError], Problem] = {
     errors.Unauthorized: Problem(401, "unauthorized", "Unauthorized", "Send a valid token as Authorization: Bearer."),
+    errors.Forbidden: Problem(403, "forbidden", "Forbidden", "This caller may not use this route."),
     errors.SessionNotFound: Problem(
         404,
         "session_not_found",
         "Session not found",
         "There is no such session, or it has ended. Start a new one with POST /v1/sessions.",
+        {"start_over": {"method": "POST", "href": "/v1/sessions"}},
     ),
     errors.TurnNotFound: Problem(404, "turn_not_found", "Turn not found", "The session has no such turn yet."),
     errors.TurnInProgress: Problem(
@@ -49,6 +51,13 @@ PROBLEMS: dict[type[errors.TurnlogError], Problem] = {
         "The turn took longer than its lease and another one took its place; it was not stored.",
         _NOT_STORED,
     ),
+    errors.MoveLost: Problem(
+        409,
+        "move_lost",
+        "Session not moved",
+        "Another request took the session meanwhile, and it is where it was; try again under a new key.",
+    ),
+    errors.AlreadyOwned: Problem(409, "already_owned", "Already owned", "The session is the caller's own already."),
     errors.KeyReused: Problem(
         422,
         "idempotency_key_reused",
@@ -90,6 +99,13 @@ PROBLEMS: dict[type[errors.TurnlogError], Problem] = {
         "Service unavailable",
         "The store cannot be reached. Whether the turn was stored is not known: repeat it with the same key.",
         {"retry": "same-key"},
+    ),
+    errors.LimitUnknown: Problem(
+        503,
+        "dependency_unavailable",
+        "Service unavailable",
+        "What the caller has used cannot be looked up; nothing was asked.",
+        {"stored": False},
     ),
     errors.SecretUnavailable: Problem(
         503,
@@ -154,6 +170,7 @@ _INVALID_DETAILS = {
     "parameter_duplicate": "A query parameter is given twice.",
     "parameter_invalid": "A query parameter has no valid value.",
     "parameter_unknown": "There is no such query parameter here.",
+    "secret_not_new": "The new secret is the old one.",
     "unknown_field": "There is no such field here.",
     "wrong_type": "A field has the wrong JSON type.",
 }

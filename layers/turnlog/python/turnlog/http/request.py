@@ -4,23 +4,39 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Mapping
+from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Any, NoReturn, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic_core import PydanticCustomError
 
-from turnlog.errors import BodyTooLarge, InvalidRequest, MediaTypeUnsupported, Unauthorized, ValueRefused
+from turnlog.errors import BodyTooLarge, Forbidden, InvalidRequest, MediaTypeUnsupported, Unauthorized, ValueRefused
 
 MAX_BODY = 256 * 1024
 """Bytes of a request's body; enough for a book's chapter, and a turn stays below the 400 KB of a DynamoDB item."""
 
+MOST_WAIT_S = 20
+"""For a busy session: of the 29 s that the gateway waits, so that some are left for the turn itself."""
+
+_WAIT = re.compile(r"\s*wait\s*=\s*\"?([0-9]{1,9})\"?\s*(?:;.*)?", re.IGNORECASE)
 _MAX_KEY = 255
+_DEFAULT_LIMIT, _MOST_LIMIT = 20, 100
 
 
 class Body(BaseModel):
     """A request's body: strict types, no unknown fields, and no input in error texts."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    @field_validator("*")
+    @classmethod
+    def _no_null(cls, value: object) -> object:
+        """What is not wanted is left out: null would be a second way to say nothing."""
+        if value is None:
+            raise PydanticCustomError("wrong_type", "null")
+        return value
 
 
 AnyBody = TypeVar("AnyBody", bound=Body)
@@ -52,6 +68,35 @@ class Request:
             raise Unauthorized
         return str(owner)
 
+    @property
+    def is_anonymous(self) -> bool:
+        """Whether the caller is whoever holds a secret, and not a person that an issuer knows."""
+        verified = self._event["requestContext"].get("authorizer") or {}
+        return verified.get("kind") == "anonymous"
+
+    @property
+    def user(self) -> str:
+        """As `owner`, for a route of signed-in callers. Raises Forbidden for an anonymous one."""
+        owner = self.owner
+        if self.is_anonymous:
+            raise Forbidden
+        return owner
+
+    @property
+    def source(self) -> str:
+        """Where the request comes from, as the gateway saw it: an address, or a network of IPv6.
+
+        One household or machine has a /64 of IPv6 to itself, and could take another address for each request.
+        """
+        text = str(self._event["requestContext"].get("identity", {}).get("sourceIp"))
+        try:
+            address = ip_address(text)
+        except ValueError:
+            return "unknown"  # they share what one address may do
+        if isinstance(address, IPv6Address) and address.ipv4_mapped is None:
+            return str(ip_network((address, 64), strict=False))
+        return str(getattr(address, "ipv4_mapped", None) or address)
+
     def parameter(self, name: str) -> str:
         """A part of the path."""
         return str(self._event["pathParameters"][name])
@@ -65,6 +110,14 @@ class Request:
             if name not in allowed:
                 raise InvalidRequest("parameter_unknown")
         return {name: values[0] for name, values in given.items()}
+
+    @staticmethod
+    def limit(asked: Mapping[str, str]) -> int:
+        """How many items a page may have, by the query parameter `limit`."""
+        text = asked.get("limit", str(_DEFAULT_LIMIT))
+        if not (text.isascii() and text.isdigit() and len(text) <= 3 and 1 <= int(text) <= _MOST_LIMIT):
+            raise InvalidRequest("parameter_invalid")
+        return int(text)
 
     @property
     def idempotency_key(self) -> str:
@@ -86,10 +139,23 @@ class Request:
             raise InvalidRequest("idempotency_key_invalid")
         return key
 
+    @property
+    def wait_s(self) -> int | None:
+        """How long the caller prefers to wait for a busy session, at most 20; None if it does not say.
+
+        `Prefer` (RFC 7240) is a list, in one header or several, in which the first `wait` counts. It is a wish: what is
+        not understood of it is left out, unlike anything else in a request.
+        """
+        for wish in ",".join(self._headers.get("prefer", [])).split(","):
+            if found := _WAIT.fullmatch(wish):
+                return min(int(found[1]), MOST_WAIT_S)
+        return None
+
     def body(self, kind: type[AnyBody]) -> AnyBody:
         """The body as a `kind`. Raises an InvalidRequest that names the first rule it breaks."""
-        raw = self._bytes()
+        self._expect_size()
         self._expect_json()
+        raw = self._bytes()
         _expect_plain_json(raw)
         try:
             return kind.model_validate_json(raw)
@@ -103,20 +169,23 @@ class Request:
             raise InvalidRequest("header_duplicate")
         return values[0] if values else ""
 
+    def _expect_size(self) -> None:
+        body = self._event.get("body") or ""
+        is_base64 = self._event.get("isBase64Encoded")
+        size = len(body) * 3 // 4 - body[-2:].count("=") if is_base64 else len(body.encode(errors="surrogatepass"))
+        if size > MAX_BODY:
+            raise BodyTooLarge("body_too_large")
+
     def _bytes(self) -> bytes:
         body = self._event.get("body")
         if not body:
             raise InvalidRequest("body_missing")
-        if len(body) > 2 * MAX_BODY:  # base64 adds a third, so the bytes themselves are too many already
-            raise BodyTooLarge("body_too_large")
         try:
             raw = base64.b64decode(body, validate=True) if self._event.get("isBase64Encoded") else body.encode()
         except UnicodeEncodeError as error:
             raise InvalidRequest("encoding_invalid") from error
         except ValueError as error:  # binascii.Error, and what it says of text that is no ASCII
             raise InvalidRequest("base64_invalid") from error
-        if len(raw) > MAX_BODY:
-            raise BodyTooLarge("body_too_large")
         return bytes(raw)
 
     def _expect_json(self) -> None:

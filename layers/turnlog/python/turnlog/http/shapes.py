@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from datetime import timedelta
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 from pydantic import AfterValidator, BeforeValidator, FailFast, Field
 from pydantic_core import PydanticCustomError
@@ -23,6 +23,9 @@ MOST_MAX_TOKENS = 16_000
 """More would rarely be written within the gateway's 29 s, nor surely fit into an item beside its message."""
 
 _SHORTEST_IDLE_S = 120  # must outlast a turn's lease of up to 65 s, or a session could end while its turn runs
+_SOON_MS = 5 * 60 * 1000
+_EXPIRES_SOON = "The session ends soon, whatever happens. A fork of it goes on."
+_IDLE_EXPIRES_SOON = "The session ends soon unless another turn begins."
 _PLAIN_CONTROLS = "\t\n\r"
 
 
@@ -79,7 +82,21 @@ Asked = Annotated[Any, BeforeValidator(_message)]
 SystemPrompt = Annotated[str, AfterValidator(_plain_text), AfterValidator(_nothing_if_blank)]
 ModelName = Annotated[str, AfterValidator(_offered_model)]
 StopSequence = Annotated[str, Field(max_length=100), AfterValidator(_plain_text), AfterValidator(_not_blank)]
+SecretHash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Secret = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{43}$")]
+TurnNumber = Annotated[int, Field(ge=1, le=999_999_999)]
+Title = Annotated[str, Field(max_length=200), AfterValidator(_one_line)]
 MaxTokens = Annotated[int, Field(ge=1, le=MOST_MAX_TOKENS)]
+
+
+class Life(Protocol):
+    """The most that sessions of one kind may live."""
+
+    @property
+    def idle(self) -> timedelta: ...
+
+    @property
+    def lifetime(self) -> timedelta: ...
 
 
 class SingleTurnBody(Body):
@@ -103,13 +120,12 @@ class NewSessionBody(Body):
     system: SystemPrompt = ""
     model: ModelName | None = None
     max_tokens: MaxTokens = DEFAULT_MAX_TOKENS
-    title: Annotated[str, Field(max_length=200), AfterValidator(_one_line)] = ""
+    title: Title = ""
     idle_timeout_s: Annotated[int, Field(ge=_SHORTEST_IDLE_S)] | None = None
     lifetime_s: Annotated[int, Field(ge=_SHORTEST_IDLE_S)] | None = None
 
-    def session(self, owner: str, now_ms: int, session_id: str, fingerprint: bytes) -> Session:
+    def session(self, owner: str, now_ms: int, session_id: str, fingerprint: bytes, limits: Life) -> Session:
         """The new session. Raises ValueRefused when it asks for a longer life than the service gives."""
-        limits = runtime.session_life()
         idle_s = _within("idle_timeout_s", self.idle_timeout_s, limits.idle)
         lifetime_s = _within("lifetime_s", self.lifetime_s, limits.lifetime)
         settings = SessionSettings(chosen_model(self.model), self.max_tokens, self.system)
@@ -117,11 +133,41 @@ class NewSessionBody(Body):
         return Session(owner, session_id, now_ms, dies_ms, idle_s * 1000, settings, fingerprint)
 
 
+class NewAnonymousSessionBody(NewSessionBody):
+    """The same, and by what its owner will be known: the hash of the secret."""
+
+    secret_sha256: SecretHash
+
+
+class TitleBody(Body):
+    """The one thing of a session that may change."""
+
+    title: Title
+
+
 class TurnBody(Body):
     """What a turn says. `turn` is the number that the caller expects it to get."""
 
     message: Asked
-    turn: Annotated[int, Field(ge=1, le=999_999_999)] | None = None
+    turn: TurnNumber | None = None
+
+
+class NewSecretBody(Body):
+    """By what an anonymous session's owner will be known from now on."""
+
+    secret_sha256: SecretHash
+
+
+class ClaimBody(Body):
+    """What proves the right to an anonymous session."""
+
+    secret: Secret
+
+
+class ForkBody(Body):
+    """Which turn is the last that the new session shares with the old one."""
+
+    turn: TurnNumber
 
 
 def _within(name: str, asked_s: int | None, limit: timedelta) -> int:
@@ -129,6 +175,11 @@ def _within(name: str, asked_s: int | None, limit: timedelta) -> int:
     if asked_s is not None and asked_s > longest_s:
         raise ValueRefused(f"{name}_range", f"/{name}")
     return longest_s if asked_s is None else asked_s
+
+
+def canonical(body: Body) -> bytes:
+    """The body in one form: what it says, without what it leaves out."""
+    return body.model_dump_json(exclude_unset=True).encode()
 
 
 def chosen_model(name: str | None) -> str:
@@ -154,12 +205,22 @@ def reply_shape(reply: Reply, cost_usd: Decimal | None) -> dict[str, Any]:
 
 def taken_turn_shape(taken: TakenTurn) -> dict[str, Any]:
     session, turn = taken.log.session, taken.turn
-    return reply_shape(turn.reply, turn.cost_usd) | {
+    answer = reply_shape(turn.reply, turn.cost_usd) | {
         "session_id": session.id,
         "turn": turn.number,
         "expires_at": rfc3339(session.dies_ms),
         "idle_expires_at": rfc3339(taken.idle_expires_ms),
     }
+    return answer | _warning(session.dies_ms, taken.idle_expires_ms, turn.at_ms)  # a replay says the same as the turn
+
+
+def _warning(dies_ms: int, idle_expires_ms: int, now_ms: int) -> dict[str, Any]:
+    """What people should be told when the session ends soon."""
+    if dies_ms - now_ms < _SOON_MS:
+        return {"warning": {"code": "expires_soon", "at": rfc3339(dies_ms), "detail": _EXPIRES_SOON}}
+    if idle_expires_ms - now_ms < _SOON_MS:
+        return {"warning": {"code": "idle_expires_soon", "at": rfc3339(idle_expires_ms), "detail": _IDLE_EXPIRES_SOON}}
+    return {}
 
 
 def turn_shape(turn: Turn) -> dict[str, Any]:
@@ -169,13 +230,19 @@ def turn_shape(turn: Turn) -> dict[str, Any]:
 
 def session_shape(log: Log, now_ms: int) -> dict[str, Any]:
     session = log.session
+    chosen = {"system": session.settings.system, "max_tokens": session.settings.max_tokens}
+    return listed_session_shape(log, now_ms) | chosen | _warning(session.dies_ms, log.idle_expires_ms, now_ms)
+
+
+def listed_session_shape(log: Log, now_ms: int) -> dict[str, Any]:
+    """Without the system prompt, which may be as long as a request."""
+    session = log.session
     return {
         "session_id": session.id,
         "title": log.title,
         "model": session.settings.model,
-        "system": session.settings.system,
-        "max_tokens": session.settings.max_tokens,
         "created_at": rfc3339(session.created_ms),
+        "active_at": rfc3339(log.active_ms),
         "expires_at": rfc3339(session.dies_ms),
         "idle_expires_at": rfc3339(log.idle_expires_ms),
         "turns": log.count,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from turnlog import runtime
 from turnlog.http.api import Answer, Api, Remaining
 from turnlog.http.request import Request
 from turnlog.http.shapes import QueryBody, SingleTurnBody, chosen_model, reply_shape
+from turnlog.limits import question_bill
 from turnlog.model import ModelRequest
-from turnlog.turns import ask
+from turnlog.turns import ask, ask_within
 
 _ANSWER_RESERVE_S = 1.5  # kept back from the model's time for the way back through the gateway
 
@@ -18,7 +21,7 @@ def single_turn(path: str, system: str | None = None) -> Api:
     kind = QueryBody if system is None else SingleTurnBody
 
     def answer(request: Request, remaining_s: Remaining) -> Answer:
-        request.owner  # noqa: B018 (raises when nobody was verified)
+        owner = request.user
         request.query()
         asked = request.body(kind)
         own = asked if isinstance(asked, QueryBody) else None
@@ -29,8 +32,10 @@ def single_turn(path: str, system: str | None = None) -> Api:
             system=own.system if own else system or "",
             stop_sequences=own.stop_sequences if own else (),
         )
+        bill = question_bill(owner, question, runtime.turn_policy().owner, runtime.now_ms())
+        put = ask if bill is None else partial(ask_within, bill=bill, allowances=runtime.allowances())
         seconds = remaining_s() - _ANSWER_RESERVE_S
-        reply, cost_usd = ask(question, model=runtime.chat_model(), seconds=seconds, clock=runtime.now_ms)
+        reply, cost_usd = put(question, model=runtime.chat_model(), seconds=seconds, clock=runtime.now_ms)
         noted = {"model": reply.model, "tokens": reply.usage.tokens, "cost_usd": cost_usd}
         return Answer(200, reply_shape(reply, cost_usd), noted=noted)
 

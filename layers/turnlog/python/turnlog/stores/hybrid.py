@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from turnlog.errors import ClockBehind, SessionNotFound
-from turnlog.sessions import Charge, Claim, Log, Move, Session, Slot, Turn
+from turnlog.sessions import Bill, Charge, Claim, Log, Move, Session, Slot, Turn
 from turnlog.store import SessionStore
 from turnlog.stores.rules import alive, content_bytes
 
@@ -77,11 +77,15 @@ class HybridSessionStore:
 
     # --- the rest
 
-    def create(self, session: Session, title: str) -> Session:
-        return self._durable.create(session, title)
+    def create(self, session: Session, title: str, *, bill: Bill | None = None) -> Session:
+        return self._durable.create(session, title, bill=bill)
 
-    def fork(self, parent: Session, number: int, child: Session, title: str) -> None:
-        self._durable.fork(parent, number, child, title)
+    def fork(self, parent: Session, number: int, child: Session, title: str, *, bill: Bill | None = None) -> None:
+        self._durable.fork(parent, number, child, title, bill=bill)
+
+    def rename(self, owner: str, session_id: str, title: str, now_ms: int) -> None:
+        with self._dropped((owner, session_id)):
+            self._durable.rename(owner, session_id, title, now_ms)
 
     def move(self, move: Move) -> Session:
         with self._dropped((move.owner, move.session_id)):

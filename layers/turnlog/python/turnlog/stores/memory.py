@@ -7,7 +7,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field, replace
 
 from turnlog.errors import ClaimLost, SessionNotFound
-from turnlog.sessions import Charge, Claim, Ended, Log, Move, Session, Slot, Turn, busy
+from turnlog.sessions import Bill, Charge, Claim, Ended, Log, Move, Session, Slot, Turn, busy
 from turnlog.stores.rules import (
     Allowances,
     alive,
@@ -59,7 +59,7 @@ class MemorySessionStore:
                 return Ended(claim.number)
             if kept.is_next(claim.number) and can_be_taken(kept.running, claim, over):
                 if claim.charges:
-                    self._allowance(session).take(claim.charges, claim.at_ms)
+                    self._allowance(session.owner).take(claim.charges, claim.at_ms)
                 kept.running = claim
             return kept.slot(claim.number)
 
@@ -70,7 +70,7 @@ class MemorySessionStore:
                 return
             kept.running = claim.after_release(billed, now_ms)
             if claim.charges and not billed:
-                self._allowance(session).give_back(claim.charges)
+                self._allowance(session.owner).give_back(claim.charges)
 
     def commit(self, session: Session, turn: Turn, settlement: tuple[Charge, ...] = ()) -> Slot | None:
         expect_storable(turn)
@@ -83,24 +83,30 @@ class MemorySessionStore:
                 kept.turns.append(turn)
                 kept.running = None
                 if settlement:
-                    self._allowance(session).settle(settlement)
+                    self._allowance(session.owner).settle(settlement)
                 self._bytes += content_bytes(turn)
                 self._make_room(turn.at_ms)
             return kept.slot(turn.number)
 
     # --- the rest
 
-    def create(self, session: Session, title: str) -> Session:
+    def create(self, session: Session, title: str, *, bill: Bill | None = None) -> Session:
         with self._lock:
             self._tidy(session.created_ms)
-            return self._put(_Kept(session, title)).session
+            return self._put(_Kept(session, title), bill).session
 
-    def fork(self, parent: Session, number: int, child: Session, title: str) -> None:
+    def fork(self, parent: Session, number: int, child: Session, title: str, *, bill: Bill | None = None) -> None:
         with self._lock:
             source = self._used(parent.owner, parent.id)
             if number > len(source.turns):
                 raise SessionNotFound
-            self._put(_Kept(child, title, [turn.forked() for turn in source.turns[:number]]))
+            self._put(_Kept(child, title, [turn.forked() for turn in source.turns[:number]]), bill)
+
+    def rename(self, owner: str, session_id: str, title: str, now_ms: int) -> None:
+        with self._lock:
+            kept = self._used(owner, session_id)
+            alive(kept.log(), now_ms)
+            kept.title = title
 
     def move(self, move: Move) -> Session:
         old, new = (move.owner, move.session_id), (move.to_owner, move.to_id)
@@ -139,6 +145,16 @@ class MemorySessionStore:
             self._tidy(now_ms)
             return len(due)
 
+    # --- allowances apart from sessions
+
+    def charge(self, bill: Bill, now_ms: int) -> None:
+        with self._lock:
+            self._allowance(bill.owner).take(bill.charges, now_ms)
+
+    def settle(self, bill: Bill) -> None:
+        with self._lock:
+            self._allowance(bill.owner).settle(bill.charges)
+
     # --- under the lock
 
     def _used(self, owner: str, session_id: str) -> _Kept:
@@ -148,7 +164,7 @@ class MemorySessionStore:
         self._sessions.move_to_end((owner, session_id))
         return kept
 
-    def _put(self, new: _Kept) -> _Kept:
+    def _put(self, new: _Kept, bill: Bill | None = None) -> _Kept:
         """The one that is there under its id, or else the new one. Raises SessionNotFound when one was there."""
         key = new.session.owner, new.session.id
         if key in self._ended:
@@ -156,6 +172,8 @@ class MemorySessionStore:
         if there := self._sessions.get(key):
             alive(there.log(), new.session.created_ms)
             return there
+        if bill:
+            self._allowance(bill.owner).take(bill.charges, new.session.created_ms)
         self._sessions[key] = new
         self._bytes += new.size
         self._make_room(new.session.created_ms)
@@ -177,10 +195,10 @@ class MemorySessionStore:
             free = next(idle, newest)
             self._end(oldest if free == newest else free)
 
-    def _allowance(self, session: Session) -> Allowances:
-        self._allowances.setdefault(session.owner, Allowances())
-        self._allowances.move_to_end(session.owner)
-        return self._allowances[session.owner]
+    def _allowance(self, owner: str) -> Allowances:
+        self._allowances.setdefault(owner, Allowances())
+        self._allowances.move_to_end(owner)
+        return self._allowances[owner]
 
     def _tidy(self, now_ms: int) -> None:
         """Removes what is over, as far as it was used least recently: that is no search."""

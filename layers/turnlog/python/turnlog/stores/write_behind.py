@@ -11,7 +11,7 @@ from typing import Self
 
 from turnlog.clock import Clock, system_clock
 from turnlog.errors import ClaimLost, StoreUnavailable
-from turnlog.sessions import Charge, Claim, Ended, Log, Move, Session, Slot, Turn
+from turnlog.sessions import Bill, Charge, Claim, Ended, Log, Move, Session, Slot, Turn
 from turnlog.store import SessionStore
 from turnlog.stores.rules import alive, can_be_taken, expect_storable, is_held
 
@@ -29,8 +29,8 @@ class WriteBehindSessionStore:
     A crash loses every turn that was not yet written back, though its reply was returned: those since the session was
     last quiet for `idle_s` and anything was called after that. What is left is the session as it was before them, whole
     and in order; turns that are taken then get the lost ones' numbers, and a repeat under a lost one's key is paid for
-    again. So promise P1 holds only after `close`, and this is no store for production. Creations, ends, moves and forks
-    are durable at once, and so are turns with charges, which other sessions count on.
+    again. So promise P1 holds only after `close`, and this is no store for production. Creations, ends, moves, forks
+    and titles are durable at once, and so are turns with charges, which other sessions count on.
 
     Nobody else may write to the durable store meanwhile: give it a FileSessionStore made with `sole`, which refuses
     every other process.
@@ -134,15 +134,20 @@ class WriteBehindSessionStore:
 
     # --- the rest
 
-    def create(self, session: Session, title: str) -> Session:
+    def create(self, session: Session, title: str, *, bill: Bill | None = None) -> Session:
         with self._lock:
             self._write_back((session.owner, session.id))
-            return self._durable.create(session, title)
+            return self._durable.create(session, title, bill=bill)
 
-    def fork(self, parent: Session, number: int, child: Session, title: str) -> None:
+    def fork(self, parent: Session, number: int, child: Session, title: str, *, bill: Bill | None = None) -> None:
         with self._lock:
             self._write_back((parent.owner, parent.id))
-            self._durable.fork(parent, number, child, title)
+            self._durable.fork(parent, number, child, title, bill=bill)
+
+    def rename(self, owner: str, session_id: str, title: str, now_ms: int) -> None:
+        with self._lock:
+            self._write_back((owner, session_id))
+            self._durable.rename(owner, session_id, title, now_ms)
 
     def move(self, move: Move) -> Session:
         with self._lock:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from turnlog.errors import ClaimLost, SessionCorrupt, SessionNotFound, StoreUnavailable, TurnInProgress
-from turnlog.sessions import Claim, Log, Move, Session, Turn, busy
+from turnlog.sessions import Bill, Claim, Log, Move, Session, Turn, busy
+from turnlog.stores.dynamodb.allowances import bill_actions, refusal
 from turnlog.stores.dynamodb.ending import blank, outline, undo_move
 from turnlog.stores.dynamodb.items import (
     HEADER,
@@ -32,7 +33,7 @@ from turnlog.stores.dynamodb.views import log_of
 _ROUNDS = 4
 
 
-def fork(table: Table, parent: Session, number: int, child: Session, title: str) -> None:
+def fork(table: Table, parent: Session, number: int, child: Session, title: str, bill: Bill | None, usage: str) -> None:
     """See SessionStore. Until the last transaction there is no session, and what is left of a crash is swept."""
     turns = [
         slot.forked()
@@ -51,9 +52,9 @@ def fork(table: Table, parent: Session, number: int, child: Session, title: str)
         # What was swept meanwhile must not become a session.
         table.check_action(key(partition(child.owner, child.id), slot_sk(number)), DONE, {":done": s("done")}),
     ]
-    reasons = table.transact(made)
+    reasons = table.transact([*made, *bill_actions(usage, bill, limited=True)])
     if reasons and "Item" not in reasons[0]:
-        raise StoreUnavailable
+        raise refusal(bill.charges, reasons[len(made) :], child.created_ms) if bill else StoreUnavailable()
 
 
 def move(table: Table, asked: Move) -> Session:

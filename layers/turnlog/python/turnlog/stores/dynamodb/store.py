@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from turnlog.errors import AllowanceUsedUp, SessionCorrupt, SessionNotFound, StoreUnavailable
-from turnlog.sessions import GRACE, Charge, Claim, Log, Move, Session, Slot, Turn
+from turnlog.errors import SessionCorrupt, SessionNotFound
+from turnlog.sessions import Bill, Charge, Claim, Log, Move, Session, Slot, Turn
 from turnlog.stores.dynamodb import moving, sweeping
+from turnlog.stores.dynamodb.allowances import bill_actions, charge_action, refusal
 from turnlog.stores.dynamodb.ending import end
 from turnlog.stores.dynamodb.items import (
-    VERSION,
     claim_item,
     header_item,
     index_item,
@@ -27,7 +27,7 @@ from turnlog.stores.dynamodb.items import (
     turn_items,
     values,
 )
-from turnlog.stores.dynamodb.table import EMPTY, LAPSED, MINE, NEVER, WITHIN_LIMIT, Item, Table, key, n
+from turnlog.stores.dynamodb.table import EMPTY, EXISTS, LAPSED, MINE, Item, Table, key
 from turnlog.stores.dynamodb.views import has_all, log_of, page_of
 
 if TYPE_CHECKING:
@@ -42,8 +42,8 @@ class DynamoDBSessionStore:
     """Sessions in the table `table`, and the allowances of their owners in `usage_table`, which may be left out when
     no claim carries charges.
 
-    Both tables: pk (S), sk (S), TTL on `ttl`, no index. Needs Query, GetItem, PutItem, UpdateItem (usage alone),
-    DeleteItem, BatchWriteItem and ConditionCheckItem. Give it a client without retries of its own
+    Both tables: pk (S), sk (S), TTL on `ttl`, no index. Needs Query, GetItem, PutItem, UpdateItem (for titles and
+    usage), DeleteItem, BatchWriteItem and ConditionCheckItem. Give it a client without retries of its own
     (`total_max_attempts=1`) and with short timeouts: see Table.
 
     A turn of up to 1 KB packed costs, with a window of 25 turns, 3 calls and 2 or 3 write units; an owner's rate limit
@@ -123,7 +123,7 @@ class DynamoDBSessionStore:
 
     # --- the rest
 
-    def create(self, session: Session, title: str) -> Session:
+    def create(self, session: Session, title: str, *, bill: Bill | None = None) -> Session:
         pk = partition(session.owner, session.id)
         there = self._sessions.query(pk, newest_first=True, limit=1, until=bool)
         if there:
@@ -136,11 +136,20 @@ class DynamoDBSessionStore:
             # Under a name that was given to it, another one may have created it since the look, and a third deleted it.
             self._sessions.check_action(key(pk, slot_sk(1)), EMPTY),
         ]
-        reasons = self._sessions.transact(actions)
+        reasons = self._sessions.transact([*actions, *bill_actions(self._usage, bill, limited=True)])
+        if reasons and bill and not any(_failed(reason) for reason in reasons[: len(actions)]):
+            raise refusal(bill.charges, reasons[len(actions) :], session.created_ms)
         return self.read(session.owner, session.id, session.created_ms, newest=1).session if reasons else session
 
-    def fork(self, parent: Session, number: int, child: Session, title: str) -> None:
-        moving.fork(self._sessions, parent, number, child, title)
+    def fork(self, parent: Session, number: int, child: Session, title: str, *, bill: Bill | None = None) -> None:
+        moving.fork(self._sessions, parent, number, child, title, bill, self._usage)
+
+    def rename(self, owner: str, session_id: str, title: str, now_ms: int) -> None:
+        session = self.read(owner, session_id, now_ms, newest=1).session
+        renamed = meta_item(session, title)
+        # Only where it still is: it goes with the session, and must not come back.
+        if self._sessions.update(renamed, "SET title = :title", {":title": renamed["title"]}, EXISTS) is not None:
+            raise SessionNotFound
 
     def move(self, move: Move) -> Session:
         return moving.move(self._sessions, move)
@@ -181,28 +190,10 @@ class DynamoDBSessionStore:
         found = _item_that_failed(reasons)
         if found is not None or not reasons:
             return found
-        for charge, reason in zip(claim.charges, reasons[1:], strict=True):
-            if reason.get("Code") == "ConditionalCheckFailed":
-                raise _used_up(charge, claim.at_ms)
-        raise StoreUnavailable
+        raise refusal(claim.charges, reasons[1:], claim.at_ms)
 
     def _charge(self, session: Session, charge: Charge, *, limited: bool = False) -> Item:
-        update: Item = {
-            "TableName": self._usage,
-            "Key": key(owner_partition(session.owner), charge.counter),
-            "UpdateExpression": "ADD n :amount SET #t = if_not_exists(#t, :ttl), v = :v",
-            "ExpressionAttributeNames": {"#t": "ttl"},
-            "ExpressionAttributeValues": {
-                ":amount": n(charge.amount),
-                ":ttl": n(-(-charge.resets_ms // 1000) + int(GRACE.total_seconds())),
-                ":v": n(VERSION),
-            },
-        }
-        if limited:
-            # A charge beyond its limit does not fit even into a counter that is not there yet.
-            update["ConditionExpression"] = WITHIN_LIMIT if charge.amount <= charge.limit else NEVER
-            update["ExpressionAttributeValues"][":room"] = n(charge.limit - charge.amount)
-        return {"Update": update}
+        return charge_action(self._usage, session.owner, charge, limited=limited)
 
     # --- slots
 
@@ -217,14 +208,13 @@ class DynamoDBSessionStore:
         return slots_of(self._sessions.query(pk, between=parts_between(first, last)))
 
 
+def _failed(reason: Item) -> bool:
+    return bool(reason.get("Code") == "ConditionalCheckFailed")
+
+
 def _item_that_failed(reasons: Sequence[Item] | None) -> Item | None:
     """What stood in the way of a transaction's first action, `{}` if nothing stood there; None if that did not fail."""
-    if not reasons or reasons[0].get("Code") != "ConditionalCheckFailed":
+    if not reasons or not _failed(reasons[0]):
         return None
     found: Item = reasons[0].get("Item", {})
     return found
-
-
-def _used_up(charge: Charge, now_ms: int) -> AllowanceUsedUp:
-    """Raise it."""
-    return AllowanceUsedUp(charge.counter.partition("#")[0], max(1, -(-(charge.resets_ms - now_ms) // 1000)))

@@ -21,6 +21,7 @@ Item = dict[str, Any]
 
 # Conditions, each named for when it is true.
 EMPTY = "attribute_not_exists(pk)"  # nothing holds the slot, or the item does not exist yet
+EXISTS = "attribute_exists(pk)"
 MINE = "st = :running AND tok = :token"  # the slot still holds the claim with this token
 LAPSED = "st = :running AND tok = :token AND til < :now"  # ... and its lease is over
 DONE = "st = :done"  # the slot holds a finished turn
@@ -75,6 +76,11 @@ class Table:
     def delete(self, item_key: Item, condition: str | None = None, values: Item | None = None) -> Item | None:
         """As `put`."""
         return self._conditional(self._client.delete_item, condition, values, Key=item_key)
+
+    def update(self, item: Item, expression: str, values: Item, condition: str) -> Item | None:
+        """Changes what stands under the item's key. As `put`, for a `condition` without values."""
+        place = {"Key": key(item["pk"]["S"], item["sk"]["S"]), "UpdateExpression": expression}
+        return self._conditional(self._client.update_item, condition, values, **place)
 
     def get(self, item_key: Item) -> Item | None:
         """The item, strongly consistent."""

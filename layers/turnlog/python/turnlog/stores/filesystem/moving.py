@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from turnlog.errors import ClaimLost, SessionNotFound
-from turnlog.sessions import Move, Session, busy
+from turnlog.sessions import Bill, Move, Session, busy
 from turnlog.stores.filesystem import files, forms
 from turnlog.stores.filesystem.forms import End
 from turnlog.stores.filesystem.place import Place, place_of
@@ -13,7 +13,7 @@ from turnlog.stores.filesystem.shelf import Shelf
 from turnlog.stores.rules import alive
 
 
-def fork(shelf: Shelf, parent: Session, number: int, child: Session, title: str) -> None:
+def fork(shelf: Shelf, parent: Session, number: int, child: Session, title: str, bill: Bill | None) -> None:
     """See SessionStore. Costs an fsync for each turn.
 
     The parent goes on meanwhile: its turns are final, so they are copied without its lock.
@@ -29,6 +29,7 @@ def fork(shelf: Shelf, parent: Session, number: int, child: Session, title: str)
             with shelf.open(parent.owner, parent.id, shared=True) as source:
                 if source is None or not source.is_alive:
                     raise SessionNotFound
+                shelf.charge(bill, child.created_ms)
                 place.draft.rename(place.log)
         except BaseException:
             files.remove(place.folder)

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, suppre
 from pathlib import Path
 
 from turnlog.errors import StoreUnavailable
-from turnlog.sessions import owner_hash
+from turnlog.sessions import Bill, owner_hash
 from turnlog.stores.filesystem import files, forms
 from turnlog.stores.filesystem.files import PATIENCE_S, Sleep, Sync
 from turnlog.stores.filesystem.place import Place, place_of
@@ -76,6 +76,14 @@ class Shelf:
             used = forms.allowances_of(path.read_bytes()) if path.exists() else Allowances()
             yield used
             files.replace(path, forms.allowances_bytes(used), self.sync)
+
+    def charge(self, bill: Bill | None, now_ms: int) -> None:
+        """Raises AllowanceUsedUp, and then nothing was charged. The bill's owner may have no folder yet."""
+        if bill:
+            files.make_folder(self.root / owner_hash(bill.owner))
+            with self.allowances(bill.owner) as allowances:
+                allowances.forget(now_ms)
+                allowances.take(bill.charges, now_ms)
 
     def session_ids(self, owner: str) -> list[str]:
         """Of the sessions in the owner's folder. Raises a kind of SessionCorrupt."""

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from turnlog.errors import SessionNotFound, StoreUnavailable
-from turnlog.sessions import Charge, Claim, Ended, Log, Move, Session, Slot, Turn
+from turnlog.sessions import Bill, Charge, Claim, Ended, Log, Move, Session, Slot, Turn
 from turnlog.stores.filesystem import ending, files, forms, moving
 from turnlog.stores.filesystem.files import Sleep, Sync
 from turnlog.stores.filesystem.place import Place
@@ -114,20 +114,30 @@ class FileSessionStore:
     # --- the rest
 
     @_available()
-    def create(self, session: Session, title: str) -> Session:
+    def create(self, session: Session, title: str, *, bill: Bill | None = None) -> Session:
         with self._shelf.made(session.owner, session.id) as place:
             if place.is_alive:
                 return alive(place.view(session.owner, newest=1), session.created_ms).session
             if not place.is_free:
                 raise SessionNotFound
+            self._shelf.charge(bill, session.created_ms)
             files.replace(place.header, forms.header_bytes(session, title), self._shelf.sync)
             files.make_folder(place.log)
             self._shelf.keep(place)
             return session
 
     @_available()
-    def fork(self, parent: Session, number: int, child: Session, title: str) -> None:
-        moving.fork(self._shelf, parent, number, child, title)
+    def fork(self, parent: Session, number: int, child: Session, title: str, *, bill: Bill | None = None) -> None:
+        moving.fork(self._shelf, parent, number, child, title, bill)
+
+    @_available()
+    def rename(self, owner: str, session_id: str, title: str, now_ms: int) -> None:
+        with self._shelf.open(owner, session_id) as place:
+            if place is None or not place.is_alive:
+                raise SessionNotFound
+            session = alive(place.view(owner, newest=1), now_ms).session
+            files.replace(place.header, forms.header_bytes(session, title), self._shelf.sync)
+            files.keep_names(place.folder, self._shelf.sync)
 
     @_available()
     def move(self, move: Move) -> Session:

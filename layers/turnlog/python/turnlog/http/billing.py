@@ -1,0 +1,21 @@
+"""Who pays for a new session with which allowance."""
+
+from __future__ import annotations
+
+from turnlog import runtime
+from turnlog.http.request import Request
+from turnlog.limits import anonymous_creation_bill, creation_bill
+from turnlog.sessions import Bill
+
+
+def of_creation(request: Request, now_ms: int) -> Bill | None:
+    """What a new session costs a verified caller."""
+    if request.is_anonymous:
+        return of_anonymous_creation(request, now_ms)
+    return creation_bill(request.owner, runtime.turn_policy().owner, now_ms)
+
+
+def of_anonymous_creation(request: Request, now_ms: int) -> Bill | None:
+    """What it costs the place from which it is made, which is known only by a keyed hash."""
+    source = runtime.server_key().keyed_hash("source", request.source.encode()).hex()
+    return anonymous_creation_bill(f"source:{source}", runtime.anonymous_settings().anonymous_creations_an_hour, now_ms)

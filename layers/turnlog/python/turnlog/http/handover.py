@@ -1,0 +1,111 @@
+"""A session that goes on elsewhere: as a fork beside it, under a new secret, or as a signed-in caller's own."""
+
+from __future__ import annotations
+
+import secrets
+from contextlib import suppress
+
+from turnlog import runtime
+from turnlog.errors import (
+    AlreadyOwned,
+    ClaimLost,
+    Forbidden,
+    KeyReused,
+    MoveLost,
+    SessionNotFound,
+    TurnNotFound,
+    ValueRefused,
+)
+from turnlog.http.api import Answer, Remaining
+from turnlog.http.billing import of_creation
+from turnlog.http.naming import location, logged, session_of
+from turnlog.http.request import Request
+from turnlog.http.shapes import ClaimBody, ForkBody, NewSecretBody, session_shape
+from turnlog.sessions import (
+    Bill,
+    Log,
+    Move,
+    Session,
+    anonymous_owner,
+    anonymous_owner_of,
+    named_session_id,
+    new_session_id,
+)
+from turnlog.turns import lease_ms
+
+
+def fork(request: Request, _: Remaining) -> Answer:
+    """A new session of the same owner with the turns up to one of them; it lives as long as the first one was to."""
+    parent_id, owner, now = session_of(request), request.owner, runtime.now_ms()
+    hashed = runtime.server_key().keyed_hash
+    request.query()
+    key = request.optional_idempotency_key
+    turn = request.body(ForkBody).turn
+    child_id, fingerprint = new_session_id(), b""
+    if key is not None:
+        child_id = named_session_id(hashed("fork", owner.encode(), key.encode()))
+        fingerprint = hashed("fingerprint", parent_id.encode(), b"%d" % turn)
+    log = None if key is None else _there(owner, child_id, now)
+    if log is None:
+        parent = runtime.session_store().read(owner, parent_id, now, newest=1)
+        if turn > parent.count:
+            raise TurnNotFound
+        log = _forked(parent, turn, child_id, fingerprint, now, of_creation(request, now))
+    if log.session.fingerprint != fingerprint:
+        raise KeyReused
+    return Answer(201, session_shape(log, now), location(child_id), {"session": logged(child_id)})
+
+
+def rotate(request: Request, remaining_s: Remaining) -> Answer:
+    """An anonymous session under a new secret and id; the old ones are dead in the same instant."""
+    session_id, owner = session_of(request), request.owner
+    request.query()
+    key, new_owner = request.idempotency_key, anonymous_owner(request.body(NewSecretBody).secret_sha256)
+    if not request.is_anonymous:
+        raise Forbidden
+    if new_owner == owner:
+        raise ValueRefused("secret_not_new", "/secret_sha256")
+    return _moved(owner, session_id, new_owner, key, remaining_s)
+
+
+def claim(request: Request, remaining_s: Remaining) -> Answer:
+    """An anonymous session becomes the caller's, under a new id; the old id and secret are dead in the same instant."""
+    session_id, user = session_of(request), request.user
+    request.query()
+    key, owner = request.idempotency_key, anonymous_owner_of(request.body(ClaimBody).secret)
+    try:
+        return _moved(owner, session_id, user, key, remaining_s)
+    except SessionNotFound:
+        if _there(user, session_id, runtime.now_ms()):
+            raise AlreadyOwned from None
+        raise
+
+
+def _moved(owner: str, session_id: str, to_owner: str, key: str, remaining_s: Remaining) -> Answer:
+    """A repeat is answered only for the same new owner: the store knows the old place by where it has gone."""
+    now, hashed = runtime.now_ms(), runtime.server_key().keyed_hash
+    named = owner.encode(), session_id.encode(), key.encode()
+    to_id, until = named_session_id(hashed("moved-session", *named)), now + lease_ms(remaining_s())
+    move = Move(owner, session_id, to_owner, to_id, hashed("move", *named), secrets.token_urlsafe(12), now, until)
+    try:
+        runtime.session_store().move(move)
+    except ClaimLost as error:
+        raise MoveLost from error
+    log = runtime.session_store().read(to_owner, to_id, now, newest=1)
+    return Answer(200, session_shape(log, now), location(to_id), {"session": logged(to_id)})
+
+
+def _there(owner: str, session_id: str, now_ms: int) -> Log | None:
+    """What was made under this name before."""
+    with suppress(SessionNotFound):
+        return runtime.session_store().read(owner, session_id, now_ms, newest=1)
+    return None
+
+
+def _forked(parent: Log, turn: int, child_id: str, fingerprint: bytes, now_ms: int, bill: Bill | None) -> Log:
+    old = parent.session
+    dies_ms = now_ms + old.dies_ms - old.created_ms
+    child = Session(old.owner, child_id, now_ms, dies_ms, old.idle_ms, old.settings, fingerprint)
+    with suppress(ClaimLost):  # another one was faster under this name, or has ended since: the look says which
+        runtime.session_store().fork(old, turn, child, parent.title, bill=bill)
+    return runtime.session_store().read(old.owner, child_id, now_ms, newest=1)

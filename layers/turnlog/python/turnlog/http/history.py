@@ -1,0 +1,133 @@
+"""The turns of a session: taken one after the other, read one by one or a page at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import accumulate
+
+from turnlog import runtime
+from turnlog.errors import TurnNotFound, TurnsMissing
+from turnlog.http.api import Answer, Remaining
+from turnlog.http.cursors import opened, sealed
+from turnlog.http.naming import logged, session_of
+from turnlog.http.request import Request
+from turnlog.http.shapes import TurnBody, taken_turn_shape, turn_shape
+from turnlog.messages import to_json
+from turnlog.sessions import Log, Turn
+from turnlog.turns import TurnPolicy, TurnRequest, take_turn, when_free
+
+_PAGE_CHARACTERS = 1_500_000  # of turns: Lambda's answer may have 6 MB (quota), of UTF-8 in JSON in JSON
+_LEFT_FOR_A_TURN_S = 10  # a wait ends before: a claim without time to ask the model would only be in the way
+_DIGITS = 9  # of a turn's number, as in the store's keys
+
+
+def take(request: Request, remaining_s: Remaining) -> Answer:
+    """The session's next turn, or the stored one when the key has been used for the same body before."""
+    session_id = session_of(request)
+    request.query()
+    key = request.idempotency_key
+    body = request.body(TurnBody)
+    asked = TurnRequest(
+        owner=request.owner,
+        session_id=session_id,
+        # Without the session's id, which a move changes while a turn's key goes on to name it.
+        key=runtime.server_key().keyed_hash("idempotency-key", key.encode()),
+        fingerprint=runtime.server_key().keyed_hash("fingerprint", *_canonical(body)),
+        message=body.message,
+        number=body.turn,
+    )
+    taken = when_free(
+        lambda: take_turn(
+            asked,
+            store=runtime.session_store(),
+            model=runtime.chat_model(),
+            clock=runtime.now_ms,
+            remaining_s=remaining_s,
+            policy=_policy(request),
+        ),
+        wait_s=request.wait_s or 0,
+        left_s=lambda: remaining_s() - _LEFT_FOR_A_TURN_S,
+        sleep=runtime.sleep,
+    )
+    turn = taken.turn
+    noted = {
+        "session": logged(session_id),
+        "turn": turn.number,
+        "replayed": taken.replayed,
+        "model": turn.reply.model,
+        "tokens": turn.reply.usage.tokens,
+        "cost_usd": turn.cost_usd,
+    }
+    headers = {"Idempotent-Replayed": "true"} if taken.replayed else {}
+    if request.wait_s is not None:
+        headers["Preference-Applied"] = f"wait={request.wait_s}"
+    return Answer(200, taken_turn_shape(taken), headers, noted)
+
+
+def _policy(request: Request) -> TurnPolicy:
+    """What holds for the caller's turns: an anonymous session takes fewer."""
+    policy, most = runtime.turn_policy(), runtime.anonymous_settings().anonymous_turns
+    if not request.is_anonymous or most is None:
+        return policy
+    turns = most if policy.session.turns is None else min(most, policy.session.turns)
+    return replace(policy, session=replace(policy.session, turns=turns))
+
+
+def list_turns(request: Request, _: Remaining) -> Answer:
+    """The finished turns, oldest first, a page at a time."""
+    session_id = session_of(request)
+    asked = request.query("limit", "cursor")
+    limit, after = request.limit(asked), _after(asked, request.owner, session_id)
+    log = runtime.session_store().read(request.owner, session_id, runtime.now_ms(), newest=1)
+    turns, cursor = _page(log, after, limit)
+    body = {"items": [turn_shape(turn) for turn in turns], "next": cursor}
+    return Answer(200, body, noted={"session": logged(session_id)})
+
+
+def get_turn(request: Request, _: Remaining) -> Answer:
+    """One finished turn."""
+    session_id = session_of(request)
+    request.query()
+    text = request.parameter("n")
+    number = int(text) if text.isascii() and text.isdigit() and len(text) <= _DIGITS else 0
+    log = runtime.session_store().read(request.owner, session_id, runtime.now_ms(), newest=1)
+    if not 1 <= number <= log.count:
+        raise TurnNotFound
+    turns = runtime.session_store().turns(log.session, number, number)
+    _expect_all(turns, log, number - 1, number)
+    return Answer(200, turn_shape(turns[0]), noted={"session": logged(session_id), "turn": number})
+
+
+def _canonical(body: TurnBody) -> list[bytes]:
+    """All that the request says, each thing in one form; what it leaves out is not there."""
+    return [to_json(body.message.blocks).encode()] + ([b"%d" % body.turn] if body.turn else [])
+
+
+def _after(asked: dict[str, str], owner: str, session_id: str) -> int:
+    """The last turn of the page before; 0 for the first page."""
+    return int(opened(asked["cursor"], "turns", owner, session_id)) if "cursor" in asked else 0
+
+
+def _page(log: Log, after: int, limit: int) -> tuple[Sequence[Turn], str | None]:
+    """At most `limit` turns after that one, as many as one answer holds, and the cursor of the next page."""
+    owner, session_id = log.session.owner, log.session.id
+    last = min(after + limit, log.count)
+    turns = runtime.session_store().turns(log.session, after + 1, last) if after < last else []
+    _expect_all(turns, log, after, last)
+    turns = turns[: _that_fit(turns)]
+    more = turns and turns[-1].number < log.count
+    return turns, sealed(str(turns[-1].number), "turns", owner, session_id) if more else None
+
+
+def _expect_all(turns: Sequence[Turn], log: Log, after: int, last: int) -> None:
+    """Raises TurnsMissing unless they are all that the view had; SessionNotFound when it ended between two reads."""
+    if len(turns) < last - after:
+        runtime.session_store().read(log.session.owner, log.session.id, runtime.now_ms(), newest=1)
+        raise TurnsMissing
+
+
+def _that_fit(turns: Sequence[Turn]) -> int:
+    """How many of the turns one answer can hold; the first in any case."""
+    sizes = accumulate(len(turn.message.content) + 2 * len(turn.reply.content) for turn in turns)
+    return max(1, sum(size <= _PAGE_CHARACTERS for size in sizes))

@@ -1,0 +1,144 @@
+"""What an owner may use: one allowance for questions and turns, exact, and never charged for what was refused."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from tests.handlers.conftest import Answered, Backstage, Call
+from tests.handlers.test_session import EVE, create, take
+from turnlog import runtime
+from turnlog.errors import ModelTimeout, ModelUnavailable, StoreUnavailable
+from turnlog.limits import OwnerLimits
+from turnlog.turns import TurnPolicy
+
+SMALL = {"message": "hi", "max_tokens": 100}
+
+
+def limited(monkeypatch: pytest.MonkeyPatch, **limits: Any) -> None:
+    policy = TurnPolicy(owner=OwnerLimits(**limits))
+    monkeypatch.setattr(runtime, "turn_policy", lambda: policy)
+
+
+def query(call: Call, body: dict[str, Any] | None = None, **more: Any) -> Answered:
+    return call("query", "POST", "/query", SMALL if body is None else body, **more)
+
+
+class TestQuestions:
+    def test_questions_and_turns_share_the_turns_of_a_minute(
+        self, call: Call, backstage: Backstage, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        limited(monkeypatch, turns_a_minute=3)
+        session_id = str(create(call).body["session_id"])
+        assert query(call).status == 200
+        assert take(call, session_id, "one").status == 200
+        assert call("summarize", "POST", "/summarize", SMALL).status == 200
+        for refused in (query(call), take(call, session_id, "two"), call("analyze_code", "POST", "/analyze", SMALL)):
+            assert (refused.status, refused.body["code"]) == (429, "allowance_used_up")
+            assert (refused.body["limit"], refused.headers["Retry-After"]) == ("turns", "40")
+        assert len(backstage.model.requests) == 3
+        assert query(call, owner=EVE).status == 200
+        backstage.clock.tick(seconds=40)
+        assert query(call).status == 200
+
+    def test_a_budget_is_reserved_at_its_most_and_settled_with_what_was_used(
+        self, call: Call, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        limited(monkeypatch, budget_a_day=Decimal(300))
+        for _ in range(7):  # each may use 193 tokens and uses 15
+            assert query(call).status == 200
+        refused = query(call, SMALL | {"max_tokens": 103})
+        assert (refused.status, refused.body["limit"]) == (429, "tokens")
+        assert query(call).status == 200
+
+    def test_a_budget_of_dollars_counts_the_price(self, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+        limited(monkeypatch, budget_a_day=Decimal("0.00138"), budget_unit="usd")
+        assert query(call).status == 200
+        assert query(call).body["limit"] == "usd"
+
+    @pytest.mark.parametrize(("error", "left"), [(ModelUnavailable(7), True), (ModelTimeout(), False)], ids=str)
+    def test_a_call_that_cannot_have_cost_anything_is_given_back(
+        self,
+        call: Call,
+        backstage: Backstage,
+        monkeypatch: pytest.MonkeyPatch,
+        error: ModelUnavailable | ModelTimeout,
+        left: bool,
+    ) -> None:
+        limited(monkeypatch, turns_a_minute=1, budget_a_day=Decimal(200))
+        backstage.model.fail_with = [error]
+        assert query(call).status in (503, 504)
+        assert (query(call).status == 200) == left
+
+    @pytest.mark.parametrize("body", [{}, {"message": ""}, SMALL | {"model": "other"}, SMALL | {"x": 1}], ids=str)
+    def test_a_refused_request_is_not_charged(
+        self, call: Call, monkeypatch: pytest.MonkeyPatch, body: dict[str, Any]
+    ) -> None:
+        limited(monkeypatch, turns_a_minute=1)
+        assert query(call, body).status in (400, 422)
+        assert query(call).status == 200
+
+    def test_what_cannot_be_charged_is_not_asked(
+        self, call: Call, backstage: Backstage, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        limited(monkeypatch, turns_a_minute=1)
+        monkeypatch.setattr(backstage.store, "charge", failing)
+        answer = query(call)
+        assert (answer.status, answer.body["code"], answer.body["stored"]) == (503, "dependency_unavailable", False)
+        assert answer.headers["Retry-After"] == "2"
+        assert backstage.model.requests == []
+
+    def test_a_reply_is_not_withheld_because_it_cannot_be_settled(
+        self, call: Call, backstage: Backstage, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        limited(monkeypatch, budget_a_day=Decimal(200))
+        monkeypatch.setattr(backstage.store, "settle", failing)
+        assert query(call).status == 200
+        assert query(call).status == 429
+
+    def test_300_at_once_get_no_more_than_there_is(
+        self, call: Call, backstage: Backstage, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        limited(monkeypatch, turns_a_minute=20, budget_a_day=Decimal(10_000))
+        with ThreadPoolExecutor(32) as pool:
+            statuses = list(pool.map(lambda _: query(call).status, range(300)))
+        assert sorted(set(statuses)) == [200, 429]
+        assert statuses.count(200) == len(backstage.model.requests) == 20
+
+
+class TestSessions:
+    def test_an_owner_makes_no_more_sessions_a_day_than_the_limit(
+        self, call: Call, backstage: Backstage, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        limited(monkeypatch, sessions_a_day=2)
+        named = {"Idempotency-Key": "mine"}
+        first = [call("session", "POST", "/sessions", {}, headers=named).body["session_id"] for _ in range(3)]
+        assert len(set(first)) == 1
+        assert create(call).status == 201
+        refused = create(call)
+        assert (refused.status, refused.body["limit"]) == (429, "sessions")
+        assert refused.headers["Retry-After"] == str(24 * 3600 - (14 * 3600 + 13 * 60 + 20))
+        assert create(call, owner=EVE).status == 201
+        backstage.clock.tick(seconds=24 * 3600)
+        assert create(call).status == 201
+
+    def test_a_fork_counts_as_one(self, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+        limited(monkeypatch, sessions_a_day=2)
+        session_id = str(create(call).body["session_id"])
+        take(call, session_id, "hello")
+        path = {"id": session_id}
+        forks = [call("session", "POST", "/sessions/{id}/fork", {"turn": 1}, parameters=path) for _ in range(2)]
+        assert [answer.status for answer in forks] == [201, 429]
+
+    def test_a_refused_creation_is_not_charged(self, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+        limited(monkeypatch, sessions_a_day=1)
+        assert create(call, {"title": 5}).status == 400
+        assert create(call, {"lifetime_s": 10**9}).status == 422
+        assert create(call).status == 201
+
+
+def failing(*_: object, **__: object) -> None:
+    raise StoreUnavailable
