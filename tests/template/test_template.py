@@ -105,6 +105,15 @@ class TestRoles:
         (writing,) = [each for each in owned if "s3:PutObject" in listed(each["Action"])]
         assert writing["Resource"]["Fn::Sub"].endswith("/outbox/*")
 
+    def test_the_upload_function_may_know_that_a_document_is_gone(
+        self, statements: dict[str, list[dict[str, Any]]]
+    ) -> None:
+        """S3 says 404 only to who may list; a read names no prefix, which must not count as a wrong one."""
+        owned = statements["SummarizeUploadFunction"]
+        (listing,) = [each for each in owned if "s3:ListBucket" in listed(each["Action"])]
+        assert listing["Condition"] == {"StringLikeIfExists": {"s3:prefix": ["inbox/*", "outbox/*"]}}
+        assert listing["Resource"]["Fn::Sub"].endswith("${AWS::Region}")
+
 
 class TestFunctions:
     def test_every_function_is_bounded_traced_logged_and_on_arm64(self, functions: dict[str, Resource]) -> None:
