@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import tomllib
@@ -12,8 +13,12 @@ from typing import Any
 import boto3
 import pytest
 
+from tests.fakes import HeldClock
+from tests.handlers.conftest import Context, app, event
 from tests.template.conftest import OfType, Resource
+from turnlog import runtime, telemetry
 from turnlog.http.problems import PROBLEMS
+from turnlog.stores.memory import MemorySessionStore
 
 ASK_CLAUDE = {"QueryFunction", "AnalyzeCodeFunction", "SummarizeFunction", "SessionFunction", "SummarizeUploadFunction"}
 KEEP_SESSIONS = {"SessionFunction", "SweepFunction"}
@@ -65,6 +70,11 @@ def responses(api: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """What the gateway answers by itself, by the gateway's name for the reason."""
     found: dict[str, dict[str, Any]] = api["Body"]["x-amazon-apigateway-gateway-responses"]
     return found
+
+
+@pytest.fixture(scope="session")
+def alarms(of_type: OfType) -> dict[str, Resource]:
+    return {name: each["Properties"] for name, each in of_type("AWS::CloudWatch::Alarm").items()}
 
 
 @pytest.fixture(scope="session")
@@ -515,6 +525,63 @@ class TestStorage:
         for each in transformed["Resources"].values():
             if each.get("DeletionPolicy") == "Retain":
                 assert not [key for key in each["Properties"] if key.endswith("Name")]
+
+
+class TestAlarms:
+    def test_every_function_has_one_for_errors_and_one_for_throttles(
+        self, alarms: dict[str, Resource], functions: dict[str, Resource]
+    ) -> None:
+        """But the authorizer: it says 401 by an error, so that anybody could raise its alarm."""
+        watched: dict[str, set[str]] = {"Errors": set(), "Throttles": set()}
+        for alarm in alarms.values():
+            if alarm["Namespace"] == "AWS/Lambda":
+                (dimension,) = alarm["Dimensions"]
+                assert dimension["Name"] == "FunctionName"
+                watched[alarm["MetricName"]].add(dimension["Value"]["Ref"])
+        assert watched == {"Errors": set(functions) - {"AuthorizerFunction"}, "Throttles": set(functions)}
+
+    def test_each_watches_a_signal_that_somebody_sends(self, alarms: dict[str, Resource], of_type: OfType) -> None:
+        made = of_type("AWS::Logs::MetricFilter").values()
+        ours = {
+            json.dumps(each["MetricNamespace"]): each
+            for one in made
+            for each in one["Properties"]["MetricTransformations"]
+        }
+        api = [{"Name": "ApiName", "Value": {"Ref": "AWS::StackName"}}, {"Name": "Stage", "Value": "v1"}]
+        queue = [{"Name": "QueueName", "Value": {"Fn::GetAtt": ["FailedEventsQueue", "QueueName"]}}]
+        theirs = {
+            ("AWS/ApiGateway", "5XXError"): api,
+            ("AWS/SQS", "ApproximateNumberOfMessagesVisible"): queue,
+        }
+        for name, alarm in alarms.items():
+            if alarm["Namespace"] == "AWS/Lambda":
+                continue
+            if isinstance(alarm["Namespace"], str):
+                assert alarm["Dimensions"] == theirs[alarm["Namespace"], alarm["MetricName"]], name
+            else:
+                assert alarm["MetricName"] == ours[json.dumps(alarm["Namespace"])]["MetricName"]
+                assert "Dimensions" not in alarm
+        (api_name,) = (each["Properties"]["Name"] for each in of_type("AWS::ApiGateway::RestApi").values())
+        assert api_name == {"Ref": "AWS::StackName"}
+
+    def test_each_tells_the_topic_if_there_is_one(self, alarms: dict[str, Resource]) -> None:
+        told = {"Fn::If": ["TellsOfAlarms", [{"Ref": "AlarmTopic"}], {"Ref": "AWS::NoValue"}]}
+        assert [alarm["AlarmActions"] for alarm in alarms.values()] == [told] * len(alarms)
+
+    def test_silence_is_an_alarm_only_where_something_must_happen(self, alarms: dict[str, Resource]) -> None:
+        silent = {name for name, alarm in alarms.items() if alarm["TreatMissingData"] == "breaching"}
+        assert silent == {"SweepMissing"}
+        assert alarms["SweepMissing"]["Period"] >= 4 * 900  # four sweeps
+
+    def test_a_finished_sweep_is_what_the_filter_counts(self, of_type: OfType, monkeypatch: pytest.MonkeyPatch) -> None:
+        lines = io.StringIO()
+        monkeypatch.setattr(telemetry._logger().registered_handler, "stream", lines)
+        monkeypatch.setattr(runtime, "session_store", MemorySessionStore)
+        monkeypatch.setattr(runtime, "now_ms", HeldClock())
+        app("sweep").handler(event("sweep"), Context())
+        (counted,) = (each["Properties"] for each in of_type("AWS::Logs::MetricFilter").values())
+        assert counted["LogGroupName"] == {"Ref": "Logs"}
+        assert counted["FilterPattern"] == f'{{ $.message = "{json.loads(lines.getvalue())["message"]}" }}'
 
 
 def test_production_is_what_is_deployed_when_nothing_else_is_said(source: dict[str, Any]) -> None:
