@@ -318,6 +318,12 @@ class TestApi:
         assert method["ThrottlingRateLimit"] == {"Ref": "RequestsPerSecond"}
         assert "Access-Control" not in json.dumps(api)
 
+    @pytest.mark.asvs("12.1.1")
+    def test_no_caller_speaks_an_older_tls_than_1_2(self, api: dict[str, Any]) -> None:
+        """By default a Regional API takes TLS 1.0."""
+        assert api["SecurityPolicy"].startswith("SecurityPolicy_TLS13_1_2_PFS")
+        assert api["EndpointAccessMode"] == "STRICT"
+
     @pytest.mark.asvs("16.2.5")
     def test_the_stage_is_not_traced_since_its_segments_would_hold_raw_session_ids(
         self, stage: dict[str, Any], functions: dict[str, Resource]
