@@ -15,6 +15,11 @@ OUTPUT = Path(".turnlog/bench.json")
 
 def main() -> None:
     costs = conversation.measure()
+    stores = {
+        "dynamodb": costs[-1],
+        "hybrid, one environment": conversation.measure(caches=1)[-1],
+        "hybrid, two environments in turn": conversation.measure(caches=2)[-1],
+    }
     starts = cold_start.measure()
     print("A conversation of 50 turns of 2,000 characters, window 25, through the session function's handler:\n")
     print("turn  calls  round trips  read units  write units  model calls  item bytes  $ a million turns  CPU ms")
@@ -23,6 +28,10 @@ def main() -> None:
             f"{cost.turn:4}  {cost.calls:5}  {cost.round_trips:11}  {cost.read_units:10}  {cost.write_units:11}  "
             f"{cost.model_calls:11}  {cost.item_bytes:10}  {dollars(cost):17.2f}  {cost.cpu_ms:6.1f}"
         )
+    print("\nThe last of them, and the same with SESSION_STORE=hybrid:\n")
+    print("store                                calls  read units  write units  $ a million turns")
+    for name, last in stores.items():
+        print(f"{name:35}  {last.calls:5}  {last.read_units:10}  {last.write_units:11}  {dollars(last):17.2f}")
     boto3_cpu, claude_cpu = starts[0].cpu_s, starts[1].cpu_s
     print("\nA cold start, imports only:\n")
     print("function                       modules  CPU s  of boto3's client  of anthropic and boto3's client")
@@ -30,7 +39,8 @@ def main() -> None:
         ratios = f"{start.cpu_s / boto3_cpu:17.2f}  {start.cpu_s / claude_cpu:31.2f}"
         print(f"{start.name:29}  {start.modules:7}  {start.cpu_s:5.2f}  {ratios}")
     OUTPUT.parent.mkdir(mode=0o700, exist_ok=True)
-    found = {"turns": conversation.as_json(costs), "cold_starts": [asdict(start) for start in starts]}
+    found = {"turns": conversation.as_json(costs), "stores": {name: asdict(last) for name, last in stores.items()}}
+    found["cold_starts"] = [asdict(start) for start in starts]
     OUTPUT.write_text(json.dumps(found, indent=1) + "\n")
     print(f"\nAs JSON: {OUTPUT}")
 

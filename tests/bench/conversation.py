@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import random
@@ -20,7 +21,10 @@ from turnlog.config import LifeSettings, ModelSettings
 from turnlog.crypto import ServerKey
 from turnlog.messages import Reply, to_json
 from turnlog.model import ModelRequest
+from turnlog.store import SessionStore
 from turnlog.stores.dynamodb import DynamoDBSessionStore
+from turnlog.stores.hybrid import HybridSessionStore
+from turnlog.turns import TurnPolicy
 
 TABLE = "sessions"
 _LETTERS = random.Random(0)
@@ -46,20 +50,24 @@ class TalkativeModel(HashModel):
 
     def reply(self, request: ModelRequest, seconds: float) -> Reply:
         short = super().reply(request, seconds)
-        text = prose(random.Random(len(self.requests)), 1000)
+        text = prose(f"answer {len(self.requests)}", 1000)
         return Reply(MODEL, to_json([{"type": "text", "text": text}]), short.stop_reason, short.usage)
 
 
-def prose(source: random.Random, characters: int) -> str:
+def prose(seed: str, characters: int) -> str:
     """Invented words drawn by a seed; a turn of 2,000 characters of them packs to about 1 KB, as prose does."""
+    source = random.Random(seed)
     words: list[str] = []
     while sum(len(word) + 1 for word in words) < characters:
         words.append(source.choice(WORDS))
     return " ".join(words)
 
 
-def measure(turns: int = 50) -> list[TurnCost]:
-    """The costs of a conversation of `turns` turns of 2,000 characters each, window 25, without limits."""
+def measure(turns: int = 50, *, caches: int = 0) -> list[TurnCost]:
+    """The costs of a conversation of `turns` turns of 2,000 characters each, window 25, without limits.
+
+    With `caches`, so many environments with a hybrid store each take the turns one after the other.
+    """
     os.environ |= {"AWS_ACCESS_KEY_ID": "bench", "AWS_SECRET_ACCESS_KEY": "bench"}
     os.environ.pop("AWS_ENDPOINT_URL", None)
     telemetry.note = lambda *_, **__: None
@@ -72,13 +80,23 @@ def measure(turns: int = 50) -> list[TurnCost]:
             KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
         )
         meter, model = Meter(), TalkativeModel()
-        _wire(DynamoDBSessionStore(client, TABLE), model)
+        stores: list[SessionStore] = [DynamoDBSessionStore(client, TABLE)]
+        if caches:
+            stores = [HybridSessionStore(DynamoDBSessionStore(client, TABLE, eventual=True)) for _ in range(caches)]
+        environments = itertools.cycle(stores)
+        policy = TurnPolicy(old_views=bool(caches))
+        runtime.turn_policy = lambda: policy  # type: ignore[assignment]
+        _wire(next(environments), model)
         session_id = _send("POST", "/sessions", {})["session_id"]
         meter.watch(client)
-        return [_one_turn(number, session_id, meter, model) for number in range(1, turns + 1)]
+        costs = []
+        for number in range(1, turns + 1):
+            _wire(next(environments), model)
+            costs.append(_one_turn(number, session_id, meter, model))
+        return costs
 
 
-def _wire(store: DynamoDBSessionStore, model: HashModel) -> None:
+def _wire(store: SessionStore, model: HashModel) -> None:
     models, life, key = ModelSettings(claude_models=(MODEL,)), LifeSettings(), ServerKey("bench")
     runtime.chat_model = lambda: model  # type: ignore[assignment]
     runtime.session_store = lambda: store  # type: ignore[assignment]
@@ -90,7 +108,7 @@ def _wire(store: DynamoDBSessionStore, model: HashModel) -> None:
 def _one_turn(number: int, session_id: str, meter: Meter, model: HashModel) -> TurnCost:
     asked_before = len(model.requests)
     began = time.process_time()
-    question = prose(random.Random(-number), 1000)
+    question = prose(f"question {number}", 1000)
     _send("POST", "/sessions/{id}/turns", {"message": question}, session_id, f"turn-{number}")
     cpu_s = time.process_time() - began
     cost = meter.take()

@@ -57,7 +57,7 @@ from turnlog.sessions import (
     new_session_id,
 )
 from turnlog.store import SessionStore
-from turnlog.turns import KEY_STRIDE, OLDER_KEYS
+from turnlog.turns import KEY_STRIDE, OLDER_KEYS, OTHER_KEYS
 
 T = TypeVar("T")
 
@@ -318,11 +318,17 @@ class Reading(Facts):
         store.commit(session, turn)
         assert store.read(OWNER, session.id, START_MS, newest=1).turns == (turn,)
 
-    def test_the_older_keys_are_kept(self, store: SessionStore, session: Session) -> None:
-        store.claim(session, claim_of(1), over=None)
-        older = random.Random(7).randbytes(OLDER_KEYS // KEY_STRIDE * KEY_HASH)
-        store.commit(session, replace(turn_of(claim_of(1)), older_keys=older))
-        assert store.read(OWNER, session.id, START_MS, newest=1).turns[0].older_keys == older
+    def test_older_keys_and_counted_attempts_are_kept(self, store: SessionStore, session: Session) -> None:
+        chance = random.Random(7)
+        others = chance.randbytes(OTHER_KEYS * (KEY_HASH + 1))
+        store.claim(session, replace(claim_of(1), others=others), over=None)
+        running = store.read(OWNER, session.id, START_MS, newest=1).running
+        assert running is not None
+        assert running.others == others
+        older = chance.randbytes(OLDER_KEYS // KEY_STRIDE * KEY_HASH)
+        store.commit(session, replace(turn_of(claim_of(1)), older_keys=older, others=others))
+        turn = store.read(OWNER, session.id, START_MS, newest=1).turns[0]
+        assert (turn.older_keys, turn.others) == (older, others)
 
     @pytest.mark.parametrize("fresh", [True, False])
     def test_an_unknown_and_a_foreign_session_are_not_found(
@@ -909,7 +915,7 @@ class Forking(Facts):
 
     @staticmethod
     def without_key(turn: Turn) -> Turn:
-        return replace(turn, key=b"", fingerprint=b"", older_keys=b"")
+        return turn.forked()
 
 
 class Renaming(Facts):

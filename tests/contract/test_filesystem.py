@@ -870,9 +870,7 @@ class Fork(Killed):
     def begin(self, store: FileSessionStore) -> None:
         super().begin(store)
         self.child = new_session()
-        self.kept = [
-            replace(turn, key=b"", fingerprint=b"", older_keys=b"") for turn in store.turns(self.session, 1, 3)
-        ]
+        self.kept = [turn.forked() for turn in store.turns(self.session, 1, 3)]
 
     def operate(self, store: FileSessionStore) -> None:
         store.fork(self.session, 3, self.child, "A fork")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 from moto import mock_aws
 
 from tests.fakes import expected_text
@@ -192,6 +193,23 @@ def test_a_document_that_cannot_be_read_gets_a_reason(
 def test_a_document_that_was_deleted_meanwhile_gets_a_reason(bucket: S3Client) -> None:
     notify()
     assert summary(bucket)["code"] == "object_gone"
+
+
+@pytest.mark.parametrize("call", ["get_object", "head_object"])
+def test_what_s3_refuses_is_not_taken_for_gone(
+    bucket: S3Client, backstage: Backstage, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    def refuse(**_: object) -> None:
+        code = "AccessDenied" if call == "get_object" else "403"  # an answer to HEAD has no body that could say more
+        raise ClientError({"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": 403}}, call)  # type: ignore[typeddict-item]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(bucket, call, refuse)
+        with pytest.raises(UploadsFailed):
+            upload(bucket, b"Herons.")
+    assert backstage.model.requests == []
+    notify()
+    assert summary(bucket)["status"] == "done"
 
 
 def test_a_document_that_the_model_refuses_gets_a_reason(bucket: S3Client, backstage: Backstage) -> None:

@@ -119,7 +119,8 @@ def fork(world: World, name: str, home: Residence, number: int) -> None:
         forking = world.fork(at, number, child, name)
         if forking.succeeded:
             nest = Residence([child])
-            converse(world, name, nest, [want(f"{name} after the fork")])
+            # Under a key of the parent's, too, which names nothing in the child.
+            converse(world, name, nest, [want("before 0"), want(f"{name} after the fork")])
             if world.chance.random() < 0.3:
                 delete(world, name, nest)
             return

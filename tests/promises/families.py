@@ -27,8 +27,8 @@ class Family:
         return self.done(Taking)
 
     def returned(self, before_ms: int) -> list[tuple[Taking, Turn]]:
-        """The turns whose replies had been returned by then."""
-        found = [(act, act.result) for act in self.takings if act.ended_ms <= before_ms]
+        """The turns whose replies had been returned before that, since within a millisecond there is no order."""
+        found = [(act, act.result) for act in self.takings if act.ended_ms < before_ms]
         return [(act, result.turn) for act, result in found if isinstance(result, TakenTurn)]
 
 

@@ -10,7 +10,7 @@ from functools import cached_property
 
 from tests.promises.attribute_values import Item
 from tests.promises.simulated_tables import Key, Tables
-from turnlog.sessions import Turn
+from turnlog.sessions import Slot, Turn
 from turnlog.stores.dynamodb.items import HEADER, slots_of
 
 
@@ -28,11 +28,15 @@ class Version:
         return str(self.item["st"]["S"]) if self.item else ""
 
     @cached_property
+    def slot(self) -> Slot | None:
+        """What it is a version of; None when it is empty."""
+        return slots_of([self.item, *self.parts])[0] if self.item else None
+
+    @property
     def turn(self) -> Turn:
         """Of a version that is done."""
-        slot = slots_of([self.item or {}, *self.parts])[0]
-        assert isinstance(slot, Turn)
-        return slot
+        assert isinstance(self.slot, Turn)
+        return self.slot
 
 
 @dataclass

@@ -43,15 +43,18 @@ CLAIMING = (
     _mutant(
         "a claim is conditional",
         (f"{_STORE}.claim", "(LAPSED, values(over.token, claim.at_ms)) if over else (EMPTY, None)", "(None, None)"),
+        quick=True,
     ),
     _mutant(
         "a claim of an empty slot is conditional",
         (f"{_STORE}.claim", "(EMPTY, None)", "(None, None)"),
+        quick=True,
     ),
     _mutant(
         "a claim respects a live claim's lease",
         (f"{_STORE}.claim", "LAPSED", _SEEN),
         ("sessions:Log.running_at", "self.running.until_ms > now_ms", "False"),
+        quick=True,
     ),
     _mutant(
         "the condition of a takeover names the lease",
@@ -74,10 +77,12 @@ CLAIMING = (
     _mutant(
         "a takeover needs the claim that was seen to be there",
         (f"{_STORE}.claim", "LAPSED", _LAPSED_OR_EMPTY),
+        harmless="an empty slot is anybody's, and that of an ended session holds a tombstone until no claim can live",
     ),
     _mutant(
         "a claim that another one won is looked at",
         (f"{_TAKING}.take", "isinstance(found, Claim) and found.token == self.token", "isinstance(found, Claim)"),
+        quick=True,
     ),
     _mutant(
         "one's own claim is recognised when its answer was lost",
@@ -99,14 +104,17 @@ COMMITTING = (
     _mutant(
         "a commit is conditional",
         (f"{_STORE}.commit", "put(first, MINE, mine)", "put(first)"),
+        quick=True,
     ),
     _mutant(
         "a commit in a transaction is conditional",
         (f"{_STORE}.commit", "put_action(first, MINE, mine)", "put_action(first)"),
+        quick=True,
     ),
     _mutant(
         "a commit is conditional on its own token",
         (f"{_STORE}.commit", "MINE", _RUNNING),
+        quick=True,
     ),
     _mutant(
         "a commit that found another turn is refused",
@@ -132,6 +140,7 @@ COMMITTING = (
     _mutant(
         "a release of a claim that may have been billed is conditional",
         (f"{_STORE}.release", "put(item, MINE, mine)", "put(item)"),
+        quick=True,
     ),
     _mutant(
         "a reply is returned after its commit",
@@ -140,6 +149,7 @@ COMMITTING = (
             "found = self.store.commit(log.session, turn, settlement(claim.charges, turn.reply, turn.cost_usd))",
             "found = turn",
         ),
+        quick=True,
     ),
 )
 
@@ -147,10 +157,12 @@ KEYS = (
     _mutant(
         "a key is looked for among the turns",
         (f"{_TAKING}._stored", "turn.key == self.request.key", "False"),
+        quick=True,
     ),
     _mutant(
         "older keys are looked for",
         ("turns:_places", "turn.older_keys[back * KEY_HASH :].startswith(wanted)", "False"),
+        quick=True,
     ),
     _mutant(
         "a place that an older key names is looked up before it is believed",
@@ -160,10 +172,21 @@ KEYS = (
     _mutant(
         "another body under a key is refused",
         (f"{_TAKING}._expect_same_body", "held.fingerprint != self.request.fingerprint", "False"),
+        quick=True,
     ),
     _mutant(
         "attempts are counted",
-        (f"{_TAKING}._next_claim", "attempt = log.running.attempt + 1", "pass"),
+        (f"{_TAKING}._next_claim", "attempts.pop(key_hash(request.key), 0) + 1", "1"),
+    ),
+    _mutant(
+        "attempts stay counted when another key takes the slot over",
+        ("turns:_attempts", "log.running.others if log.running else", 'b"" if log.running else'),
+        quick=True,
+    ),
+    _mutant(
+        "attempts stay counted when another key gets the turn",
+        (f"{_TAKING}._turn", "others=claim.others", 'others=b""'),
+        quick=True,
     ),
     _mutant(
         "attempts are capped",
@@ -172,7 +195,7 @@ KEYS = (
     _mutant(
         "a claim stays when its call may have been billed",
         ("sessions:Claim.after_release", "if billed:", "if False:"),
-        ("sessions:Claim.after_release", "left if left.attempt else None", "None"),
+        ("sessions:Claim.after_release", "left if left.attempt or left.others else None", "None"),
     ),
 )
 
@@ -186,10 +209,12 @@ READING = (
         "a claim does not count as one of the newest turns",
         ("stores.dynamodb.views:has_all", "newest + running", "newest"),
         ("stores.dynamodb.views:page_of", "newest + 3", "newest + 2"),
+        quick=True,
     ),
     _mutant(
         "pages are read until all turns are there",
         ("stores.dynamodb.table:Table.query", 'if "LastEvaluatedKey" not in page or until(items):', "if True:"),
+        quick=True,
     ),
     _mutant(
         "turns have no gap",
@@ -202,10 +227,12 @@ READING = (
     _mutant(
         "reads are strongly consistent",
         ("stores.dynamodb.table:Table.query", '"ConsistentRead": fresh', '"ConsistentRead": False'),
+        quick=True,
     ),
     _mutant(
         "nothing is refused on the strength of an old view",
         (f"{_TAKING}._glance", "except TurnlogError:\n        return None", "except TurnlogError:\n        raise"),
+        quick=True,
     ),
     _mutant(
         "nothing is replayed on the strength of an old view",
@@ -217,6 +244,7 @@ ENDING = (
     _mutant(
         "an expired session is gone though it is still there",
         ("sessions:Log.alive_at", "now_ms < self.idle_expires_ms", "True"),
+        quick=True,
     ),
     _mutant(
         "TTL lies after the absolute end",
@@ -225,6 +253,7 @@ ENDING = (
             "self.dies_ms // 1000) + int(GRACE.total_seconds())",
             "(self.created_ms + self.idle_ms) // 1000)",
         ),
+        quick=True,
     ),
     _mutant(
         "TTL lies an hour after the end",
@@ -234,10 +263,12 @@ ENDING = (
     _mutant(
         "a delete blanks every slot",
         (f"{_ENDING}:_empty", 'blank(table, items, below=top["sk"]["S"])', "pass"),
+        quick=True,
     ),
     _mutant(
         "a delete removes the parts of large turns",
         (f"{_ENDING}:blank", "_delete_parts(table, items)", "pass"),
+        quick=True,
     ),
     _mutant(
         "a blanked slot keeps a tombstone",
@@ -250,6 +281,7 @@ ENDING = (
     _mutant(
         "a delete puts a tombstone after the last turn",
         (f"{_ENDING}:_stopped", "refused = table.put(ended, EMPTY)", "refused = None"),
+        quick=True,
     ),
     _mutant(
         "a delete's tombstone is conditional",
@@ -271,7 +303,6 @@ ENDING = (
             'blank(table, items, below=top["sk"]["S"])\n',
             'table.delete(key(pk, HEADER))\n    blank(table, items, below=top["sk"]["S"])\n',
         ),
-        harmless="a delete works on whatever exists, so a repeat goes on without the header too",
     ),
     _mutant(
         "a delete undoes the move that it stops",
@@ -326,11 +357,13 @@ MOVING = (
     _mutant(
         "a move claims the slot conditionally",
         (f"{_MOVING}:_claimed", "(LAPSED, values(over.token, asked.at_ms)) if over else (EMPTY, None)", "(None, None)"),
+        quick=True,
     ),
     _mutant(
         "a move waits for a running turn",
         (f"{_MOVING}:move", "log.running.until_ms > asked.at_ms", "False"),
         (f"{_MOVING}:_claimed", "LAPSED", _SEEN),
+        quick=True,
     ),
     _mutant(
         "a claim after an unfinished move undoes it",
@@ -360,10 +393,12 @@ MOVING = (
     _mutant(
         "a move clears out what it leaves",
         (f"{_MOVING}:_clear_out", 'blank(table, outline(table, pk), below=marker["sk"]["S"])', "pass"),
+        quick=True,
     ),
     _mutant(
         "a repeated move knows its key",
         (f"{_MOVING}:move", 'if top and "mk" in top:', "if False:"),
+        quick=True,
     ),
 )
 
@@ -375,6 +410,7 @@ MAKING = (
     _mutant(
         "a creation looks for what is there",
         (f"{_STORE}.create", "if there:", "if False:"),
+        harmless="its transaction finds it too; the look spares four writes",
     ),
     _mutant(
         "a fork needs all turns that it copies",
@@ -382,11 +418,12 @@ MAKING = (
     ),
     _mutant(
         "a fork forgets the keys",
-        (f"{_MOVING}:fork", 'replace(slot, key=b"", fingerprint=b"", older_keys=b"")', "slot"),
+        (f"{_MOVING}:fork", "slot.forked()", "slot"),
     ),
     _mutant(
         "a fork is conditional",
         (f"{_MOVING}:fork", "put_action(header_item(child), EMPTY)", "put_action(header_item(child))"),
+        harmless="the id is new, so only a repeat of the same call writes there, and never after the session has ended",
     ),
     _mutant(
         "a fork checks that its copies are there",
@@ -398,6 +435,7 @@ ALLOWANCES = (
     _mutant(
         "a charge is conditional on its limit",
         ("stores.dynamodb.allowances:charge_action", "if limited:", "if False:"),
+        quick=True,
     ),
     _mutant(
         "a charge and its claim are one transaction",
@@ -425,6 +463,7 @@ ALLOWANCES = (
             "reasons = self._sessions.transact(actions)\n"
             "        [self._sessions.transact([self._charge(session, each)]) for each in settlement]",
         ),
+        harmless="a reservation is the most that a turn can use: without a settlement too much is charged, never less",
     ),
     _mutant(
         "a transaction that is sent again is the same one",

@@ -69,7 +69,7 @@ class Network:
     def call(self, process: Process, operation: str, **arguments: Any) -> Any:
         """As boto3's client would answer."""
         step, fault = self.begin(process, operation, arguments)
-        if fault is Fault.CRASH_BEFORE:
+        if fault is Fault.CRASH_BEFORE or operation == process.dies_before:
             process.die()
         process.cut_off_from = (operation, arguments) if fault in _LASTING else None
         if fault is Fault.STALL:
@@ -158,7 +158,8 @@ class Process:
     """A Lambda environment at work: its clock, what time it has left, and whether it has died.
 
     `skew_ms` is what its clock is ahead; after `deadline_ms` of true time it is killed, unless it is `frozen` then and
-    goes on later. `cut_off_from` is the call that fails for as long as it is repeated.
+    goes on later. `cut_off_from` is the call that fails for as long as it is repeated; it dies before the first call of
+    `dies_before`.
     """
 
     network: Network
@@ -168,6 +169,7 @@ class Process:
     frozen: bool = False
     dead: bool = False
     cut_off_from: tuple[str, dict[str, Any]] | None = None
+    dies_before: str = ""
 
     def clock(self) -> int:
         return self.network.schedule.now_ms + self.skew_ms

@@ -18,6 +18,7 @@ from turnlog.errors import (
     AllowanceUsedUp,
     AttemptsExhausted,
     ClaimLost,
+    ClockBehind,
     KeyReused,
     ModelError,
     SessionLimitReached,
@@ -26,7 +27,7 @@ from turnlog.errors import (
     TurnInProgress,
 )
 from turnlog.messages import to_json
-from turnlog.sessions import Turn
+from turnlog.sessions import CLOCK_TOLERANCE, KEY_HASH, Claim, Ended, Turn, key_hash
 from turnlog.stores.dynamodb.items import owner_partition
 from turnlog.turns import ATTEMPTS
 from turnlog.window import messages
@@ -52,10 +53,11 @@ def broken_by_a_run(world: World, found: Sequence[Family]) -> Iterator[str]:
     for family in found:
         yield from _order(world, family)
         yield from _lost_in_between(family)
-        yield from _same_key(family)
+        yield from _same_key(world, family)
         yield from _same_session(family)
         yield from _model_calls(world, family)
-        yield from _capped(world, family)
+        yield from _capped(family)
+        yield from _forgotten(world, family)
         yield from _at_once(world, family)
         yield from _after_the_end(world, family)
         yield from _refused_while_alive(world, family)
@@ -104,6 +106,9 @@ def _errors(world: World) -> Iterator[str]:
         if actor.error:
             yield f"P10 {actor.name} ended with {actor.error!r}"
     for act in world.acts:
+        stood_still = act.ended_ms - act.began_ms > CLOCK_TOLERANCE.total_seconds() * 1000
+        if isinstance(act.error, ClockBehind) and stood_still:
+            continue  # the time that it goes by is that of its beginning
         if act.error and not isinstance(act.error, _CLEAR):
             yield f"P10 {act.process.name} got {act.error!r}, and nothing was damaged"
 
@@ -163,7 +168,7 @@ def broken_by_a_log_read(family: Family, reading: Reading) -> Iterator[str]:
             yield f"P2 {reading.process.name} saw turn {turn.number} with a reply to another history"
 
 
-def _same_key(family: Family) -> Iterator[str]:
+def _same_key(world: World, family: Family) -> Iterator[str]:
     """P3: a key has one reply, which is its own, and a second body under it has none."""
     replies: dict[bytes, set[Any]] = defaultdict(set)
     bodies: dict[bytes, set[bytes]] = defaultdict(set)
@@ -174,9 +179,12 @@ def _same_key(family: Family) -> Iterator[str]:
     for key, given in replies.items():
         if len(given) > 1:
             yield f"P3 the key {key.hex()[:6]} got {len(given)} different replies"
+    own = {version.turn.token for at in family.addresses for version in world.journal.commits(at.pk)}
     for taking in family.takings:
         if taking.result and taking.result.turn.key != taking.want.key:
             yield f"P3 {taking.process.name} was given the reply to another key"
+        if taking.result and taking.result.turn.token not in own:
+            yield f"P3 {taking.process.name} was given the reply to a turn of another session"
         if isinstance(taking.error, KeyReused) and len(bodies[taking.want.key]) < 2:
             yield f"P3 {taking.process.name} was told that its key has another body, which it never had"
 
@@ -204,20 +212,42 @@ def _model_calls(world: World, family: Family) -> Iterator[str]:
                 yield f"P3 {taking.process.name} was told that its key is used up after {tries} tries"
 
 
-def _capped(world: World, family: Family) -> Iterator[str]:
-    """P3: as long as no other key gets the slot, the model is called for a key no more than so often."""
-    calls = Counter(call.claim.token for taking in family.takings for call in taking.calls if call.billed)
+def _capped(family: Family) -> Iterator[str]:
+    """P3: the model is called for a key no more than so often, whoever else gets a turn. A move counts anew."""
+    calls = [call for taking in family.takings for call in taking.calls if call.billed]
+    for (_, key), count in Counter((call.address.pk, call.want.key) for call in calls).items():
+        if count > ATTEMPTS:
+            yield f"P3 the model was called {count} times for {key.hex()[:6]}"
+
+
+def _forgotten(world: World, family: Family) -> Iterator[str]:
+    """P3: whoever takes a claim over counts on, and so do the turns after it; but not a move."""
     for at in family.addresses:
-        in_a_row: dict[int, tuple[Any, int, str]] = {}
+        held: dict[int, Claim | Turn] = {}
         for version in world.journal.versions(at.pk):
-            if version.state != "running" or not version.item:
+            number, now = version.number, version.slot
+            before = held.get(number) or held.get(number - 1)
+            held.pop(number, None)
+            if now is None or isinstance(now, Ended):
                 continue
-            key, token = version.item["k"]["B"], version.item["tok"]["S"]
-            last_key, count, last_token = in_a_row.get(version.number, (None, 0, ""))
-            more = calls[token] if token != last_token else 0
-            in_a_row[version.number] = (key, count + more if key == last_key else more, token)
-            if in_a_row[version.number][1] > ATTEMPTS:
-                yield f"P3 the model was called {count + more} times in a row for {key.hex()[:6]}"
+            held[number] = now
+            if before is None or _moves(before) or _moves(now) or now.token == before.token + "~":
+                continue
+            counted = _attempts(now)
+            for hashed, count in _attempts(before).items():
+                if counted.get(hashed, 0) < count and not (isinstance(now, Turn) and key_hash(now.key) == hashed):
+                    yield f"P3 {count} attempts under {hashed.hex()} were forgotten at {at.id}"
+
+
+def _attempts(slot: Claim | Turn) -> dict[bytes, int]:
+    """How many it knows of, by the hashes of the keys."""
+    size = KEY_HASH + 1
+    counts = {slot.others[at : at + KEY_HASH]: slot.others[at + KEY_HASH] for at in range(0, len(slot.others), size)}
+    return counts | {key_hash(slot.key): slot.attempt} if isinstance(slot, Claim) else counts
+
+
+def _moves(slot: Claim | Turn) -> bool:
+    return isinstance(slot, Claim) and bool(slot.moving_to or slot.undo)
 
 
 def _is_excused(world: World, taking: Taking) -> bool:

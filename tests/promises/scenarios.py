@@ -90,6 +90,19 @@ def _mover_that_stands_still(world: World, home: Residence) -> None:
     world.schedule.spawn("sweeper", partial(actors.sweep_often, world, "sweeper", 2), in_ms=60)
 
 
+def _forker_that_stands_still(world: World, home: Residence) -> None:
+    """As the mover, but for longer, since a session that was just begun might be used soon."""
+    world.schedule.spawn("forker", partial(actors.fork, world, "forker", home, 2))
+    world.schedule.spawn("time", partial(actors.let_time_jump, world, "time", [75 * 60_000]))
+    world.schedule.spawn("sweeper", partial(actors.sweep_often, world, "sweeper", 2), in_ms=60)
+
+
+def _writer_and_deleter_after_a_mover_died(world: World, home: Residence) -> None:
+    world.abandon_move(home.addresses[0], address("owner after before", session_id("moved")), "before")
+    _speaks(world, home, "ada", "ada speaks")
+    world.schedule.spawn("deleter", partial(actors.delete, world, "deleter", home), in_ms=70_000)
+
+
 def _two_creators(world: World, home: Residence) -> None:
     created = Residence([address(home.addresses[0].owner, session_id("created"))])
     for name in ("ada", "bob"):
@@ -135,6 +148,11 @@ SCENARIOS: dict[str, Scenario] = {
     "slow-model": Scenario(_two_writers, replace(_MOOD, thinks_ms=(6_000, 15_000))),
     "old-views": Scenario(_repeaters_and_deleter, replace(_MOOD, eventual=True, policy=_OLD_VIEWS)),
     "writers-after-a-crash": Scenario(_two_writers_after_a_crash),
+    "writers-who-wait-in-vain": Scenario(
+        _two_writers_after_a_crash, replace(_MOOD, thinks_ms=(70_000, 90_000), freezes=0.5, skew_ms=110_000)
+    ),
     "mover-and-deleter-after-a-crash": Scenario(_mover_and_deleter_after_a_crash),
     "mover-that-stands-still": Scenario(_mover_that_stands_still),
+    "forker-that-stands-still": Scenario(_forker_that_stands_still),
+    "deleter-after-a-mover-that-died": Scenario(_writer_and_deleter_after_a_mover_died),
 }

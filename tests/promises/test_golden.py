@@ -294,7 +294,7 @@ def test_the_sweepers_entry_of_version_1_leads_to_the_end_of_an_idle_dead_sessio
 def test_the_allowances_of_version_1_count_on() -> None:
     scene = Scene(golden("header", "meta"), golden("allowances"))
     charge = Charge("tokens#2026-09-21", Decimal(100), Decimal(1199), START_MS + 86_400_000)
-    claim = Claim(1, "token", NOW_MS + 34_000, key(1), b"f" * 16, NOW_MS, 1, (charge,))
+    claim = Claim(1, "token", NOW_MS + 34_000, key(1), b"f" * 16, NOW_MS, charges=(charge,))
     scene.expect_untouched(AllowanceUsedUp, lambda: scene.store.claim(session(), claim, over=None))
 
 

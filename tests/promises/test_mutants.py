@@ -10,7 +10,7 @@ from tests.promises.planting import Edit, planted
 from turnlog.sessions import key_hash
 
 QUICK = [mutant for mutant in MUTANTS if mutant.quick]
-SEEDS = 100
+SEEDS = 40
 
 
 def named(mutant: Mutant) -> str:

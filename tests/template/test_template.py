@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import tomllib
@@ -9,10 +10,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 
+from tests.fakes import HeldClock
+from tests.handlers.conftest import Context, app, event
 from tests.template.conftest import OfType, Resource
+from turnlog import runtime, telemetry
 from turnlog.http.problems import PROBLEMS
+from turnlog.stores.memory import MemorySessionStore
 
 ASK_CLAUDE = {"QueryFunction", "AnalyzeCodeFunction", "SummarizeFunction", "SessionFunction", "SummarizeUploadFunction"}
 KEEP_SESSIONS = {"SessionFunction", "AnonymousFunction", "SweepFunction"}
@@ -55,6 +61,25 @@ def api(of_type: OfType) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
+def stage(of_type: OfType) -> dict[str, Any]:
+    (only,) = of_type("AWS::ApiGateway::Stage").values()
+    properties: dict[str, Any] = only["Properties"]
+    return properties
+
+
+@pytest.fixture(scope="session")
+def responses(api: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """What the gateway answers by itself, by the gateway's name for the reason."""
+    found: dict[str, dict[str, Any]] = api["Body"]["x-amazon-apigateway-gateway-responses"]
+    return found
+
+
+@pytest.fixture(scope="session")
+def alarms(of_type: OfType) -> dict[str, Resource]:
+    return {name: each["Properties"] for name, each in of_type("AWS::CloudWatch::Alarm").items()}
+
+
+@pytest.fixture(scope="session")
 def routes(api: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
     return {
         (method.upper(), path): operation
@@ -68,6 +93,12 @@ def actions(statements: list[dict[str, Any]]) -> Iterator[str]:
         yield from listed(statement["Action"])
 
 
+def wild(statement: dict[str, Any]) -> bool:
+    """Whether it names an action or a resource by no more than a star, or by all that it is not."""
+    named = [each for key in ("Action", "Resource") for each in listed(statement.get(key, "*"))]
+    return any(each == "*" or (isinstance(each, str) and re.fullmatch(r"[a-z0-9]+:.*\*", each)) for each in named)
+
+
 class TestRoles:
     def test_each_function_has_a_role_of_its_own(self, functions: dict[str, Resource]) -> None:
         assert {name: each["Role"] for name, each in functions.items()} == {
@@ -78,6 +109,49 @@ class TestRoles:
         for owned in statements.values():
             assert not [action for action in actions(owned) if "*" in action]
             assert not [each for each in owned if "*" in listed(each["Resource"])]
+
+    def test_what_aws_itself_grants_a_function_is_to_run_and_to_be_traced(
+        self, transformed: dict[str, Any], functions: dict[str, Resource]
+    ) -> None:
+        for name in functions:
+            arns = transformed["Resources"][f"{name}Role"]["Properties"]["ManagedPolicyArns"]
+            theirs = {arn.rpartition("/")[2] for arn in arns if isinstance(arn, str)}
+            assert theirs == {"AWSLambdaBasicExecutionRole", "AWSXrayWriteOnlyAccess"}, name
+
+    def test_of_all_log_groups_that_aws_opens_to_a_function_it_can_write_into_turnlogs(
+        self, transformed: dict[str, Any], functions: dict[str, Resource], of_type: OfType
+    ) -> None:
+        for name in functions:
+            role = transformed["Resources"][f"{name}Role"]["Properties"]
+            assert role["PermissionsBoundary"] == {"Ref": "FunctionBoundary"}, name
+        boundary = of_type("AWS::IAM::ManagedPolicy")["FunctionBoundary"]["Properties"]["PolicyDocument"]
+        others, logs = boundary["Statement"]
+        assert others == {"Effect": "Allow", "NotAction": "logs:*", "Resource": "*"}
+        assert set(logs["Action"]) == {"logs:CreateLogStream", "logs:PutLogEvents"}
+        assert all("Logs" in json.dumps(each) and each != "*" for each in logs["Resource"])
+        attached = json.dumps([each["Properties"]["ManagedPolicyArns"] for each in of_type("AWS::IAM::Role").values()])
+        assert "FunctionBoundary" not in attached  # a boundary that is attached would grant everything
+
+    def test_a_wildcard_stands_only_where_a_reason_stands_beside_it(self, of_type: OfType) -> None:
+        kinds = ["IAM::Role", "IAM::ManagedPolicy", "KMS::Key", "S3::BucketPolicy", "SQS::QueuePolicy"]
+        found = set()
+        for kind in kinds:
+            for name, each in of_type(f"AWS::{kind}").items():
+                properties = each["Properties"]
+                documents = [policy["PolicyDocument"] for policy in properties.get("Policies", [])]
+                documents += [properties[key] for key in ("PolicyDocument", "KeyPolicy") if key in properties]
+                if any(wild(statement) for document in documents for statement in listed(document["Statement"])):
+                    found.add(name)
+        # A boundary grants nothing, a key's policy speaks of this key alone, the bucket's denies.
+        assert found == {"FunctionBoundary", "Key", "DocumentsBucketPolicy"}
+
+    def test_the_key_opens_only_to_this_account_and_only_through_what_stores_or_logs(self, of_type: OfType) -> None:
+        (key,) = of_type("AWS::KMS::Key").values()
+        administration, *others = key["Properties"]["KeyPolicy"]["Statement"]
+        assert "root" in json.dumps(administration["Principal"])
+        for statement in others:
+            assert "AWS::AccountId" in json.dumps(statement["Condition"]), statement["Sid"]
+            assert "kms:*" not in listed(statement["Action"])
 
     def test_no_role_can_scan_or_change_the_table(self, statements: dict[str, list[dict[str, Any]]]) -> None:
         for owned in statements.values():
@@ -129,15 +203,31 @@ class TestRoles:
         (writing,) = [each for each in owned if "s3:PutObject" in listed(each["Action"])]
         assert writing["Resource"]["Fn::Sub"].endswith("/outbox/*")
 
+    def test_the_upload_function_may_know_that_a_document_is_gone(
+        self, statements: dict[str, list[dict[str, Any]]]
+    ) -> None:
+        """S3 says 404 only to who may list; a read names no prefix, which must not count as a wrong one."""
+        owned = statements["SummarizeUploadFunction"]
+        (listing,) = [each for each in owned if "s3:ListBucket" in listed(each["Action"])]
+        assert listing["Condition"] == {"StringLikeIfExists": {"s3:prefix": ["inbox/*", "outbox/*"]}}
+        assert listing["Resource"]["Fn::Sub"].endswith("${AWS::Region}")
+
 
 class TestFunctions:
     def test_every_function_is_bounded_traced_logged_and_on_arm64(self, functions: dict[str, Resource]) -> None:
         for name, each in functions.items():
             assert each["Architectures"] == ["arm64"], name
             assert each["Runtime"] == "python3.13"
-            assert each["ReservedConcurrentExecutions"] == {"Ref": "ReservedConcurrency"}
+            assert each["ReservedConcurrentExecutions"] == {
+                "Fn::If": ["ReservesConcurrency", {"Ref": "ReservedConcurrency"}, {"Ref": "AWS::NoValue"}]
+            }
             assert each["TracingConfig"] == {"Mode": "Active"}
             assert each["LoggingConfig"] == {"LogFormat": "JSON", "LogGroup": {"Ref": "Logs"}}
+
+    def test_an_account_without_executions_to_spare_can_reserve_none(self, source: dict[str, Any]) -> None:
+        assert source["Parameters"]["ReservedConcurrency"]["MinValue"] == 0
+        reserves = source["Conditions"]["ReservesConcurrency"]
+        assert reserves == {"Fn::Not": [{"Fn::Equals": [{"Ref": "ReservedConcurrency"}, 0]}]}
 
     def test_functions_behind_the_gateway_end_before_it_gives_up_but_the_session_function(
         self, functions: dict[str, Resource]
@@ -164,7 +254,7 @@ class TestFunctions:
         for each in functions.values():
             for name, value in each["Environment"]["Variables"].items():
                 assert isinstance(value, (str, dict)), name
-                assert not re.search(r"sk-ant-|AKIA|resolve:secretsmanager", json.dumps(value)), name
+                assert not re.search(r"sk-ant-|AKIA|\{\{resolve:", json.dumps(value)), name
                 assert "secret" not in json.dumps(value).lower(), name
 
     def test_sessions_are_not_even_named_to_stateless_functions_nor_the_server_key_to_whom_it_is_of_no_use(
@@ -217,12 +307,14 @@ def pins(lock: Path) -> dict[str, str]:
 
 
 class TestApi:
+    @pytest.mark.asvs("7.2.1")
     def test_every_route_has_the_authorizer_unless_it_is_public(
         self, routes: dict[tuple[str, str], dict[str, Any]]
     ) -> None:
         open_to_all = {route for route, operation in routes.items() if operation.get("security") != [{"Jwt": []}]}
         assert open_to_all == PUBLIC_ROUTES
 
+    @pytest.mark.asvs("4.1.4")
     def test_routes_are_written_out(self, routes: dict[tuple[str, str], dict[str, Any]]) -> None:
         assert {method.lower() for method, _ in routes} <= METHODS
         assert not [path for _, path in routes if "+" in path]
@@ -242,46 +334,105 @@ class TestApi:
         }
         assert set(routes) == served
 
-    def test_the_api_is_regional_uncached_traced_and_without_cors(self, api: dict[str, Any], of_type: OfType) -> None:
-        (stage,) = (each["Properties"] for each in of_type("AWS::ApiGateway::Stage").values())
+    @pytest.mark.asvs("14.2.2")
+    def test_the_api_is_regional_uncached_and_without_cors(self, api: dict[str, Any], stage: dict[str, Any]) -> None:
         assert api["EndpointConfiguration"] == {"Types": ["REGIONAL"]}
         assert stage["CacheClusterEnabled"] is False
-        assert stage["TracingEnabled"] is True
         (method,) = stage["MethodSettings"]
         assert (method["CachingEnabled"], method["DataTraceEnabled"]) == (False, False)
         assert method["ThrottlingRateLimit"] == {"Ref": "RequestsPerSecond"}
         assert "Access-Control" not in json.dumps(api)
 
+    @pytest.mark.asvs("12.1.1")
+    def test_no_caller_speaks_an_older_tls_than_1_2(self, api: dict[str, Any]) -> None:
+        """By default a Regional API takes TLS 1.0."""
+        assert api["SecurityPolicy"].startswith("SecurityPolicy_TLS13_1_2_PFS")
+        assert api["EndpointAccessMode"] == "STRICT"
+
+    @pytest.mark.asvs("16.2.5")
+    def test_the_stage_is_not_traced_since_its_segments_would_hold_raw_session_ids(
+        self, stage: dict[str, Any], functions: dict[str, Resource]
+    ) -> None:
+        """API Gateway writes the whole URL of a request into its segment; Lambda's segments hold no request."""
+        assert stage["TracingEnabled"] is False
+        assert {each["TracingConfig"]["Mode"] for each in functions.values()} == {"Active"}
+
+    def test_there_is_one_stage_and_sam_makes_no_second_one(self, api: dict[str, Any], of_type: OfType) -> None:
+        assert [each["Properties"]["StageName"] for each in of_type("AWS::ApiGateway::Stage").values()] == ["v1"]
+        (deployment,) = of_type("AWS::ApiGateway::Deployment").values()
+        assert "StageName" not in deployment["Properties"]
+        assert api["Body"]["openapi"].startswith("3.0")
+
+    @pytest.mark.asvs("16.2.5")
+    def test_the_stage_logs_routes_and_never_paths_or_callers(self, stage: dict[str, Any]) -> None:
+        logged = json.loads(stage["AccessLogSetting"]["Format"])
+        assert set(logged.values()) == {
+            f"$context.{name}"
+            for name in ("requestId", "httpMethod", "resourcePath", "status", "error.responseType", "responseLatency")
+        }
+
+    def test_the_stage_comes_after_the_role_that_lets_it_log_and_that_after_the_api(
+        self, stage: dict[str, Any], of_type: OfType
+    ) -> None:
+        made = {"Fn::If": ["MakesGatewayLogRole", {"Ref": "GatewayAccount"}, "exists"]}
+        assert stage["Variables"] == {"logRole": made}
+        account = of_type("AWS::ApiGateway::Account")["GatewayAccount"]
+        assert account["DependsOn"] == "Api"
+        assert account["Properties"] == {"CloudWatchRoleArn": {"Fn::GetAtt": ["GatewayLogWriter", "Arn"]}}
+        assert account["Condition"] == of_type("AWS::IAM::Role")["GatewayLogWriter"]["Condition"]
+
     def test_json_bodies_reach_the_function_as_bytes(self, api: dict[str, Any]) -> None:
         assert api["Body"]["x-amazon-apigateway-binary-media-types"] == ["application/json"]
 
-    def test_what_the_gateway_refuses_is_a_problem_too(self, api: dict[str, Any]) -> None:
-        responses = api["Body"]["x-amazon-apigateway-gateway-responses"]
-        assert {
-            "MISSING_AUTHENTICATION_TOKEN",
-            "UNAUTHORIZED",
-            "ACCESS_DENIED",
-            "REQUEST_TOO_LARGE",
-            "UNSUPPORTED_MEDIA_TYPE",
-            "THROTTLED",
-            "INTEGRATION_TIMEOUT",
-            "DEFAULT_4XX",
-            "DEFAULT_5XX",
-        } <= set(responses)
+    def test_every_answer_is_buffered(self, routes: dict[tuple[str, str], dict[str, Any]]) -> None:
+        assert "responseTransferMode" not in json.dumps(list(routes.values()))
+        assert "response-streaming-invocations" not in json.dumps(list(routes.values()))
+
+    @pytest.mark.asvs("3.4.1")
+    @pytest.mark.asvs("3.4.4")
+    @pytest.mark.asvs("4.1.1")
+    @pytest.mark.asvs("14.3.2")
+    def test_whatever_the_gateway_refuses_is_a_problem_too(self, responses: dict[str, dict[str, Any]]) -> None:
+        model = boto3.client("apigateway", region_name="us-east-1").meta.service_model
+        assert set(responses) == set(model.shape_for("GatewayResponseType").metadata["enum"])
         for name, response in responses.items():
-            body = json.loads(response["responseTemplates"]["application/json"])
+            (body,) = (json.loads(each) for each in response["responseTemplates"].values())
             headers = response["responseParameters"]
             assert headers["gatewayresponse.header.Content-Type"] == "'application/problem+json; charset=utf-8'", name
             assert headers["gatewayresponse.header.Cache-Control"] == "'no-store'"
+            assert headers["gatewayresponse.header.X-Content-Type-Options"] == "'nosniff'"
+            assert headers["gatewayresponse.header.Strict-Transport-Security"].startswith("'max-age=63072000")
             assert {"type", "title", "detail", "instance", "code"} <= set(body)
             assert body["type"] == f"urn:turnlog:problem:{body['code']}"
-            assert str(body.get("status")) == str(response.get("statusCode"))
-        assert "gatewayresponse.header.WWW-Authenticate" in responses["UNAUTHORIZED"]["responseParameters"]
-        for name, response in responses.items():
-            waits = response["responseParameters"].get("gatewayresponse.header.Retry-After")
-            body = json.loads(response["responseTemplates"]["application/json"])
+            assert "statusCode" not in response or str(body["status"]) == response["statusCode"]
+            waits = headers.get("gatewayresponse.header.Retry-After")
             assert waits == (f"'{body['retry_after']}'" if "retry_after" in body else None)
-            assert waits is not None or response.get("statusCode") not in (429, 503), name
+            assert waits is not None or response.get("statusCode") not in ("429", "503"), name
+        challenged = {
+            name
+            for name, response in responses.items()
+            if "gatewayresponse.header.WWW-Authenticate" in response["responseParameters"]
+        }
+        assert challenged == {"UNAUTHORIZED"}
+
+    def test_only_what_has_no_status_of_its_own_has_none_here(self, responses: dict[str, dict[str, Any]]) -> None:
+        """A default with a status would lend it to every kind that AWS adds."""
+        without = {name for name, response in responses.items() if "statusCode" not in response}
+        assert without == {"DEFAULT_4XX", "DEFAULT_5XX"}
+
+    def test_an_unknown_route_is_the_same_404_with_and_without_a_token(
+        self, responses: dict[str, dict[str, Any]]
+    ) -> None:
+        """With an Authorization header the gateway looks for AWS's own signature in it and finds it wrong."""
+        unknown = responses["MISSING_AUTHENTICATION_TOKEN"]
+        assert unknown["statusCode"] == "404"
+        for kind in ("INVALID_SIGNATURE", "EXPIRED_TOKEN", "RESOURCE_NOT_FOUND"):
+            assert responses[kind] == unknown
+
+    @pytest.mark.asvs("16.5.1")
+    def test_no_answer_of_the_gateway_repeats_what_was_sent(self, responses: dict[str, dict[str, Any]]) -> None:
+        said = re.findall(r"\$[a-zA-Z.]+", json.dumps(responses))
+        assert set(said) == {"$context.requestId"}
 
     def test_gateway_and_functions_use_one_vocabulary(self, api: dict[str, Any]) -> None:
         said = {problem.code: problem.title for problem in PROBLEMS.values()}
@@ -290,9 +441,41 @@ class TestApi:
             assert body["title"] == said.get(body["code"], body["title"])
 
     def test_the_authorizers_answer_is_cached_by_the_token(self, api: dict[str, Any]) -> None:
-        (authorizer,) = api["Body"]["securityDefinitions"].values()
+        (authorizer,) = api["Body"]["components"]["securitySchemes"].values()
         assert authorizer["name"] == "Authorization"
         assert authorizer["x-amazon-apigateway-authorizer"]["authorizerResultTtlInSeconds"] == 300
+
+    @pytest.mark.parametrize(
+        ("header", "let_in"),
+        [
+            ("Bearer e30.e30.c2ln", True),
+            ("bearer e30.e30.c2ln", True),
+            ("BEARER  eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJhZGEifQ.a-b_c", True),
+            (f"Session {'aZ0-_' * 8}abc", True),
+            (f"session {'x' * 43}", True),
+            ("", False),
+            ("Bearer", False),
+            ("Bearer ", False),
+            ("Bearer e30.e30.", False),
+            ("Bearer e30.e30", False),
+            ("Bearer e30.e30.c2ln.more", False),
+            ("Bearer e30.e30.c2ln\nX: y", False),
+            ("Bearer e30.e30.c2l=", False),
+            ("Basic YWRhOnNlY3JldA==", False),
+            ("e30.e30.c2ln", False),
+            (f"Session {'x' * 42}", False),
+            (f"Session {'x' * 44}", False),
+            (f"Session {'x' * 42}=", False),
+            (f"Bearer {'x' * 43}", False),
+            (f"Session{'x' * 43}", False),
+        ],
+    )
+    def test_what_is_no_credential_by_its_form_never_reaches_the_authorizer(
+        self, api: dict[str, Any], header: str, let_in: bool
+    ) -> None:
+        (authorizer,) = api["Body"]["components"]["securitySchemes"].values()
+        form = authorizer["x-amazon-apigateway-authorizer"]["identityValidationExpression"]
+        assert bool(re.fullmatch(form, header)) is let_in
 
 
 class TestStorage:
@@ -328,9 +511,16 @@ class TestStorage:
             rules = {rule["Name"]: rule["Value"] for rule in notification["Filter"]["S3Key"]["Rules"]}
             assert rules["prefix"] == "inbox/"
             assert rules["suffix"] in (".txt", ".md")
+
+    def test_only_this_bucket_of_this_account_can_call_the_upload_function(self, of_type: OfType) -> None:
+        (bucket,) = of_type("AWS::S3::Bucket").values()
         permissions = [each["Properties"] for each in of_type("AWS::Lambda::Permission").values()]
-        from_s3 = [each for each in permissions if each["Principal"] == "s3.amazonaws.com"]
-        assert {json.dumps(each["SourceAccount"]) for each in from_s3} == {'{"Ref": "AWS::AccountId"}'}
+        (permission,) = [each for each in permissions if each["Principal"] == "s3.amazonaws.com"]
+        assert permission["SourceAccount"] == {"Ref": "AWS::AccountId"}
+        name = bucket["Properties"]["BucketName"]["Fn::Sub"]
+        assert permission["SourceArn"] == {"Fn::Sub": f"arn:${{AWS::Partition}}:s3:::{name}"}
+        assert bucket["DependsOn"] == "SummarizeUploadPermission"
+        assert all("SourceArn" in each for each in permissions)
 
     def test_secrets_queues_and_logs_are_under_the_customer_key(self, of_type: OfType) -> None:
         for secret in of_type("AWS::SecretsManager::Secret").values():
@@ -345,8 +535,84 @@ class TestStorage:
         assert key["Properties"]["EnableKeyRotation"] is True
 
     def test_what_people_stored_outlives_the_stack(self, transformed: dict[str, Any]) -> None:
-        kept = {name for name, each in transformed["Resources"].items() if each.get("DeletionPolicy") == "Retain"}
-        assert kept == {"SessionsTable", "UsageTable", "DocumentsBucket", "Key", "ClaudeKey", "ServerKey"}
+        kept = {
+            name: each["DeletionPolicy"]
+            for name, each in transformed["Resources"].items()
+            if each.get("DeletionPolicy", "Delete") != "Delete"
+        }
+        assert set(kept) == {
+            *("SessionsTable", "UsageTable", "DocumentsBucket", "Key", "ClaudeKey", "ServerKey"),
+            *("GatewayAccount", "GatewayLogWriter"),
+        }
+        # A table that is protected cannot be deleted, so that a rollback that tried to would fail as well.
+        assert {name for name, policy in kept.items() if policy == "Retain"} == {"SessionsTable", "UsageTable"}
+        assert set(kept.values()) == {"Retain", "RetainExceptOnCreate"}
+        assert all(transformed["Resources"][name]["UpdateReplacePolicy"] == "Retain" for name in kept)
+
+    def test_a_failed_first_deploy_leaves_nothing_whose_name_the_next_one_needs(
+        self, transformed: dict[str, Any]
+    ) -> None:
+        """What stays after a rollback has a name that CloudFormation made up."""
+        for each in transformed["Resources"].values():
+            if each.get("DeletionPolicy") == "Retain":
+                assert not [key for key in each["Properties"] if key.endswith("Name")]
+
+
+class TestAlarms:
+    def test_every_function_has_one_for_errors_and_one_for_throttles(
+        self, alarms: dict[str, Resource], functions: dict[str, Resource]
+    ) -> None:
+        """But the authorizer: it says 401 by an error, so that anybody could raise its alarm."""
+        watched: dict[str, set[str]] = {"Errors": set(), "Throttles": set()}
+        for alarm in alarms.values():
+            if alarm["Namespace"] == "AWS/Lambda":
+                (dimension,) = alarm["Dimensions"]
+                assert dimension["Name"] == "FunctionName"
+                watched[alarm["MetricName"]].add(dimension["Value"]["Ref"])
+        assert watched == {"Errors": set(functions) - {"AuthorizerFunction"}, "Throttles": set(functions)}
+
+    def test_each_watches_a_signal_that_somebody_sends(self, alarms: dict[str, Resource], of_type: OfType) -> None:
+        made = of_type("AWS::Logs::MetricFilter").values()
+        ours = {
+            json.dumps(each["MetricNamespace"]): each
+            for one in made
+            for each in one["Properties"]["MetricTransformations"]
+        }
+        api = [{"Name": "ApiName", "Value": {"Ref": "AWS::StackName"}}, {"Name": "Stage", "Value": "v1"}]
+        queue = [{"Name": "QueueName", "Value": {"Fn::GetAtt": ["FailedEventsQueue", "QueueName"]}}]
+        theirs = {
+            ("AWS/ApiGateway", "5XXError"): api,
+            ("AWS/SQS", "ApproximateNumberOfMessagesVisible"): queue,
+        }
+        for name, alarm in alarms.items():
+            if alarm["Namespace"] == "AWS/Lambda":
+                continue
+            if isinstance(alarm["Namespace"], str):
+                assert alarm["Dimensions"] == theirs[alarm["Namespace"], alarm["MetricName"]], name
+            else:
+                assert alarm["MetricName"] == ours[json.dumps(alarm["Namespace"])]["MetricName"]
+                assert "Dimensions" not in alarm
+        (api_name,) = (each["Properties"]["Name"] for each in of_type("AWS::ApiGateway::RestApi").values())
+        assert api_name == {"Ref": "AWS::StackName"}
+
+    def test_each_tells_the_topic_if_there_is_one(self, alarms: dict[str, Resource]) -> None:
+        told = {"Fn::If": ["TellsOfAlarms", [{"Ref": "AlarmTopic"}], {"Ref": "AWS::NoValue"}]}
+        assert [alarm["AlarmActions"] for alarm in alarms.values()] == [told] * len(alarms)
+
+    def test_silence_is_an_alarm_only_where_something_must_happen(self, alarms: dict[str, Resource]) -> None:
+        silent = {name for name, alarm in alarms.items() if alarm["TreatMissingData"] == "breaching"}
+        assert silent == {"SweepMissing"}
+        assert alarms["SweepMissing"]["Period"] >= 4 * 900  # four sweeps
+
+    def test_a_finished_sweep_is_what_the_filter_counts(self, of_type: OfType, monkeypatch: pytest.MonkeyPatch) -> None:
+        lines = io.StringIO()
+        monkeypatch.setattr(telemetry._logger().registered_handler, "stream", lines)
+        monkeypatch.setattr(runtime, "session_store", MemorySessionStore)
+        monkeypatch.setattr(runtime, "now_ms", HeldClock())
+        app("sweep").handler(event("sweep"), Context())
+        (counted,) = (each["Properties"] for each in of_type("AWS::Logs::MetricFilter").values())
+        assert counted["LogGroupName"] == {"Ref": "Logs"}
+        assert counted["FilterPattern"] == f'{{ $.message = "{json.loads(lines.getvalue())["message"]}" }}'
 
 
 def test_production_is_what_is_deployed_when_nothing_else_is_said(source: dict[str, Any]) -> None:
@@ -354,3 +620,12 @@ def test_production_is_what_is_deployed_when_nothing_else_is_said(source: dict[s
     assert source["Parameters"]["ClaudeBaseUrl"]["Default"].startswith("https://")
     config = tomllib.loads(Path("samconfig.toml").read_text())
     assert "parameter_overrides" not in config["default"]["deploy"]["parameters"]
+
+
+@pytest.mark.parametrize("name", ["TokenIssuer", "TokenJwksUrl"])
+def test_a_deploy_takes_an_issuer_without_tls_only_on_this_machine(source: dict[str, Any], name: str) -> None:
+    allowed = source["Parameters"][name]["AllowedPattern"]
+    assert re.fullmatch(allowed, "https://issuer.example/")
+    assert re.fullmatch(allowed, "http://127.0.0.1:8789/")
+    for url in ("http://issuer.example/", "http://127.0.0.1.evil.example/", "issuer.example", ""):
+        assert not re.fullmatch(allowed, url), url

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import count
 from typing import Any
 
 import pytest
@@ -150,10 +153,103 @@ def test_silence_ends_with_the_time_budget(model: Claude, stand_in: StandIn) -> 
         model.reply(asked(), seconds=1.2)
 
 
+@contextmanager
+def provider(send: Callable[[GuardedHandler], None], status: int = 200) -> Iterator[str]:
+    """A server that answers with the body that `send` writes, piece by piece."""
+
+    class Provider(GuardedHandler):
+        def answer(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.close_connection = True
+            self.end_headers()
+            send(self)
+
+    with LoopbackServer(0, Provider, "provider") as server:
+        yield server.url
+
+
+def trickle(handler: GuardedHandler) -> None:
+    """White space, which JSON may begin with; far more than any time allows."""
+    for _ in range(100_000):
+        handler.wfile.write(b" ")
+
+
+@pytest.mark.parametrize("status", [200, 429, 500])
+def test_a_reply_that_trickles_ends_with_the_time_budget_whatever_its_status(status: int) -> None:
+    ticks = count()
+    with provider(trickle, status) as url, pytest.raises(ModelTimeout) as late:
+        Claude(url, the_key, allows_stand_in=True, clock=lambda: next(ticks)).reply(asked(), seconds=27)
+    assert late.value.billed
+    assert next(ticks) < 27 + 5  # one tick a look, and a look a byte
+
+
+def test_a_body_that_falls_silent_does_not_use_up_the_time_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(claude, "_BETWEEN_BYTES_S", 0.05)
+    over = threading.Event()
+
+    def fall_silent(handler: GuardedHandler) -> None:
+        handler.wfile.write(b'{"content":')
+        over.wait(60)
+
+    with provider(fall_silent) as url:
+        with pytest.raises(ModelTimeout):
+            Claude(url, the_key, allows_stand_in=True).reply(asked(), seconds=30)
+        over.set()
+
+
+def test_a_reply_that_comes_in_pieces_is_kept_as_it_came() -> None:
+    received = GOOD | {"content": [{"type": "text", "text": "Grüße, \u2028 {}"}, {"type": "new", "b": 1.50, "a": None}]}
+
+    def in_pieces(handler: GuardedHandler) -> None:
+        for byte in json.dumps(received, ensure_ascii=False).encode():
+            handler.wfile.write(bytes([byte]))
+
+    with provider(in_pieces) as url:
+        reply = Claude(url, the_key, allows_stand_in=True).reply(asked(), seconds=30)
+    assert reply.message.blocks == received["content"]
+
+
+def unbilled(url: str, key: str = "a key") -> None:
+    def its_key(*, renewed: bool = False) -> str:
+        return key
+
+    with pytest.raises(ModelUnavailable) as failed:
+        Claude(url, its_key, allows_stand_in=True).reply(asked(), seconds=1.5)
+    assert not failed.value.billed
+
+
 def test_a_provider_that_is_not_there_cannot_have_billed() -> None:
-    nowhere = Claude("http://127.0.0.1:9", the_key, allows_stand_in=True)
-    with pytest.raises(ModelUnavailable):
-        nowhere.reply(asked(), seconds=1.5)
+    unbilled("http://127.0.0.1:9")
+
+
+def test_a_base_url_that_nobody_can_be_asked_at_cannot_have_billed() -> None:
+    unbilled("gopher://127.0.0.1:9")
+
+
+def test_a_key_that_no_header_may_hold_is_never_sent_and_cannot_have_billed(stand_in: StandIn) -> None:
+    unbilled(stand_in.url, "a\nkey")
+    assert stand_in.requests == []
+
+
+def test_a_connection_that_takes_too_long_to_be_made_cannot_have_billed(monkeypatch: pytest.MonkeyPatch) -> None:
+    import httpcore2
+
+    def never(*_: object, **__: object) -> None:
+        raise httpcore2.ConnectTimeout
+
+    monkeypatch.setattr(httpcore2.SyncBackend, "connect_tcp", never)
+    unbilled("http://127.0.0.1:9")
+
+
+def test_a_client_that_nobody_holds_any_more_is_let_go() -> None:
+    import gc
+    import weakref
+
+    held = weakref.ref(Claude("http://127.0.0.1:9", the_key))
+    gc.collect()
+    assert held() is None
 
 
 def test_a_request_that_the_provider_calls_invalid_is_not_repeated(model: Claude, stand_in: StandIn) -> None:

@@ -16,6 +16,7 @@ from turnlog.config import (
     ModelSettings,
     OwnerLimitSettings,
     SessionLimitSettings,
+    TokenSettings,
 )
 from turnlog.crypto import ServerKey
 from turnlog.limits import OwnerLimits, SessionLimits
@@ -35,6 +36,17 @@ def test_production_demands_https() -> None:
 def test_a_local_stack_may_ask_a_stand_in_without_tls() -> None:
     settings = ClaudeSettings.read(CLAUDE | {"ENVIRONMENT": "local", "CLAUDE_BASE_URL": "http://127.0.0.1:8788"})
     assert settings.allows_stand_in is True
+
+
+@pytest.mark.parametrize("name", ["TOKEN_ISSUER", "TOKEN_JWKS_URL"])
+def test_production_believes_no_issuer_without_tls(name: str) -> None:
+    tokens = {"TOKEN_ISSUER": "https://issuer.example/", "TOKEN_AUDIENCE": "turnlog"}
+    tokens["TOKEN_JWKS_URL"] = "https://issuer.example/jwks.json"
+    assert TokenSettings.read(tokens).token_issuer == "https://issuer.example/"
+    plain = tokens | {name: "http://127.0.0.1:8789/"}
+    with pytest.raises(ValidationError, match=f"{name} must begin with https"):
+        TokenSettings.read(plain)
+    assert TokenSettings.read(plain | {"ENVIRONMENT": "local"}).token_audience == "turnlog"
 
 
 def test_models_are_names_separated_by_commas() -> None:

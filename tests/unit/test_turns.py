@@ -177,6 +177,29 @@ def test_a_key_is_paid_for_three_times_at_most(desk: Desk) -> None:
     assert desk.turn("hello", "another key").turn.number == 1
 
 
+def test_a_key_is_paid_for_three_times_at_most_though_others_take_the_slot_or_turns_in_between(desk: Desk) -> None:
+    asked = ["a", "b", "a", "b", "c", "a", "b"]
+    desk.model.fail_with = [ModelTimeout() for _ in asked]
+    for key in asked:
+        with pytest.raises(ModelTimeout):
+            desk.turn(f"message {key}", key)
+    desk.turn("in between", "d")
+    for key in ("a", "b"):
+        with pytest.raises(AttemptsExhausted):
+            desk.turn(f"message {key}", key)
+    assert len(desk.model.requests) == len(asked) + 1
+    assert desk.turn("message c", "c").turn.number == 2
+
+
+def test_failures_that_were_not_billed_do_not_forget_what_other_keys_came_to(desk: Desk) -> None:
+    desk.model.fail_with = [ModelTimeout(), ModelTimeout(), ModelTimeout(), ModelUnavailable(1)]
+    for key in "aaab":
+        with pytest.raises(ModelError):
+            desk.turn(f"message {key}", key)
+    with pytest.raises(AttemptsExhausted):
+        desk.turn("message a", "a")
+
+
 def test_failures_that_were_not_billed_neither_count_nor_reset_the_count(desk: Desk) -> None:
     billed = unbilled = 0
     for failure in (ModelFailed(), ModelUnavailable(1), ModelFailed(), ModelUnavailable(1), ModelFailed()):

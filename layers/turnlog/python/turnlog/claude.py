@@ -11,7 +11,7 @@ import math
 import random
 import time
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NoReturn, Protocol
 
 import anthropic
@@ -31,6 +31,7 @@ from turnlog.messages import Reply, Usage, to_json
 from turnlog.model import ModelRequest
 
 _CONNECT_S = 5.0
+_BETWEEN_BYTES_S = 3.0  # of a body that has begun: the most by which a reply can outlast its time
 _LEAST_USEFUL_S = 1.0  # with less time left than this another try is not begun
 _RETRY_AFTER_S = 5  # what callers are told when the provider did not say
 _LONGEST_RETRY_AFTER_S = 3600.0  # of what the provider says
@@ -41,6 +42,9 @@ _BREAKPOINT = {"type": "ephemeral"}
 _COUNTS = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens", "output_tokens")
 _MOST_TOKENS = 10**9  # of one call; far more than any model takes, and what every reader of a number can hold
 _LONGEST_NAME = 200  # of a model or a stop reason
+_UNTIL = "turnlog_until"  # the extension of a request that says by when its reply must be here
+# Nothing was sent that could be billed.
+_NOT_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.UnsupportedProtocol, httpx2.LocalProtocolError)
 
 
 class ApiKey(Protocol):
@@ -56,23 +60,35 @@ class Claude:
     With `allows_stand_in` false a reply that names itself a stand-in's is refused, as production must.
     """
 
-    def __init__(self, base_url: str, api_key: ApiKey, *, allows_stand_in: bool = False) -> None:
-        http = anthropic.DefaultHttpxClient(follow_redirects=False)  # a conversation goes nowhere else
+    def __init__(
+        self,
+        base_url: str,
+        api_key: ApiKey,
+        *,
+        allows_stand_in: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        time_of = _TotalTime(clock)
+        http = anthropic.DefaultHttpxClient(
+            follow_redirects=False,  # a conversation goes nowhere else
+            event_hooks={"request": [time_of.begin], "response": [time_of.bound]},
+        )
         weakref.finalize(self, http.close)  # the SDK closes only what it made itself
         self._sdk = anthropic.Anthropic(
             base_url=base_url, api_key="given with each request", max_retries=0, http_client=http
         )
         self._api_key = api_key
         self._allows_stand_in = allows_stand_in
+        self._clock = clock
 
     def reply(self, request: ModelRequest, seconds: float) -> Reply:
         """See ChatModel."""
-        deadline = time.monotonic() + seconds
+        deadline = self._clock() + seconds
         client = self._sdk.with_options(api_key=self._api_key())
         renewed = False
         wait_s = 0.5
         while True:
-            left_s = deadline - time.monotonic()
+            left_s = deadline - self._clock()
             if left_s < _LEAST_USEFUL_S:
                 raise ModelUnavailable(_RETRY_AFTER_S)
             try:
@@ -85,7 +101,7 @@ class Claude:
                 if not isinstance(meaning, ModelUnavailable):
                     raise meaning from error
                 pause_s = max(_retry_after_s(error), wait_s * random.uniform(0.5, 1.5))  # noqa: S311 (jitter)
-                if pause_s > deadline - time.monotonic() - _LEAST_USEFUL_S:
+                if pause_s > deadline - self._clock() - _LEAST_USEFUL_S:
                     raise meaning from error
             except httpx2.HTTPError as error:  # the body broke off: the SDK lets this one through
                 raise ModelFailed from error
@@ -99,6 +115,41 @@ class Claude:
         if _STAND_IN in raw.headers and not self._allows_stand_in:
             raise ModelRejected
         return _reply(raw.http_response.content)
+
+
+class _TotalTime:
+    """Hooks of an HTTP client that end a body with its request's time: the client's own timeouts start anew with each
+    byte that comes.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+
+    def begin(self, request: httpx2.Request) -> None:
+        request.extensions[_UNTIL] = self._clock() + request.extensions["timeout"]["read"]
+
+    def bound(self, response: httpx2.Response) -> None:
+        extensions = response.request.extensions
+        extensions["timeout"]["read"] = min(extensions["timeout"]["read"], _BETWEEN_BYTES_S)
+        response.stream = _Bounded(response.stream, extensions[_UNTIL], self._clock)
+
+
+class _Bounded(httpx2.SyncByteStream):
+    """The same bytes. Raises ReadTimeout when one comes after the clock says `until`."""
+
+    def __init__(self, stream: Any, until: float, clock: Callable[[], float]) -> None:
+        self._stream = stream
+        self._until = until
+        self._clock = clock
+
+    def __iter__(self) -> Iterator[bytes]:
+        for chunk in self._stream:
+            if self._clock() > self._until:
+                raise httpx2.ReadTimeout("too late")
+            yield chunk
+
+    def close(self) -> None:
+        self._stream.close()
 
 
 def _arguments(request: ModelRequest) -> dict[str, Any]:
@@ -157,11 +208,9 @@ def _no_constant(name: str) -> NoReturn:
 
 def _meaning(error: anthropic.APIError) -> ModelError:
     if isinstance(error, anthropic.APITimeoutError):
-        return (
-            ModelUnavailable(_RETRY_AFTER_S) if isinstance(error.__cause__, httpx2.ConnectTimeout) else ModelTimeout()
-        )
+        return ModelUnavailable(_RETRY_AFTER_S) if isinstance(error.__cause__, _NOT_SENT) else ModelTimeout()
     if isinstance(error, anthropic.APIConnectionError):
-        return ModelUnavailable(_RETRY_AFTER_S) if isinstance(error.__cause__, httpx2.ConnectError) else ModelFailed()
+        return ModelUnavailable(_RETRY_AFTER_S) if isinstance(error.__cause__, _NOT_SENT) else ModelFailed()
     if not isinstance(error, anthropic.APIStatusError):
         return ModelProtocolError()
     status = error.status_code

@@ -135,11 +135,19 @@ class ServerKeySettings(Settings):
 
 
 class TokenSettings(Settings):
-    """Whose tokens are believed."""
+    """Whose tokens are believed. In production the keys that say so come over https."""
 
+    environment: Literal["production", "local"] = "production"
     token_issuer: str
     token_audience: str
     token_jwks_url: str
+
+    @model_validator(mode="after")
+    def _https_in_production(self) -> Self:
+        for name in ("token_issuer", "token_jwks_url"):
+            if self.environment == "production" and not getattr(self, name).startswith("https://"):
+                raise ValueError(f"{name.upper()} must begin with https:// in production")
+        return self
 
 
 class DocumentSettings(Settings):

@@ -70,7 +70,8 @@ class Filed:
 
 
 class DocumentStore:
-    """The bucket. Needs s3:GetObject and s3:GetObjectVersion on inbox/*, s3:GetObject and s3:PutObject on outbox/*.
+    """The bucket. Needs s3:GetObject and s3:GetObjectVersion on inbox/*, s3:GetObject and s3:PutObject on outbox/*, and
+    s3:ListBucket, without which S3 answers 403 for what is not there, as for what it refuses.
 
     All methods raise StoreUnavailable when S3 fails or refuses.
     """
@@ -108,8 +109,7 @@ class DocumentStore:
         try:
             found = self._client.head_object(Bucket=self._bucket, Key=upload.summary_key)
         except ClientError as error:
-            # Without the right to list, S3 answers 403 for what is not there.
-            if error.response["Error"]["Code"] in ("404", "403", "NoSuchKey"):
+            if error.response["Error"]["Code"] in ("404", "NoSuchKey"):
                 return None
             raise StoreUnavailable from error
         except BotoCoreError as error:

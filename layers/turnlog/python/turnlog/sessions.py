@@ -142,7 +142,8 @@ class Claim:
     """A slot taken by a handler that is asking the model. It holds no content.
 
     `token` is random for each try and fences the commit; until `until_ms` nobody else may take the slot; `attempt`
-    counts the handlers that began under the same key. `charges` are taken together with the slot, all or nothing.
+    counts the handlers that began under the same key, and `others` those under keys that have no turn so far. `charges`
+    are taken together with the slot, all or nothing.
     """
 
     number: int
@@ -152,6 +153,7 @@ class Claim:
     fingerprint: bytes
     at_ms: int
     attempt: int = 1
+    others: bytes = b""
     charges: tuple[Charge, ...] = ()
     moving_to: str = ""
     """A store's own note: a move began, and what it has copied to that place so far must go if it does not finish."""
@@ -159,12 +161,12 @@ class Claim:
     """A store's own note: a move to that place did not finish, and what it left there goes, or is gone."""
 
     def after_release(self, billed: bool, now_ms: int) -> Claim | None:
-        """What stays of it in the slot when it is given back: its count of attempts, if any may have been billed."""
+        """What stays of it in the slot when it is given back: the counts of attempts, if any may have been billed."""
         if billed:
             return replace(self, until_ms=now_ms - 1)
         # Under another token, so that a release which is repeated gives nothing back a second time.
         left = replace(self, token=self.token + "~", until_ms=now_ms - 1, attempt=self.attempt - 1)
-        return left if left.attempt else None
+        return left if left.attempt or left.others else None
 
 
 def busy(running: Claim, now_ms: int) -> TurnInProgress:
@@ -191,8 +193,8 @@ class Turn:
     """One finished turn: the caller's message and the reply computed from exactly the turns before it.
 
     `window_from` is the first turn that the next turn sends to the model. `older_keys` are six-byte hashes of the keys
-    of some turns before this one. `cost_usd` is None when the model's price is not known. A turn that was copied by a
-    fork has no key: a key names a turn of one session.
+    of some turns before this one, and `others` counts attempts as on a claim. `cost_usd` is None when the model's price
+    is not known.
     """
 
     number: int
@@ -206,6 +208,11 @@ class Turn:
     at_ms: int
     window_from: int
     older_keys: bytes
+    others: bytes = b""
+
+    def forked(self) -> Turn:
+        """As a fork keeps it: a key names a turn of one session."""
+        return replace(self, key=b"", fingerprint=b"", older_keys=b"", others=b"")
 
 
 KEY_HASH = 6

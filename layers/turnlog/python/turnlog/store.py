@@ -26,7 +26,10 @@ class TurnLog(Protocol):
         """
 
     def turns(self, session: Session, first: int, last: int) -> list[Turn]:
-        """The turns `first`..`last`, both included, oldest first; those that are not finished are left out."""
+        """The turns `first`..`last`, both included, oldest first; those that are not finished are left out.
+
+        Also of a session that has ended since it was read, as far as they are still there.
+        """
 
     def claim(self, session: Session, claim: Claim, over: Claim | None) -> Slot | None:
         """Takes the slot if it is empty, or still holds the claim `over` whose lease has run out at `claim.at_ms`.
@@ -65,7 +68,7 @@ class SessionStore(TurnLog, Protocol):
     def fork(self, parent: Session, number: int, child: Session, title: str, *, bill: Bill | None = None) -> None:
         """Stores `child` with the parent's turns 1..`number`, without their keys; charges as `create` does.
 
-        Raises SessionNotFound when the parent ended meanwhile, and AllowanceUsedUp.
+        Raises SessionNotFound when the parent ended meanwhile or has fewer turns, and AllowanceUsedUp.
         """
 
     def rename(self, owner: str, session_id: str, title: str, now_ms: int) -> None:

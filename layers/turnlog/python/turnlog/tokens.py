@@ -2,51 +2,97 @@
 
 from __future__ import annotations
 
+import math
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import jwt
 
-from turnlog.errors import Unauthorized
+from turnlog.errors import TurnlogError, Unauthorized
 
 _ALGORITHMS = ["RS256", "ES256"]  # pinned: a token must not choose how it is checked
-_LEEWAY_S = 10
+_LEEWAY_S = 10  # by which the issuer's clock may differ from this one
+_KEPT_S = 300
+_PAUSE_S = 10
 _FETCH_TIMEOUT_S = 3
+
+
+class KeysUnavailable(TurnlogError):
+    """The issuer's keys cannot be had, which says nothing about the token."""
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """A verified caller. `owner` is `iss|sub`; `expires_s` is the token's end in epoch seconds."""
+    """A verified caller. `owner` is `iss|sub`; from `expires_s`, in epoch seconds, on the token is not believed: that
+    is its end and the leeway, so that whoever looks again later decides as the verifier did.
+    """
 
     owner: str
     expires_s: int
 
 
 class TokenVerifier:
-    """Believes tokens of one issuer for one audience; the keys are fetched when needed and kept for 5 minutes."""
+    """Believes tokens of one issuer for one audience."""
 
-    def __init__(self, issuer: str, audience: str, jwks_url: str) -> None:
+    def __init__(self, issuer: str, audience: str, jwks_url: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._issuer = issuer
         self._audience = audience
-        self._keys = jwt.PyJWKClient(jwks_url, cache_jwk_set=True, lifespan=300, timeout=_FETCH_TIMEOUT_S)
+        self._keys = _IssuerKeys(jwks_url, clock)
 
     def verify(self, token: str) -> Principal:
-        """The caller. Raises Unauthorized for any token that proves nothing, and PyJWKClientConnectionError when the
-        issuer's keys cannot be fetched, which says nothing about the token.
-        """
+        """The caller. Raises Unauthorized for any token that proves nothing, and KeysUnavailable."""
         try:
             claims = jwt.decode(
                 token,
-                self._keys.get_signing_key_from_jwt(token),
+                self._keys.find(_key_id(token)),
                 algorithms=_ALGORITHMS,
                 issuer=self._issuer,
                 audience=self._audience,
                 leeway=_LEEWAY_S,
                 options={"require": ["exp", "iss", "aud", "sub"]},
             )
-        except jwt.PyJWKClientConnectionError:
-            raise
-        except jwt.PyJWTError as error:
+        except (jwt.PyJWTError, ValueError, RecursionError) as error:  # PyJWT lets the last two through
             raise Unauthorized from error
         if not claims["sub"]:
             raise Unauthorized
-        return Principal(f"{claims['iss']}|{claims['sub']}", int(claims["exp"]))
+        return Principal(f"{claims['iss']}|{claims['sub']}", int(claims["exp"]) + _LEEWAY_S)
+
+
+def _key_id(token: str) -> str:
+    header = jwt.get_unverified_header(token)
+    if header.get("alg") not in _ALGORITHMS or not isinstance(header.get("kid"), str):
+        raise Unauthorized  # before the issuer is asked anything
+    return str(header["kid"])
+
+
+class _IssuerKeys:
+    """The issuer's signing keys, kept for 5 minutes. It is asked at most once in 10 seconds, whatever tokens come and
+    whatever it answers; until then a key that is new there is unknown here.
+    """
+
+    def __init__(self, url: str, clock: Callable[[], float]) -> None:
+        self._client = jwt.PyJWKClient(url, cache_jwk_set=False, timeout=_FETCH_TIMEOUT_S)
+        self._clock = clock
+        self._keys: dict[str, jwt.PyJWK] = {}
+        self._asked_s = self._got_s = -math.inf
+
+    def find(self, key_id: str) -> jwt.PyJWK:
+        """The key of that name. Raises Unauthorized if there is none, KeysUnavailable if the issuer does not say."""
+        now_s = self._clock()
+        if now_s - self._got_s >= _KEPT_S or key_id not in self._keys:
+            if now_s - self._asked_s >= _PAUSE_S:
+                self._asked_s = now_s
+                self._keys = self._published()
+                self._got_s = now_s
+            if self._got_s < self._asked_s:
+                raise KeysUnavailable
+        if key_id not in self._keys:
+            raise Unauthorized
+        return self._keys[key_id]
+
+    def _published(self) -> dict[str, jwt.PyJWK]:
+        try:
+            return {str(key.key_id): key for key in self._client.get_signing_keys()}
+        except (jwt.PyJWTError, ValueError, OSError, RecursionError) as error:  # not there, or no key set
+            raise KeysUnavailable from error

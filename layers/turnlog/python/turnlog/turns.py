@@ -59,6 +59,11 @@ KEY_STRIDE = 16
 at 24 bytes a turn. It must not change between versions.
 """
 
+OTHER_KEYS = 16
+"""Of how many keys that have no turn a session remembers how often the model was asked for them."""
+
+_COUNTED = KEY_HASH + 1  # bytes of a key's hash and its count
+
 POLL_S = 0.5
 """Between two looks at a busy session; a look costs 10 read units and a few milliseconds."""
 
@@ -278,21 +283,31 @@ class _Taking:
         return TakenTurn(turn, log, replayed=True)
 
     def _next_claim(self, log: Log, now: int) -> Claim:
-        request, attempt = self.request, 1
+        request, attempts = self.request, _attempts(log)
         if log.running:
             if log.running.key == request.key:
                 self._expect_same_body(log.running)
-                attempt = log.running.attempt + 1
             if log.running_at(now):
                 raise busy(log.running, now)
-            if attempt > ATTEMPTS:
-                raise AttemptsExhausted
+        attempt = attempts.pop(key_hash(request.key), 0) + 1
+        if attempt > ATTEMPTS:
+            raise AttemptsExhausted
         expect_room(log, self.policy.session, now)
         expect_storable(request.message, log.session.settings.max_tokens)
         # By the clock of this moment: however long the look took, the lease outlasts the handler.
         until = self.clock() + lease_ms(self.remaining_s())
         taken = charges(log, request.message, self.policy.owner, now)
-        return Claim(log.count + 1, self.token, until, request.key, request.fingerprint, now, attempt, taken)
+        return Claim(
+            number=log.count + 1,
+            token=self.token,
+            until_ms=until,
+            key=request.key,
+            fingerprint=request.fingerprint,
+            at_ms=now,
+            attempt=attempt,
+            others=b"".join(hashed + bytes([count]) for hashed, count in attempts.items())[-OTHER_KEYS * _COUNTED :],
+            charges=taken,
+        )
 
     def _place(self, log: Log, claim: Claim) -> Slot | None:
         try:
@@ -341,6 +356,7 @@ class _Taking:
             at_ms=now,
             window_from=next_from(claim.number, reply, last.window_from if last else 1, self.policy.window),
             older_keys=_older_keys(log),
+            others=claim.others,
         )
 
     def _expect_same_body(self, held: Claim | Turn) -> None:
@@ -366,6 +382,15 @@ def _older_keys(log: Log) -> bytes:
         return b""
     before = log.turns[-KEY_STRIDE]
     return (key_hash(before.key) + before.older_keys)[: OLDER_KEYS // KEY_STRIDE * KEY_HASH]
+
+
+def _attempts(log: Log) -> dict[bytes, int]:
+    """How many handlers began under each key that has no turn so far, by the hashes of the keys, the latest last."""
+    held = log.running.others if log.running else log.turns[-1].others if log.turns else b""
+    counts = {held[at : at + KEY_HASH]: held[at + KEY_HASH] for at in range(0, len(held), _COUNTED)}
+    if log.running and log.running.attempt:
+        counts[key_hash(log.running.key)] = log.running.attempt
+    return counts
 
 
 def _may_be_billed(error: Exception) -> bool:

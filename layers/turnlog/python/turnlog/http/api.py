@@ -19,7 +19,7 @@ from turnlog.http.request import Request
 
 _HEADERS = {
     "Cache-Control": "no-store",
-    "Strict-Transport-Security": "max-age=31536000",
+    "Strict-Transport-Security": "max-age=63072000; includeSubDomains",
     "X-Content-Type-Options": "nosniff",
 }
 

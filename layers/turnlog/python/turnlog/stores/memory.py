@@ -102,9 +102,7 @@ class MemorySessionStore:
             source = self._used(parent.owner, parent.id)
             if number > len(source.turns):
                 raise SessionNotFound
-            # A key names a turn of one session.
-            turns = [replace(turn, key=b"", fingerprint=b"", older_keys=b"") for turn in source.turns[:number]]
-            self._put(_Kept(child, title, turns), bill)
+            self._put(_Kept(child, title, [turn.forked() for turn in source.turns[:number]]), bill)
 
     def rename(self, owner: str, session_id: str, title: str, now_ms: int) -> None:
         with self._lock:

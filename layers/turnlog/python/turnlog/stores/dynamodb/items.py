@@ -112,6 +112,8 @@ def claim_item(session: Session, claim: Claim) -> Item:
         "ts": n(claim.at_ms),
         "att": n(claim.attempt),
     }
+    if claim.others:
+        item["oth"] = {"B": claim.others}
     if claim.moving_to:
         item["dst"] = s(claim.moving_to)
     if claim.undo:
@@ -141,6 +143,8 @@ def turn_items(session: Session, turn: Turn) -> list[Item]:
     }
     if turn.cost_usd is not None:
         item["usd"] = n(turn.cost_usd)
+    if turn.others:
+        item["oth"] = {"B": turn.others}
     if len(content) <= PART_BYTES:
         return [item | {"body": {"B": content}}]
     parts = [content[at : at + PART_BYTES] for at in range(0, len(content), PART_BYTES)]
@@ -234,6 +238,7 @@ def _claim(item: Item, number: int) -> Claim:
         fingerprint=bytes(item["fp"]["B"]),
         at_ms=int(item["ts"]["N"]),
         attempt=int(item["att"]["N"]),
+        others=_others(item),
         moving_to=item["dst"]["S"] if "dst" in item else "",
         undo=item["und"]["S"] if "und" in item else "",
     )
@@ -259,7 +264,12 @@ def _turn(item: Item, number: int, parts: dict[str, Item]) -> Turn:
         at_ms=int(item["ts"]["N"]),
         window_from=int(item["from"]["N"]),
         older_keys=bytes(item["rk"]["B"]),
+        others=_others(item),
     )
+
+
+def _others(item: Item) -> bytes:
+    return bytes(item["oth"]["B"]) if "oth" in item else b""
 
 
 @contextmanager

@@ -36,7 +36,7 @@ _ROUNDS = 4
 def fork(table: Table, parent: Session, number: int, child: Session, title: str, bill: Bill | None, usage: str) -> None:
     """See SessionStore. Until the last transaction there is no session, and what is left of a crash is swept."""
     turns = [
-        replace(slot, key=b"", fingerprint=b"", older_keys=b"")
+        slot.forked()
         for slot in slots_of(table.query(partition(parent.owner, parent.id), between=parts_between(1, number)))
         if isinstance(slot, Turn)
     ]

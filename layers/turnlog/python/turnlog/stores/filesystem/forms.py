@@ -71,6 +71,7 @@ def claim_bytes(claim: Claim) -> bytes:
             "fingerprint": claim.fingerprint.hex(),
             "at_ms": claim.at_ms,
             "attempt": claim.attempt,
+            "others": claim.others.hex(),
         }
     )
 
@@ -94,16 +95,17 @@ def turn_bytes(turn: Turn) -> bytes:
         "at_ms": turn.at_ms,
         "window_from": turn.window_from,
         "older_keys": turn.older_keys.hex(),
+        "others": turn.others.hex(),
     }
     return _sealed(head, pack_turn(turn))
 
 
 def forked_bytes(data: bytes) -> bytes | None:
-    """A turn as a fork keeps it: a key names a turn of one session. None when it is not a turn."""
+    """A turn as a fork keeps it: see Turn.forked. None when it is not a turn."""
     with _readable(data) as (head, content):
         if head["state"] != "done":
             return None
-        return _sealed(head | {"key": "", "fingerprint": "", "older_keys": ""}, content)
+        return _sealed(head | {"key": "", "fingerprint": "", "older_keys": "", "others": ""}, content)
 
 
 def slot_of(number: int, data: bytes) -> Claim | Turn:
@@ -113,7 +115,8 @@ def slot_of(number: int, data: bytes) -> Claim | Turn:
         key, fingerprint = bytes.fromhex(head["key"]), bytes.fromhex(head["fingerprint"])
         token, at_ms = head["token"], head["at_ms"]
         if head["state"] == "running":
-            return Claim(number, token, head["until_ms"], key, fingerprint, at_ms, head["attempt"])
+            others = bytes.fromhex(head["others"])
+            return Claim(number, token, head["until_ms"], key, fingerprint, at_ms, head["attempt"], others)
         if head["state"] != "done":
             raise ItemUnreadable
         message, reply = unpack_turn(content, head["stop_reason"])
@@ -130,6 +133,7 @@ def slot_of(number: int, data: bytes) -> Claim | Turn:
             at_ms=at_ms,
             window_from=head["window_from"],
             older_keys=bytes.fromhex(head["older_keys"]),
+            others=bytes.fromhex(head["others"]),
         )
 
 
