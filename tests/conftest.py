@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import os
 
+import pytest
+
+from tests.fakes import HeldClock, KeptLog
+from turnlog import runtime
+from turnlog.audit import AuditTrail
+
 _LEFT = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
 os.environ.clear()
 os.environ.update(
@@ -15,3 +21,12 @@ os.environ.update(
     AWS_SHARED_CREDENTIALS_FILE=os.devnull,
     AWS_EC2_METADATA_DISABLED="true",
 )
+
+
+@pytest.fixture
+def audit(monkeypatch: pytest.MonkeyPatch) -> KeptLog:
+    """The audit trail of whatever runs in this process."""
+    kept = KeptLog()
+    trail = AuditTrail(kept, "audit", HeldClock())  # type: ignore[arg-type] # as much of a client as it uses
+    monkeypatch.setattr(runtime, "audit_trail", lambda: trail)
+    return kept

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from turnlog.errors import ModelError
 from turnlog.messages import Message, Reply, Usage, to_json
@@ -56,6 +57,29 @@ class HashModel:
         content = to_json([{"type": "text", "text": expected_text(request.messages)}])
         usage = json.dumps({"input_tokens": self.tokens, "output_tokens": 5})
         return Reply(request.model, content, "end_turn", Usage(usage))
+
+
+@dataclass
+class KeptLog:
+    """CloudWatch Logs, as far as the audit trail sees it: what was put in, oldest first. `during` runs before each put.
+
+    What is put while `refusing` is not kept.
+    """
+
+    events: list[dict[str, str]] = field(default_factory=list)
+    during: Callable[[], None] = lambda: None
+    refusing: bool = False
+
+    def put_log_events(self, **asked: Any) -> dict[str, Any]:
+        self.during()
+        if self.refusing:
+            return {"rejectedLogEventsInfo": {"tooOldLogEventEndIndex": 1}}
+        self.events += [json.loads(event["message"]) for event in asked["logEvents"]]
+        return {}
+
+    @property
+    def actions(self) -> list[str]:
+        return [event["action"] for event in self.events]
 
 
 def new_session(owner: str = OWNER, *, created_ms: int = START_MS, idle_s: int = 1800, life_s: int = 86_400) -> Session:

@@ -14,9 +14,10 @@ import boto3
 from moto import mock_aws
 
 from tests.bench.capacity import Meter
-from tests.fakes import MODEL, HashModel
+from tests.fakes import MODEL, HashModel, HeldClock, KeptLog
 from tests.handlers.conftest import Context, app, event
 from turnlog import runtime, telemetry
+from turnlog.audit import AuditTrail
 from turnlog.config import LifeSettings, ModelSettings
 from turnlog.crypto import ServerKey
 from turnlog.messages import Reply, to_json
@@ -98,6 +99,8 @@ def measure(turns: int = 50, *, caches: int = 0) -> list[TurnCost]:
 
 def _wire(store: SessionStore, model: HashModel) -> None:
     models, life, key = ModelSettings(claude_models=(MODEL,)), LifeSettings(), ServerKey("bench")
+    trail = AuditTrail(KeptLog(), "audit", HeldClock())  # type: ignore[arg-type] # as much of a client as it uses
+    runtime.audit_trail = lambda: trail  # type: ignore[assignment]
     runtime.chat_model = lambda: model  # type: ignore[assignment]
     runtime.session_store = lambda: store  # type: ignore[assignment]
     runtime.model_settings = lambda: models  # type: ignore[assignment]

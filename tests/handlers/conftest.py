@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.fakes import HashModel, HeldClock
+from tests.fakes import HashModel, HeldClock, KeptLog
 from turnlog import runtime, telemetry
 from turnlog.config import AnonymousSettings, LifeSettings, ModelSettings
 from turnlog.crypto import ServerKey
@@ -72,6 +72,7 @@ class Backstage:
     model: HashModel
     store: MemorySessionStore
     clock: HeldClock
+    audit: KeptLog
     slept: list[float] = field(default_factory=list)
     after_sleep: Callable[[], None] = lambda: None
 
@@ -82,8 +83,8 @@ class Backstage:
 
 
 @pytest.fixture
-def backstage(monkeypatch: pytest.MonkeyPatch) -> Backstage:
-    stage = Backstage(HashModel(), MemorySessionStore(), HeldClock())
+def backstage(monkeypatch: pytest.MonkeyPatch, audit: KeptLog) -> Backstage:
+    stage = Backstage(HashModel(), MemorySessionStore(), HeldClock(), audit)
     key = ServerKey("a server key for tests")
     models = ModelSettings(claude_models=("claude-sonnet-5-5", "claude-haiku-5-5"))
     life = LifeSettings()

@@ -192,6 +192,6 @@ class TestAuthorizing:
         assert secret not in json.dumps(answer)
 
     @pytest.mark.parametrize("secret", ["", "a" * 42, "a" * 44, "a" * 42 + "=", "a" * 42 + "\u0661", "a" * 43 + "\n x"])
-    def test_what_is_no_secret_is_nobody(self, secret: str) -> None:
+    def test_what_is_no_secret_is_nobody(self, backstage: Backstage, secret: str) -> None:
         with pytest.raises(Exception, match=r"^Unauthorized$"):
             app("authorizer").handler(event("authorizer") | {"authorizationToken": f"Session {secret}"}, Context())

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from tests.bench.capacity import item_bytes
-from tests.fakes import OWNER, HashModel, HeldClock, expected_text, new_session
+from tests.fakes import OWNER, HashModel, HeldClock, KeptLog, expected_text, new_session
 from tests.handlers.conftest import Context, app
 from tests.promises.handlers import Errand
 from tests.promises.ministack import Tables, is_proving
@@ -305,7 +305,7 @@ def canaries(texts: Iterable[str]) -> set[str]:
 
 @pytest.mark.parametrize("hybrid", [False, True], ids=["dynamodb", "hybrid"])
 def test_64_users_who_alternate_in_one_warm_process_never_see_a_word_of_each_other(
-    monkeypatch: pytest.MonkeyPatch, hybrid: bool
+    monkeypatch: pytest.MonkeyPatch, audit: KeptLog, hybrid: bool
 ) -> None:
     model, clock, log = EchoModel(), HeldClock(), io.StringIO()
     durable = store_of(SimulatedDynamoDB())
@@ -358,4 +358,4 @@ def test_64_users_who_alternate_in_one_warm_process_never_see_a_word_of_each_oth
         assert stolen == unknown
     assert len(model.requests) == 3 * USERS
     assert len(log.getvalue().splitlines()) >= 4 * USERS
-    assert canaries([log.getvalue()]) == set()
+    assert canaries([log.getvalue(), str(audit.events)]) == set()

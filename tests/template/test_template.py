@@ -118,7 +118,7 @@ class TestRoles:
             theirs = {arn.rpartition("/")[2] for arn in arns if isinstance(arn, str)}
             assert theirs == {"AWSLambdaBasicExecutionRole", "AWSXrayWriteOnlyAccess"}, name
 
-    def test_of_all_log_groups_that_aws_opens_to_a_function_it_can_write_into_turnlogs(
+    def test_of_all_log_groups_that_aws_opens_to_a_function_it_can_write_into_turnlogs_two(
         self, transformed: dict[str, Any], functions: dict[str, Resource], of_type: OfType
     ) -> None:
         for name in functions:
@@ -128,7 +128,7 @@ class TestRoles:
         others, logs = boundary["Statement"]
         assert others == {"Effect": "Allow", "NotAction": "logs:*", "Resource": "*"}
         assert set(logs["Action"]) == {"logs:CreateLogStream", "logs:PutLogEvents"}
-        assert all("Logs" in json.dumps(each) and each != "*" for each in logs["Resource"])
+        assert {re.findall(r"Logs|Audit", json.dumps(each))[0] for each in logs["Resource"]} == {"Logs", "Audit"}
         attached = json.dumps([each["Properties"]["ManagedPolicyArns"] for each in of_type("AWS::IAM::Role").values()])
         assert "FunctionBoundary" not in attached  # a boundary that is attached would grant everything
 
@@ -186,6 +186,18 @@ class TestRoles:
             if "UsageTable" in json.dumps(each["Resource"])
         }
         assert counting == {name: ["dynamodb:UpdateItem"] for name in COUNT_USE}
+
+    def test_whatever_a_caller_reaches_can_add_to_the_audit_trail_and_do_nothing_else_with_it(
+        self, statements: dict[str, list[dict[str, Any]]]
+    ) -> None:
+        adding = {
+            name: listed(each["Action"])
+            for name, owned in statements.items()
+            for each in owned
+            if "Audit" in json.dumps(each["Resource"])
+        }
+        reached = set(statements) - {"SweepFunction", "SummarizeUploadFunction"}
+        assert adding == {name: ["logs:CreateLogStream", "logs:PutLogEvents"] for name in reached}
 
     def test_only_functions_that_ask_claude_can_read_its_key(self, statements: dict[str, list[dict[str, Any]]]) -> None:
         assert {name for name, owned in statements.items() if '{"Ref": "ClaudeKey"}' in json.dumps(owned)} == ASK_CLAUDE
@@ -528,9 +540,10 @@ class TestStorage:
             assert "SecretString" not in secret["Properties"]
         for queue in of_type("AWS::SQS::Queue").values():
             assert queue["Properties"]["KmsMasterKeyId"] == {"Ref": "Key"}
-        (logs,) = of_type("AWS::Logs::LogGroup").values()
-        assert logs["Properties"]["RetentionInDays"] == {"Ref": "LogRetentionDays"}
-        assert logs["Properties"]["KmsKeyId"] == {"Fn::GetAtt": ["Key", "Arn"]}
+        groups = {name: each["Properties"] for name, each in of_type("AWS::Logs::LogGroup").items()}
+        kept = {name: each["RetentionInDays"] for name, each in groups.items()}
+        assert kept == {"Logs": {"Ref": "LogRetentionDays"}, "Audit": {"Ref": "AuditRetentionDays"}}
+        assert all(each["KmsKeyId"] == {"Fn::GetAtt": ["Key", "Arn"]} for each in groups.values())
         (key,) = of_type("AWS::KMS::Key").values()
         assert key["Properties"]["EnableKeyRotation"] is True
 
@@ -541,7 +554,7 @@ class TestStorage:
             if each.get("DeletionPolicy", "Delete") != "Delete"
         }
         assert set(kept) == {
-            *("SessionsTable", "UsageTable", "DocumentsBucket", "Key", "ClaudeKey", "ServerKey"),
+            *("SessionsTable", "UsageTable", "DocumentsBucket", "Audit", "Key", "ClaudeKey", "ServerKey"),
             *("GatewayAccount", "GatewayLogWriter"),
         }
         # A table that is protected cannot be deleted, so that a rollback that tried to would fail as well.

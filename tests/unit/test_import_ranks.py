@@ -15,7 +15,7 @@ RANKS = [
     {"store", "packing", "window"},
     {"limits", "listing"},
     {"turns"},
-    {"config", "claude", "crypto", "tokens", "documents", "telemetry", "stores"},
+    {"config", "claude", "crypto", "tokens", "audit", "documents", "telemetry", "stores"},
     {"runtime"},
     {"http", "events"},
 ]
@@ -25,7 +25,7 @@ SDKS = {
     "anthropic": {"claude"},
     "httpx2": {"claude"},
     "jwt": {"tokens"},
-    "botocore": {"runtime", "stores", "documents"},
+    "botocore": {"runtime", "stores", "documents", "audit"},
 }
 FILES = sorted(LAYER.rglob("*.py"))
 

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from local.loopback import GuardedHandler, LoopbackServer
+from tests.fakes import KeptLog
 from tests.handlers.conftest import Context, app, event
 from turnlog import runtime
 from turnlog.errors import Unauthorized
@@ -88,7 +89,7 @@ def verifier(issuer: IssuersServer, clock: HeldMonotonic) -> TokenVerifier:
 
 
 @pytest.fixture
-def authorize(verifier: TokenVerifier, monkeypatch: pytest.MonkeyPatch) -> Any:
+def authorize(verifier: TokenVerifier, audit: KeptLog, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(runtime, "token_verifier", lambda: verifier)
     return lambda header: app("authorizer").handler(event("authorizer") | {"authorizationToken": header}, Context())
 

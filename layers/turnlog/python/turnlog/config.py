@@ -134,6 +134,12 @@ class ServerKeySettings(Settings):
     server_key_secret: str
 
 
+class AuditSettings(Settings):
+    """Where the audit trail is kept."""
+
+    audit_log_group: Annotated[str, Field(min_length=1)]
+
+
 class TokenSettings(Settings):
     """Whose tokens are believed. In production the keys that say so come over https."""
 

@@ -164,6 +164,12 @@ class SecretUnavailable(TurnlogError):
     retry_after_s = 5
 
 
+class AuditUnavailable(TurnlogError):
+    """An act could not be written down, so it did not happen."""
+
+    retry_after_s = 2
+
+
 class ModelError(TurnlogError):
     """The model gave no usable reply. `billed` says whether the provider may have charged for it."""
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from turnlog.clock import system_clock
 from turnlog.config import (
     AnonymousSettings,
+    AuditSettings,
     ClaudeSettings,
     DocumentSettings,
     LifeSettings,
@@ -32,6 +33,7 @@ from turnlog.store import AllowanceStore, SessionStore
 from turnlog.turns import TurnPolicy
 
 if TYPE_CHECKING:
+    from turnlog.audit import AuditTrail
     from turnlog.documents import DocumentStore
     from turnlog.tokens import TokenVerifier
 
@@ -130,6 +132,15 @@ def allowances() -> AllowanceStore:
 @cache
 def server_key() -> ServerKey:
     return ServerKey(secret(ServerKeySettings.read(os.environ).server_key_secret))
+
+
+@cache
+def audit_trail() -> AuditTrail:
+    from turnlog.audit import AuditTrail
+
+    # At worst 4 s, which a request has left before its function or the gateway gives up.
+    client = _client("logs", attempts=2, read_timeout_s=1)
+    return AuditTrail(client, AuditSettings.read(os.environ).audit_log_group, now_ms)
 
 
 @cache

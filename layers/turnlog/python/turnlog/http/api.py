@@ -14,6 +14,7 @@ from typing import Any
 
 from turnlog import runtime, telemetry
 from turnlog.errors import TurnlogError
+from turnlog.http.auditing import refusals_noted
 from turnlog.http.problems import INTERNAL, ROUTE_NOT_FOUND, Problem, problem_of
 from turnlog.http.request import Request
 
@@ -71,7 +72,8 @@ class Api:
             route = self._routes.get(request.route)
             if route is None:
                 return _problem(ROUTE_NOT_FOUND, request)
-            answer = route(request, remaining_s)
+            with refusals_noted(request):
+                answer = route(request, remaining_s)
         except TurnlogError as error:
             return _problem(problem_of(error), request, error.retry_after_s)
         except Exception as error:  # noqa: BLE001 (the last resort: any other error becomes a problem without its text)

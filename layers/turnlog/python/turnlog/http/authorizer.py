@@ -13,7 +13,7 @@ _LONGER_THAN_ANY_CACHE_S = 3600  # what the gateway keeps an authorizer's answer
 _ANONYMOUS_METHODS = ("GET", "POST", "PATCH", "DELETE")
 
 
-def authorize(event: Mapping[str, Any], _context: Any) -> dict[str, Any]:
+def authorize(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
     """Answers a TOKEN authorizer's request with a policy for the whole stage and the caller as its context.
 
     `Bearer` brings a JWT. `Session` brings the secret of an anonymous session, which is checked by nothing but its
@@ -33,6 +33,7 @@ def authorize(event: Mapping[str, Any], _context: Any) -> dict[str, Any]:
             raise Unauthorized
         caller = runtime.token_verifier().verify(credential.strip())
     except Unauthorized:
+        runtime.audit_trail().note("denied", request_id=context.aws_request_id, reason="unauthorized")
         telemetry.note("token refused")
         raise Exception("Unauthorized") from None  # the gateway looks at this very text
     return _allowed(caller.owner, "user", caller.expires_s, f"{stage}/*/*")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from turnlog import runtime
+from turnlog.http.naming import source_of
 from turnlog.http.request import Request
 from turnlog.limits import anonymous_creation_bill, creation_bill
 from turnlog.sessions import Bill
@@ -17,5 +18,5 @@ def of_creation(request: Request, now_ms: int) -> Bill | None:
 
 def of_anonymous_creation(request: Request, now_ms: int) -> Bill | None:
     """What it costs the place from which it is made, which is known only by a keyed hash."""
-    source = runtime.server_key().keyed_hash("source", request.source.encode()).hex()
-    return anonymous_creation_bill(f"source:{source}", runtime.anonymous_settings().anonymous_creations_an_hour, now_ms)
+    most = runtime.anonymous_settings().anonymous_creations_an_hour
+    return anonymous_creation_bill(f"source:{source_of(request)}", most, now_ms)

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 from turnlog import runtime
 from turnlog.errors import KeyReused, SessionNotFound
-from turnlog.http import continuations
+from turnlog.http import auditing, continuations
 from turnlog.http.api import Answer, Remaining
 from turnlog.http.billing import of_anonymous_creation, of_creation
 from turnlog.http.cursors import opened, sealed
-from turnlog.http.naming import location, logged, session_of
+from turnlog.http.naming import location, logged, session_of, source_of
 from turnlog.http.request import Request
 from turnlog.http.shapes import (
     NewAnonymousSessionBody,
@@ -39,6 +39,7 @@ def create(request: Request, _: Remaining) -> Answer:
         if key is None or there(owner, session_id, now) is None:  # a repeat may come after the continuation's time
             continuation = continuations.opened(body.continuation, owner, now)
             session, first = replace(session, settings=continuation.settings), continuation.turn
+    auditing.note(request, "create", session.id)
     return _created(session, body.title, of_creation(request, now), first)
 
 
@@ -50,6 +51,7 @@ def create_anonymous(request: Request, _: Remaining) -> Answer:
     owner = anonymous_owner(body.secret_sha256)
     session_id, fingerprint = hashed("anonymous-session", owner.encode()), hashed("fingerprint", canonical(body))
     session = body.session(owner, now, named_session_id(session_id), fingerprint, runtime.anonymous_settings())
+    auditing.note(request, "create", session.id, source=source_of(request))
     return _created(session, body.title, of_anonymous_creation(request, now))
 
 
@@ -79,6 +81,7 @@ def list_all(request: Request, _: Remaining) -> Answer:
     if "cursor" in asked:
         active_ms, session_id = opened(asked["cursor"], "sessions", owner).split(" ")
         after = int(active_ms), session_id
+    auditing.note(request, "list")
     page = list_sessions(owner, store=runtime.session_store(), now_ms=now, limit=limit, after=after)
     cursor = sealed(f"{page.next[0]} {page.next[1]}", "sessions", owner) if page.next else None
     return Answer(200, {"items": [listed_session_shape(log, now) for log in page.sessions], "next": cursor})
@@ -98,6 +101,7 @@ def rename(request: Request, _: Remaining) -> Answer:
     session_id, owner, now = session_of(request), request.owner, runtime.now_ms()
     request.query()
     title = request.body(TitleBody).title
+    auditing.note(request, "rename", session_id)
     runtime.session_store().rename(owner, session_id, title, now)
     log = runtime.session_store().read(owner, session_id, now, newest=1)
     return Answer(200, session_shape(log, now), noted={"session": logged(session_id)})
@@ -107,7 +111,7 @@ def delete(request: Request, _: Remaining) -> Answer:
     """Ends the session; 204 says that its content is gone."""
     session_id = session_of(request)
     request.query()
-    noted = {"session": logged(session_id)}  # first, since a secret that cannot be read must stop it before it begins
+    auditing.note(request, "delete", session_id)
     if not runtime.session_store().delete(request.owner, session_id, runtime.now_ms()):
         raise SessionNotFound
-    return Answer(204, noted=noted)
+    return Answer(204, noted={"session": logged(session_id)})

@@ -16,6 +16,7 @@ from turnlog.errors import (
     TurnNotFound,
     ValueRefused,
 )
+from turnlog.http import auditing
 from turnlog.http.api import Answer, Remaining
 from turnlog.http.billing import of_creation
 from turnlog.http.conversations import there
@@ -31,6 +32,7 @@ from turnlog.sessions import (
     anonymous_owner_of,
     named_session_id,
     new_session_id,
+    owner_hash,
 )
 from turnlog.turns import lease_ms
 
@@ -46,6 +48,7 @@ def fork(request: Request, _: Remaining) -> Answer:
     if key is not None:
         child_id = named_session_id(hashed("fork", owner.encode(), key.encode()))
         fingerprint = hashed("fingerprint", parent_id.encode(), b"%d" % turn)
+    auditing.note(request, "fork", parent_id, to=logged(child_id))
     log = None if key is None else there(owner, child_id, now)
     if log is None:
         parent = runtime.session_store().read(owner, parent_id, now, newest=1)
@@ -66,7 +69,7 @@ def rotate(request: Request, remaining_s: Remaining) -> Answer:
         raise Forbidden
     if new_owner == owner:
         raise ValueRefused("secret_not_new", "/secret_sha256")
-    return _moved(owner, session_id, new_owner, key, remaining_s)
+    return _moved(request, "rotate", owner, session_id, new_owner, key, remaining_s)
 
 
 def claim(request: Request, remaining_s: Remaining) -> Answer:
@@ -75,19 +78,22 @@ def claim(request: Request, remaining_s: Remaining) -> Answer:
     request.query()
     key, owner = request.idempotency_key, anonymous_owner_of(request.body(ClaimBody).secret)
     try:
-        return _moved(owner, session_id, user, key, remaining_s)
+        return _moved(request, "claim", owner, session_id, user, key, remaining_s)
     except SessionNotFound:
         if there(user, session_id, runtime.now_ms()):
             raise AlreadyOwned from None
         raise
 
 
-def _moved(owner: str, session_id: str, to_owner: str, key: str, remaining_s: Remaining) -> Answer:
+def _moved(
+    request: Request, action: str, owner: str, session_id: str, to_owner: str, key: str, remaining_s: Remaining
+) -> Answer:
     """A repeat is answered only for the same new owner: the store knows the old place by where it has gone."""
     now, hashed = runtime.now_ms(), runtime.server_key().keyed_hash
     named = owner.encode(), session_id.encode(), key.encode()
     to_id, until = named_session_id(hashed("moved-session", *named)), now + lease_ms(remaining_s())
     move = Move(owner, session_id, to_owner, to_id, hashed("move", *named), secrets.token_urlsafe(12), now, until)
+    auditing.note(request, action, session_id, subject=owner_hash(owner), to=logged(to_id))
     try:
         runtime.session_store().move(move)
     except ClaimLost as error:

@@ -9,6 +9,7 @@ from itertools import accumulate
 from turnlog import runtime
 from turnlog.clock import rfc3339
 from turnlog.errors import TurnNotFound, TurnsMissing
+from turnlog.http import auditing
 from turnlog.http.api import Answer, Remaining
 from turnlog.http.cursors import opened, sealed
 from turnlog.http.naming import logged, session_of
@@ -106,6 +107,7 @@ def export(request: Request, _: Remaining) -> Answer:
     """All that is kept of the session: what it is and every finished turn, in as many parts as it takes."""
     session_id = session_of(request)
     after, now = _after(request.query("cursor"), request.owner, session_id), runtime.now_ms()
+    auditing.note(request, "export", session_id)
     log = runtime.session_store().read(request.owner, session_id, now, newest=1)
     turns, cursor = _page(log, after, _EXPORTED_AT_ONCE)
     body = {

@@ -1,4 +1,4 @@
-"""How a session is named: in a request's path, in an answer's header, in a log."""
+"""How a session is named, in a request's path, in an answer's header and in a log; how a place is counted."""
 
 from __future__ import annotations
 
@@ -20,6 +20,11 @@ def session_of(request: Request) -> str:
 def location(session_id: str) -> dict[str, str]:
     """The header that says where a new session is."""
     return {"Location": f"/v1/sessions/{session_id}"}
+
+
+def source_of(request: Request) -> str:
+    """Where a request comes from, as it is noted and counted: the address itself cannot be told from it."""
+    return runtime.server_key().keyed_hash("source", request.source.encode()).hex()
 
 
 def logged(session_id: str) -> str:

@@ -114,6 +114,13 @@ PROBLEMS: dict[type[errors.TurnlogError], Problem] = {
         "A secret cannot be read; nothing was attempted.",
         _NOT_STORED,
     ),
+    errors.AuditUnavailable: Problem(
+        503,
+        "dependency_unavailable",
+        "Service unavailable",
+        "The request cannot be written into the audit trail, so it was not done.",
+        _NOT_STORED,
+    ),
     errors.ModelUnavailable: Problem(
         503, "model_unavailable", "Model unavailable", "The model takes no more requests now.", _NOT_STORED
     ),

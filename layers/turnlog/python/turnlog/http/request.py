@@ -69,6 +69,11 @@ class Request:
         return str(owner)
 
     @property
+    def caller(self) -> str:
+        """As `owner`, for the record: also one whose token has expired since; empty when nobody was verified."""
+        return str((self._event["requestContext"].get("authorizer") or {}).get("owner") or "")
+
+    @property
     def is_anonymous(self) -> bool:
         """Whether the caller is whoever holds a secret, and not a person that an issuer knows."""
         verified = self._event["requestContext"].get("authorizer") or {}
@@ -99,7 +104,12 @@ class Request:
 
     def parameter(self, name: str) -> str:
         """A part of the path."""
-        return str(self._event["pathParameters"][name])
+        return self.path_parameters[name]
+
+    @property
+    def path_parameters(self) -> dict[str, str]:
+        """All parts of the path that its template names."""
+        return {name: str(value) for name, value in (self._event.get("pathParameters") or {}).items()}
 
     def query(self, *allowed: str) -> dict[str, str]:
         """The query parameters. Raises InvalidRequest when one is not allowed or given twice."""

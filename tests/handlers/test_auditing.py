@@ -1,0 +1,320 @@
+"""What stands in the audit trail: every act before it takes effect, every refusal before it is answered, no content."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from samcli.yamlhelper import yaml_parse
+
+from local.checks import routes_of
+from tests.fakes import OWNER
+from tests.handlers.conftest import Answered, Backstage, Call, Context, app, event
+from tests.handlers.test_anonymous import begin, hash_of, new_secret
+from tests.handlers.test_limits import limited
+from tests.handlers.test_session import EVE, create, delete, get, take
+from turnlog import runtime
+from turnlog.config import AnonymousSettings
+from turnlog.http.naming import logged
+from turnlog.sessions import anonymous_owner, owner_hash
+
+Act = Callable[[Call, str, str], Answered]
+NEVER = "ses_" + "a" * 22
+ALLOWED = {"action", "request_id", "route", "owner", "subject", "session", "to", "source", "reason"}
+
+
+def at(method: str, path: str, body: object = None, **more: Any) -> Act:
+    def act(call: Call, session_id: str, _secret: str) -> Answered:
+        key = {"Idempotency-Key": "k"}
+        parameters = {"id": session_id} | ({"n": "1"} if "{n}" in path else {})
+        return call("session", method, path, body, parameters=parameters, headers=key, **more)
+
+    return act
+
+
+def with_secret(name: str, body: Callable[[str], object]) -> Act:
+    def act(call: Call, session_id: str, secret: str) -> Answered:
+        who: dict[str, Any] = {"secret": secret} if name == "rotate" else {}
+        return at("POST", f"/sessions/{{id}}/{name}", body(secret), **who)(call, session_id, secret)
+
+    return act
+
+
+def begun(call: Call, _session_id: str, _secret: str) -> Answered:
+    return begin(call, new_secret())
+
+
+SESSION_ACTS: dict[tuple[str, str], Act] = {
+    ("POST", "/sessions"): lambda call, *_: create(call, {"title": "canary-title"}),
+    ("POST", "/anonymous/sessions"): begun,
+    ("GET", "/sessions"): lambda call, *_: call("session", "GET", "/sessions"),
+    ("PATCH", "/sessions/{id}"): at("PATCH", "/sessions/{id}", {"title": "canary-title"}),
+    ("DELETE", "/sessions/{id}"): at("DELETE", "/sessions/{id}"),
+    ("GET", "/sessions/{id}/export"): at("GET", "/sessions/{id}/export"),
+    ("POST", "/sessions/{id}/fork"): at("POST", "/sessions/{id}/fork", {"turn": 1}),
+    ("POST", "/sessions/{id}/rotate"): with_secret("rotate", lambda _: {"secret_sha256": hash_of(new_secret())}),
+    ("POST", "/sessions/{id}/claim"): with_secret("claim", lambda secret: {"secret": secret}),
+}
+ACTIONS = {
+    ("POST", "/sessions"): "create",
+    ("POST", "/anonymous/sessions"): "create",
+    ("GET", "/sessions"): "list",
+    ("PATCH", "/sessions/{id}"): "rename",
+    ("DELETE", "/sessions/{id}"): "delete",
+    ("GET", "/sessions/{id}/export"): "export",
+    ("POST", "/sessions/{id}/fork"): "fork",
+    ("POST", "/sessions/{id}/rotate"): "rotate",
+    ("POST", "/sessions/{id}/claim"): "claim",
+}
+LOGGED_ALONE = {
+    ("POST", "/query"),
+    ("POST", "/analyze"),
+    ("POST", "/summarize"),
+    ("GET", "/sessions/{id}"),
+    ("POST", "/sessions/{id}/turns"),
+    ("GET", "/sessions/{id}/turns"),
+    ("GET", "/sessions/{id}/turns/{n}"),
+}
+
+
+def test_every_route_is_an_act_that_is_audited_or_one_that_is_only_logged() -> None:
+    routes = {(route.method, route.path) for route in routes_of(yaml_parse(Path("template.yaml").read_text()))}
+    assert routes == set(ACTIONS) | LOGGED_ALONE
+    assert set(SESSION_ACTS) == set(ACTIONS)
+
+
+@pytest.fixture
+def secret() -> str:
+    return new_secret()
+
+
+@pytest.fixture
+def prepared(call: Call, backstage: Backstage, secret: str) -> Callable[[tuple[str, str]], str]:
+    """A session with a turn, anonymous where the route is for such ones; nothing stands in the trail afterwards."""
+
+    def prepare(route: tuple[str, str]) -> str:
+        is_anonymous = route[1].endswith(("/rotate", "/claim"))
+        made = begin(call, secret) if is_anonymous else create(call)
+        who: dict[str, Any] = {"secret": secret} if is_anonymous else {}
+        take(call, made.body["session_id"], "canary-message", **who)
+        backstage.audit.events.clear()
+        return str(made.body["session_id"])
+
+    return prepare
+
+
+@pytest.mark.asvs("16.3.3")
+@pytest.mark.parametrize("route", ACTIONS, ids=" ".join)
+class TestActs:
+    def test_it_is_noted_once_with_who_and_what(
+        self, call: Call, backstage: Backstage, secret: str, prepared: Any, route: tuple[str, str]
+    ) -> None:
+        session_id = prepared(route)
+        answer = SESSION_ACTS[route](call, session_id, secret)
+        assert answer.status < 300, answer.body
+        (event,) = backstage.audit.events
+        assert (event["action"], event["route"], event["request_id"]) == (ACTIONS[route], " ".join(route), "req-1")
+        stranger = owner_hash(anonymous_owner(hash_of(secret)))
+        is_by_secret = route[1].endswith("/rotate")
+        if route == ("POST", "/anonymous/sessions"):
+            assert "owner" not in event
+            assert len(event["source"]) == 32
+        else:
+            assert event["owner"] == (stranger if is_by_secret else owner_hash(OWNER))
+        if "{id}" in route[1]:
+            assert event["session"] == logged(session_id)
+        if ACTIONS[route] in ("fork", "rotate", "claim"):
+            assert event["to"] == logged(answer.body["session_id"])
+        if ACTIONS[route] in ("rotate", "claim"):
+            assert event["subject"] == stranger
+        if ACTIONS[route] == "create":
+            assert event["session"] == logged(answer.body["session_id"])
+
+    def test_it_is_noted_before_the_store_is_touched(
+        self, call: Call, backstage: Backstage, secret: str, prepared: Any, route: tuple[str, str]
+    ) -> None:
+        session_id = prepared(route)
+        touched: list[list[str]] = []
+        watched = Watched(backstage.store, lambda name: touched.append([name, *backstage.audit.actions]))
+        backstage.store = watched  # type: ignore[assignment] # a store all the same
+        assert SESSION_ACTS[route](call, session_id, secret).status < 300
+        assert touched
+        assert all(seen[1:] == [ACTIONS[route]] for seen in touched), touched
+
+    @pytest.mark.asvs("16.5.3")
+    def test_what_cannot_be_noted_is_not_done(
+        self, call: Call, backstage: Backstage, secret: str, prepared: Any, route: tuple[str, str]
+    ) -> None:
+        session_id = prepared(route)
+        touched: list[str] = []
+        kept = backstage.store
+        backstage.store = Watched(kept, touched.append)  # type: ignore[assignment]
+        backstage.audit.refusing = True
+        answer = SESSION_ACTS[route](call, session_id, secret)
+        assert (answer.status, answer.body["code"], answer.body["stored"]) == (503, "dependency_unavailable", False)
+        assert answer.headers["Retry-After"] == "2"
+        assert touched == []
+        assert backstage.audit.events == []
+
+    def test_nothing_that_was_said_and_no_name_of_anybody_gets_in(
+        self, call: Call, backstage: Backstage, secret: str, prepared: Any, route: tuple[str, str]
+    ) -> None:
+        session_id = prepared(route)
+        SESSION_ACTS[route](call, session_id, secret)
+        written = json.dumps(backstage.audit.events)
+        assert not [each for each in ("canary", session_id, OWNER, secret, "203.0.113.7") if each in written]
+        assert {name for each in backstage.audit.events for name in each} <= ALLOWED
+
+
+class Watched:
+    """A store that tells before each call what is called."""
+
+    def __init__(self, store: object, tell: Callable[[str], None]) -> None:
+        self._store = store
+        self._tell = tell
+
+    def __getattr__(self, name: str) -> Any:
+        self._tell(name)
+        return getattr(self._store, name)
+
+
+def test_reads_and_turns_of_one_s_own_are_not_in_the_trail(call: Call, backstage: Backstage) -> None:
+    session_id = str(create(call).body["session_id"])
+    backstage.audit.events.clear()
+    take(call, session_id, "hello")
+    for rest in ("", "/turns", "/turns/{n}"):
+        assert get(call, session_id, rest, also={"n": "1"}).status == 200
+    assert call("query", "POST", "/query", {"message": "hi"}).status == 200
+    assert backstage.audit.events == []
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", "/sessions", {"title": 5}),
+        ("POST", "/sessions", {"lifetime_s": 10**9}),
+        ("POST", "/sessions", {"continuation": "forged"}),
+        ("PATCH", "/sessions/{id}", {}),
+        ("POST", "/sessions/{id}/fork", {"turn": 0}),
+        ("POST", "/sessions/{id}/rotate", {"secret_sha256": "x"}),
+        ("POST", "/sessions/{id}/claim", {"secret": "x"}),
+    ],
+)
+def test_what_is_refused_by_its_form_costs_no_call(
+    call: Call, backstage: Backstage, method: str, path: str, body: object
+) -> None:
+    assert at(method, path, body)(call, NEVER, "").status in (400, 422)
+    assert at(method, path, body, query={"x": ["1"]})(call, NEVER, "").status == 400
+    assert backstage.audit.events == []
+
+
+class TestRefusals:
+    @pytest.mark.asvs("16.3.2")
+    @pytest.mark.parametrize(
+        "route",
+        [
+            ("GET", "/sessions/{id}"),
+            ("PATCH", "/sessions/{id}"),
+            ("DELETE", "/sessions/{id}"),
+            ("GET", "/sessions/{id}/export"),
+            ("POST", "/sessions/{id}/fork"),
+            ("POST", "/sessions/{id}/turns"),
+            ("GET", "/sessions/{id}/turns"),
+        ],
+        ids=" ".join,
+    )
+    def test_anothers_an_ended_and_an_unknown_session_are_the_same_bytes_after_the_same_events(
+        self, call: Call, backstage: Backstage, route: tuple[str, str]
+    ) -> None:
+        foreign, deleted, expired = (str(create(call, owner=who).body["session_id"]) for who in (EVE, OWNER, OWNER))
+        delete(call, deleted)
+        backstage.clock.tick(seconds=1801)
+        body = {"title": "x"} if route[0] == "PATCH" else {"turn": 1} if route[1].endswith("fork") else {"message": "x"}
+        seen = []
+        for session_id in (foreign, deleted, expired, NEVER):
+            backstage.audit.events.clear()
+            answer = at(*route, body if route[0] in ("PATCH", "POST") else None)(call, session_id, "")
+            assert (answer.status, answer.body["code"]) == (404, "session_not_found")
+            assert backstage.audit.events[-1] == {
+                "action": "denied",
+                "request_id": "req-1",
+                "route": " ".join(route),
+                "owner": owner_hash(OWNER),
+                "session": logged(session_id),
+                "reason": "session_not_found",
+            }
+            seen.append((answer.raw, backstage.audit.actions))
+        assert seen == [seen[0]] * 4
+
+    def test_what_has_not_the_form_of_an_id_is_no_denial(self, call: Call, backstage: Backstage) -> None:
+        assert get(call, "ses_x").status == 404
+        assert backstage.audit.events == []
+
+    def test_a_wrong_secret_is_one(self, call: Call, backstage: Backstage, secret: str) -> None:
+        session_id = str(begin(call, secret).body["session_id"])
+        assert at("POST", "/sessions/{id}/claim", {"secret": new_secret()})(call, session_id, "").status == 404
+        assert backstage.audit.actions == ["create", "claim", "denied"]
+
+    def test_whoever_may_not_use_a_route_and_whose_token_has_expired_meanwhile_are_named(
+        self, call: Call, backstage: Backstage, secret: str
+    ) -> None:
+        assert call("session", "GET", "/sessions", secret=secret).status == 403
+        assert call("query", "POST", "/query", {"message": "x"}, expires="1").status == 401
+        assert [(each["owner"], each["reason"]) for each in backstage.audit.events] == [
+            (owner_hash(anonymous_owner(hash_of(secret))), "forbidden"),
+            (owner_hash(OWNER), "unauthorized"),
+        ]
+
+    @pytest.mark.asvs("16.3.3")
+    def test_a_limit_that_is_hit_is_named(
+        self, call: Call, backstage: Backstage, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        limited(monkeypatch, turns_a_minute=1, sessions_a_day=1)
+        session_id = str(create(call).body["session_id"])
+        assert call("query", "POST", "/query", {"message": "x"}).status == 200
+        backstage.audit.events.clear()
+        assert call("query", "POST", "/query", {"message": "x"}).status == 429
+        assert take(call, session_id, "x").status == 429
+        assert create(call).status == 429
+        of_session = {"session": logged(session_id)}
+        assert [each for each in backstage.audit.events if each["action"] == "limit"] == [
+            {"action": "limit", "request_id": "req-1", "owner": owner_hash(OWNER)} | more
+            for more in (
+                {"route": "POST /query", "reason": "turns"},
+                {"route": "POST /sessions/{id}/turns", "reason": "turns"} | of_session,
+                {"route": "POST /sessions", "reason": "sessions"},
+            )
+        ]
+
+    def test_a_stranger_at_a_limit_is_known_by_the_address_alone(
+        self, call: Call, backstage: Backstage, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(runtime, "anonymous_settings", lambda: AnonymousSettings(anonymous_creations_an_hour=1))
+        assert [begin(call, new_secret()).status for _ in range(2)] == [201, 429]
+        first, _, refused = backstage.audit.events
+        assert (refused["action"], refused["reason"]) == ("limit", "anonymous_creations")
+        assert refused["source"] == first["source"]
+        assert "owner" not in refused
+
+    @pytest.mark.asvs("16.5.3")
+    def test_no_refusal_is_told_that_is_not_noted(self, call: Call, backstage: Backstage) -> None:
+        backstage.audit.refusing = True
+        assert get(call, NEVER).status == 503
+
+    def test_the_authorizer_notes_whom_it_does_not_believe(self, backstage: Backstage) -> None:
+        asked = event("authorizer") | {"authorizationToken": "Session short"}
+        with pytest.raises(Exception, match=r"^Unauthorized$"):
+            app("authorizer").handler(asked, Context())
+        denied = {"action": "denied", "request_id": Context.aws_request_id, "reason": "unauthorized"}
+        assert backstage.audit.events == [denied]
+
+    def test_the_authorizer_lets_nobody_in_who_cannot_be_noted_and_says_nothing_of_the_token(
+        self, backstage: Backstage
+    ) -> None:
+        """An exception of another text than Unauthorized is the gateway's 503."""
+        backstage.audit.refusing = True
+        with pytest.raises(Exception, match=r"^$"):
+            app("authorizer").handler(event("authorizer") | {"authorizationToken": "Session short"}, Context())
