@@ -29,8 +29,8 @@ run: $(VENV) $(MINISTACK)  ## Turnlog on this machine until Ctrl-C; PORT=8787, A
 	@exec .venv/bin/python -m local.run $(if $(PORT),--port $(PORT))
 
 # USER is set in most shells: only one given to make counts.
-token: $(VENV)  ## print a token for the running stack; USER=ada
-	@exec .venv/bin/python -m local.issuer --user '$(if $(filter command line,$(origin USER)),$(USER),me)'
+token: $(VENV)  ## print a token for the running stack; USER=ada, ROLES='admin admin:content'
+	@exec .venv/bin/python -m local.issuer --user '$(if $(filter command line,$(origin USER)),$(USER),me)' $(if $(ROLES),--roles '$(ROLES)')
 
 test: $(VENV) $(MINISTACK)  ## lint, types, template checks and every test, the last ones against the stack of `make run`
 	@exec .venv/bin/python -m tests

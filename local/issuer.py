@@ -1,6 +1,7 @@
 """A development token issuer: signs tokens for anybody this machine's user names, and publishes its key.
 
-`python -m local.issuer --user ada` prints a token that the stack of the same state folder believes.
+`python -m local.issuer --user ada` prints a token that the stack of the same state folder believes; with
+`--roles "admin admin:content"` it is an administrator's.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import json
 import os
 import secrets
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -54,8 +56,8 @@ class Issuer:
     def jwks_url(self) -> str:
         return f"{self.url}.well-known/jwks.json"
 
-    def token(self, user: str, now: datetime) -> str:
-        """A token for `user` that ends LIFETIME after `now`."""
+    def token(self, user: str, now: datetime, roles: Sequence[str] = ()) -> str:
+        """A token for `user` that ends LIFETIME after `now`, with these roles."""
         claims = {
             "iss": self.url,
             "aud": AUDIENCE,
@@ -64,6 +66,8 @@ class Issuer:
             "exp": now + LIFETIME,
             "jti": secrets.token_urlsafe(12),
         }
+        if roles:
+            claims["roles"] = list(roles)
         return jwt.encode(claims, self._key, algorithm="RS256", headers={"kid": self._key_id})
 
     def published(self, path: str) -> dict[str, Any] | None:
@@ -117,6 +121,7 @@ def main() -> int:
     """Prints a token and nothing else; 1 when the stack has never run."""
     parser = argparse.ArgumentParser(prog="python -m local.issuer", description="A token for a user of the stack.")
     parser.add_argument("--user", default="me")
+    parser.add_argument("--roles", default="", help="such as 'admin admin:content'")
     parser.add_argument("--state", type=Path, default=Path(".turnlog"))
     asked = parser.parse_args()
     state = StateFolder(asked.state)
@@ -127,7 +132,7 @@ def main() -> int:
     if not asked.user.strip() or not asked.user.isprintable() or len(asked.user) > 200:
         print("A user's name is 1 to 200 printable characters.", file=sys.stderr)
         return 1
-    print(Issuer(state.issuer_key, ports.issuer).token(asked.user, datetime.now(UTC)))
+    print(Issuer(state.issuer_key, ports.issuer).token(asked.user, datetime.now(UTC), asked.roles.split()))
     return 0
 
 

@@ -128,13 +128,17 @@ def call(backstage: Backstage) -> Call:
         parameters: Mapping[str, str] | None = None,
         query: Mapping[str, list[str]] | None = None,
         headers: Mapping[str, str] | None = None,
+        roles: str = "",
         secret: str | None = None,
         source: str = "203.0.113.7",
     ) -> Answered:
         """`secret` makes the caller anonymous, as the authorizer says; `source` is the address it comes from."""
-        verified = {"owner": owner, "kind": "user", "expires": expires} if owner else None
+        verified = {"owner": owner, "kind": "user", "expires": expires, "roles": roles} if owner else None
         if secret:
-            asked = {"authorizationToken": f"Session {secret}", "methodArn": "arn:aws:execute-api:::api/v1/GET/"}
+            asked = {
+                "authorizationToken": f"Session {secret}",
+                "methodArn": "arn:aws:execute-api:::api/v1/GET/sessions/x",
+            }
             verified = app("authorizer").handler(asked, Context())["context"]
         content = raw if raw is not None else b"" if body is None else json.dumps(body).encode()
         path = resource

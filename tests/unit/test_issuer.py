@@ -51,6 +51,13 @@ def test_a_token_says_who_for_whom_and_for_how_long(issuer: Issuer) -> None:
     assert claims == {"iss": issuer.url, "aud": "turnlog", "sub": "ada", "iat": int(now.timestamp()), "exp": ends}
 
 
+def test_the_roles_of_a_token_are_those_that_were_asked_for(issuer: Issuer) -> None:
+    verifier = TokenVerifier(issuer.url, AUDIENCE, issuer.jwks_url)
+    assert verifier.verify(issuer.token("ada", datetime.now(UTC))).roles == set()
+    roles = ["admin", "admin:content"]
+    assert verifier.verify(issuer.token("ada", datetime.now(UTC), roles)).roles == set(roles)
+
+
 def test_a_token_ends_with_its_lifetime(issuer: Issuer) -> None:
     old = issuer.token("ada", datetime.now(UTC) - LIFETIME - timedelta(minutes=1))
     with pytest.raises(Unauthorized):

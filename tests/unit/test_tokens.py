@@ -6,6 +6,7 @@ import base64
 import hashlib
 import hmac
 import json
+import re
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -21,6 +22,7 @@ from tests.handlers.conftest import Context, app, event
 from turnlog import runtime
 from turnlog.errors import Unauthorized
 from turnlog.http.request import Request
+from turnlog.sessions import owner_hash
 from turnlog.tokens import KeysUnavailable, TokenVerifier
 
 ISSUER, AUDIENCE = "https://issuer.example/", "turnlog"
@@ -94,17 +96,112 @@ def authorize(verifier: TokenVerifier, audit: KeptLog, monkeypatch: pytest.Monke
     return lambda header: app("authorizer").handler(event("authorizer") | {"authorizationToken": header}, Context())
 
 
-def test_a_valid_token_is_allowed_to_every_route_of_the_stage_and_names_its_owner(authorize: Any) -> None:
+STAGE = "arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/v1"
+
+
+def test_a_valid_token_is_allowed_to_every_route_of_a_user_and_names_its_owner(authorize: Any) -> None:
     answer = authorize(f"Bearer {token(exp=4102444800)}")
-    assert answer["policyDocument"]["Statement"] == [
-        {
-            "Action": "execute-api:Invoke",
-            "Effect": "Allow",
-            "Resource": "arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/v1/*/*",
-        }
-    ]
-    assert answer["context"] == {"owner": "https://issuer.example/|ada", "kind": "user", "expires": "4102444810"}
+    allow, deny = answer["policyDocument"]["Statement"]
+    assert allow == {"Action": "execute-api:Invoke", "Effect": "Allow", "Resource": [f"{STAGE}/*/*"]}
+    assert deny["Effect"] == "Deny"
+    assert answer["context"] == {
+        "owner": "https://issuer.example/|ada",
+        "kind": "user",
+        "expires": "4102444810",
+        "roles": "",
+    }
     assert "ada" not in answer["principalId"]
+
+
+class TestRoles:
+    @pytest.mark.asvs("8.2.1")
+    @pytest.mark.parametrize(
+        ("claim", "roles"),
+        [
+            (["admin"], "admin"),
+            ("admin", "admin"),
+            (["user", "admin:content", "admin"], "admin admin:content"),
+            ("user admin:content admin", "admin admin:content"),
+            (["admin:content"], "admin:content"),
+            ([], ""),
+            ("", ""),
+            (["Admin", "administrator", " admin", "admin user", "admin,admin:content"], ""),
+            ("admin,admin:content", ""),
+            ("admin\tadmin:content", ""),
+            (["admin", 1], ""),
+            ([["admin"]], ""),
+            ({"admin": True}, ""),
+            (True, ""),
+            (1, ""),
+        ],
+        ids=str,
+    )
+    def test_are_those_of_the_claim_and_nothing_that_looks_like_them(
+        self, authorize: Any, claim: object, roles: str
+    ) -> None:
+        assert authorize(f"Bearer {token(roles=claim)}")["context"]["roles"] == roles
+
+    def test_of_another_claim_are_none(self, authorize: Any) -> None:
+        assert authorize(f"Bearer {token(role='admin', groups=['admin'], scope='admin')}")["context"]["roles"] == ""
+
+    @pytest.mark.parametrize("name", ["cognito:groups", "https://example.com/roles"])
+    def test_come_from_the_claim_that_the_deployment_names(self, issuer: IssuersServer, name: str) -> None:
+        verifier = TokenVerifier(ISSUER, AUDIENCE, f"{issuer.server.url}/jwks.json", roles_claim=name)
+        claims: Any = {name: ["admin"]}
+        assert verifier.verify(token(**claims, roles=["admin:content"])).roles == {"admin"}
+
+    @pytest.mark.asvs("8.2.1")
+    @pytest.mark.parametrize(
+        ("roles", "admin_routes", "content_routes"),
+        [
+            ([], False, False),
+            (["user"], False, False),
+            (["admin:content"], False, False),
+            (["admin"], True, False),
+            (["admin", "admin:content"], True, True),
+        ],
+        ids=str,
+    )
+    def test_open_the_admin_routes_at_the_gateway_whatever_was_asked_when_the_policy_was_made(
+        self, authorize: Any, roles: list[str], admin_routes: bool, content_routes: bool
+    ) -> None:
+        policy = authorize(f"Bearer {token(roles=roles)}")["policyDocument"]
+        assert lets_in(policy, "GET/sessions")
+        assert lets_in(policy, "POST/query")
+        for path in (
+            "GET/admin/users/abc/sessions",
+            "POST/admin/users/abc/terminate",
+            "POST/admin/sessions/r/terminate",
+        ):
+            assert lets_in(policy, path) is admin_routes
+        assert lets_in(policy, "POST/admin/sessions/ref/content") is content_routes
+
+    @pytest.mark.asvs("16.3.2")
+    def test_that_are_missing_are_noted_when_the_gateway_is_about_to_say_so(
+        self, verifier: TokenVerifier, audit: KeptLog, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(runtime, "token_verifier", lambda: verifier)
+        for roles, path in (([], "GET/admin/users/SECRET/sessions"), (["admin"], "GET/admin/users/SECRET/sessions")):
+            asked = {"authorizationToken": f"Bearer {token(roles=roles)}", "methodArn": f"{STAGE}/{path}"}
+            app("authorizer").handler(event("authorizer") | asked, Context())
+        (denied,) = audit.events
+        assert denied == {
+            "action": "denied",
+            "request_id": Context.aws_request_id,
+            "route": "GET /admin",
+            "owner": owner_hash("https://issuer.example/|ada"),
+            "reason": "forbidden",
+        }
+
+
+def lets_in(policy: dict[str, Any], path: str) -> bool:
+    """As the gateway decides: a star stands for any text, and what is denied is denied."""
+
+    def speaks_of_it(statement: dict[str, Any]) -> bool:
+        patterns = [re.escape(each).replace(r"\*", ".*") for each in statement["Resource"]]
+        return any(re.fullmatch(pattern, f"{STAGE}/{path}") for pattern in patterns)
+
+    return [each["Effect"] for each in policy["Statement"] if speaks_of_it(each)] == ["Allow"]
 
 
 def test_the_scheme_is_compared_without_case(authorize: Any) -> None:

@@ -147,6 +147,7 @@ class TokenSettings(Settings):
     token_issuer: str
     token_audience: str
     token_jwks_url: str
+    roles_claim: str = "roles"
 
     @model_validator(mode="after")
     def _https_in_production(self) -> Self:

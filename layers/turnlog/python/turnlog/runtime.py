@@ -148,7 +148,12 @@ def token_verifier() -> TokenVerifier:
     from turnlog.tokens import TokenVerifier
 
     settings = TokenSettings.read(os.environ)
-    return TokenVerifier(settings.token_issuer, settings.token_audience, settings.token_jwks_url)
+    return TokenVerifier(
+        settings.token_issuer,
+        settings.token_audience,
+        settings.token_jwks_url,
+        roles_claim=settings.roles_claim,
+    )
 
 
 @cache

@@ -25,19 +25,30 @@ class KeysUnavailable(TurnlogError):
 @dataclass(frozen=True, slots=True)
 class Principal:
     """A verified caller. `owner` is `iss|sub`; from `expires_s`, in epoch seconds, on the token is not believed: that
-    is its end and the leeway, so that whoever looks again later decides as the verifier did.
+    is its end and the leeway, so that whoever looks again later decides as the verifier did. `roles` are all that the
+    issuer gives the caller, whether or not they mean anything here.
     """
 
     owner: str
     expires_s: int
+    roles: frozenset[str] = frozenset()
 
 
 class TokenVerifier:
-    """Believes tokens of one issuer for one audience."""
+    """Believes tokens of one issuer for one audience; the claim `roles_claim` brings the caller's roles."""
 
-    def __init__(self, issuer: str, audience: str, jwks_url: str, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        issuer: str,
+        audience: str,
+        jwks_url: str,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        roles_claim: str = "roles",
+    ) -> None:
         self._issuer = issuer
         self._audience = audience
+        self._roles_claim = roles_claim
         self._keys = _IssuerKeys(jwks_url, clock)
 
     def verify(self, token: str) -> Principal:
@@ -56,7 +67,17 @@ class TokenVerifier:
             raise Unauthorized from error
         if not claims["sub"]:
             raise Unauthorized
-        return Principal(f"{claims['iss']}|{claims['sub']}", int(claims["exp"]) + _LEEWAY_S)
+        roles = _roles(claims.get(self._roles_claim))
+        return Principal(f"{claims['iss']}|{claims['sub']}", int(claims["exp"]) + _LEEWAY_S, roles)
+
+
+def _roles(claim: object) -> frozenset[str]:
+    """A list of texts, or one text with spaces between them; anything else is no role."""
+    if isinstance(claim, str):
+        return frozenset(claim.split(" "))
+    if isinstance(claim, list) and all(isinstance(role, str) for role in claim):
+        return frozenset(claim)
+    return frozenset()
 
 
 def _key_id(token: str) -> str:

@@ -62,8 +62,7 @@ class Request:
     @property
     def owner(self) -> str:
         """The verified caller. Raises Unauthorized when there is none, or its token expired while it was cached."""
-        verified = self._event["requestContext"].get("authorizer") or {}
-        owner, expires_s = verified.get("owner"), verified.get("expires")
+        owner, expires_s = self._verified.get("owner"), self._verified.get("expires")
         if not owner or not expires_s or int(expires_s) * 1000 <= self._now_ms:
             raise Unauthorized
         return str(owner)
@@ -71,13 +70,12 @@ class Request:
     @property
     def caller(self) -> str:
         """As `owner`, for the record: also one whose token has expired since; empty when nobody was verified."""
-        return str((self._event["requestContext"].get("authorizer") or {}).get("owner") or "")
+        return str(self._verified.get("owner") or "")
 
     @property
     def is_anonymous(self) -> bool:
         """Whether the caller is whoever holds a secret, and not a person that an issuer knows."""
-        verified = self._event["requestContext"].get("authorizer") or {}
-        return verified.get("kind") == "anonymous"
+        return self._verified.get("kind") == "anonymous"
 
     @property
     def user(self) -> str:
@@ -86,6 +84,18 @@ class Request:
         if self.is_anonymous:
             raise Forbidden
         return owner
+
+    def expect_role(self, role: str) -> None:
+        """Raises Forbidden unless the caller's token brings the role, and Unauthorized as `owner` does."""
+        self.user  # noqa: B018 (raises for whoever can have none)
+        if role not in str(self._verified.get("roles", "")).split(" "):
+            raise Forbidden
+
+    @property
+    def _verified(self) -> Mapping[str, Any]:
+        """What the authorizer says of the caller; every value is a string."""
+        verified: Mapping[str, Any] = self._event["requestContext"].get("authorizer") or {}
+        return verified
 
     @property
     def source(self) -> str:
