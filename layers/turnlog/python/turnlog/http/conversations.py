@@ -81,7 +81,8 @@ def list_all(request: Request, _: Remaining) -> Answer:
         after = int(active_ms), session_id
     page = list_sessions(owner, store=runtime.session_store(), now_ms=now, limit=limit, after=after)
     cursor = sealed(f"{page.next[0]} {page.next[1]}", "sessions", owner) if page.next else None
-    return Answer(200, {"items": [listed_session_shape(log, now) for log in page.sessions], "next": cursor})
+    items = [listed_session_shape(log, now) for log in page.sessions]
+    return Answer(200, {"items": items, "next": cursor}, noted={"count": len(items)})
 
 
 def get(request: Request, _: Remaining) -> Answer:
