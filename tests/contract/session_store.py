@@ -227,6 +227,43 @@ class Creating(Facts):
         assert store.read(OWNER, session.id, START_MS, newest=1).count == 0
         assert store.read(EVE, session.id, START_MS, newest=1).count == 1
 
+    def test_a_session_can_begin_with_a_turn(self, store: SessionStore) -> None:
+        session, first = new_session(), turn_of(claim_of(1), "asked before")
+        assert store.create(session, "T", first=first) == session
+        log = store.read(OWNER, session.id, START_MS, newest=5)
+        assert (log.session, log.title, log.turns, log.running) == (session, "T", (first,), None)
+        assert take(store, session, 2).number == 2
+
+    def test_a_repeated_creation_with_a_turn_changes_nothing(self, store: SessionStore) -> None:
+        session, first = new_session(), turn_of(claim_of(1), "asked before")
+        store.create(session, "T", first=first)
+        second = take(store, session, 2)
+        assert store.create(session, "T", first=replace(first, token="another")) == session
+        assert store.turns(session, 1, 9) == [first, second]
+
+    def test_a_session_without_a_turn_gets_none_by_a_repeated_creation(
+        self, store: SessionStore, session: Session
+    ) -> None:
+        assert store.create(session, "", first=turn_of(claim_of(1))) == session
+        assert store.read(OWNER, session.id, START_MS, newest=1).count == 0
+
+    def test_a_session_can_begin_with_a_large_turn_and_not_with_one_that_is_too_large(
+        self, store: SessionStore
+    ) -> None:
+        session, refused = new_session(), new_session()
+        large = replace(turn_of(claim_of(1)), message=Message.of_text(random_text(MAX_TURN_BYTES - 100_000)))
+        store.create(session, "", first=large)
+        assert store.turns(session, 1, 1) == [large]
+        with pytest.raises(TurnTooLarge):
+            store.create(refused, "", first=replace(large, message=Message.of_text(random_text(MAX_TURN_BYTES))))
+        assert is_gone(store, refused)
+
+    def test_a_refused_bill_leaves_no_first_turn(self, store: SessionStore) -> None:
+        session, bill = new_session(), Bill(OWNER, (charge("1", "0"),))
+        with pytest.raises(AllowanceUsedUp):
+            store.create(session, "", bill=bill, first=turn_of(claim_of(1)))
+        assert is_gone(store, session)
+
 
 class Reading(Facts):
     def test_turns_come_back_as_they_were_stored_oldest_first(self, store: SessionStore, session: Session) -> None:

@@ -174,6 +174,22 @@ def test_an_anonymous_session_is_used_rotated_and_claimed(stack: Stack, ada: htt
     assert "Ida" in take(ada, claimed.json()["session_id"], "What is my name?").json()["text"]
 
 
+def test_a_question_goes_on_as_a_session_which_can_be_exported(
+    ada: httpx2.Client, eve: httpx2.Client, stack: Stack
+) -> None:
+    asked = ada.post("/query", json={"message": "My name is Ada.", "continuable": True}).json()
+    before = stack.model_calls()
+    expect_problem(eve.post("/sessions", json={"continuation": asked["continuation"]}), 422, "continuation_invalid")
+    begun = ada.post("/sessions", json={"continuation": asked["continuation"], "title": "Goes on"})
+    assert (begun.status_code, begun.json()["turns"], stack.model_calls()) == (201, 1, before)
+    session_id = begun.json()["session_id"]
+    assert "Ada" in take(ada, session_id, "What is my name?").json()["text"]
+    exported = ada.get(f"/sessions/{session_id}/export").json()
+    assert (exported["session"]["title"], exported["next"]) == ("Goes on", None)
+    assert [turn["turn"] for turn in exported["turns"]] == [1, 2]
+    assert exported["turns"][0]["text"] == asked["text"]
+
+
 def test_anothers_a_deleted_and_an_unknown_session_are_the_same_bytes(ada: httpx2.Client, eve: httpx2.Client) -> None:
     kept, deleted = new_session(ada), new_session(ada)
     take(ada, deleted, "forget this")

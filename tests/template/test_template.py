@@ -23,6 +23,7 @@ from turnlog.stores.memory import MemorySessionStore
 ASK_CLAUDE = {"QueryFunction", "AnalyzeCodeFunction", "SummarizeFunction", "SessionFunction", "SummarizeUploadFunction"}
 KEEP_SESSIONS = {"SessionFunction", "AnonymousFunction", "SweepFunction"}
 COUNT_USE = {"SessionFunction", "AnonymousFunction", "QueryFunction", "AnalyzeCodeFunction", "SummarizeFunction"}
+USE_SERVER_KEY = {"SessionFunction", "AnonymousFunction", "QueryFunction"}
 STATELESS = ASK_CLAUDE - KEEP_SESSIONS | {"AuthorizerFunction"}
 PUBLIC_ROUTES = {("POST", "/anonymous/sessions")}
 LOCKS = ["requirements.lock", "layers/dependencies/requirements.txt", "local/ministack.lock"]
@@ -189,6 +190,12 @@ class TestRoles:
     def test_only_functions_that_ask_claude_can_read_its_key(self, statements: dict[str, list[dict[str, Any]]]) -> None:
         assert {name for name, owned in statements.items() if '{"Ref": "ClaudeKey"}' in json.dumps(owned)} == ASK_CLAUDE
 
+    def test_only_functions_that_hash_or_seal_can_read_the_server_key(
+        self, statements: dict[str, list[dict[str, Any]]]
+    ) -> None:
+        can = {name for name, owned in statements.items() if '{"Ref": "ServerKey"}' in json.dumps(owned)}
+        assert can == USE_SERVER_KEY
+
     def test_the_upload_function_reads_the_inbox_and_writes_only_the_outbox(
         self, statements: dict[str, list[dict[str, Any]]]
     ) -> None:
@@ -250,11 +257,12 @@ class TestFunctions:
                 assert not re.search(r"sk-ant-|AKIA|\{\{resolve:", json.dumps(value)), name
                 assert "secret" not in json.dumps(value).lower(), name
 
-    def test_sessions_and_their_key_are_not_even_named_to_stateless_functions(
+    def test_sessions_are_not_even_named_to_stateless_functions_nor_the_server_key_to_whom_it_is_of_no_use(
         self, functions: dict[str, Resource]
     ) -> None:
         for name in STATELESS:
-            assert not {"SESSIONS_TABLE", "SERVER_KEY_SECRET"} & set(functions[name]["Environment"]["Variables"])
+            named = {"SESSIONS_TABLE", "SERVER_KEY_SECRET"} & set(functions[name]["Environment"]["Variables"])
+            assert named == ({"SERVER_KEY_SECRET"} if name in USE_SERVER_KEY else set())
 
     def test_asynchronous_invocations_that_fail_for_good_are_kept(self, of_type: OfType) -> None:
         queue = {"Fn::GetAtt": ["FailedEventsQueue", "Arn"]}

@@ -10,6 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from turnlog.config import (
+    AnonymousSettings,
     ClaudeSettings,
     LifeSettings,
     ModelSettings,
@@ -59,12 +60,20 @@ def test_a_missing_variable_is_named() -> None:
         ClaudeSettings.read({"CLAUDE_BASE_URL": "https://api.anthropic.com"})
 
 
+def test_an_anonymous_session_lives_shorter_and_takes_fewer_turns_unless_it_is_said() -> None:
+    settings = AnonymousSettings.read({})
+    assert (settings.idle.total_seconds(), settings.lifetime.total_seconds()) == (600, 3600)
+    assert (settings.anonymous_turns, settings.anonymous_creations_an_hour) == (20, 20)
+    none = AnonymousSettings.read({"ANONYMOUS_TURNS": "0", "ANONYMOUS_CREATIONS_AN_HOUR": "0"})
+    assert (none.anonymous_turns, none.anonymous_creations_an_hour) == (None, None)
+
+
 def test_limits_become_durations() -> None:
     limits = LifeSettings.read({"SESSION_IDLE_MINUTES": "5", "SESSION_LIFETIME_HOURS": "2"})
     assert (limits.idle.total_seconds(), limits.lifetime.total_seconds()) == (300, 7200)
 
 
-@pytest.mark.parametrize("function", ["query", "session", "summarize_upload", "authorizer"])
+@pytest.mark.parametrize("function", ["query", "session", "anonymous", "summarize_upload", "authorizer"])
 def test_a_function_can_be_imported_without_any_environment(function: str) -> None:
     paths = f"import sys; sys.path[:0] = ['layers/turnlog/python', 'functions/{function}']; import app"
     done = subprocess.run([sys.executable, "-c", paths], env={}, capture_output=True, text=True, check=False)

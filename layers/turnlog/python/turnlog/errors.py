@@ -81,6 +81,8 @@ class ClaimLost(TurnlogError):
 class MoveLost(TurnlogError):
     """Another request took the session while it was about to move; it is where it was. Another key may move it."""
 
+    retry_after_s = 1
+
 
 class AlreadyOwned(TurnlogError):
     """The caller claims a session that is the caller's own."""

@@ -57,11 +57,12 @@ class TurnLog(Protocol):
 class SessionStore(TurnLog, Protocol):
     """Where sessions are kept. Every implementation passes the same contract suite."""
 
-    def create(self, session: Session, title: str, *, bill: Bill | None = None) -> Session:
+    def create(self, session: Session, title: str, *, bill: Bill | None = None, first: Turn | None = None) -> Session:
         """Stores a new session, and returns it; or the one that is there already under this id, for the same owner.
 
-        The bill is charged together with a session that is new, and not for one that was there. Raises SessionNotFound
-        when one was there and has ended: an id is never used twice; AllowanceUsedUp, and then nothing was stored.
+        A `first` turn is stored and the bill charged together with a session that is new, all or nothing, and neither
+        when one was there. Raises SessionNotFound when one was there and has ended: an id is never used twice;
+        AllowanceUsedUp or TurnTooLarge, and then nothing was stored.
         """
 
     def fork(self, parent: Session, number: int, child: Session, title: str, *, bill: Bill | None = None) -> None:

@@ -154,6 +154,8 @@ _INVALID_DETAILS = {
     "base64_invalid": "The body is not valid base64.",
     "body_missing": "Send a JSON object as the body.",
     "body_too_large": "The body is larger than 262144 bytes.",
+    "continuation_invalid": "The continuation is not one that this caller was given within the last 15 minutes.",
+    "continuation_settles": "The continuation brings its own system prompt, model and max_tokens.",
     "control_character": "Text may hold no control characters but tab, line feed and carriage return.",
     "cursor_invalid": "The cursor is not one that this list gave.",
     "encoding_invalid": "The body is not UTF-8.",

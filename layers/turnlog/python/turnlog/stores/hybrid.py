@@ -77,8 +77,8 @@ class HybridSessionStore:
 
     # --- the rest
 
-    def create(self, session: Session, title: str, *, bill: Bill | None = None) -> Session:
-        return self._durable.create(session, title, bill=bill)
+    def create(self, session: Session, title: str, *, bill: Bill | None = None, first: Turn | None = None) -> Session:
+        return self._durable.create(session, title, bill=bill, first=first)
 
     def fork(self, parent: Session, number: int, child: Session, title: str, *, bill: Bill | None = None) -> None:
         self._durable.fork(parent, number, child, title, bill=bill)

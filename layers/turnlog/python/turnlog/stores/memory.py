@@ -90,10 +90,12 @@ class MemorySessionStore:
 
     # --- the rest
 
-    def create(self, session: Session, title: str, *, bill: Bill | None = None) -> Session:
+    def create(self, session: Session, title: str, *, bill: Bill | None = None, first: Turn | None = None) -> Session:
+        if first:
+            expect_storable(first)
         with self._lock:
             self._tidy(session.created_ms)
-            return self._put(_Kept(session, title), bill).session
+            return self._put(_Kept(session, title, [first] if first else []), bill).session
 
     def fork(self, parent: Session, number: int, child: Session, title: str, *, bill: Bill | None = None) -> None:
         with self._lock:

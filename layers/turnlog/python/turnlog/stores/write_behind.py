@@ -134,10 +134,10 @@ class WriteBehindSessionStore:
 
     # --- the rest
 
-    def create(self, session: Session, title: str, *, bill: Bill | None = None) -> Session:
+    def create(self, session: Session, title: str, *, bill: Bill | None = None, first: Turn | None = None) -> Session:
         with self._lock:
             self._write_back((session.owner, session.id))
-            return self._durable.create(session, title, bill=bill)
+            return self._durable.create(session, title, bill=bill, first=first)
 
     def fork(self, parent: Session, number: int, child: Session, title: str, *, bill: Bill | None = None) -> None:
         with self._lock:

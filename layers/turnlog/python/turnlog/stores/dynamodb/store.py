@@ -123,18 +123,20 @@ class DynamoDBSessionStore:
 
     # --- the rest
 
-    def create(self, session: Session, title: str, *, bill: Bill | None = None) -> Session:
+    def create(self, session: Session, title: str, *, bill: Bill | None = None, first: Turn | None = None) -> Session:
         pk = partition(session.owner, session.id)
         there = self._sessions.query(pk, newest_first=True, limit=1, until=bool)
         if there:
             return self.read(session.owner, session.id, session.created_ms, newest=1).session
         sweeping.remember(self._sessions, session, session.created_ms)
         self._sessions.put(index_item(session))
+        turn, *parts = turn_items(session, first) if first else [None]
         actions = [
             self._sessions.put_action(header_item(session), EMPTY),
             self._sessions.put_action(meta_item(session, title)),
             # Under a name that was given to it, another one may have created it since the look, and a third deleted it.
-            self._sessions.check_action(key(pk, slot_sk(1)), EMPTY),
+            self._sessions.put_action(turn, EMPTY) if turn else self._sessions.check_action(key(pk, slot_sk(1)), EMPTY),
+            *(self._sessions.put_action(part) for part in parts if part),
         ]
         reasons = self._sessions.transact([*actions, *bill_actions(self._usage, bill, limited=True)])
         if reasons and bill and not any(_failed(reason) for reason in reasons[: len(actions)]):
