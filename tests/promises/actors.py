@@ -19,6 +19,7 @@ from turnlog.errors import (
 )
 
 _GATEWAY_MS = 29_000
+_LONGEST_WAY_MS = 120_000  # of a write that comes late
 
 
 @dataclass
@@ -175,4 +176,6 @@ def let_time_jump(world: World, name: str, jumps_ms: Sequence[int]) -> None:
     """For everyone at once."""
     for ms in jumps_ms:
         world.schedule.pause(world.chance.randint(1, 30 * world.mood.latency_ms))
+        if ms > _LONGEST_WAY_MS:
+            world.network.land_all()
         world.schedule.now_ms += ms

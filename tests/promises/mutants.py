@@ -428,6 +428,7 @@ MAKING = (
     _mutant(
         "a fork checks that its copies are there",
         (f"{_MOVING}:fork", "DONE, {", '"st = :done OR st <> :done OR attribute_not_exists(pk)", {'),
+        harmless="a fork lives for a minute, and no copy is swept before 45 minutes are over",
     ),
 )
 

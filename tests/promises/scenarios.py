@@ -90,13 +90,6 @@ def _mover_that_stands_still(world: World, home: Residence) -> None:
     world.schedule.spawn("sweeper", partial(actors.sweep_often, world, "sweeper", 2), in_ms=60)
 
 
-def _forker_that_stands_still(world: World, home: Residence) -> None:
-    """As the mover, but for longer, since a session that was just begun might be used soon."""
-    world.schedule.spawn("forker", partial(actors.fork, world, "forker", home, 2))
-    world.schedule.spawn("time", partial(actors.let_time_jump, world, "time", [75 * 60_000]))
-    world.schedule.spawn("sweeper", partial(actors.sweep_often, world, "sweeper", 2), in_ms=60)
-
-
 def _writer_and_deleter_after_a_mover_died(world: World, home: Residence) -> None:
     world.abandon_move(home.addresses[0], address("owner after before", session_id("moved")), "before")
     _speaks(world, home, "ada", "ada speaks")
@@ -153,6 +146,5 @@ SCENARIOS: dict[str, Scenario] = {
     ),
     "mover-and-deleter-after-a-crash": Scenario(_mover_and_deleter_after_a_crash),
     "mover-that-stands-still": Scenario(_mover_that_stands_still),
-    "forker-that-stands-still": Scenario(_forker_that_stands_still),
     "deleter-after-a-mover-that-died": Scenario(_writer_and_deleter_after_a_mover_died),
 }

@@ -49,6 +49,11 @@ class Api:
     def __init__(self, routes: Mapping[tuple[str, str], Route]) -> None:
         self._routes = routes
 
+    @property
+    def routes(self) -> frozenset[tuple[str, str]]:
+        """The names of the routes."""
+        return frozenset(self._routes)
+
     def __call__(self, event: Mapping[str, Any], context: Any) -> dict[str, Any]:
         began = time.monotonic()
         request = Request(event, runtime.now_ms())

@@ -84,7 +84,9 @@ def list_all(request: Request, _: Remaining) -> Answer:
     auditing.note(request, "list")
     page = list_sessions(owner, store=runtime.session_store(), now_ms=now, limit=limit, after=after)
     cursor = sealed(f"{page.next[0]} {page.next[1]}", "sessions", owner) if page.next else None
-    return Answer(200, {"items": [listed_session_shape(log, now) for log in page.sessions], "next": cursor})
+    items = [listed_session_shape(log, now) for log in page.sessions]
+    body = {"items": items, "damaged": page.damaged, "next": cursor}
+    return Answer(200, body, noted={"count": len(items)})
 
 
 def get(request: Request, _: Remaining) -> Answer:
