@@ -8,6 +8,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -46,7 +47,8 @@ class Route:
     @property
     def example(self) -> str:
         """A path of this route that names a session nobody has."""
-        return _STAGE + self.path.replace("{id}", _NO_SESSION).replace("{n}", "1")
+        path = self.path.replace("{id}", _NO_SESSION).replace("{n}", "1")
+        return _STAGE + re.sub(r"\{\w+\}", "x", path)
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,7 +74,8 @@ class Launcher:
             routes = routes_of(template)
             token = issuer.token(USER, datetime.now(UTC))
             self._say(f"checking all {len(routes)} routes and the model, and warming the functions")
-            checks = Checks(ports.api, token, self._interruption)
+            admin = issuer.token(USER, datetime.now(UTC), ["admin", "admin:content"])
+            checks = Checks(ports.api, admin, self._interruption)
             checks.gateway()
             checks.model()  # before the routes: it warms the authorizer, which many at once would start many times
             checks.routes(routes)

@@ -73,6 +73,7 @@ def run_json(facts: Facts, aws_endpoint: str, pids: Sequence[int]) -> dict[str, 
         "tables": dict(facts.deployed.named("AWS::DynamoDB::Table")),
         "queues": dict(facts.deployed.named("AWS::SQS::Queue")),
         "buckets": dict(facts.deployed.named("AWS::S3::Bucket")),
+        "log_groups": dict(facts.deployed.named("AWS::Logs::LogGroup")),
         "pids": list(pids),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }

@@ -116,9 +116,9 @@ class Stack:
     def bucket(self) -> str:
         return str(self.run["buckets"]["DocumentsBucket"])
 
-    def token_of(self, user: str) -> str:
+    def token_of(self, user: str, roles: str = "") -> str:
         """As `make token` prints it."""
-        command = [sys.executable, "-m", "local.issuer", "--user", user, "--state", str(self.state)]
+        command = [sys.executable, "-m", "local.issuer", "--user", user, "--roles", roles, "--state", str(self.state)]
         return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
 
     # --- its Claude
@@ -162,6 +162,11 @@ class Stack:
     def ttl_status(self) -> dict[str, str]:
         found = self.dynamodb.describe_time_to_live(TableName=self.run["tables"]["SessionsTable"])
         return dict(found["TimeToLiveDescription"])
+
+    def audited(self) -> list[dict[str, Any]]:
+        """The audit trail, in no order."""
+        pages = self.logs.get_paginator("filter_log_events").paginate(logGroupName=self.run["log_groups"]["Audit"])
+        return [json.loads(event["message"]) for page in pages for event in page["events"]]
 
     def everything_written(self) -> str:
         """What the launcher printed, what MiniStack logged, and what the functions logged."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import secrets
 import time
@@ -14,6 +15,7 @@ import httpx2
 import pytest
 
 from tests.e2e.conftest import Stack
+from turnlog.sessions import owner_hash
 
 PATIENCE_S = 60  # for what happens by itself; a cold start on a busy machine takes many seconds
 
@@ -188,6 +190,36 @@ def test_a_question_goes_on_as_a_session_which_can_be_exported(
     assert (exported["session"]["title"], exported["next"]) == ("Goes on", None)
     assert [turn["turn"] for turn in exported["turns"]] == [1, 2]
     assert exported["turns"][0]["text"] == asked["text"]
+
+
+def test_an_administrator_ends_sessions_and_shows_content_for_a_reason_and_all_of_it_is_audited(stack: Stack) -> None:
+    user = f"ida-{secrets.token_hex(4)}"
+    owner = f"{stack.run['issuer']}|{user}"
+    whom = base64.urlsafe_b64encode(owner.encode()).rstrip(b"=").decode()
+    why = {"reason": "Ticket 4711: asked to look."}
+    with caller(stack, stack.token_of(user)) as ida, caller(stack, stack.token_of("root", "admin")) as admin:
+        first, second = new_session(ida, title="First"), new_session(ida)
+        assert take(ida, second, "My name is Ida.").status_code == 200
+        for _ in range(2):
+            expect_problem(ida.get(f"/admin/users/{whom}/sessions"), 403, "forbidden")
+        listed = admin.get(f"/admin/users/{whom}/sessions")
+        assert listed.status_code == 200, listed.text
+        assert [item["turns"] for item in listed.json()["items"]] == [1, 0]
+        assert not [each for each in (first, second, "First", user) if each in listed.text]
+        ref = listed.json()["items"][0]["ref"]
+        expect_problem(admin.post(f"/admin/sessions/{ref}/content", json=why), 403, "forbidden")
+        with caller(stack, stack.token_of("root", "admin admin:content")) as reader:
+            shown = reader.post(f"/admin/sessions/{ref}/content", json=why)
+            assert shown.json()["items"] == ida.get(f"/sessions/{second}/turns").json()["items"]
+        assert admin.post(f"/admin/sessions/{ref}/terminate").status_code == 204
+        assert admin.post(f"/admin/users/{whom}/terminate").json() == {"ended": 1, "left": 0}
+        for gone in (first, second):
+            expect_problem(ida.get(f"/sessions/{gone}"), 404, "session_not_found")
+    trail = stack.audited()
+    by_her = [event["action"] for event in trail if event.get("owner") == owner_hash(owner)]
+    assert sorted(by_her) == ["create", "create", *["denied"] * 4]
+    to_her = [event["action"] for event in trail if event.get("subject") == owner_hash(owner)]
+    assert sorted(to_her) == ["admin content", "admin list", "admin terminate", "admin terminate all"]
 
 
 def test_anothers_a_deleted_and_an_unknown_session_are_the_same_bytes(ada: httpx2.Client, eve: httpx2.Client) -> None:

@@ -23,6 +23,7 @@ from turnlog.stores.memory import MemorySessionStore
 from turnlog.turns import TurnPolicy
 
 Event = dict[str, Any]
+SERVER_KEY = ServerKey("a server key for tests")
 REFUSED_FIELDS = {"type", "title", "status", "detail", "instance", "code"}
 
 
@@ -85,7 +86,6 @@ class Backstage:
 @pytest.fixture
 def backstage(monkeypatch: pytest.MonkeyPatch, audit: KeptLog) -> Backstage:
     stage = Backstage(HashModel(), MemorySessionStore(), HeldClock(), audit)
-    key = ServerKey("a server key for tests")
     models = ModelSettings(claude_models=("claude-sonnet-5-5", "claude-haiku-5-5"))
     life = LifeSettings()
     monkeypatch.setattr(runtime, "chat_model", lambda: stage.model)
@@ -93,7 +93,7 @@ def backstage(monkeypatch: pytest.MonkeyPatch, audit: KeptLog) -> Backstage:
     monkeypatch.setattr(runtime, "allowances", lambda: stage.store)
     monkeypatch.setattr(runtime, "now_ms", stage.clock)
     monkeypatch.setattr(runtime, "sleep", stage.sleep)
-    monkeypatch.setattr(runtime, "server_key", lambda: key)
+    monkeypatch.setattr(runtime, "server_key", lambda: SERVER_KEY)
     monkeypatch.setattr(runtime, "model_settings", lambda: models)
     monkeypatch.setattr(runtime, "session_life", lambda: life)
     monkeypatch.setattr(runtime, "turn_policy", TurnPolicy)

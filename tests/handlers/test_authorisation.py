@@ -10,7 +10,7 @@ import base64
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from itertools import count
@@ -21,7 +21,7 @@ import pytest
 
 from tests.contract.session_store import turn_of
 from tests.fakes import new_session
-from tests.handlers.conftest import Answered, Backstage, Context, app
+from tests.handlers.conftest import SERVER_KEY, Answered, Backstage, Context, app
 from tests.unit.test_tokens import ISSUER, OTHER_KEY, IssuersServer, token, unsigned
 from turnlog import runtime
 from turnlog.sessions import Claim, Session, anonymous_owner_of, new_session_id
@@ -34,7 +34,8 @@ ADA, EVE = f"{ISSUER}|ada", f"{ISSUER}|eve"
 SECRET, WRONG_SECRET = "s" * 43, "w" * 43
 STAGE = "arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/v1"
 
-SIGNED_IN = {"ada": ADA, "eve": EVE}
+ROLES = {"admin": "admin", "reader": "admin admin:content", "half a reader": "admin:content"}
+SIGNED_IN = {"ada": ADA, "eve": EVE, **{name: f"{ISSUER}|{name}" for name in ROLES}}
 ANONYMOUS = {"holder": anonymous_owner_of(SECRET), "wrong secret": anonymous_owner_of(WRONG_SECRET)}
 NOBODY = {
     "no header": None,
@@ -53,7 +54,8 @@ TARGETS = ["own", "another's", "deleted", "expired", "never was"]
 class Row:
     """What a route answers when it lets a caller in: `user` to one who is signed in, `anonymous` to one who is not.
 
-    `needs_session` when that holds for the caller's own session alone, and any other is not found.
+    `needs_session` when that holds for the caller's own session alone, and any other is not found. `with_role` is what
+    it answers to those with roles, for anybody's session.
     """
 
     user: int
@@ -62,6 +64,7 @@ class Row:
     needs_session: bool = False
     public: bool = False
     key: bool = False
+    with_role: Mapping[str, int] = field(default_factory=dict)
 
 
 def _new_secret() -> object:
@@ -86,6 +89,12 @@ ROWS: dict[Route, Row] = {
     ("POST", "/sessions/{id}/turns"): Row(200, 200, lambda: {"message": "Hello"}, needs_session=True, key=True),
     ("GET", "/sessions/{id}/turns"): Row(200, 200, needs_session=True),
     ("GET", "/sessions/{id}/turns/{n}"): Row(200, 200, needs_session=True),
+    ("GET", "/admin/users/{owner}/sessions"): Row(403, with_role={"admin": 200, "reader": 200}),
+    ("POST", "/admin/users/{owner}/terminate"): Row(403, with_role={"admin": 200, "reader": 200}),
+    ("POST", "/admin/sessions/{ref}/terminate"): Row(403, with_role={"admin": 204, "reader": 204}, needs_session=True),
+    ("POST", "/admin/sessions/{ref}/content"): Row(
+        403, with_role={"reader": 200}, body=lambda: {"reason": "Ticket 4711"}, needs_session=True
+    ),
 }
 
 
@@ -108,17 +117,19 @@ class Scene:
     backstage: Backstage
     store: WatchedStore
     _numbers: Iterator[int] = field(default_factory=count)
+    _owners: dict[str, str] = field(default_factory=dict)
 
     def send(self, route: Route, caller: str, session_id: str) -> Answered:
         row, (method, path) = ROWS[route], route
         verified = None
+        owner = self._owners.get(session_id, ADA)
+        parameters = {"id": session_id, "n": "1", "owner": named(owner.encode()), "ref": ref(owner, session_id)}
         if not row.public:
-            policy = _authorized(caller)
+            resource = f"{STAGE}/{method}{path.format(**parameters)}"
+            policy = _authorized(caller, resource)
             if policy is None:
                 return Answered(401, {}, None, "")
-            allowed = policy["policyDocument"]["Statement"][0]["Resource"]
-            resource = f"{STAGE}/{method}{path.replace('{id}', session_id).replace('{n}', '1')}"
-            if not any(fnmatchcase(resource, each) for each in ([allowed] if isinstance(allowed, str) else allowed)):
+            if not _lets_in(policy["policyDocument"], resource):
                 return Answered(403, {}, None, "")
             verified = policy["context"]
         content = row.body()
@@ -131,7 +142,7 @@ class Scene:
             "httpMethod": method,
             "headers": headers,
             "multiValueQueryStringParameters": None,
-            "pathParameters": {"id": session_id, "n": "1"},
+            "pathParameters": parameters,
             "requestContext": {
                 "requestId": f"request-{next(self._numbers)}",
                 "authorizer": verified,
@@ -150,6 +161,7 @@ class Scene:
             return new_session_id()
         now = self.backstage.clock()
         session = new_session(others_owner if target == "another's" else owner, created_ms=now)
+        self._owners[session.id] = session.owner
         if target == "expired":
             session = replace(session, created_ms=now - session.idle_ms, dies_ms=now)
         self._made(session)
@@ -165,17 +177,36 @@ class Scene:
         store.commit(session, turn_of(claim))
 
 
-def _authorized(caller: str) -> Any:
+def named(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+
+def ref(owner: str, session_id: str) -> str:
+    """What an administrator was told that the session is called."""
+    return named(SERVER_KEY.sealed("admin-ref", (session_id + owner).encode()))
+
+
+def _lets_in(policy: Mapping[str, Any], resource: str) -> bool:
+    """As the gateway decides."""
+    said = [
+        each["Effect"]
+        for each in policy["Statement"]
+        if any(fnmatchcase(resource, pattern) for pattern in each["Resource"])
+    ]
+    return said == ["Allow"]
+
+
+def _authorized(caller: str, resource: str) -> Any:
     """What the authorizer says of the caller's header; None for 401, which the gateway itself gives for none."""
     headers: dict[str, Any] = {
-        **{name: lambda name=name: f"Bearer {token(sub=name)}" for name in SIGNED_IN},
+        **{name: lambda name=name: f"Bearer {token(sub=name, roles=ROLES.get(name, ''))}" for name in SIGNED_IN},
         "holder": lambda: f"Session {SECRET}",
         "wrong secret": lambda: f"Session {WRONG_SECRET}",
         **NOBODY,
     }
     if headers[caller] is None:
         return None
-    asked = {"type": "TOKEN", "authorizationToken": headers[caller](), "methodArn": f"{STAGE}/GET/sessions"}
+    asked = {"type": "TOKEN", "authorizationToken": headers[caller](), "methodArn": resource}
     try:
         return app("authorizer").handler(asked, Context())
     except Exception as refused:  # noqa: BLE001 (the authorizer's own way to say 401)
@@ -233,11 +264,14 @@ def test_a_caller_gets_in_where_it_belongs_and_nowhere_else(
         assert answered.status == 401
         assert scene.store.calls == []
     else:
-        lets_in = row.user if caller in SIGNED_IN else row.anonymous
-        is_found = target == "own" or not row.needs_session or lets_in == 403
+        lets_in = row.with_role.get(caller, row.user if caller in SIGNED_IN else row.anonymous)
+        anybody_s = target == "another's" and caller in row.with_role
+        is_found = target == "own" or anybody_s or not row.needs_session or lets_in == 403
         assert answered.status == (lets_in if is_found else 404)
     if before and answered.status in (401, 403):
         assert scene.backstage.store.read(owner, session_id, scene.backstage.clock(), 9) == before
+    if answered.status in (401, 403, 404) and caller != "no header" and not row.with_role.get(caller):
+        assert scene.backstage.audit.actions[-1] == "denied"
 
 
 @pytest.mark.parametrize("caller", ["ada", "holder"])

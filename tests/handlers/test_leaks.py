@@ -19,9 +19,10 @@ import pytest
 
 from tests.fakes import OWNER, new_session
 from tests.handlers.conftest import Answered, Backstage, Call
-from tests.handlers.test_authorisation import FUNCTION_OF, SECRET
+from tests.handlers.test_authorisation import FUNCTION_OF, SECRET, named, ref
 from turnlog import runtime
 from turnlog.errors import (
+    AuditUnavailable,
     ContextTooLong,
     ModelAccessDenied,
     ModelFailed,
@@ -52,6 +53,7 @@ class Said:
     session_id: str = ""
     secret: str | None = None
     secrets: tuple[str, ...] = ()
+    roles: str = ""
 
 
 def _texts(**more: Any) -> dict[str, Any]:
@@ -97,6 +99,13 @@ SAID = {
     "an unknown model": Said(("POST", "/query"), _texts(model=f"{CANARY}-model")),
     "a wrong type": Said(("POST", "/query"), {"message": {CANARY: CANARY}}),
     "a control character": Said(("POST", "/query"), {"message": f"{CANARY}\x00"}),
+    "an administrator's list": Said(("GET", "/admin/users/{owner}/sessions"), roles="admin"),
+    "the end of all": Said(("POST", "/admin/users/{owner}/terminate"), roles="admin"),
+    "an end": Said(("POST", "/admin/sessions/{ref}/terminate"), roles="admin"),
+    "an administrator's look": Said(
+        ("POST", "/admin/sessions/{ref}/content"), {"reason": f"{CANARY} in a reason"}, roles="admin admin:content"
+    ),
+    "a look without the role": Said(("POST", "/admin/sessions/{ref}/content"), {"reason": f"{CANARY} in a reason"}),
     "another media type": Said(("POST", "/query"), _texts(), {"Content-Type": f"text/{CANARY}"}),
 }
 
@@ -151,6 +160,8 @@ def _faults() -> Iterator[tuple[str, Fault]]:
         yield f"store: {type(error).__name__}", Fault("session_store", error, lambda e: lambda: _FailingStore(e))
     for error in (SecretUnavailable(), KeyError(f"{CANARY} in a secret's error")):
         yield f"secret: {type(error).__name__}", Fault("server_key", error, _raising)
+    for error in (AuditUnavailable(), RuntimeError(f"{CANARY} in the trail's error")):
+        yield f"audit: {type(error).__name__}", Fault("audit_trail", error, _raising)
 
 
 FAULTS = dict(_faults())
@@ -184,7 +195,8 @@ def _send(call: Call, backstage: Backstage, said: Said) -> tuple[Answered, str]:
         secret=said.secret,
         headers=said.headers,
         query=said.query,
-        parameters={"id": session_id, "n": "1"},
+        roles=said.roles,
+        parameters={"id": session_id, "n": "1", "owner": named(owner.encode()), "ref": ref(owner, session_id)},
         source="198.51.100.77",
     )
     return answered, session_id
@@ -194,6 +206,12 @@ def _forms(text: str) -> list[str]:
     """As it is, and as it is often written into a log."""
     encoded = text.encode()
     return [text, base64.b64encode(encoded).decode().rstrip("="), encoded.hex(), json.dumps(text)[1:-1]]
+
+
+def _trail(backstage: Backstage) -> str:
+    """All that is audited but the reason that an administrator gives, which is kept as it was given."""
+    kept = [event | {"reason": ""} if event["action"] == "admin content" else event for event in backstage.audit.events]
+    return json.dumps(kept)
 
 
 def _expect_silence(said: Said, session_id: str, answered: Answered, log: str) -> None:
@@ -216,7 +234,7 @@ def test_nothing_that_is_said_is_logged_or_in_an_error(
 ) -> None:
     answered, session_id = _send(call, backstage, said)
     assert '"message":"request"' in everything_logged()
-    _expect_silence(said, session_id, answered, everything_logged())
+    _expect_silence(said, session_id, answered, everything_logged() + _trail(backstage))
 
 
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
@@ -232,4 +250,4 @@ def test_nothing_that_fails_is_logged_or_in_an_error(
     fault.plant(monkeypatch)
     answered, session_id = _send(call, backstage, said)
     assert answered.status < 600
-    _expect_silence(said, session_id, answered, everything_logged())
+    _expect_silence(said, session_id, answered, everything_logged() + _trail(backstage))

@@ -14,6 +14,7 @@ import boto3
 import pytest
 
 from tests.fakes import HeldClock
+from tests.handlers import test_admin
 from tests.handlers.conftest import Context, app, event
 from tests.template.conftest import OfType, Resource
 from turnlog import runtime, telemetry
@@ -21,9 +22,9 @@ from turnlog.http.problems import PROBLEMS
 from turnlog.stores.memory import MemorySessionStore
 
 ASK_CLAUDE = {"QueryFunction", "AnalyzeCodeFunction", "SummarizeFunction", "SessionFunction", "SummarizeUploadFunction"}
-KEEP_SESSIONS = {"SessionFunction", "AnonymousFunction", "SweepFunction"}
+KEEP_SESSIONS = {"SessionFunction", "AnonymousFunction", "SweepFunction", "AdminFunction"}
 COUNT_USE = {"SessionFunction", "AnonymousFunction", "QueryFunction", "AnalyzeCodeFunction", "SummarizeFunction"}
-USE_SERVER_KEY = {"SessionFunction", "AnonymousFunction", "QueryFunction"}
+USE_SERVER_KEY = {"SessionFunction", "AnonymousFunction", "QueryFunction", "AdminFunction"}
 STATELESS = ASK_CLAUDE - KEEP_SESSIONS | {"AuthorizerFunction"}
 PUBLIC_ROUTES = {("POST", "/anonymous/sessions")}
 LOCKS = ["requirements.lock", "layers/dependencies/requirements.txt", "local/ministack.lock"]
@@ -152,6 +153,13 @@ class TestRoles:
         for statement in others:
             assert "AWS::AccountId" in json.dumps(statement["Condition"]), statement["Sid"]
             assert "kms:*" not in listed(statement["Action"])
+
+    def test_administrators_reach_a_function_that_can_end_sessions_and_neither_make_nor_ask_nor_charge(
+        self, statements: dict[str, list[dict[str, Any]]]
+    ) -> None:
+        owned = statements["AdminFunction"]
+        assert not {"dynamodb:UpdateItem", "dynamodb:ConditionCheckItem"} & set(actions(owned))
+        assert not re.search("ClaudeKey|UsageTable|documents", json.dumps(owned))
 
     def test_no_role_can_scan_or_change_the_table(self, statements: dict[str, list[dict[str, Any]]]) -> None:
         for owned in statements.values():
@@ -323,8 +331,13 @@ class TestApi:
     def test_every_route_has_the_authorizer_unless_it_is_public(
         self, routes: dict[tuple[str, str], dict[str, Any]]
     ) -> None:
-        open_to_all = {route for route, operation in routes.items() if operation.get("security") != [{"Jwt": []}]}
-        assert open_to_all == PUBLIC_ROUTES
+        asked = {route: operation.get("security") for route, operation in routes.items()}
+        wanted: dict[tuple[str, str], Any] = {
+            (method, path): [{"AdminJwt" if path.startswith("/admin/") else "Jwt": []}]
+            for method, path in set(routes) - PUBLIC_ROUTES
+        }
+        assert {route: by for route, by in asked.items() if route not in PUBLIC_ROUTES} == wanted
+        assert not [by for route, by in asked.items() if route in PUBLIC_ROUTES and "Jwt" in json.dumps(by)]
 
     @pytest.mark.asvs("4.1.4")
     def test_routes_are_written_out(self, routes: dict[tuple[str, str], dict[str, Any]]) -> None:
@@ -452,10 +465,15 @@ class TestApi:
             body = json.loads(response["responseTemplates"]["application/json"])
             assert body["title"] == said.get(body["code"], body["title"])
 
-    def test_the_authorizers_answer_is_cached_by_the_token(self, api: dict[str, Any]) -> None:
-        (authorizer,) = api["Body"]["components"]["securitySchemes"].values()
-        assert authorizer["name"] == "Authorization"
-        assert authorizer["x-amazon-apigateway-authorizer"]["authorizerResultTtlInSeconds"] == 300
+    def test_the_authorizers_answer_is_cached_by_the_token_but_for_administrators(self, api: dict[str, Any]) -> None:
+        """Each request to an admin route that is turned away shall stand in the audit trail, not one in 5 minutes."""
+        authorizers = api["Body"]["components"]["securitySchemes"]
+        assert {each["name"] for each in authorizers.values()} == {"Authorization"}
+        seconds = {
+            name: each["x-amazon-apigateway-authorizer"]["authorizerResultTtlInSeconds"]
+            for name, each in authorizers.items()
+        }
+        assert seconds == {"Jwt": 300, "AdminJwt": 0}
 
     @pytest.mark.parametrize(
         ("header", "let_in"),
@@ -485,9 +503,14 @@ class TestApi:
     def test_what_is_no_credential_by_its_form_never_reaches_the_authorizer(
         self, api: dict[str, Any], header: str, let_in: bool
     ) -> None:
-        (authorizer,) = api["Body"]["components"]["securitySchemes"].values()
-        form = authorizer["x-amazon-apigateway-authorizer"]["identityValidationExpression"]
-        assert bool(re.fullmatch(form, header)) is let_in
+        authorizers = api["Body"]["components"]["securitySchemes"]
+        forms = {
+            name: each["x-amazon-apigateway-authorizer"]["identityValidationExpression"]
+            for name, each in authorizers.items()
+        }
+        assert bool(re.fullmatch(forms["Jwt"], header)) is let_in
+        is_token = let_in and header.lower().startswith("bearer")
+        assert bool(re.fullmatch(forms["AdminJwt"], header)) is is_token
 
 
 class TestStorage:
@@ -586,11 +609,11 @@ class TestAlarms:
 
     def test_each_watches_a_signal_that_somebody_sends(self, alarms: dict[str, Resource], of_type: OfType) -> None:
         made = of_type("AWS::Logs::MetricFilter").values()
-        ours = {
-            json.dumps(each["MetricNamespace"]): each
+        ours = [
+            (each["MetricNamespace"], each["MetricName"])
             for one in made
             for each in one["Properties"]["MetricTransformations"]
-        }
+        ]
         api = [{"Name": "ApiName", "Value": {"Ref": "AWS::StackName"}}, {"Name": "Stage", "Value": "v1"}]
         queue = [{"Name": "QueueName", "Value": {"Fn::GetAtt": ["FailedEventsQueue", "QueueName"]}}]
         theirs = {
@@ -603,7 +626,7 @@ class TestAlarms:
             if isinstance(alarm["Namespace"], str):
                 assert alarm["Dimensions"] == theirs[alarm["Namespace"], alarm["MetricName"]], name
             else:
-                assert alarm["MetricName"] == ours[json.dumps(alarm["Namespace"])]["MetricName"]
+                assert (alarm["Namespace"], alarm["MetricName"]) in ours, name
                 assert "Dimensions" not in alarm
         (api_name,) = (each["Properties"]["Name"] for each in of_type("AWS::ApiGateway::RestApi").values())
         assert api_name == {"Ref": "AWS::StackName"}
@@ -623,9 +646,20 @@ class TestAlarms:
         monkeypatch.setattr(runtime, "session_store", MemorySessionStore)
         monkeypatch.setattr(runtime, "now_ms", HeldClock())
         app("sweep").handler(event("sweep"), Context())
-        (counted,) = (each["Properties"] for each in of_type("AWS::Logs::MetricFilter").values())
+        counted = of_type("AWS::Logs::MetricFilter")["SweepsDone"]["Properties"]
         assert counted["LogGroupName"] == {"Ref": "Logs"}
         assert counted["FilterPattern"] == f'{{ $.message = "{json.loads(lines.getvalue())["message"]}" }}'
+
+    def test_a_look_at_content_is_what_the_other_filter_counts_in_the_audit_trail(
+        self, of_type: OfType, alarms: dict[str, Resource]
+    ) -> None:
+        counted = of_type("AWS::Logs::MetricFilter")["ContentShown"]["Properties"]
+        assert counted["LogGroupName"] == {"Ref": "Audit"}
+        assert counted["FilterPattern"] == f'{{ $.action = "{test_admin.ACTIONS[test_admin.CONTENT]}" }}'
+        (metric,) = counted["MetricTransformations"]
+        alarm = alarms["ContentShownToAdmin"]
+        assert (alarm["Namespace"], alarm["MetricName"]) == (metric["MetricNamespace"], metric["MetricName"])
+        assert (alarm["Threshold"], alarm["ComparisonOperator"]) == (1, "GreaterThanOrEqualToThreshold")
 
 
 def test_production_is_what_is_deployed_when_nothing_else_is_said(source: dict[str, Any]) -> None:

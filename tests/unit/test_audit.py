@@ -57,6 +57,7 @@ def test_each_trail_writes_into_a_stream_of_its_own(logs: CloudWatchLogsClient) 
     assert sorted(event["request_id"] for event in kept(logs)) == ["a", "a", "b", "b"]
 
 
+@pytest.mark.asvs("16.4.1")
 def test_no_text_can_begin_a_line_or_an_event_of_its_own(logs: CloudWatchLogsClient) -> None:
     forged = 'x"}\n{"action": "create"}\u2028'
     AuditTrail(logs, GROUP, now_ms).note("admin content", request_id="r", reason=forged)

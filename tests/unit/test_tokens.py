@@ -144,6 +144,11 @@ class TestRoles:
     def test_of_another_claim_are_none(self, authorize: Any) -> None:
         assert authorize(f"Bearer {token(role='admin', groups=['admin'], scope='admin')}")["context"]["roles"] == ""
 
+    @pytest.mark.asvs("8.3.2")
+    def test_that_were_taken_away_are_gone_with_the_next_token(self, authorize: Any) -> None:
+        given = [authorize(f"Bearer {token(roles=roles)}")["context"]["roles"] for roles in (["admin"], [], ["admin"])]
+        assert given == ["admin", "", "admin"]
+
     @pytest.mark.parametrize("name", ["cognito:groups", "https://example.com/roles"])
     def test_come_from_the_claim_that_the_deployment_names(self, issuer: IssuersServer, name: str) -> None:
         verifier = TokenVerifier(ISSUER, AUDIENCE, f"{issuer.server.url}/jwks.json", roles_claim=name)

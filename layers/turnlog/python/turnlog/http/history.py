@@ -81,9 +81,20 @@ def _policy(request: Request) -> TurnPolicy:
 def list_turns(request: Request, _: Remaining) -> Answer:
     """The finished turns, oldest first, a page at a time."""
     session_id = session_of(request)
+    after, limit = asked_page(request, request.owner, session_id)
+    return page_of(request.owner, session_id, after, limit)
+
+
+def asked_page(request: Request, owner: str, session_id: str) -> tuple[int, int]:
+    """Which page of a session's turns is asked for: the turn before it, and how many it may have."""
     asked = request.query("limit", "cursor")
-    limit, after = request.limit(asked), _after(asked, request.owner, session_id)
-    log = runtime.session_store().read(request.owner, session_id, runtime.now_ms(), newest=1)
+    limit = request.limit(asked)
+    return _after(asked, owner, session_id), limit
+
+
+def page_of(owner: str, session_id: str, after: int, limit: int) -> Answer:
+    """The page, for whoever may see the session."""
+    log = runtime.session_store().read(owner, session_id, runtime.now_ms(), newest=1)
     turns, cursor = _page(log, after, limit)
     body = {"items": [turn_shape(turn) for turn in turns], "next": cursor}
     return Answer(200, body, noted={"session": logged(session_id)})

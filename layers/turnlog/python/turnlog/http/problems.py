@@ -176,6 +176,7 @@ _INVALID_DETAILS = {
     "media_type_unsupported": "Send application/json in UTF-8, without content encoding.",
     "message_empty": "The message has no text.",
     "model_unknown": "The model is not one of those that this service offers.",
+    "owner_invalid": "The path names a user by the base64url of the token's iss, a bar and its sub, without padding.",
     "parameter_duplicate": "A query parameter is given twice.",
     "parameter_invalid": "A query parameter has no valid value.",
     "parameter_unknown": "There is no such query parameter here.",

@@ -7,7 +7,7 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Annotated, Any, Protocol
 
-from pydantic import AfterValidator, BeforeValidator, FailFast, Field
+from pydantic import AfterValidator, BeforeValidator, FailFast, Field, StringConstraints
 from pydantic_core import PydanticCustomError
 
 from turnlog import runtime
@@ -86,6 +86,9 @@ SecretHash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Secret = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{43}$")]
 TurnNumber = Annotated[int, Field(ge=1, le=999_999_999)]
 Title = Annotated[str, Field(max_length=200), AfterValidator(_one_line)]
+Reason = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=10, max_length=500), AfterValidator(_one_line)
+]
 MaxTokens = Annotated[int, Field(ge=1, le=MOST_MAX_TOKENS)]
 
 
@@ -181,6 +184,12 @@ class ForkBody(Body):
     """Which turn is the last that the new session shares with the old one."""
 
     turn: TurnNumber
+
+
+class ReasonBody(Body):
+    """Why somebody looks at what is not theirs."""
+
+    reason: Reason
 
 
 def _within(name: str, asked_s: int | None, limit: timedelta) -> int:
