@@ -41,9 +41,12 @@ def end(table: Table, pk: str, index: Item, *, only_if: Callable[[Sequence[Item]
         items = outline(table, pk)
         if not only_if(items):
             return False
-        if (top := _stopped(table, items, pk)) is not None:
+        top = _stopped(table, items, pk)
+        if top in items:
             _empty(table, items, pk, index, top)
             return True
+        # A query is no snapshot: what was stored while it ran may be missing, so it is asked again now that nothing can
+        # come any more, or since a turn got in.
     raise StoreUnavailable
 
 

@@ -17,17 +17,15 @@ from turnlog.stores.dynamodb.items import (
     is_slot,
     meta_item,
     partition,
-    parts_between,
     session_of,
     slot_sk,
-    slots_of,
     tombstone,
     turn_items,
     values,
 )
 from turnlog.stores.dynamodb.sweeping import remember
 from turnlog.stores.dynamodb.table import DONE, EMPTY, LAPSED, MINE, Item, Table, key, s
-from turnlog.stores.dynamodb.views import log_of
+from turnlog.stores.dynamodb.views import log_of, slots_between
 
 _ROUNDS = 4
 
@@ -36,7 +34,7 @@ def fork(table: Table, parent: Session, number: int, child: Session, title: str)
     """See SessionStore. Until the last transaction there is no session, and what is left of a crash is swept."""
     turns = [
         replace(slot, key=b"", fingerprint=b"", older_keys=b"")
-        for slot in slots_of(table.query(partition(parent.owner, parent.id), between=parts_between(1, number)))
+        for slot in slots_between(table, parent, 1, number)
         if isinstance(slot, Turn)
     ]
     if [turn.number for turn in turns] != list(range(1, number + 1)):

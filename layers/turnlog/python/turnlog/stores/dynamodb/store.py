@@ -20,22 +20,16 @@ from turnlog.stores.dynamodb.items import (
     meta_item,
     owner_partition,
     partition,
-    parts_between,
     slot_of,
     slot_sk,
-    slots_of,
     turn_items,
     values,
 )
 from turnlog.stores.dynamodb.table import EMPTY, LAPSED, MINE, NEVER, WITHIN_LIMIT, Item, Table, key, n
-from turnlog.stores.dynamodb.views import has_all, log_of, page_of
+from turnlog.stores.dynamodb.views import LOOKS, has_all, log_of, page_of, slots_between
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
-
-
-_LOOKS = 3
-"""At a session that seems to be damaged, before it is believed."""
 
 
 class DynamoDBSessionStore:
@@ -67,7 +61,7 @@ class DynamoDBSessionStore:
     # --- what a turn needs
 
     def read(self, owner: str, session_id: str, now_ms: int, newest: int, *, fresh: bool = True) -> Log:
-        for _ in range(_LOOKS - 1):
+        for _ in range(LOOKS - 1):
             try:
                 return self._view(owner, session_id, now_ms, newest, fresh)
             except SessionCorrupt:
@@ -213,8 +207,7 @@ class DynamoDBSessionStore:
         return next(iter(self._slots(session, number, number)), None)
 
     def _slots(self, session: Session, first: int, last: int) -> list[Slot]:
-        pk = partition(session.owner, session.id)
-        return slots_of(self._sessions.query(pk, between=parts_between(first, last)))
+        return slots_between(self._sessions, session, first, last)
 
 
 def _item_that_failed(reasons: Sequence[Item] | None) -> Item | None:

@@ -3,16 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
-from turnlog.errors import ClockBehind, SessionNotFound, TurnsMissing
-from turnlog.sessions import CLOCK_TOLERANCE, Claim, Ended, Log, Slot, Turn
-from turnlog.stores.dynamodb.items import HEADER, META, is_slot, session_of, slots_of, title_of
-from turnlog.stores.dynamodb.table import Item
+from turnlog.errors import ClockBehind, SessionCorrupt, SessionNotFound, TurnsMissing
+from turnlog.sessions import CLOCK_TOLERANCE, Claim, Ended, Log, Session, Slot, Turn
+from turnlog.stores.dynamodb.items import (
+    HEADER,
+    META,
+    is_slot,
+    partition,
+    parts_between,
+    session_of,
+    slots_of,
+    title_of,
+)
+from turnlog.stores.dynamodb.table import Item, Table
+
+LOOKS = 3
+"""At a session that seems to be damaged, before it is believed."""
 
 
 def page_of(newest: int) -> int:
     """Items of one page that has room for the header, the meta item and a claim beside the newest turns."""
     return newest + 3
+
+
+def slots_between(table: Table, session: Session, first: int, last: int) -> list[Slot]:
+    """The slots of a session that there are among these, oldest first. Raises a kind of SessionCorrupt.
+
+    A query is no snapshot, and an end may come between its items; so what seems to be damaged is looked at again.
+    """
+    pk = partition(session.owner, session.id)
+    for _ in range(LOOKS - 1):
+        with suppress(SessionCorrupt):
+            return slots_of(table.query(pk, between=parts_between(first, last)))
+    return slots_of(table.query(pk, between=parts_between(first, last)))
 
 
 def has_all(items: Sequence[Item], newest: int) -> bool:
