@@ -61,8 +61,9 @@ class SessionStore(TurnLog, Protocol):
         """
 
     def fork(self, parent: Session, number: int, child: Session, title: str) -> None:
-        """Stores `child` with the parent's turns 1..`number`, without their keys. Raises SessionNotFound when the
-        parent ended meanwhile.
+        """Stores `child` with the parent's turns 1..`number`, without their keys; read it to go on with it.
+
+        Raises SessionNotFound when the parent ended meanwhile.
         """
 
     def move(self, move: Move) -> Session:
@@ -80,6 +81,13 @@ class SessionStore(TurnLog, Protocol):
 
     def session_ids(self, owner: str) -> list[str]:
         """The ids of the owner's sessions in no order; some may have ended."""
+
+    def erase(self, owner: str, now_ms: int) -> int:
+        """Removes all that there is of the owner: its sessions, their listing, what it used of allowances.
+
+        Says how many sessions those were, ended ones that were not yet swept included. May be repeated after a crash,
+        and is done only when it returned; the owner may begin anew then.
+        """
 
     def sweep(self, now_ms: int) -> int:
         """Removes the content of sessions that ended at least SWEEP_MARGIN ago and of half-made ones; says of how many.

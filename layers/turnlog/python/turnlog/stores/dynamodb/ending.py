@@ -50,6 +50,16 @@ def end(table: Table, pk: str, index: Item, *, only_if: Callable[[Sequence[Item]
     raise StoreUnavailable
 
 
+def end_all(table: Table, names: str) -> int:
+    """Ends whatever the partition `names` lists of an owner, half-made sessions too; says how many there were."""
+    listed = table.query(names)
+    for item in listed:
+        index = key(item["pk"]["S"], item["sk"]["S"])
+        if not end(table, item["sk"]["S"], index):
+            table.delete(index)
+    return len(listed)
+
+
 def _stopped(table: Table, items: Sequence[Item], pk: str) -> Item | None:
     """The tombstone after which no turn can come, put there if it was not; None when a turn got in first."""
     top = next((item for item in items if is_slot(item)), None)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from turnlog.errors import AllowanceUsedUp, SessionCorrupt, SessionNotFound, StoreUnavailable
 from turnlog.sessions import GRACE, Charge, Claim, Log, Move, Session, Slot, Turn
 from turnlog.stores.dynamodb import moving, sweeping
-from turnlog.stores.dynamodb.ending import end
+from turnlog.stores.dynamodb.ending import end, end_all
 from turnlog.stores.dynamodb.items import (
     VERSION,
     claim_item,
@@ -55,7 +55,7 @@ class DynamoDBSessionStore:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._sessions = Table(client, table, sleep)
-        self._usage = usage_table
+        self._allowances = Table(client, usage_table, sleep)
         self._eventual = eventual
 
     # --- what a turn needs
@@ -153,6 +153,13 @@ class DynamoDBSessionStore:
     def session_ids(self, owner: str) -> list[str]:
         return [item["sid"]["S"] for item in self._sessions.query(owner_partition(owner))]
 
+    def erase(self, owner: str, now_ms: int) -> int:  # noqa: ARG002
+        ended = end_all(self._sessions, owner_partition(owner))
+        if self._allowances.name:
+            used = self._allowances.query(owner_partition(owner))
+            self._allowances.delete_all(key(item["pk"]["S"], item["sk"]["S"]) for item in used)
+        return ended
+
     def sweep(self, now_ms: int) -> int:
         return sweeping.sweep(self._sessions, now_ms)
 
@@ -182,7 +189,7 @@ class DynamoDBSessionStore:
 
     def _charge(self, session: Session, charge: Charge, *, limited: bool = False) -> Item:
         update: Item = {
-            "TableName": self._usage,
+            "TableName": self._allowances.name,
             "Key": key(owner_partition(session.owner), charge.counter),
             "UpdateExpression": "ADD n :amount SET #t = if_not_exists(#t, :ttl), v = :v",
             "ExpressionAttributeNames": {"#t": "ttl"},
