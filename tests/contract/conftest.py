@@ -16,17 +16,18 @@ pytest.register_assert_rewrite("tests.contract.session_store")
 
 TABLE = "sessions"
 USAGE_TABLE = "usage"
+KEYS_TABLE = "keys"
 
 
 @pytest.fixture
 def dynamodb(monkeypatch: pytest.MonkeyPatch) -> Iterator[DynamoDBClient]:
-    """A client of it, with the tables for sessions and usage as the template describes them."""
+    """A client of it, with the tables for sessions, usage and keys as the template describes them."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "test")
     monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
     with mock_aws():
         client = boto3.client("dynamodb", region_name="us-east-1")
-        for table in (TABLE, USAGE_TABLE):
+        for table in (TABLE, USAGE_TABLE, KEYS_TABLE):
             client.create_table(
                 TableName=table,
                 BillingMode="PAY_PER_REQUEST",

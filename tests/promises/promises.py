@@ -10,15 +10,17 @@ from typing import Any
 from tests.fakes import expected_text
 from tests.promises.attribute_values import Item
 from tests.promises.families import Family
-from tests.promises.history import Act, Address, Creating, Deleting, ModelCall, Moving, Reading, Taking
+from tests.promises.history import Act, Address, Creating, Deleting, Erasing, ModelCall, Moving, Reading, Taking
 from tests.promises.journal import Journal
 from tests.promises.simulated_tables import STALE_MS, Key
-from tests.promises.world import SESSIONS, World, ttl_s
+from tests.promises.world import KEYS, SESSIONS, World, ttl_s
 from turnlog.errors import (
     AllowanceUsedUp,
     AttemptsExhausted,
     ClaimLost,
+    ErasureInProgress,
     KeyReused,
+    KeysUnavailable,
     ModelError,
     SessionLimitReached,
     SessionNotFound,
@@ -35,7 +37,9 @@ _CLEAR = (
     AllowanceUsedUp,
     AttemptsExhausted,
     ClaimLost,
+    ErasureInProgress,
     KeyReused,
+    KeysUnavailable,
     ModelError,
     SessionLimitReached,
     SessionNotFound,
@@ -49,6 +53,7 @@ def broken_by_a_run(world: World, found: Sequence[Family]) -> Iterator[str]:
     """What can be told from what was asked and answered."""
     yield from _errors(world)
     yield from _counters(world, found)
+    yield from _sealed(world)
     for family in found:
         yield from _order(world, family)
         yield from _lost_in_between(family)
@@ -121,6 +126,17 @@ def _counters(world: World, found: Sequence[Family]) -> Iterator[str]:
         charged = [n for key, n in world.journal.charged.items() if _counts(key, owner, kind)]
         if kind in world.mood.allowances and sum(charged) < amount:
             yield f"P8 {owner} used {amount} {kind} and was charged {sum(charged)}"
+
+
+def _sealed(world: World) -> Iterator[str]:
+    """P6 and P7: content is never in the clear, and the keys of an owner that was erased are gone."""
+    yield from world.journal.unsealed
+    for act in world.acts:
+        if isinstance(act, Erasing) and act.succeeded:
+            for key in act.keys:
+                item = world.service.tables.now(KEYS, key)
+                if item is None or "key" in item:
+                    yield f"P7 {act.process.name} erased {act.address.owner}, and its key {key[1]} is there"
 
 
 def _counts(key: Key, owner: str, kind: str) -> bool:

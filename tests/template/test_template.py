@@ -87,13 +87,27 @@ class TestRoles:
         reach = {name for name, owned in statements.items() if "dynamodb" in json.dumps(owned)}
         assert reach == KEEP_SESSIONS
 
-    def test_the_table_of_what_owners_used_is_only_counted_in(
+    def test_the_table_of_what_owners_used_is_only_counted_in_and_erased_from(
         self, statements: dict[str, list[dict[str, Any]]]
     ) -> None:
         (counting,) = [
             each for owned in statements.values() for each in owned if "UsageTable" in json.dumps(each["Resource"])
         ]
-        assert listed(counting["Action"]) == ["dynamodb:UpdateItem"]
+        assert listed(counting["Action"]) == ["dynamodb:UpdateItem", "dynamodb:Query", "dynamodb:BatchWriteItem"]
+
+    def test_only_the_session_function_reaches_the_keys_of_content_and_each_as_that_of_an_owner(
+        self, statements: dict[str, list[dict[str, Any]]]
+    ) -> None:
+        for secret in ("KeysTable", "ContentKey", "kms:"):
+            assert {name for name, owned in statements.items() if secret in json.dumps(owned)} == {"SessionFunction"}
+        (wrapping,) = [each for each in statements["SessionFunction"] if "ContentKey" in json.dumps(each["Resource"])]
+        assert wrapping["Action"] == ["kms:GenerateDataKey", "kms:Decrypt"]
+        assert wrapping["Condition"] == {
+            "Null": {"kms:EncryptionContext:owner": "false"},
+            "ForAllValues:StringEquals": {"kms:EncryptionContextKeys": ["owner"]},
+        }
+        (reading,) = [each for each in statements["SessionFunction"] if "KeysTable" in json.dumps(each["Resource"])]
+        assert not {"dynamodb:DeleteItem", "dynamodb:BatchWriteItem"} & set(reading["Action"])
 
     def test_only_functions_that_ask_claude_can_read_its_key(self, statements: dict[str, list[dict[str, Any]]]) -> None:
         assert {name for name, owned in statements.items() if '{"Ref": "ClaudeKey"}' in json.dumps(owned)} == ASK_CLAUDE
@@ -285,6 +299,22 @@ class TestStorage:
         assert [key["AttributeName"] for key in properties["KeySchema"]] == ["pk", "sk"]
         assert "GlobalSecondaryIndexes" not in properties
 
+    def test_the_keys_of_content_are_kept_and_have_no_backup_that_brings_an_erased_one_back(
+        self, of_type: OfType
+    ) -> None:
+        table = of_type("AWS::DynamoDB::Table")["KeysTable"]
+        properties = table["Properties"]
+        assert (table["DeletionPolicy"], table["UpdateReplacePolicy"]) == ("Retain", "Retain")
+        assert properties["DeletionProtectionEnabled"] is True
+        assert properties["SSESpecification"]["SSEType"] == "KMS"
+        assert properties["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": False}
+        assert "TimeToLiveSpecification" not in properties
+        assert [key["AttributeName"] for key in properties["KeySchema"]] == ["pk", "sk"]
+
+    def test_only_an_identity_s_own_policy_lets_it_use_the_key_of_content(self, of_type: OfType) -> None:
+        (statement,) = of_type("AWS::KMS::Key")["ContentKey"]["Properties"]["KeyPolicy"]["Statement"]
+        assert statement["Sid"] == "Administration"
+
     def test_the_bucket_is_private_encrypted_versioned_tls_only_and_forgets(self, of_type: OfType) -> None:
         (bucket,) = of_type("AWS::S3::Bucket").values()
         properties = bucket["Properties"]
@@ -316,12 +346,17 @@ class TestStorage:
         (logs,) = of_type("AWS::Logs::LogGroup").values()
         assert logs["Properties"]["RetentionInDays"] == {"Ref": "LogRetentionDays"}
         assert logs["Properties"]["KmsKeyId"] == {"Fn::GetAtt": ["Key", "Arn"]}
-        (key,) = of_type("AWS::KMS::Key").values()
-        assert key["Properties"]["EnableKeyRotation"] is True
+        for key in of_type("AWS::KMS::Key").values():
+            assert key["Properties"]["EnableKeyRotation"] is True
 
     def test_what_people_stored_outlives_the_stack(self, transformed: dict[str, Any]) -> None:
         kept = {name for name, each in transformed["Resources"].items() if each.get("DeletionPolicy") == "Retain"}
-        assert kept == {"SessionsTable", "UsageTable", "DocumentsBucket", "Key", "ClaudeKey", "ServerKey"}
+        tables = {"SessionsTable", "UsageTable", "KeysTable"}
+        assert kept == tables | {"DocumentsBucket", "Key", "ContentKey", "ClaudeKey", "ServerKey"}
+
+
+def test_content_is_sealed_when_nothing_else_is_said(source: dict[str, Any]) -> None:
+    assert source["Parameters"]["ContentEncryption"]["Default"] == "on"
 
 
 def test_production_is_what_is_deployed_when_nothing_else_is_said(source: dict[str, Any]) -> None:

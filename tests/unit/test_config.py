@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from turnlog.config import (
     ClaudeSettings,
+    ContentSettings,
     LifeSettings,
     ModelSettings,
     OwnerLimitSettings,
@@ -34,6 +35,18 @@ def test_production_demands_https() -> None:
 def test_a_local_stack_may_ask_a_stand_in_without_tls() -> None:
     settings = ClaudeSettings.read(CLAUDE | {"ENVIRONMENT": "local", "CLAUDE_BASE_URL": "http://127.0.0.1:8788"})
     assert settings.allows_stand_in is True
+
+
+def test_content_is_sealed_unless_it_is_switched_off_and_that_needs_keys() -> None:
+    keys = {"KEYS_TABLE": "keys", "CONTENT_KEY": "arn"}
+    assert ContentSettings.read(keys).seals is True
+    for missing in ({}, {"KEYS_TABLE": "keys"}, {"CONTENT_KEY": "arn"}):
+        with pytest.raises(ValidationError, match="KEYS_TABLE"):
+            ContentSettings.read(missing)
+    assert ContentSettings.read({"CONTENT_ENCRYPTION": "off"}).seals is False
+    assert ContentSettings.read({"CONTENT_ENCRYPTION": "off"} | keys).keys_table == "keys"
+    with pytest.raises(ValidationError):
+        ContentSettings.read({"CONTENT_ENCRYPTION": "no"} | keys)
 
 
 def test_models_are_names_separated_by_commas() -> None:

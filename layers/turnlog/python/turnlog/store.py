@@ -83,10 +83,11 @@ class SessionStore(TurnLog, Protocol):
         """The ids of the owner's sessions in no order; some may have ended."""
 
     def erase(self, owner: str, now_ms: int) -> int:
-        """Removes all that there is of the owner: its sessions, their listing, what it used of allowances.
+        """Removes all that there is of the owner: its sessions, their listing, what it used of allowances, its keys.
 
         Says how many sessions those were, ended ones that were not yet swept included. May be repeated after a crash,
-        and is done only when it returned; the owner may begin anew then.
+        and is done only when it returned; the owner may begin anew then. A session that is created meanwhile is refused
+        with ErasureInProgress, or is one that was created after.
         """
 
     def sweep(self, now_ms: int) -> int:

@@ -51,7 +51,10 @@ def end(table: Table, pk: str, index: Item, *, only_if: Callable[[Sequence[Item]
 
 
 def end_all(table: Table, names: str) -> int:
-    """Ends whatever the partition `names` lists of an owner, half-made sessions too; says how many there were."""
+    """Ends whatever the partition `names` lists of an owner, half-made sessions too; says how many there were.
+
+    It needs nothing of what it ends to be readable, so it works after the owner's keys are gone.
+    """
     listed = table.query(names)
     for item in listed:
         index = key(item["pk"]["S"], item["sk"]["S"])

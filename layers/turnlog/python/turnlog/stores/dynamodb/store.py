@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from turnlog.errors import AllowanceUsedUp, SessionCorrupt, SessionNotFound, StoreUnavailable
+from turnlog.errors import AllowanceUsedUp, KeysUnavailable, SessionCorrupt, SessionNotFound, StoreUnavailable
 from turnlog.sessions import GRACE, Charge, Claim, Log, Move, Session, Slot, Turn
 from turnlog.stores.dynamodb import moving, sweeping
 from turnlog.stores.dynamodb.ending import end, end_all
@@ -17,6 +18,7 @@ from turnlog.stores.dynamodb.items import (
     header_item,
     index_item,
     index_key,
+    listed_id,
     meta_item,
     owner_partition,
     partition,
@@ -25,6 +27,7 @@ from turnlog.stores.dynamodb.items import (
     turn_items,
     values,
 )
+from turnlog.stores.dynamodb.keys import Keys, NoKeys
 from turnlog.stores.dynamodb.table import EMPTY, LAPSED, MINE, NEVER, WITHIN_LIMIT, Item, Table, key, n
 from turnlog.stores.dynamodb.views import LOOKS, has_all, log_of, page_of, slots_between
 
@@ -36,13 +39,15 @@ class DynamoDBSessionStore:
     """Sessions in the table `table`, and the allowances of their owners in `usage_table`, which may be left out when
     no claim carries charges.
 
-    Both tables: pk (S), sk (S), TTL on `ttl`, no index. Needs Query, GetItem, PutItem, UpdateItem (usage alone),
-    DeleteItem, BatchWriteItem and ConditionCheckItem. Give it a client without retries of its own
+    Both tables: pk (S), sk (S), TTL on `ttl`, no index. Needs Query, GetItem, PutItem, DeleteItem, BatchWriteItem and
+    ConditionCheckItem; of the usage table UpdateItem, and for an erasure Query and BatchWriteItem. With `keys` all
+    content is sealed; without, what is sealed already is refused. Give it a client without retries of its own
     (`total_max_attempts=1`) and with short timeouts: see Table.
 
     A turn of up to 1 KB packed costs, with a window of 25 turns, 3 calls and 2 or 3 write units; an owner's rate limit
     makes it 6 write units, since it is charged in one transaction with the claim, and a settled budget 10. With
-    `eventual` a read that need not be fresh is eventually consistent, at half the price.
+    `eventual` a read that need not be fresh is eventually consistent, at half the price. Sealing adds 40 bytes to an
+    item and, while the owner's key is in memory, no call: keys.py says when it is not.
     """
 
     def __init__(
@@ -51,11 +56,13 @@ class DynamoDBSessionStore:
         table: str,
         usage_table: str = "",
         *,
+        keys: Keys | None = None,
         eventual: bool = False,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._sessions = Table(client, table, sleep)
         self._allowances = Table(client, usage_table, sleep)
+        self._keys = keys or NoKeys()
         self._eventual = eventual
 
     # --- what a turn needs
@@ -122,6 +129,7 @@ class DynamoDBSessionStore:
         there = self._sessions.query(pk, newest_first=True, limit=1, until=bool)
         if there:
             return self.read(session.owner, session.id, session.created_ms, newest=1).session
+        session = replace(session, seal=self._keys.current(session.owner))
         sweeping.remember(self._sessions, session, session.created_ms)
         self._sessions.put(index_item(session))
         actions = [
@@ -129,15 +137,18 @@ class DynamoDBSessionStore:
             self._sessions.put_action(meta_item(session, title)),
             # Under a name that was given to it, another one may have created it since the look, and a third deleted it.
             self._sessions.check_action(key(pk, slot_sk(1)), EMPTY),
+            *self._keys.still_active(session),
         ]
         reasons = self._sessions.transact(actions)
+        if reasons and self._keys.was_erased(session, reasons):
+            return self.create(session, title)
         return self.read(session.owner, session.id, session.created_ms, newest=1).session if reasons else session
 
     def fork(self, parent: Session, number: int, child: Session, title: str) -> None:
-        moving.fork(self._sessions, parent, number, child, title)
+        moving.fork(self._sessions, self._keys, parent, number, child, title)
 
     def move(self, move: Move) -> Session:
-        return moving.move(self._sessions, move)
+        return moving.move(self._sessions, self._keys, move)
 
     def delete(self, owner: str, session_id: str, now_ms: int) -> bool:
         alive = True
@@ -145,19 +156,25 @@ class DynamoDBSessionStore:
             self.read(owner, session_id, now_ms, newest=1)
         except SessionNotFound:
             alive = False
-        except SessionCorrupt:
+        except (SessionCorrupt, KeysUnavailable):
             pass  # what cannot be read can still be removed
         end(self._sessions, partition(owner, session_id), index_key(owner, session_id))
         return alive
 
     def session_ids(self, owner: str) -> list[str]:
-        return [item["sid"]["S"] for item in self._sessions.query(owner_partition(owner))]
+        found = []
+        for item in self._sessions.query(owner_partition(owner)):
+            with suppress(SessionNotFound):  # what an erasure left of a creation that was under way
+                found.append(listed_id(owner, item, self._keys))
+        return found
 
     def erase(self, owner: str, now_ms: int) -> int:  # noqa: ARG002
+        self._keys.begin_erasure(owner)
         ended = end_all(self._sessions, owner_partition(owner))
         if self._allowances.name:
             used = self._allowances.query(owner_partition(owner))
             self._allowances.delete_all(key(item["pk"]["S"], item["sk"]["S"]) for item in used)
+        self._keys.finish_erasure(owner)
         return ended
 
     def sweep(self, now_ms: int) -> int:
@@ -171,7 +188,7 @@ class DynamoDBSessionStore:
             until=lambda found: has_all(found, newest),
             fresh=fresh or not self._eventual,
         )
-        return log_of(owner, session_id, items, now_ms, newest)
+        return log_of(owner, session_id, items, now_ms, self._keys, newest)
 
     # --- charges
 
@@ -210,7 +227,7 @@ class DynamoDBSessionStore:
     def _held(self, session: Session, number: int, found: Item) -> Slot | None:
         """What the slot holds, out of the item that failed a condition; that of a large turn lacks its content."""
         if "parts" not in found:
-            return slot_of(found) if found else None
+            return slot_of(found, session.seal) if found else None
         return next(iter(self._slots(session, number, number)), None)
 
     def _slots(self, session: Session, first: int, last: int) -> list[Slot]:
