@@ -15,14 +15,15 @@ from moto import mock_aws
 from tests.bench.capacity import Meter
 from tests.fakes import MODEL, HashModel
 from tests.handlers.conftest import Context, app, event
+from tests.wrapping import LocalWrapper
 from turnlog import runtime, telemetry
 from turnlog.config import LifeSettings, ModelSettings
 from turnlog.crypto import ServerKey
 from turnlog.messages import Reply, to_json
 from turnlog.model import ModelRequest
-from turnlog.stores.dynamodb import DynamoDBSessionStore
+from turnlog.stores.dynamodb import DynamoDBSessionStore, OwnerKeys
 
-TABLE = "sessions"
+TABLE, KEYS = "sessions", "keys"
 _LETTERS = random.Random(0)
 WORDS = ["".join(_LETTERS.choices("etaoinshrdlucmfw", k=_LETTERS.randint(2, 9))) for _ in range(20_000)]
 
@@ -59,20 +60,22 @@ def prose(source: random.Random, characters: int) -> str:
 
 
 def measure(turns: int = 50) -> list[TurnCost]:
-    """The costs of a conversation of `turns` turns of 2,000 characters each, window 25, without limits."""
+    """The costs of a conversation of `turns` turns of 2,000 characters each, window 25, sealed, without limits."""
     os.environ |= {"AWS_ACCESS_KEY_ID": "bench", "AWS_SECRET_ACCESS_KEY": "bench"}
     os.environ.pop("AWS_ENDPOINT_URL", None)
     telemetry.note = lambda *_, **__: None
     with mock_aws():
         client = boto3.client("dynamodb", region_name="us-east-1")
-        client.create_table(
-            TableName=TABLE,
-            BillingMode="PAY_PER_REQUEST",
-            AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in ("pk", "sk")],
-            KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
-        )
+        for table in (TABLE, KEYS):
+            client.create_table(
+                TableName=table,
+                BillingMode="PAY_PER_REQUEST",
+                AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in ("pk", "sk")],
+                KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
+            )
         meter, model = Meter(), TalkativeModel()
-        _wire(DynamoDBSessionStore(client, TABLE), model)
+        keys = OwnerKeys(client, KEYS, LocalWrapper(), runtime.now_ms)
+        _wire(DynamoDBSessionStore(client, TABLE, keys=keys), model)
         session_id = _send("POST", "/sessions", {})["session_id"]
         meter.watch(client)
         return [_one_turn(number, session_id, meter, model) for number in range(1, turns + 1)]
