@@ -75,7 +75,7 @@ REQUIREMENTS = {
 }
 
 NOT_APPLICABLE = {
-    "7.4.3": "there are no factors of authentication here: the issuer has them; a rotated secret ends the old one (7.2.4)",
+    "7.4.3": "the issuer has the factors of authentication; a rotated secret ends the old one (7.2.4)",
     "7.5.1": "there is no account whose attributes could be changed: the issuer has them",
     "7.5.3": "as 7.5.1",
     "8.3.3": "no queue carries a caller's request: what S3 and the clock report is about the service's own things",

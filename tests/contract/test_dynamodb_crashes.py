@@ -208,7 +208,7 @@ def test_a_sweep_that_died_is_finished_by_the_next(
     later_ms = START_MS + dead.idle_ms + int(SWEEP_MARGIN.total_seconds() * 1000) + 15 * 60_000
     alive = store.create(new_session(created_ms=later_ms - 60_000), "Alive")
     died = dies(steps, lambda mortal: mortal.sweep(later_ms))
-    assert died == (steps < 46), "the steps of a sweep have changed: look whether they are still covered"
+    assert died == (steps < 47), "the steps of a sweep have changed: look whether they are still covered"
     store.sweep(later_ms)
     assert content(dynamodb, partition(OWNER, dead.id)) == []
     assert store.session_ids(OWNER) == [alive.id]

@@ -246,6 +246,15 @@ def test_what_is_stored_expires_and_a_deleted_session_leaves_no_content(ada: htt
     assert {frozenset(item) for item in left} == {frozenset({"pk", "sk", "v", "st", "ttl"})}
 
 
+def test_what_is_stored_of_a_conversation_is_sealed(ada: httpx2.Client, stack: Stack) -> None:
+    session_id = new_session(ada, title="A title for nobody else", system="Be brief for nobody else.")
+    take(ada, session_id, "A message for nobody else")
+    held = [item for item in stack.items() if {"body", "cfg", "title", "sid"} & set(item)]
+    assert {(item["v"]["N"], item["kid"]["S"]) for item in held} == {("2", "000001")}
+    stored = str(held)
+    assert not [text for text in ("nobody else", session_id, "claude-") if text in stored]
+
+
 def test_without_a_valid_token_no_route_answers(stack: Stack) -> None:
     foreign = stack.token[:-8] + "AAAAAAAA"
     for token in (None, "nonsense", foreign):

@@ -214,6 +214,10 @@ class Client:
     def __init__(self, process: Process) -> None:
         self._process = process
 
+    def hand_over(self, process: Process) -> None:
+        """To the next process of the same environment."""
+        self._process = process
+
     def __getattr__(self, operation: str) -> Callable[..., Any]:
         if operation not in READS + WRITES:
             raise AttributeError(operation)

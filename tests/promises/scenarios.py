@@ -121,6 +121,21 @@ def _repeaters_and_deleter(world: World, home: Residence) -> None:
         _speaks(world, home, f"repeater-{number}", "before 1", in_ms=5_000 + 10 * number)
 
 
+def _creators_and_eraser(world: World, home: Residence) -> None:
+    """Whoever creates begins under a key that is there, and whoever speaks is heard or hears that it is over."""
+    _speaks(world, home, "ada", "ada speaks")
+    created = Residence([address(home.addresses[0].owner, session_id("created"))])
+    for number, name in enumerate(("bob", "bob again")):
+        work = partial(actors.create, world, name, created)
+        world.schedule.spawn(name, work, in_ms=20 * number)
+    world.schedule.spawn("eraser", partial(actors.erase, world, "eraser", home.addresses[0].owner), in_ms=8)
+
+
+def _mover_into_an_erasure(world: World, home: Residence) -> None:
+    world.schedule.spawn("mover", partial(actors.move, world, "mover", home))
+    world.schedule.spawn("eraser", partial(actors.erase, world, "eraser", actors.heir("mover")), in_ms=20)
+
+
 def _speaks(world: World, home: Residence, name: str, *texts: str, in_ms: int = 0) -> None:
     wants = [want(text) for text in texts]
     world.schedule.spawn(name, partial(actors.converse, world, name, home, wants), in_ms=in_ms)
@@ -136,6 +151,8 @@ SCENARIOS: dict[str, Scenario] = {
     "writer-and-mover": Scenario(_writer_and_mover),
     "writer-and-forker": Scenario(_writer_and_forker),
     "two-creators": Scenario(_two_creators),
+    "creators-and-eraser": Scenario(_creators_and_eraser, replace(_MOOD, sealed=True)),
+    "mover-into-an-erasure": Scenario(_mover_into_an_erasure, replace(_MOOD, sealed=True)),
     "limited-writers": Scenario(_two_writers, replace(_MOOD, policy=_LIMITED)),
     "large-turns": Scenario(_writer_and_deleter, replace(_MOOD, part_bytes=150)),
     "slow-model": Scenario(_two_writers, replace(_MOOD, thinks_ms=(6_000, 15_000))),

@@ -24,6 +24,7 @@ from turnlog.stores.memory import MemorySessionStore
 ASK_CLAUDE = {"QueryFunction", "AnalyzeCodeFunction", "SummarizeFunction", "SessionFunction", "SummarizeUploadFunction"}
 KEEP_SESSIONS = {"SessionFunction", "AnonymousFunction", "SweepFunction", "AdminFunction"}
 COUNT_USE = {"SessionFunction", "AnonymousFunction", "QueryFunction", "AnalyzeCodeFunction", "SummarizeFunction"}
+SEAL = {"SessionFunction", "AnonymousFunction"}
 USE_SERVER_KEY = {"SessionFunction", "AnonymousFunction", "QueryFunction", "AdminFunction"}
 STATELESS = ASK_CLAUDE - KEEP_SESSIONS | {"AuthorizerFunction"}
 PUBLIC_ROUTES = {("POST", "/anonymous/sessions")}
@@ -143,11 +144,11 @@ class TestRoles:
                 documents += [properties[key] for key in ("PolicyDocument", "KeyPolicy") if key in properties]
                 if any(wild(statement) for document in documents for statement in listed(document["Statement"])):
                     found.add(name)
-        # A boundary grants nothing, a key's policy speaks of this key alone, the bucket's denies.
-        assert found == {"FunctionBoundary", "Key", "DocumentsBucketPolicy"}
+        # A boundary grants nothing, the keys' policies speak of these keys alone, the bucket's denies.
+        assert found == {"FunctionBoundary", "Key", "ContentKey", "DocumentsBucketPolicy"}
 
     def test_the_key_opens_only_to_this_account_and_only_through_what_stores_or_logs(self, of_type: OfType) -> None:
-        (key,) = of_type("AWS::KMS::Key").values()
+        key = of_type("AWS::KMS::Key")["Key"]
         administration, *others = key["Properties"]["KeyPolicy"]["Statement"]
         assert "root" in json.dumps(administration["Principal"])
         for statement in others:
@@ -174,26 +175,47 @@ class TestRoles:
     def test_strangers_reach_a_function_that_can_create_a_session_and_neither_change_nor_end_one(
         self, statements: dict[str, list[dict[str, Any]]]
     ) -> None:
-        assert (
-            set(actions(statements["AnonymousFunction"]))
-            & {
-                "dynamodb:DeleteItem",
-                "dynamodb:BatchWriteItem",
-                "dynamodb:GetItem",
-            }
-            == set()
-        )
+        own = [each for each in statements["AnonymousFunction"] if "SessionsTable" in json.dumps(each["Resource"])]
+        assert set(actions(own)) == {"dynamodb:Query", "dynamodb:PutItem", "dynamodb:ConditionCheckItem"}
 
-    def test_the_table_of_what_owners_used_is_only_counted_in(
+    def test_the_table_of_what_owners_used_is_only_counted_in_and_erased_from(
         self, statements: dict[str, list[dict[str, Any]]]
     ) -> None:
         counting = {
-            name: listed(each["Action"])
+            name: sorted(
+                action for each in owned if "UsageTable" in json.dumps(each) for action in listed(each["Action"])
+            )
             for name, owned in statements.items()
-            for each in owned
-            if "UsageTable" in json.dumps(each["Resource"])
         }
-        assert counting == {name: ["dynamodb:UpdateItem"] for name in COUNT_USE}
+        erasing = {"SessionFunction": ["dynamodb:BatchWriteItem", "dynamodb:Query", "dynamodb:UpdateItem"]}
+        assert {name: acts for name, acts in counting.items() if acts} == (
+            {name: ["dynamodb:UpdateItem"] for name in COUNT_USE} | erasing
+        )
+
+    def test_only_functions_that_seal_reach_the_keys_of_content_and_each_as_that_of_an_owner(
+        self, statements: dict[str, list[dict[str, Any]]]
+    ) -> None:
+        for secret in ("KeysTable", "ContentKey", "kms:"):
+            reach = {name for name, owned in statements.items() if secret in json.dumps(owned)}
+            assert reach == SEAL | {"AdminFunction"}
+        (wrapping,) = [each for each in statements["SessionFunction"] if "ContentKey" in json.dumps(each["Resource"])]
+        assert wrapping["Action"] == ["kms:GenerateDataKey", "kms:Decrypt"]
+        assert wrapping["Condition"] == {
+            "Null": {"kms:EncryptionContext:owner": "false"},
+            "ForAllValues:StringEquals": {"kms:EncryptionContextKeys": ["owner"]},
+        }
+        (reading,) = [each for each in statements["SessionFunction"] if "KeysTable" in json.dumps(each["Resource"])]
+        assert not {"dynamodb:DeleteItem", "dynamodb:BatchWriteItem"} & set(reading["Action"])
+
+    def test_administrators_reach_a_function_that_can_open_content_and_neither_seal_nor_make_a_key(
+        self, statements: dict[str, list[dict[str, Any]]]
+    ) -> None:
+        owned = statements["AdminFunction"]
+        (opening,) = [each for each in owned if "ContentKey" in json.dumps(each["Resource"])]
+        assert opening["Action"] == "kms:Decrypt"
+        assert opening["Condition"]["Null"] == {"kms:EncryptionContext:owner": "false"}
+        (reading,) = [each for each in owned if "KeysTable" in json.dumps(each["Resource"])]
+        assert reading["Action"] == "dynamodb:GetItem"
 
     def test_whatever_a_caller_reaches_can_add_to_the_audit_trail_and_do_nothing_else_with_it(
         self, statements: dict[str, list[dict[str, Any]]]
@@ -528,6 +550,22 @@ class TestStorage:
         assert [key["AttributeName"] for key in properties["KeySchema"]] == ["pk", "sk"]
         assert "GlobalSecondaryIndexes" not in properties
 
+    def test_the_keys_of_content_are_kept_and_have_no_backup_that_brings_an_erased_one_back(
+        self, of_type: OfType
+    ) -> None:
+        table = of_type("AWS::DynamoDB::Table")["KeysTable"]
+        properties = table["Properties"]
+        assert (table["DeletionPolicy"], table["UpdateReplacePolicy"]) == ("Retain", "Retain")
+        assert properties["DeletionProtectionEnabled"] is True
+        assert properties["SSESpecification"]["SSEType"] == "KMS"
+        assert properties["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": False}
+        assert "TimeToLiveSpecification" not in properties
+        assert [key["AttributeName"] for key in properties["KeySchema"]] == ["pk", "sk"]
+
+    def test_only_an_identity_s_own_policy_lets_it_use_the_key_of_content(self, of_type: OfType) -> None:
+        (statement,) = of_type("AWS::KMS::Key")["ContentKey"]["Properties"]["KeyPolicy"]["Statement"]
+        assert statement["Sid"] == "Administration"
+
     def test_the_bucket_is_private_encrypted_versioned_tls_only_and_forgets(self, of_type: OfType) -> None:
         (bucket,) = of_type("AWS::S3::Bucket").values()
         properties = bucket["Properties"]
@@ -567,8 +605,8 @@ class TestStorage:
         kept = {name: each["RetentionInDays"] for name, each in groups.items()}
         assert kept == {"Logs": {"Ref": "LogRetentionDays"}, "Audit": {"Ref": "AuditRetentionDays"}}
         assert all(each["KmsKeyId"] == {"Fn::GetAtt": ["Key", "Arn"]} for each in groups.values())
-        (key,) = of_type("AWS::KMS::Key").values()
-        assert key["Properties"]["EnableKeyRotation"] is True
+        for key in of_type("AWS::KMS::Key").values():
+            assert key["Properties"]["EnableKeyRotation"] is True
 
     def test_what_people_stored_outlives_the_stack(self, transformed: dict[str, Any]) -> None:
         kept = {
@@ -577,11 +615,25 @@ class TestStorage:
             if each.get("DeletionPolicy", "Delete") != "Delete"
         }
         assert set(kept) == {
-            *("SessionsTable", "UsageTable", "DocumentsBucket", "Audit", "Key", "ClaudeKey", "ServerKey"),
+            *(
+                "SessionsTable",
+                "UsageTable",
+                "KeysTable",
+                "DocumentsBucket",
+                "Audit",
+                "Key",
+                "ContentKey",
+                "ClaudeKey",
+                "ServerKey",
+            ),
             *("GatewayAccount", "GatewayLogWriter"),
         }
         # A table that is protected cannot be deleted, so that a rollback that tried to would fail as well.
-        assert {name for name, policy in kept.items() if policy == "Retain"} == {"SessionsTable", "UsageTable"}
+        assert {name for name, policy in kept.items() if policy == "Retain"} == {
+            "SessionsTable",
+            "UsageTable",
+            "KeysTable",
+        }
         assert set(kept.values()) == {"Retain", "RetainExceptOnCreate"}
         assert all(transformed["Resources"][name]["UpdateReplacePolicy"] == "Retain" for name in kept)
 
@@ -660,6 +712,10 @@ class TestAlarms:
         alarm = alarms["ContentShownToAdmin"]
         assert (alarm["Namespace"], alarm["MetricName"]) == (metric["MetricNamespace"], metric["MetricName"])
         assert (alarm["Threshold"], alarm["ComparisonOperator"]) == (1, "GreaterThanOrEqualToThreshold")
+
+
+def test_content_is_sealed_when_nothing_else_is_said(source: dict[str, Any]) -> None:
+    assert source["Parameters"]["ContentEncryption"]["Default"] == "on"
 
 
 def test_production_is_what_is_deployed_when_nothing_else_is_said(source: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from turnlog.config import (
     AnonymousSettings,
     ClaudeSettings,
+    ContentSettings,
     LifeSettings,
     ModelSettings,
     OwnerLimitSettings,
@@ -47,6 +48,18 @@ def test_production_believes_no_issuer_without_tls(name: str) -> None:
     with pytest.raises(ValidationError, match=f"{name} must begin with https"):
         TokenSettings.read(plain)
     assert TokenSettings.read(plain | {"ENVIRONMENT": "local"}).token_audience == "turnlog"
+
+
+def test_content_is_sealed_unless_it_is_switched_off_and_that_needs_keys() -> None:
+    keys = {"KEYS_TABLE": "keys", "CONTENT_KEY": "arn"}
+    assert ContentSettings.read(keys).seals is True
+    for missing in ({}, {"KEYS_TABLE": "keys"}, {"CONTENT_KEY": "arn"}):
+        with pytest.raises(ValidationError, match="KEYS_TABLE"):
+            ContentSettings.read(missing)
+    assert ContentSettings.read({"CONTENT_ENCRYPTION": "off"}).seals is False
+    assert ContentSettings.read({"CONTENT_ENCRYPTION": "off"} | keys).keys_table == "keys"
+    with pytest.raises(ValidationError):
+        ContentSettings.read({"CONTENT_ENCRYPTION": "no"} | keys)
 
 
 def test_models_are_names_separated_by_commas() -> None:

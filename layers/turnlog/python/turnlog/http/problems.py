@@ -80,6 +80,9 @@ PROBLEMS: dict[type[errors.TurnlogError], Problem] = {
     errors.TurnTooLarge: Problem(
         413, "turn_too_large", "Turn too large", "A turn holds at most 3.9 MB of message and reply.", {"stored": False}
     ),
+    errors.ErasureInProgress: Problem(
+        409, "erasure_in_progress", "Erasure in progress", "All that is yours is being erased.", {"stored": False}
+    ),
     errors.ClockBehind: Problem(
         503, "dependency_unavailable", "Service unavailable", "A clock of the service is wrong.", _NOT_STORED
     ),
@@ -106,6 +109,9 @@ PROBLEMS: dict[type[errors.TurnlogError], Problem] = {
         "Service unavailable",
         "What the caller has used cannot be looked up; nothing was asked.",
         {"stored": False},
+    ),
+    errors.KeysUnavailable: Problem(
+        503, "dependency_unavailable", "Service unavailable", "The keys of content cannot be had now.", _NOT_STORED
     ),
     errors.SecretUnavailable: Problem(
         503,

@@ -98,6 +98,12 @@ class HybridSessionStore:
     def session_ids(self, owner: str) -> list[str]:
         return self._durable.session_ids(owner)
 
+    def erase(self, owner: str, now_ms: int) -> int:
+        try:
+            return self._durable.erase(owner, now_ms)
+        finally:
+            self._views.clear()
+
     def sweep(self, now_ms: int) -> int:
         self._views.clear()
         return self._durable.sweep(now_ms)

@@ -137,6 +137,14 @@ class MemorySessionStore:
         with self._lock:
             return [session_id for each, session_id in self._sessions if each == owner]
 
+    def erase(self, owner: str, now_ms: int) -> int:  # noqa: ARG002
+        with self._lock:
+            owned = [key for key in self._sessions if key[0] == owner]
+            for key in owned:
+                self._end(key)
+            self._allowances.pop(owner, None)
+            return len(owned)
+
     def sweep(self, now_ms: int) -> int:
         with self._lock:
             due = [key for key, kept in self._sessions.items() if is_due(kept.log().idle_expires_ms, now_ms)]

@@ -163,6 +163,13 @@ class WriteBehindSessionStore:
     def session_ids(self, owner: str) -> list[str]:
         return self._durable.session_ids(owner)
 
+    def erase(self, owner: str, now_ms: int) -> int:
+        with self._lock:
+            ended = self._durable.erase(owner, now_ms)
+            for key in [key for key in self._held if key[0] == owner]:
+                del self._held[key]
+            return ended
+
     def sweep(self, now_ms: int) -> int:
         with self._lock:
             self.close()  # the durable store must not take for idle what was only not written back

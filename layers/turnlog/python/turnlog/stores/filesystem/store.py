@@ -159,6 +159,10 @@ class FileSessionStore:
         return self._shelf.session_ids(owner)
 
     @_available()
+    def erase(self, owner: str, now_ms: int) -> int:
+        return ending.erase(self._shelf, owner, now_ms)
+
+    @_available()
     def sweep(self, now_ms: int) -> int:
         return ending.sweep(self._shelf, now_ms)
 
