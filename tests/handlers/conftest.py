@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from tests import documented
 from tests.fakes import HashModel, HeldClock
 from turnlog import runtime, telemetry
 from turnlog.config import AnonymousSettings, LifeSettings, ModelSettings
@@ -113,7 +114,10 @@ Call = Callable[..., Answered]
 
 @pytest.fixture
 def call(backstage: Backstage) -> Call:
-    """Sends one request through a function's handler, as the gateway would hand it over."""
+    """Sends one request through a function's handler, as the gateway would hand it over.
+
+    The answer must be one that the API's document allows.
+    """
 
     def send(
         function: str,
@@ -156,6 +160,9 @@ def call(backstage: Backstage) -> Call:
         }
         answer = app(function).handler(request, Context(clock=backstage.clock))
         text = answer["body"]
-        return Answered(answer["statusCode"], answer["headers"], json.loads(text) if text else None, text)
+        read = Answered(answer["statusCode"], answer["headers"], json.loads(text) if text else None, text)
+        if documented.is_written(method, resource):
+            documented.expect(method, resource, read.status, read.headers, read.body)
+        return read
 
     return send

@@ -23,8 +23,8 @@ from turnlog.stores.memory import MemorySessionStore
 ASK_CLAUDE = {"QueryFunction", "AnalyzeCodeFunction", "SummarizeFunction", "SessionFunction", "SummarizeUploadFunction"}
 KEEP_SESSIONS = {"SessionFunction", "AnonymousFunction", "SweepFunction"}
 COUNT_USE = {"SessionFunction", "AnonymousFunction", "QueryFunction", "AnalyzeCodeFunction", "SummarizeFunction"}
-STATELESS = ASK_CLAUDE - KEEP_SESSIONS | {"AuthorizerFunction"}
-PUBLIC_ROUTES = {("POST", "/anonymous/sessions")}
+STATELESS = ASK_CLAUDE - KEEP_SESSIONS | {"AuthorizerFunction", "ConsoleFunction"}
+PUBLIC_ROUTES = {("POST", "/anonymous/sessions"), ("GET", "/health"), ("GET", "/openapi.json")}
 LOCKS = ["requirements.lock", "layers/dependencies/requirements.txt", "local/ministack.lock"]
 METHODS = {"get", "put", "post", "delete", "patch", "head", "options"}
 
@@ -188,6 +188,9 @@ class TestRoles:
 
     def test_only_functions_that_ask_claude_can_read_its_key(self, statements: dict[str, list[dict[str, Any]]]) -> None:
         assert {name for name, owned in statements.items() if '{"Ref": "ClaudeKey"}' in json.dumps(owned)} == ASK_CLAUDE
+
+    def test_the_console_has_no_rights_at_all(self, statements: dict[str, list[dict[str, Any]]]) -> None:
+        assert statements["ConsoleFunction"] == []
 
     def test_the_upload_function_reads_the_inbox_and_writes_only_the_outbox(
         self, statements: dict[str, list[dict[str, Any]]]

@@ -176,6 +176,20 @@ _INVALID_DETAILS = {
 }
 
 
+def problem_body(problem: Problem, request_id: str, retry_after_s: int | None = None) -> dict[str, Any]:
+    """The problem as it leaves."""
+    body = {
+        "type": f"urn:turnlog:problem:{problem.code}",
+        "title": problem.title,
+        "status": problem.status,
+        "detail": problem.detail,
+        "instance": f"urn:req:{request_id}",
+        "code": problem.code,
+        **problem.more,
+    }
+    return body if retry_after_s is None else body | {"retry_after": retry_after_s}
+
+
 def problem_of(error: errors.TurnlogError) -> Problem:
     """What the error says; classes without an entry of their own say what their nearest base says."""
     if isinstance(error, errors.InvalidRequest):

@@ -21,8 +21,8 @@ MOST_WAIT_S = 20
 """For a busy session: of the 29 s that the gateway waits, so that some are left for the turn itself."""
 
 _WAIT = re.compile(r"\s*wait\s*=\s*\"?([0-9]{1,9})\"?\s*(?:;.*)?", re.IGNORECASE)
-_MAX_KEY = 255
-_DEFAULT_LIMIT, _MOST_LIMIT = 20, 100
+MAX_KEY = 255
+DEFAULT_LIMIT, MOST_LIMIT = 20, 100
 
 
 class Body(BaseModel):
@@ -114,8 +114,8 @@ class Request:
     @staticmethod
     def limit(asked: Mapping[str, str]) -> int:
         """How many items a page may have, by the query parameter `limit`."""
-        text = asked.get("limit", str(_DEFAULT_LIMIT))
-        if not (text.isascii() and text.isdigit() and len(text) <= 3 and 1 <= int(text) <= _MOST_LIMIT):
+        text = asked.get("limit", str(DEFAULT_LIMIT))
+        if not (text.isascii() and text.isdigit() and len(text) <= 3 and 1 <= int(text) <= MOST_LIMIT):
             raise InvalidRequest("parameter_invalid")
         return int(text)
 
@@ -133,7 +133,7 @@ class Request:
         key = self._header("idempotency-key")
         if not key:
             return None
-        if len(key) > _MAX_KEY:
+        if len(key) > MAX_KEY:
             raise InvalidRequest("idempotency_key_too_long")
         if not all("\x21" <= character <= "\x7e" for character in key):
             raise InvalidRequest("idempotency_key_invalid")
