@@ -133,8 +133,11 @@ def call(backstage: Backstage) -> Call:
         headers: Mapping[str, str] | None = None,
         secret: str | None = None,
         source: str = "203.0.113.7",
+        also: Mapping[str, Any] | None = None,
     ) -> Answered:
-        """`secret` makes the caller anonymous, as the authorizer says; `source` is the address it comes from."""
+        """`secret` makes the caller anonymous, as the authorizer says; `source` is the address it comes from; `also`
+        stands in the event instead of what would.
+        """
         verified = {"owner": owner, "kind": "user", "expires": expires} if owner else None
         if secret:
             asked = {"authorizationToken": f"Session {secret}", "methodArn": "arn:aws:execute-api:::api/v1/GET/"}
@@ -157,6 +160,7 @@ def call(backstage: Backstage) -> Call:
             },
             "body": base64.b64encode(content).decode() if content else None,
             "isBase64Encoded": True,
+            **(also or {}),
         }
         answer = app(function).handler(request, Context(clock=backstage.clock))
         text = answer["body"]

@@ -6,7 +6,6 @@ import json
 import subprocess
 import sys
 import tomllib
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,58 +15,15 @@ from samcli.yamlhelper import yaml_parse
 
 import turnlog
 from tests import documented
-from tests.handlers.conftest import Answered, Backstage, Call, Context, app, event
-from tests.handlers.test_anonymous import begin
-from tests.handlers.test_session import create, take
-from turnlog.http import Api
+from tests.handlers.conftest import Backstage, Call, Context, app, event
+from tests.handlers.everybody import Everybody, functions
 from turnlog.http.openapi.fields import FIELDS
 from turnlog.http.openapi.operations import ANONYMOUS, OPERATIONS, USER
 from turnlog.http.openapi.refusals import GATEWAY, TOKEN_UNCHECKED, refusals
 from turnlog.http.request import Request
 
 ROUTES = pytest.mark.parametrize("route", OPERATIONS, ids=" ".join)
-SECRET = str(OPERATIONS["POST", "/sessions/{id}/claim"].example["secret"])
 STRANGER = "s" * 43
-
-
-@cache
-def functions() -> dict[tuple[str, str], str]:
-    """The function that serves each route."""
-    found: dict[tuple[str, str], str] = {}
-    for path in sorted(Path("functions").glob("*/app.py")):
-        handler = app(path.parent.name).handler
-        if isinstance(handler, Api):
-            assert not set(found) & handler.routes
-            found |= dict.fromkeys(handler.routes, path.parent.name)
-    return found
-
-
-class Everybody:
-    """A user's session and an anonymous one, a turn in each, and the requests that the document gives as examples."""
-
-    def __init__(self, call: Call) -> None:
-        self._call = call
-        self._own = str(create(call).body["session_id"])
-        self._anonymous = str(begin(call, SECRET).body["session_id"])
-        take(call, self._own, "hello")
-        take(call, self._anonymous, "hello", secret=SECRET)
-
-    def ask(self, route: tuple[str, str], *, key: str = "k", **caller: Any) -> Answered:
-        """The example of the route, sent by a caller whom it is for unless another is named."""
-        operation = OPERATIONS[route]
-        if not caller:
-            caller = {} if USER in operation.callers else {"secret": SECRET} if operation.callers else {"owner": None}
-        is_anonymous = USER not in operation.callers or route[1].endswith("/claim")
-        method, path = route
-        return self._call(
-            functions()[route],
-            method,
-            path,
-            dict(operation.example) if operation.body else None,
-            parameters={"id": self._anonymous if is_anonymous else self._own, "n": "1"},
-            headers={"Idempotency-Key": key} if operation.key is not None and key else {},
-            **caller,
-        )
 
 
 @pytest.fixture

@@ -102,10 +102,10 @@ class Request:
         return str(self._event["pathParameters"][name])
 
     def query(self, *allowed: str) -> dict[str, str]:
-        """The query parameters. Raises InvalidRequest when one is not allowed or given twice."""
+        """The query parameters. Raises InvalidRequest when one is not allowed or given twice, also once in the path."""
         given: Mapping[str, list[str]] = self._event.get("multiValueQueryStringParameters") or {}
         for name, values in given.items():
-            if len(values) > 1:
+            if len(values) > 1 or name in (self._event.get("pathParameters") or {}):
                 raise InvalidRequest("parameter_duplicate")
             if name not in allowed:
                 raise InvalidRequest("parameter_unknown")
@@ -229,7 +229,7 @@ def _no_constant(_: str) -> NoReturn:
 
 
 def _refuse(error: ValidationError) -> NoReturn:
-    first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+    first = error.errors(include_input=False, include_url=False)[0]
     kind, place = first["type"], first["loc"]
     pointer = "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in place)
     if kind == "json_invalid":
@@ -242,5 +242,5 @@ def _refuse(error: ValidationError) -> NoReturn:
     if kind in ("control_character", "wrong_type", "unknown_field") or kind.endswith(("_type", "_parsing")):
         raise InvalidRequest(kind if kind in ("control_character", "unknown_field") else "wrong_type", pointer)
     if kind in ("message_empty", "model_unknown"):
-        raise ValueRefused(kind, pointer)
+        raise ValueRefused(kind, pointer, first.get("ctx", {}).get("allowed", ()))
     raise ValueRefused(f"{place[0]}_range" if place else "value_range", pointer)

@@ -73,8 +73,9 @@ def _message(value: object) -> Message:
 
 
 def _offered_model(name: str) -> str:
-    if name not in runtime.model_settings().claude_models:
-        raise PydanticCustomError("model_unknown", "unknown model")
+    allowed = runtime.model_settings().claude_models
+    if name not in allowed:
+        raise PydanticCustomError("model_unknown", "unknown model", {"allowed": allowed})
     return name
 
 

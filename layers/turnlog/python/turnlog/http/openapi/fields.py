@@ -4,6 +4,7 @@ from __future__ import annotations
 
 FIELDS = {
     "active_at": "When the session was last used.",
+    "allowed": "The values that would do.",
     "at": "When it happens or happened.",
     "code": "The reason, in a form for programs.",
     "content": "The reply's blocks, as Claude sent them.",

@@ -104,7 +104,7 @@ def _of_body(kind: type[Body]) -> Iterator[TurnlogError]:
     if "message" in schema["properties"]:
         yield ValueRefused("message_empty", "/message")
     if "model" in schema["properties"]:
-        yield ValueRefused("model_unknown", "/model")
+        yield ValueRefused("model_unknown", "/model", ("claude-sonnet-5-5", "claude-haiku-5-5"))
     for name, each in schema["properties"].items():
         if name != "message" and any(f"'{bound}'" in repr(each) for bound in _BOUNDS):
             yield ValueRefused(f"{name}_range", f"/{name}")

@@ -142,7 +142,9 @@ PROBLEM = shape(
         "errors": {
             "type": "array",
             "items": shape(
-                "A part of the body that is refused.", {"pointer": text("/message"), "reason": text("wrong_type")}
+                "A part of the body that is refused.",
+                {"pointer": text("/message"), "reason": text("wrong_type")},
+                {"allowed": {"type": "array", "items": {"type": "string"}}},
             ),
         },
         "retry_after": number(2, 1),
