@@ -404,6 +404,8 @@ def test_a_key_that_is_none_is_refused_by_every_route_that_takes_one(watch: Watc
         watch.refused(route, 400, f"idempotency_key_{why}", key=key)
     twice = {"Content-Type": ["application/json"], "idempotency-KEY": [CANARY, CANARY]}
     watch.refused(route, 400, "header_duplicate", also={"multiValueHeaders": twice})
+    empty = "idempotency_key_missing" if OPERATIONS[route].key else "idempotency_key_invalid"
+    watch.refused(route, 400, empty, headers={"Idempotency-Key": ""})
     if OPERATIONS[route].key:
         watch.refused(route, 400, "idempotency_key_missing", key="")
 

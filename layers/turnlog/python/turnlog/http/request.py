@@ -122,20 +122,19 @@ class Request:
     @property
     def idempotency_key(self) -> str:
         """The client's name for this request: 1-255 characters of 0x21-0x7E."""
-        key = self.optional_idempotency_key
-        if key is None:
+        if not self._header("idempotency-key"):
             raise InvalidRequest("idempotency_key_missing")
-        return key
+        return self.optional_idempotency_key or ""
 
     @property
     def optional_idempotency_key(self) -> str | None:
-        """As `idempotency_key`, where a request need not be named."""
-        key = self._header("idempotency-key")
-        if not key:
+        """As `idempotency_key`, where a request need not be named; an empty name is refused, since it names nothing."""
+        if "idempotency-key" not in self._headers:
             return None
+        key = self._header("idempotency-key")
         if len(key) > MAX_KEY:
             raise InvalidRequest("idempotency_key_too_long")
-        if not all("\x21" <= character <= "\x7e" for character in key):
+        if not key or not all("\x21" <= character <= "\x7e" for character in key):
             raise InvalidRequest("idempotency_key_invalid")
         return key
 
