@@ -119,7 +119,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ),
     ("POST", "/sessions/{id}/fork"): Operation(
         "forkSession",
-        "Begin a session that shares the turns up to one of another's, its title and its settings.",
+        "Begin a session with another's turns up to one of them, its title and its settings.",
         "Session",
         (errors.TurnNotFound(), *_CREATION),
         status=201,
