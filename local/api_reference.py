@@ -16,7 +16,7 @@ def routes() -> str:
     """A line for each route; what it needs is bold."""
     lines = ["| route | does | for | takes | answers |", "|---|---|---|---|---|"]
     for (method, path), operation in OPERATIONS.items():
-        who = ", ".join(_WHO[caller] for caller in operation.callers) or "anybody"
+        who = operation.role or ", ".join(_WHO[caller] for caller in operation.callers) or "anybody"
         good = f"{operation.status} {operation.reply}" if operation.reply else str(operation.status)
         lines.append(f"| `{method} {path}` | {operation.summary} | {who} | {', '.join(_taken(operation))} | {good} |")
     return "\n".join(lines)
@@ -38,8 +38,7 @@ def _taken(operation: Operation) -> list[str]:
     if operation.body:
         fields = operation.body.model_fields.items()
         taken = [f"**`{name}`**" if each.is_required() else f"`{name}`" for name, each in fields]
-    if operation.is_paged:
-        taken += ["`limit`", "`cursor`"]
+    taken += [f"`{name}`" for name in operation.asks]
     if operation.key is not None:
         taken.append("**`Idempotency-Key`**" if operation.key else "`Idempotency-Key`")
     if operation.waits:

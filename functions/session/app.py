@@ -11,6 +11,7 @@ handler = Api(
         ("GET", "/sessions/{id}"): conversations.get,
         ("PATCH", "/sessions/{id}"): conversations.rename,
         ("DELETE", "/sessions/{id}"): conversations.delete,
+        ("GET", "/sessions/{id}/export"): history.export,
         ("POST", "/sessions/{id}/fork"): handover.fork,
         ("POST", "/sessions/{id}/rotate"): handover.rotate,
         ("POST", "/sessions/{id}/claim"): handover.claim,

@@ -16,17 +16,18 @@ from moto import mock_aws
 from tests.bench.capacity import Meter
 from tests.fakes import MODEL, HashModel
 from tests.handlers.conftest import Context, app, event
+from tests.wrapping import LocalWrapper
 from turnlog import runtime, telemetry
 from turnlog.config import LifeSettings, ModelSettings
 from turnlog.crypto import ServerKey
 from turnlog.messages import Reply, to_json
 from turnlog.model import ModelRequest
 from turnlog.store import SessionStore
-from turnlog.stores.dynamodb import DynamoDBSessionStore
+from turnlog.stores.dynamodb import DynamoDBSessionStore, OwnerKeys
 from turnlog.stores.hybrid import HybridSessionStore
 from turnlog.turns import TurnPolicy
 
-TABLE = "sessions"
+TABLE, KEYS = "sessions", "keys"
 _LETTERS = random.Random(0)
 WORDS = ["".join(_LETTERS.choices("etaoinshrdlucmfw", k=_LETTERS.randint(2, 9))) for _ in range(20_000)]
 
@@ -64,7 +65,7 @@ def prose(seed: str, characters: int) -> str:
 
 
 def measure(turns: int = 50, *, caches: int = 0) -> list[TurnCost]:
-    """The costs of a conversation of `turns` turns of 2,000 characters each, window 25, without limits.
+    """The costs of a conversation of `turns` turns of 2,000 characters each, window 25, sealed, without limits.
 
     With `caches`, so many environments with a hybrid store each take the turns one after the other.
     """
@@ -73,16 +74,22 @@ def measure(turns: int = 50, *, caches: int = 0) -> list[TurnCost]:
     telemetry.note = lambda *_, **__: None
     with mock_aws():
         client = boto3.client("dynamodb", region_name="us-east-1")
-        client.create_table(
-            TableName=TABLE,
-            BillingMode="PAY_PER_REQUEST",
-            AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in ("pk", "sk")],
-            KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
-        )
+        for table in (TABLE, KEYS):
+            client.create_table(
+                TableName=table,
+                BillingMode="PAY_PER_REQUEST",
+                AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in ("pk", "sk")],
+                KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
+            )
         meter, model = Meter(), TalkativeModel()
-        stores: list[SessionStore] = [DynamoDBSessionStore(client, TABLE)]
+
+        def environment(*, eventual: bool) -> DynamoDBSessionStore:
+            keys = OwnerKeys(client, KEYS, LocalWrapper(), runtime.now_ms)
+            return DynamoDBSessionStore(client, TABLE, keys=keys, eventual=eventual)
+
+        stores: list[SessionStore] = [environment(eventual=False)]
         if caches:
-            stores = [HybridSessionStore(DynamoDBSessionStore(client, TABLE, eventual=True)) for _ in range(caches)]
+            stores = [HybridSessionStore(environment(eventual=True)) for _ in range(caches)]
         environments = itertools.cycle(stores)
         policy = TurnPolicy(old_views=bool(caches))
         runtime.turn_policy = lambda: policy  # type: ignore[assignment]

@@ -16,6 +16,7 @@ pytest.register_assert_rewrite("tests.contract.session_store")
 
 TABLE = "sessions"
 USAGE_TABLE = "usage"
+KEYS_TABLE = "keys"
 
 
 @pytest.fixture(scope="module")
@@ -31,8 +32,8 @@ def moto() -> Iterator[DynamoDBClient]:
 
 @pytest.fixture
 def dynamodb(moto: DynamoDBClient) -> Iterator[DynamoDBClient]:
-    """With empty tables for sessions and usage, as the template describes them."""
-    for table in (TABLE, USAGE_TABLE):
+    """With empty tables for sessions, usage and keys, as the template describes them."""
+    for table in (TABLE, USAGE_TABLE, KEYS_TABLE):
         moto.create_table(
             TableName=table,
             BillingMode="PAY_PER_REQUEST",
@@ -40,5 +41,5 @@ def dynamodb(moto: DynamoDBClient) -> Iterator[DynamoDBClient]:
             KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
         )
     yield moto
-    for table in (TABLE, USAGE_TABLE):
+    for table in (TABLE, USAGE_TABLE, KEYS_TABLE):
         moto.delete_table(TableName=table)

@@ -117,6 +117,12 @@ def take_all(store: SessionStore, session: Session, last: int) -> list[Turn]:
     return [take(store, session, number) for number in range(1, last + 1)]
 
 
+def forked(store: SessionStore, parent: Session, number: int, child: Session, title: str = "") -> Session:
+    """The child, as it is read."""
+    store.fork(parent, number, child, title)
+    return store.read(child.owner, child.id, child.created_ms, newest=1).session
+
+
 def charge(amount: str | Decimal, limit: str = "10", counter: str = COUNTER) -> Charge:
     return Charge(counter, Decimal(amount), Decimal(limit), START_MS + 60_000)
 
@@ -162,9 +168,7 @@ class Facts:
 
     @pytest.fixture
     def session(self, store: SessionStore) -> Session:
-        session = new_session()
-        store.create(session, "A title")
-        return session
+        return store.create(new_session(), "A title")
 
 
 class Creating(Facts):
@@ -221,11 +225,48 @@ class Creating(Facts):
                 store.create(again, "")
 
     def test_the_same_id_of_another_owner_is_another_session(self, store: SessionStore, session: Session) -> None:
-        other = replace(session, owner=EVE)
-        assert store.create(other, "Eve's") == other
+        other = store.create(replace(session, owner=EVE), "Eve's")
+        assert other == replace(session, owner=EVE)
         take(store, other, 1)
         assert store.read(OWNER, session.id, START_MS, newest=1).count == 0
         assert store.read(EVE, session.id, START_MS, newest=1).count == 1
+
+    def test_a_session_can_begin_with_a_turn(self, store: SessionStore) -> None:
+        session, first = new_session(), turn_of(claim_of(1), "asked before")
+        assert store.create(session, "T", first=first) == session
+        log = store.read(OWNER, session.id, START_MS, newest=5)
+        assert (log.session, log.title, log.turns, log.running) == (session, "T", (first,), None)
+        assert take(store, session, 2).number == 2
+
+    def test_a_repeated_creation_with_a_turn_changes_nothing(self, store: SessionStore) -> None:
+        first = turn_of(claim_of(1), "asked before")
+        session = store.create(new_session(), "T", first=first)
+        second = take(store, session, 2)
+        assert store.create(session, "T", first=replace(first, token="another")) == session
+        assert store.turns(session, 1, 9) == [first, second]
+
+    def test_a_session_without_a_turn_gets_none_by_a_repeated_creation(
+        self, store: SessionStore, session: Session
+    ) -> None:
+        assert store.create(session, "", first=turn_of(claim_of(1))) == session
+        assert store.read(OWNER, session.id, START_MS, newest=1).count == 0
+
+    def test_a_session_can_begin_with_a_large_turn_and_not_with_one_that_is_too_large(
+        self, store: SessionStore
+    ) -> None:
+        refused = new_session()
+        large = replace(turn_of(claim_of(1)), message=Message.of_text(random_text(MAX_TURN_BYTES - 100_000)))
+        session = store.create(new_session(), "", first=large)
+        assert store.turns(session, 1, 1) == [large]
+        with pytest.raises(TurnTooLarge):
+            store.create(refused, "", first=replace(large, message=Message.of_text(random_text(MAX_TURN_BYTES))))
+        assert is_gone(store, refused)
+
+    def test_a_refused_bill_leaves_no_first_turn(self, store: SessionStore) -> None:
+        session, bill = new_session(), Bill(OWNER, (charge("1", "0"),))
+        with pytest.raises(AllowanceUsedUp):
+            store.create(session, "", bill=bill, first=turn_of(claim_of(1)))
+        assert is_gone(store, session)
 
 
 class Reading(Facts):
@@ -309,8 +350,7 @@ class Reading(Facts):
     def test_a_session_ends_at_its_millisecond_without_any_sweep(
         self, store: SessionStore, used: str, late_ms: int, fresh: bool
     ) -> None:
-        session = new_session(life_s=600 if used == "absolute" else 86_400)
-        store.create(session, "")
+        session = store.create(new_session(life_s=600 if used == "absolute" else 86_400), "")
         end_ms = START_MS + session.idle_ms
         if used == "turn":
             end_ms = take(store, session, 1, at_ms=START_MS + 70).at_ms + session.idle_ms
@@ -589,8 +629,7 @@ class Charging(Facts):
     @staticmethod
     def charge_one(store: SessionStore, wanted: Charge, *, owner: str = OWNER) -> tuple[Session, Claim]:
         """Charges a session of its own. Raises AllowanceUsedUp."""
-        session = new_session(owner)
-        store.create(session, "")
+        session = store.create(new_session(owner), "")
         claim = claim_of(1, charges=(wanted,))
         store.claim(session, claim, over=None)
         return session, claim
@@ -811,8 +850,7 @@ class Forking(Facts):
 
     def test_a_fork_and_its_parent_go_on_apart(self, store: SessionStore, session: Session) -> None:
         turns = take_all(store, session, 3)
-        child = new_session()
-        store.fork(session, 2, child, "")
+        child = forked(store, session, 2, new_session())
         third = take(store, child, 3, at_ms=START_MS + 60)
         assert store.turns(child, 3, 9) == [third]
         store.delete(OWNER, session.id, START_MS)
@@ -842,8 +880,7 @@ class Forking(Facts):
 
     def test_a_repeated_fork_changes_nothing(self, store: SessionStore, session: Session) -> None:
         take_all(store, session, 2)
-        child = new_session()
-        store.fork(session, 2, child, "A fork")
+        child = forked(store, session, 2, new_session(), "A fork")
         third = take(store, child, 3)
         store.fork(session, 2, child, "Another title")
         log = store.read(OWNER, child.id, START_MS, newest=1)
@@ -853,8 +890,7 @@ class Forking(Facts):
         store.claim(session, claim_of(1), over=None)
         large = replace(turn_of(claim_of(1)), message=Message.of_text(random_text(MAX_TURN_BYTES - 100_000)))
         store.commit(session, large)
-        child = new_session()
-        store.fork(session, 1, child, "")
+        child = forked(store, session, 1, new_session())
         assert store.turns(child, 1, 1) == [self.without_key(large)]
 
     @pytest.mark.parametrize("ended", ["deleted", "moved", "never was", "foreign"])
@@ -1139,6 +1175,51 @@ class Listing(Facts):
         assert sorted(store.session_ids(OWNER)) == sorted([session.id, child.id])
 
 
+class Erasing(Facts):
+    def test_nothing_of_an_erased_owner_is_left_and_all_of_another_s_is(
+        self, store: SessionStore, session: Session
+    ) -> None:
+        take_all(store, session, 2)
+        mine, eves = store.create(new_session(), "Another"), store.create(new_session(EVE), "Eve's")
+        turn = take(store, eves, 1)
+        assert store.erase(OWNER, START_MS) == 2
+        assert is_gone(store, session)
+        assert is_gone(store, mine)
+        assert store.session_ids(OWNER) == []
+        assert store.read(EVE, eves.id, START_MS, newest=1).turns == (turn,)
+        assert store.session_ids(EVE) == [eves.id]
+
+    def test_a_running_turn_brings_nothing_back(self, store: SessionStore, session: Session) -> None:
+        store.claim(session, claim_of(1), over=None)
+        store.erase(OWNER, START_MS)
+        assert isinstance(store.commit(session, turn_of(claim_of(1))), Ended)
+        assert is_gone(store, session)
+
+    def test_an_expired_session_is_erased_too(self, store: SessionStore, session: Session) -> None:
+        take(store, session, 1)
+        assert store.erase(OWNER, session.dies_ms) == 1
+        assert store.turns(session, 1, 1) == []
+
+    def test_what_was_used_of_allowances_is_forgotten(self, store: SessionStore, session: Session) -> None:
+        charged = replace(claim_of(1), charges=(charge("10"),))
+        assert store.claim(session, charged, over=None) == charged
+        store.erase(OWNER, START_MS)
+        again = store.create(new_session(), "")
+        assert store.claim(again, charged, over=None) == charged
+
+    def test_an_erasure_can_be_repeated_and_the_owner_begin_anew(self, store: SessionStore, session: Session) -> None:
+        assert store.erase(OWNER, START_MS) == 1
+        assert store.erase(OWNER, START_MS) == 0
+        anew = store.create(new_session(), "Anew")
+        turn = take(store, anew, 1)
+        log = store.read(OWNER, anew.id, START_MS, newest=1)
+        assert (log.title, log.turns) == ("Anew", (turn,))
+        assert store.session_ids(OWNER) == [anew.id]
+
+    def test_who_has_nothing_can_be_erased(self, store: SessionStore) -> None:
+        assert store.erase("nobody", START_MS) == 0
+
+
 class Sweeping(Facts):
     def test_content_goes_within_an_hour_of_the_end_and_not_before_the_margin(
         self, store: SessionStore, session: Session
@@ -1153,8 +1234,7 @@ class Sweeping(Facts):
         assert store.sweep(end_ms + HOUR_MS) == 0
 
     def test_a_session_goes_after_its_absolute_end_too(self, store: SessionStore) -> None:
-        session = new_session(life_s=600)
-        store.create(session, "")
+        session = store.create(new_session(life_s=600), "")
         take(store, session, 1)
         assert store.sweep(session.dies_ms + HOUR_MS) == 1
         assert is_gone(store, session, session.dies_ms)
@@ -1166,10 +1246,9 @@ class Sweeping(Facts):
         assert is_gone(store, session)
 
     def test_only_the_dead_are_counted_and_the_living_are_left_alone(self, store: SessionStore) -> None:
-        dead, used, running, new = new_session(idle_s=600), new_session(), new_session(), new_session(idle_s=7200)
+        made = new_session(idle_s=600), new_session(), new_session(), new_session(idle_s=7200)
         now = START_MS + 600_000 + HOUR_MS
-        for session in (dead, used, running, new):
-            store.create(session, "")
+        dead, used, running, new = [store.create(session, "") for session in made]
         for session in (dead, used, running):
             take(store, session, 1)
         for session in (used, running):
@@ -1336,6 +1415,7 @@ class SessionStoreContract(
     Moving,
     Deleting,
     Listing,
+    Erasing,
     Sweeping,
     Racing,
 ):

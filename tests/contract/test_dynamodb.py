@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError, ConnectTimeoutError, ReadTimeoutErr
 from tests.contract.conftest import TABLE
 from tests.contract.session_store import claim_of, take
 from tests.fakes import OWNER, START_MS, new_session
-from turnlog.errors import SessionCorrupt, StoreUnavailable
+from turnlog.errors import SessionCorrupt, SessionNotFound, StoreUnavailable
 from turnlog.sessions import GRACE, Session
 from turnlog.stores.dynamodb import DynamoDBSessionStore
 from turnlog.stores.dynamodb.items import partition
@@ -239,6 +239,23 @@ def test_a_delete_that_was_interrupted_is_finished_by_the_next(
         left = [item for item in items(dynamodb) if item["pk"]["S"] == partition(OWNER, other.id)]
         assert {item["st"]["S"] for item in left} == {"ended"}
         assert not [item for item in items(dynamodb) if item["sk"]["S"] == partition(OWNER, other.id)]
+
+
+def test_a_title_that_comes_after_the_end_brings_nothing_back(
+    dynamodb: DynamoDBClient, store: DynamoDBSessionStore, session: Session
+) -> None:
+    class EndsItFirst:
+        def __getattr__(self, name: str) -> Any:
+            if name == "update_item":
+                store.delete(OWNER, session.id, START_MS)
+            return getattr(dynamodb, name)
+
+    late: Any = EndsItFirst()
+    take(store, session, 1)
+    with pytest.raises(SessionNotFound):
+        DynamoDBSessionStore(late, TABLE, sleep=lambda _: None).rename(OWNER, session.id, "canary", START_MS)
+    assert "canary" not in str(everything(dynamodb))
+    assert {item.get("st", {}).get("S") for item in items(dynamodb)} == {"ended"}
 
 
 class _CrashError(Exception):

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.contract.conftest import TABLE, USAGE_TABLE
+from tests.contract.conftest import KEYS_TABLE, TABLE, USAGE_TABLE
 from tests.contract.session_store import SessionStoreContract
+from tests.fakes import HeldClock
+from tests.wrapping import LocalWrapper
 from turnlog.store import SessionStore
-from turnlog.stores.dynamodb import DynamoDBSessionStore
+from turnlog.stores.dynamodb import DynamoDBSessionStore, OwnerKeys
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -39,3 +41,13 @@ class TestDynamoDB(SessionStoreContract):
     def store(self, dynamodb: DynamoDBClient) -> SessionStore:
         client: Any = OneAtATime(dynamodb)
         return DynamoDBSessionStore(client, TABLE, USAGE_TABLE, sleep=lambda _: None)
+
+
+class TestSealedDynamoDB(SessionStoreContract):
+    """The same facts hold when all content is sealed."""
+
+    @pytest.fixture
+    def store(self, dynamodb: DynamoDBClient) -> SessionStore:
+        client: Any = OneAtATime(dynamodb)
+        keys = OwnerKeys(client, KEYS_TABLE, LocalWrapper(), HeldClock())
+        return DynamoDBSessionStore(client, TABLE, USAGE_TABLE, keys=keys, sleep=lambda _: None)

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.contract.conftest import TABLE, USAGE_TABLE
-from tests.contract.session_store import claim_of, take, turn_of
+from tests.contract.session_store import charge, claim_of, take, turn_of
 from tests.fakes import OWNER, START_MS, new_session
-from turnlog.errors import ClaimLost, SessionNotFound
-from turnlog.sessions import SWEEP_MARGIN, Move, Session, new_session_id
+from turnlog.errors import AllowanceUsedUp, ClaimLost, SessionNotFound
+from turnlog.sessions import SWEEP_MARGIN, Bill, Move, Session, new_session_id
 from turnlog.stores.dynamodb import DynamoDBSessionStore
 from turnlog.stores.dynamodb.items import owner_partition, partition
 
@@ -160,6 +160,24 @@ def test_a_session_whose_move_died_can_be_deleted_with_all_its_copies(
         assert content(dynamodb, partition(owner, session_id)) == []
 
 
+@pytest.mark.parametrize("steps", range(6))
+def test_a_creation_that_died_has_made_and_charged_nothing_or_all_of_it(
+    store: DynamoDBSessionStore, dynamodb: DynamoDBClient, dies: Dies, steps: int
+) -> None:
+    session, first = new_session(), turn_of(claim_of(1))
+    bill = Bill("source", (charge("1", "1"),))
+    died = dies(steps, lambda mortal: mortal.create(session, "T", bill=bill, first=first))
+    assert died == (steps < 4), "the steps of a creation have changed: look whether they are still covered"
+    if died:
+        with pytest.raises(SessionNotFound):
+            store.read(OWNER, session.id, START_MS, newest=1)
+        assert content(dynamodb, partition(OWNER, session.id)) == []
+    assert store.create(session, "T", bill=bill, first=first) == session
+    assert store.read(OWNER, session.id, START_MS, newest=9).turns == (first,)
+    with pytest.raises(AllowanceUsedUp):
+        store.create(new_session(), "", bill=bill)
+
+
 @pytest.mark.parametrize("steps", range(12))
 def test_what_a_fork_that_died_left_is_swept_and_its_parent_is_untouched(
     store: DynamoDBSessionStore, dynamodb: DynamoDBClient, dies: Dies, steps: int
@@ -190,7 +208,7 @@ def test_a_sweep_that_died_is_finished_by_the_next(
     later_ms = START_MS + dead.idle_ms + int(SWEEP_MARGIN.total_seconds() * 1000) + 15 * 60_000
     alive = store.create(new_session(created_ms=later_ms - 60_000), "Alive")
     died = dies(steps, lambda mortal: mortal.sweep(later_ms))
-    assert died == (steps < 46), "the steps of a sweep have changed: look whether they are still covered"
+    assert died == (steps < 47), "the steps of a sweep have changed: look whether they are still covered"
     store.sweep(later_ms)
     assert content(dynamodb, partition(OWNER, dead.id)) == []
     assert store.session_ids(OWNER) == [alive.id]

@@ -174,6 +174,22 @@ def test_an_anonymous_session_is_used_rotated_and_claimed(stack: Stack, ada: htt
     assert "Ida" in take(ada, claimed.json()["session_id"], "What is my name?").json()["text"]
 
 
+def test_a_question_goes_on_as_a_session_which_can_be_exported(
+    ada: httpx2.Client, eve: httpx2.Client, stack: Stack
+) -> None:
+    asked = ada.post("/query", json={"message": "My name is Ada.", "continuable": True}).json()
+    before = stack.model_calls()
+    expect_problem(eve.post("/sessions", json={"continuation": asked["continuation"]}), 422, "continuation_invalid")
+    begun = ada.post("/sessions", json={"continuation": asked["continuation"], "title": "Goes on"})
+    assert (begun.status_code, begun.json()["turns"], stack.model_calls()) == (201, 1, before)
+    session_id = begun.json()["session_id"]
+    assert "Ada" in take(ada, session_id, "What is my name?").json()["text"]
+    exported = ada.get(f"/sessions/{session_id}/export").json()
+    assert (exported["session"]["title"], exported["next"]) == ("Goes on", None)
+    assert [turn["turn"] for turn in exported["turns"]] == [1, 2]
+    assert exported["turns"][0]["text"] == asked["text"]
+
+
 def test_anothers_a_deleted_and_an_unknown_session_are_the_same_bytes(ada: httpx2.Client, eve: httpx2.Client) -> None:
     kept, deleted = new_session(ada), new_session(ada)
     take(ada, deleted, "forget this")
@@ -196,6 +212,15 @@ def test_what_is_stored_expires_and_a_deleted_session_leaves_no_content(ada: htt
     ada.delete(f"/sessions/{session_id}")
     left = [item for item in stack.items() if item not in stored]
     assert {frozenset(item) for item in left} == {frozenset({"pk", "sk", "v", "st", "ttl"})}
+
+
+def test_what_is_stored_of_a_conversation_is_sealed(ada: httpx2.Client, stack: Stack) -> None:
+    session_id = new_session(ada, title="A title for nobody else", system="Be brief for nobody else.")
+    take(ada, session_id, "A message for nobody else")
+    held = [item for item in stack.items() if {"body", "cfg", "title", "sid"} & set(item)]
+    assert {(item["v"]["N"], item["kid"]["S"]) for item in held} == {("2", "000001")}
+    stored = str(held)
+    assert not [text for text in ("nobody else", session_id, "claude-") if text in stored]
 
 
 def test_without_a_valid_token_no_route_answers(stack: Stack) -> None:

@@ -2,31 +2,17 @@
 
 from __future__ import annotations
 
-from functools import cache
-from pathlib import Path
 from typing import Any
 
-from tests.handlers.conftest import Answered, Call, app
+from tests.handlers.conftest import Answered, Call
 from tests.handlers.test_anonymous import begin
+from tests.handlers.test_authorisation import FUNCTION_OF
 from tests.handlers.test_session import create, take
-from turnlog.http import Api
 from turnlog.http.openapi.operations import OPERATIONS, USER
 
 Route = tuple[str, str]
 
 SECRET = str(OPERATIONS["POST", "/sessions/{id}/claim"].example["secret"])
-
-
-@cache
-def functions() -> dict[Route, str]:
-    """The function that serves each route."""
-    found: dict[Route, str] = {}
-    for path in sorted(Path("functions").glob("*/app.py")):
-        handler = app(path.parent.name).handler
-        if isinstance(handler, Api):
-            assert not set(found) & handler.routes
-            found |= dict.fromkeys(handler.routes, path.parent.name)
-    return found
 
 
 class Everybody:
@@ -51,7 +37,9 @@ class Everybody:
             sent |= {"secret": SECRET} if operation.callers else {"owner": None}
         if operation.body and not {"body", "raw"} & set(other):
             sent["body"] = dict(operation.example)
+        if operation.role:
+            sent["roles"] = operation.role
         named = {"Idempotency-Key": key} if operation.key is not None and key else {}
         sent |= other
         sent["headers"] = named | dict(other.get("headers", {}))
-        return self._call(functions()[route], method, path, **sent)
+        return self._call(FUNCTION_OF[route], method, path, **sent)

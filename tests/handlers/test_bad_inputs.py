@@ -17,7 +17,8 @@ import pytest
 
 from tests.fakes import OWNER
 from tests.handlers.conftest import REFUSED_FIELDS, Answered, Backstage, Call, Context, app, event
-from tests.handlers.everybody import Everybody, Route, functions
+from tests.handlers.everybody import Everybody, Route
+from tests.handlers.test_authorisation import FUNCTION_OF
 from tests.handlers.test_session import EVE, create, delete, get, take
 from turnlog import runtime
 from turnlog.errors import (
@@ -49,7 +50,7 @@ OF_A_SESSION = [route for route in OPERATIONS if "{id}" in route[1]]
 BODIES = {route: operation.body for route, operation in OPERATIONS.items() if operation.body}
 WITH_BODY = list(BODIES)
 WITH_KEY = [route for route, operation in OPERATIONS.items() if operation.key is not None]
-PAGED = [route for route, operation in OPERATIONS.items() if operation.is_paged]
+PAGED = [route for route, operation in OPERATIONS.items() if operation.asks]
 
 
 @dataclass
@@ -96,7 +97,7 @@ class Watch(Everybody):
         assert CANARY not in answer.raw + json.dumps(dict(answer.headers)) + self._logged.getvalue()
         assert len(self._stage.model.requests) == asked
         assert set(self.store.calls) <= ({"read", "turns"} if reads else set())
-        assert reads or self.secrets == 0
+        assert reads or self.secrets == 0 or status in (401, 403, 404)  # a denial is noted, with what is hashed
         return answer
 
 
@@ -239,9 +240,9 @@ def test_a_field_that_is_not_known_is_refused_by_every_route_and_never_named(wat
 @each(WITH_BODY)
 def test_a_field_of_another_type_is_refused_by_every_route(watch: Watch, route: Route) -> None:
     for name, schema in BODIES[route].model_json_schema()["properties"].items():
-        is_number = '"integer"' in json.dumps(schema)
-        wrong: list[Any] = [None, True, {}, {CANARY: 1}, 1.5, 1.0]
-        wrong += ["5", CANARY, [1]] if is_number else [5, [5], -1]
+        wrong: list[Any] = [None, {}, {CANARY: 1}, 1.5, 1.0]
+        wrong += ["5", CANARY, [1]] if '"integer"' in json.dumps(schema) else [5, [5], -1]
+        wrong += [] if schema.get("type") == "boolean" else [True]
         for value in wrong:
             body = dict(OPERATIONS[route].example) | {name: value}
             answer = watch.refused(route, 400, "wrong_type", body=body)
@@ -287,6 +288,8 @@ VALUES: list[tuple[str, int, str, list[Any]]] = [
     ("stop_sequences", 422, "stop_sequences_range", [[""], [" "], ["x" * 101], ["a"] * 9, ["a"] * 10_000]),
     ("stop_sequences", 400, "control_character", [["a\x00"], ["ok", "\x1b"]]),
     ("stop_sequences", 400, "wrong_type", ["END", [None], [["a"]], {"0": "a"}]),
+    ("continuable", 400, "wrong_type", [0, 1, "true", CANARY]),
+    ("continuation", 400, "wrong_type", [5, [CANARY]]),
     ("title", 422, "title_range", ["x" * 201, CANARY * 1000, "\U0001f426" * 201]),
     ("title", 400, "control_character", _UNSEEN),
     ("idle_timeout_s", 422, "idle_timeout_s_range", [*(value for value in _OFF if value < 120), 119]),
@@ -387,7 +390,7 @@ NO_CURSORS = [
 
 @each(PAGED)
 def test_a_page_that_cannot_be_is_refused_by_every_list(watch: Watch, route: Route) -> None:
-    for limit in NO_LIMITS:
+    for limit in NO_LIMITS if "limit" in OPERATIONS[route].asks else []:
         watch.refused(route, 400, "parameter_invalid", query={"limit": [limit]})
     for cursor in NO_CURSORS:
         watch.refused(route, 400, "cursor_invalid", reads=True, query={"cursor": [cursor]})
@@ -447,7 +450,7 @@ def test_a_body_where_none_belongs_is_not_looked_at(watch: Watch, route: Route) 
 @each(list(OPERATIONS))
 def test_another_method_on_a_route_is_404(call: Call, route: Route) -> None:
     for method in ("HEAD", "OPTIONS", "TRACE", "PUT", "CONNECT", "get", CANARY):
-        answer = call(functions()[route], method, route[1], parameters={"id": new_session_id(), "n": "1"})
+        answer = call(FUNCTION_OF[route], method, route[1], parameters={"id": new_session_id(), "n": "1"})
         assert (answer.status, answer.body["code"]) == (404, "route_not_found")
 
 

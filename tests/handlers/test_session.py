@@ -577,3 +577,44 @@ def test_nobody_else_renames_a_session(call: Call, session_id: str) -> None:
     foreign, never = rename(call, session_id, {"title": "E"}, owner=EVE), rename(call, new_session_id(), {"title": "E"})
     assert (foreign.status, foreign.raw) == (404, never.raw)
     assert get(call, session_id).body["title"] == ""
+
+
+def export(call: Call, session_id: str, cursor: str | None = None, **more: Any) -> Answered:
+    return get(call, session_id, "/export", query={"cursor": [cursor]} if cursor else None, **more)
+
+
+def test_an_export_has_all_that_is_kept_of_the_session(call: Call) -> None:
+    session_id = str(create(call, {"title": "T", "system": "Be kind."}).body["session_id"])
+    for number in range(70):  # more than are read at once
+        take(call, session_id, f"turn {number}")
+    body = export(call, session_id).body
+    assert body == {
+        "format": "turnlog-session-1",
+        "exported_at": "2026-09-21T14:13:20.000Z",
+        "session": get(call, session_id).body,
+        "turns": get(call, session_id, "/turns", query={"limit": ["100"]}).body["items"],
+        "next": None,
+    }
+    assert [turn["turn"] for turn in body["turns"]] == list(range(1, 71))
+
+
+def test_a_large_export_comes_in_parts(call: Call) -> None:
+    session_id = str(create(call).body["session_id"])
+    for number in range(9):
+        take(call, session_id, "x" * 250_000, f"k{number}")
+    seen: list[int] = []
+    cursor = None
+    for _ in range(2):
+        part = export(call, session_id, cursor)
+        assert len(part.raw.encode()) < 3_000_000
+        assert part.body["session"]["turns"] == 9
+        seen += [turn["turn"] for turn in part.body["turns"]]
+        cursor = part.body["next"]
+    assert (seen, cursor) == (list(range(1, 10)), None)
+
+
+def test_an_empty_session_can_be_exported_and_another_s_cannot(call: Call, session_id: str) -> None:
+    assert export(call, session_id).body["turns"] == []
+    foreign, never = export(call, session_id, owner=EVE), export(call, new_session_id())
+    assert (foreign.status, foreign.raw) == (404, never.raw)
+    assert get(call, session_id, "/export", query={"limit": ["1"]}).body["code"] == "parameter_unknown"

@@ -19,6 +19,7 @@ from turnlog.errors import (
 )
 
 _GATEWAY_MS = 29_000
+_LONGEST_WAY_MS = 120_000  # of a write that comes late
 
 
 @dataclass
@@ -93,12 +94,25 @@ def delete(world: World, name: str, home: Residence) -> None:
         _wait(world, None)
 
 
+def erase(world: World, name: str, owner: str) -> None:
+    """Until it is answered."""
+    for _ in range(world.mood.tries):
+        if world.erase(owner, name).succeeded:
+            return
+        _wait(world, None)
+
+
+def heir(mover: str) -> str:
+    """To whom it moves a session."""
+    return f"owner after {mover}"
+
+
 def move(world: World, name: str, home: Residence) -> None:
     """To another owner and id, under one key until it is done, or under another when that one was undone."""
     at = home.addresses[-1]
     key = name
     for _ in range(world.mood.tries):
-        to = address(f"owner after {name}", session_id(at.pk, key))
+        to = address(heir(name), session_id(at.pk, key))
         moving = world.move(at, to, key, name)
         if moving.succeeded:
             home.addresses.append(to)
@@ -175,4 +189,6 @@ def let_time_jump(world: World, name: str, jumps_ms: Sequence[int]) -> None:
     """For everyone at once."""
     for ms in jumps_ms:
         world.schedule.pause(world.chance.randint(1, 30 * world.mood.latency_ms))
+        if ms > _LONGEST_WAY_MS:
+            world.network.land_all()
         world.schedule.now_ms += ms

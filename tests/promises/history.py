@@ -93,6 +93,16 @@ class Deleting(Act[bool]):
 
 
 @dataclass(kw_only=True)
+class Erasing(Act[int]):
+    """Of an owner, which is all that its address says; for each of its sessions there is a Deleting too.
+
+    `keys` are those that the owner had when it began.
+    """
+
+    keys: list[tuple[str, str]]
+
+
+@dataclass(kw_only=True)
 class Moving(Act[Session]):
     to: Address
     key: str

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import zlib
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import cached_property
 
 from tests.promises.attribute_values import Item
 from tests.promises.simulated_tables import Key, Tables
+from tests.wrapping import LocalWrapper
+from turnlog.errors import ItemUnreadable
+from turnlog.sealing import PLAIN, DataKey, Seal
 from turnlog.sessions import Slot, Turn
 from turnlog.stores.dynamodb.items import HEADER, slots_of
 
@@ -21,6 +26,7 @@ class Version:
     at_ms: int
     number: int
     item: Item | None
+    seals_of: Callable[[Item], list[Seal]]
     parts: list[Item] = field(default_factory=list)
 
     @property
@@ -30,7 +36,12 @@ class Version:
     @cached_property
     def slot(self) -> Slot | None:
         """What it is a version of; None when it is empty."""
-        return slots_of([self.item, *self.parts])[0] if self.item else None
+        if self.item is None:
+            return None
+        for seal in self.seals_of(self.item):
+            with suppress(ItemUnreadable):
+                return slots_of([self.item, *self.parts], seal)[0]
+        raise AssertionError("no key there ever was opens it")
 
     @property
     def turn(self) -> Turn:
@@ -42,17 +53,24 @@ class Version:
 @dataclass
 class Journal:
     """Of one run, from its first write on. `limits` are those of the allowances, by their kind; `charged` is what each
-    counter came to.
+    counter came to, those that were erased included. `wrapped` are all keys that there ever were, and `unsealed` says
+    what went wrong with them when content is to be `sealed`.
     """
 
     tables: Tables
     sessions_table: str
     usage_table: str
+    keys_table: str
+    sealed: bool = False
     limits: dict[str, Decimal] = field(default_factory=dict)
     charged: dict[Key, Decimal] = field(default_factory=dict)
     overdrawn: list[str] = field(default_factory=list)
+    wrapped: dict[Key, list[bytes]] = field(default_factory=lambda: defaultdict(list))
+    unsealed: list[str] = field(default_factory=list)
     headers: dict[str, Item] = field(default_factory=dict)
     made_ms: dict[str, int] = field(default_factory=dict)
+    _erased: dict[Key, Decimal] = field(default_factory=lambda: defaultdict(Decimal))
+    _owners: dict[str, str] = field(default_factory=dict)
     _versions: dict[str, list[Version]] = field(default_factory=lambda: defaultdict(list))
 
     def __post_init__(self) -> None:
@@ -110,13 +128,17 @@ class Journal:
         return [min(active_ms + idle, dies) for active_ms in [*found, active_ms]]
 
     def _note(self, table: str, key: Key, old: Item | None, new: Item | None) -> None:
+        if table == self.sessions_table and self.sealed and new:
+            self._note_content(key, new)
         if table == self.usage_table:
             self._note_counter(key, new)
+        elif table == self.keys_table:
+            self._note_key(key, new or {})
         elif key[1] == HEADER and new:
             self.headers[key[0]] = new
             self.made_ms.setdefault(key[0], self.tables.now_ms())
         elif key[1].isdigit():
-            self._versions[key[0]].append(Version(self.tables.now_ms(), int(key[1]), new))
+            self._versions[key[0]].append(Version(self.tables.now_ms(), int(key[1]), new, self._seals_of))
         elif key[1][:1].isdigit() and new:
             number = int(key[1].partition(".")[0])
             owner = next((each for each in reversed(self._versions[key[0]]) if each.number == number), None)
@@ -125,8 +147,53 @@ class Journal:
 
     def _note_counter(self, key: Key, item: Item | None) -> None:
         if item is None:
-            return  # its time is over, and TTL took it
-        self.charged[key] = Decimal(item["n"]["N"])
+            self._erased[key] = self.charged.get(key, Decimal(0))  # or its time is over, and TTL took it
+            return
+        charged = Decimal(item["n"]["N"])
+        self.charged[key] = self._erased[key] + charged
         limit = self.limits.get(key[1].partition("#")[0])
-        if limit is not None and not 0 <= self.charged[key] <= limit:
-            self.overdrawn.append(f"{key[1]} went to {self.charged[key]} under a limit of {limit}")
+        if limit is not None and not 0 <= charged <= limit:
+            self.overdrawn.append(f"{key[1]} went to {charged} under a limit of {limit}")
+
+    def _note_content(self, key: Key, item: Item) -> None:
+        """P6 and P7: no content is in the clear, and no session begins under a key that was erased."""
+        if key[0].startswith("U#"):
+            self._owners[key[1]] = key[0]
+        holds_content = _CONTENT & item.keys()
+        if holds_content and (item["v"] != {"N": "2"} or any(_is_clear(item[name]) for name in holds_content)):
+            self.unsealed.append(f"P6 {key} has {holds_content} in the clear")
+        if key[1] == HEADER:
+            owner = self._owners[key[0]]
+            used = self.tables.now(self.keys_table, (owner, item["kid"]["S"]))
+            if used is None or used["st"] != {"S": "active"}:
+                self.unsealed.append(f"P7 {key} began under a key that was erased")
+
+    def _note_key(self, key: Key, item: Item) -> None:
+        if "key" in item:
+            if self.wrapped[key]:
+                self.unsealed.append(f"P1 the key {key} was replaced by another one")
+            self.wrapped[key].append(item["key"]["B"])
+
+    def _seals_of(self, item: Item) -> list[Seal]:
+        """Those that may open it: one, if all is well."""
+        if "kid" not in item:
+            return [PLAIN]
+        owner, kid = self._owners[item["pk"]["S"]], item["kid"]["S"]
+        secrets = [LocalWrapper().unwrap(owner.removeprefix("U#"), wrapped) for wrapped in self.wrapped[owner, kid]]
+        return [DataKey(kid, secret) for secret in secrets]
+
+
+_CONTENT = {"body", "part", "cfg", "title", "sid"}
+_SAID = (b"speaks", b"writer", b"before", b"after", b"what two want", b"title of", b"Be brief", b"ses_", b"text")
+
+
+def _is_clear(value: Item) -> bool:
+    """Whether anybody could read it, deflated or not."""
+    content = value.get("B")
+    if not isinstance(content, bytes) or any(said in content for said in _SAID):
+        return True
+    try:
+        zlib.decompressobj().decompress(content[1:])
+    except zlib.error:
+        return False
+    return True

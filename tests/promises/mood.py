@@ -19,7 +19,8 @@ class Mood:
     old where the protocol allows it. `freezes` is how often a process that is out of time is frozen and goes on later
     instead of being killed; `gives_up` how often a caller no longer waits for the answer and asks again; `patience` how
     often one waits for a whole lease before it asks again. Turns of more than `part_bytes` are stored in parts, and a
-    page of a Query holds `page_bytes`; each turn remembers the key of every `key_stride`th one before it.
+    page of a Query holds `page_bytes`; each turn remembers the key of every `key_stride`th one before it. Content is
+    `sealed`, and then the keys cannot be had in `keyless` of the tries.
     """
 
     latency_ms: int = 5
@@ -37,6 +38,8 @@ class Mood:
     part_bytes: int | None = None
     page_bytes: int | None = None
     key_stride: int = 2
+    sealed: bool = False
+    keyless: float = 0.0
 
     @property
     def allowances(self) -> dict[str, Decimal]:

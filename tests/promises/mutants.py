@@ -13,6 +13,7 @@ _STORE = "stores.dynamodb.store:DynamoDBSessionStore"
 _MOVING = "stores.dynamodb.moving"
 _ENDING = "stores.dynamodb.ending"
 _SWEEPING = "stores.dynamodb.sweeping"
+_KEYS = "stores.dynamodb.keys:OwnerKeys"
 _TAKING = "turns:_Taking"
 
 # Conditions with the same placeholders as those that they stand in for.
@@ -225,6 +226,10 @@ READING = (
         ),
     ),
     _mutant(
+        "slots that seem to be damaged are looked at again",
+        ("stores.dynamodb.views:slots_between", "range(LOOKS - 1)", "range(0)"),
+    ),
+    _mutant(
         "reads are strongly consistent",
         ("stores.dynamodb.table:Table.query", '"ConsistentRead": fresh', '"ConsistentRead": False'),
         quick=True,
@@ -295,6 +300,10 @@ ENDING = (
     _mutant(
         "a delete's tombstone over a claim is for the claim that was seen",
         (f"{_ENDING}:_stopped", "MINE", _RUNNING),
+    ),
+    _mutant(
+        "an end asks again what there is when nothing can come any more",
+        (f"{_ENDING}:end", "if top in items:", "if top is not None:"),
     ),
     _mutant(
         "a delete removes the header last",
@@ -428,6 +437,7 @@ MAKING = (
     _mutant(
         "a fork checks that its copies are there",
         (f"{_MOVING}:fork", "DONE, {", '"st = :done OR st <> :done OR attribute_not_exists(pk)", {'),
+        harmless="a fork lives for a minute, and no copy is swept before 45 minutes are over",
     ),
 )
 
@@ -472,4 +482,46 @@ ALLOWANCES = (
     ),
 )
 
-MUTANTS = CLAIMING + COMMITTING + KEYS + READING + ENDING + MOVING + MAKING + ALLOWANCES
+SEALING = (
+    _mutant(
+        "a creation checks that its key is active",
+        (f"{_STORE}.create", "*self._keys.still_active(session),", ""),
+    ),
+    _mutant(
+        "a move checks that the key of its new owner is active",
+        (f"{_MOVING}:_carry_over", "*keys.still_active(new),", ""),
+    ),
+    _mutant(
+        "a fork checks that its key is active",
+        (f"{_MOVING}:fork", "*keys.still_active(child),", ""),
+    ),
+    _mutant(
+        "an erasure destroys the keys",
+        (f"{_STORE}.erase", "self._keys.begin_erasure(owner)", "pass"),
+    ),
+    _mutant(
+        "a key is put only where there is none",
+        (f"{_KEYS}._made", "self._table.put(item, EMPTY)", "self._table.put(item)"),
+    ),
+    _mutant(
+        "one's own key is recognised when the answer to its put was lost",
+        (f"{_KEYS}._made", 'found is None or found.get("key") == item["key"]', "found is None"),
+        harmless="it is read again, and unwrapped: a call is lost",
+    ),
+    _mutant(
+        "a copy under another key is none",
+        (f"{_MOVING}:_is_copy", '("st", "tok", "v", "kid")', '("st", "tok")'),
+        harmless="an erasure takes the copies too, and no run has the 90 days after which a key gives way",
+    ),
+    _mutant(
+        "a key that was erased elsewhere is forgotten when that shows",
+        (f"{_KEYS}.was_erased", "self._forget(owner_hash(session.owner))", "pass"),
+    ),
+    _mutant(
+        "content is opened for its place",
+        ("stores.dynamodb.items:_place", 'item["sk"]["S"]', '""'),
+        harmless="nobody here moves what is stored; the contract tests do",
+    ),
+)
+
+MUTANTS = CLAIMING + COMMITTING + KEYS + READING + ENDING + MOVING + MAKING + ALLOWANCES + SEALING

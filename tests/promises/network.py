@@ -52,6 +52,7 @@ class Network:
     torn: bool = False
     steps: list[Step] = field(default_factory=list)
     counted: int = 0
+    on_their_way: list[tuple[Step, dict[str, Any]]] = field(default_factory=list)
 
     def begin(self, process: Process, operation: str, arguments: dict[str, Any]) -> tuple[Step, Fault | None]:
         """Notes the call and says what is to happen to it."""
@@ -82,8 +83,10 @@ class Network:
             step.outcome = "refused"
             raise self._refusal(fault, operation, arguments)
         if fault in _APPLIED_LATE:
-            in_ms = self.chance.randint(*self.chance.choice(_LATE_MS))
-            self.schedule.spawn(f"{process.name}'s late call", partial(self._late, step, arguments), in_ms=in_ms)
+            due_ms = step.at_ms + self.chance.randint(*self.chance.choice(_LATE_MS))
+            in_ms = max(0, due_ms - self.schedule.now_ms)
+            self.on_their_way.append((step, arguments))
+            self.schedule.spawn(f"{process.name}'s late call", partial(self._late, step), in_ms=in_ms)
         elif fault not in _NEVER_APPLIED:
             self.service.tables.view_from = sent_at if self.torn and operation in READS else None
             answer = self._applied(step, fault, arguments)
@@ -117,9 +120,16 @@ class Network:
         done = self.chance.randint(1, len(writes))
         return {"RequestItems": _by_table(writes[:done])}, _by_table(writes[done:])
 
-    def _late(self, step: Step, arguments: dict[str, Any]) -> None:
-        self._applied(step, None, arguments)
-        step.outcome += f", applied {self.schedule.now_ms - step.at_ms} ms after it was sent"
+    def land_all(self) -> None:
+        """Applies whatever is still on its way, since no write is for hours."""
+        for step, _ in [*self.on_their_way]:
+            self._late(step)
+
+    def _late(self, step: Step) -> None:
+        for each in [each for each in self.on_their_way if each[0] is step]:
+            self.on_their_way.remove(each)
+            self._applied(step, None, each[1])
+            step.outcome += f", applied {self.schedule.now_ms - step.at_ms} ms after it was sent"
 
     def _refusal(self, fault: Fault, operation: str, arguments: dict[str, Any]) -> Exception:
         transaction = operation == "transact_write_items"
@@ -202,6 +212,10 @@ class Client:
     """boto3's client as a process holds it."""
 
     def __init__(self, process: Process) -> None:
+        self._process = process
+
+    def hand_over(self, process: Process) -> None:
+        """To the next process of the same environment."""
         self._process = process
 
     def __getattr__(self, operation: str) -> Callable[..., Any]:

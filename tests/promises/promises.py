@@ -10,16 +10,18 @@ from typing import Any
 from tests.fakes import expected_text
 from tests.promises.attribute_values import Item
 from tests.promises.families import Family
-from tests.promises.history import Act, Address, Creating, Deleting, ModelCall, Moving, Reading, Taking
+from tests.promises.history import Act, Address, Creating, Deleting, Erasing, ModelCall, Moving, Reading, Taking
 from tests.promises.journal import Journal
 from tests.promises.simulated_tables import STALE_MS, Key
-from tests.promises.world import SESSIONS, World, ttl_s
+from tests.promises.world import KEYS, SESSIONS, World, ttl_s
 from turnlog.errors import (
     AllowanceUsedUp,
     AttemptsExhausted,
     ClaimLost,
     ClockBehind,
+    ErasureInProgress,
     KeyReused,
+    KeysUnavailable,
     ModelError,
     SessionLimitReached,
     SessionNotFound,
@@ -36,7 +38,9 @@ _CLEAR = (
     AllowanceUsedUp,
     AttemptsExhausted,
     ClaimLost,
+    ErasureInProgress,
     KeyReused,
+    KeysUnavailable,
     ModelError,
     SessionLimitReached,
     SessionNotFound,
@@ -50,6 +54,7 @@ def broken_by_a_run(world: World, found: Sequence[Family]) -> Iterator[str]:
     """What can be told from what was asked and answered."""
     yield from _errors(world)
     yield from _counters(world, found)
+    yield from _sealed(world)
     for family in found:
         yield from _order(world, family)
         yield from _lost_in_between(family)
@@ -128,6 +133,17 @@ def _counters(world: World, found: Sequence[Family]) -> Iterator[str]:
             yield f"P8 {owner} used {amount} {kind} and was charged {sum(charged)}"
 
 
+def _sealed(world: World) -> Iterator[str]:
+    """P6 and P7: content is never in the clear, and the keys of an owner that was erased are gone."""
+    yield from world.journal.unsealed
+    for act in world.acts:
+        if isinstance(act, Erasing) and act.succeeded:
+            for key in act.keys:
+                item = world.service.tables.now(KEYS, key)
+                if item is None or "key" in item:
+                    yield f"P7 {act.process.name} erased {act.address.owner}, and its key {key[1]} is there"
+
+
 def _counts(key: Key, owner: str, kind: str) -> bool:
     return key[0] == owner_partition(owner) and key[1].startswith(kind + "#")
 
@@ -159,7 +175,8 @@ def broken_by_a_log_read(family: Family, reading: Reading) -> Iterator[str]:
     assert log
     turns = log.turns
     held = {turn.number: turn for turn in turns}
-    for taking, returned in family.returned(reading.began_ms):
+    # Of what happened in the same millisecond nobody can say which was first.
+    for taking, returned in family.returned(reading.began_ms - 1):
         kept = held.get(returned.number)
         if kept is None or _essence(kept) != _essence(returned):
             yield f"P1 {reading.process.name} did not see turn {returned.number} that {taking.process.name} was given"

@@ -6,7 +6,7 @@ import random
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -89,10 +89,16 @@ def settled(
     return world, home
 
 
+SEALED = 3
+"""In every so many random runs content is sealed, and an owner may be erased."""
+
+
 def random_run(seed: int) -> Run:
     """Everything by the seed: who is there, what they want, how slow and faulty it is, and who goes first."""
     chance = random.Random(seed)
     mood = any_mood(chance)
+    if seed % SEALED == SEALED - 1:
+        mood = replace(mood, sealed=True, keyless=0.02)
     plan = RandomFaults(chance, rate=chance.choice([0, 0.02, 0.06, 0.15]))
     with seeded(seed, mood):
         world, home = settled(mood, plan, chance, length=chance.choice([0, 1, 3, 6]), swept=chance.random() < 0.9)
@@ -115,6 +121,9 @@ def _populate(world: World, home: Residence) -> None:
     some(4, 0.7, "writer", _write, home)
     some(2, 0.2, "deleter", actors.delete, home)
     some(2, 0.25, "mover", actors.move, home)
+    if world.mood.sealed:
+        some(2, 0.15, "eraser", actors.erase, home.addresses[0].owner)
+        some(1, 0.1, "heirs-eraser", actors.erase, actors.heir("mover-0"))
     some(2, 0.2, "forker", actors.fork, home, chance.randint(1, 4))
     some(2, 0.15, "creator", actors.create, created)
     some(1, 0.3, "reader", actors.read_often, home, 5)

@@ -90,13 +90,6 @@ def _mover_that_stands_still(world: World, home: Residence) -> None:
     world.schedule.spawn("sweeper", partial(actors.sweep_often, world, "sweeper", 2), in_ms=60)
 
 
-def _forker_that_stands_still(world: World, home: Residence) -> None:
-    """As the mover, but for longer, since a session that was just begun might be used soon."""
-    world.schedule.spawn("forker", partial(actors.fork, world, "forker", home, 2))
-    world.schedule.spawn("time", partial(actors.let_time_jump, world, "time", [75 * 60_000]))
-    world.schedule.spawn("sweeper", partial(actors.sweep_often, world, "sweeper", 2), in_ms=60)
-
-
 def _writer_and_deleter_after_a_mover_died(world: World, home: Residence) -> None:
     world.abandon_move(home.addresses[0], address("owner after before", session_id("moved")), "before")
     _speaks(world, home, "ada", "ada speaks")
@@ -128,6 +121,21 @@ def _repeaters_and_deleter(world: World, home: Residence) -> None:
         _speaks(world, home, f"repeater-{number}", "before 1", in_ms=5_000 + 10 * number)
 
 
+def _creators_and_eraser(world: World, home: Residence) -> None:
+    """Whoever creates begins under a key that is there, and whoever speaks is heard or hears that it is over."""
+    _speaks(world, home, "ada", "ada speaks")
+    created = Residence([address(home.addresses[0].owner, session_id("created"))])
+    for number, name in enumerate(("bob", "bob again")):
+        work = partial(actors.create, world, name, created)
+        world.schedule.spawn(name, work, in_ms=20 * number)
+    world.schedule.spawn("eraser", partial(actors.erase, world, "eraser", home.addresses[0].owner), in_ms=8)
+
+
+def _mover_into_an_erasure(world: World, home: Residence) -> None:
+    world.schedule.spawn("mover", partial(actors.move, world, "mover", home))
+    world.schedule.spawn("eraser", partial(actors.erase, world, "eraser", actors.heir("mover")), in_ms=20)
+
+
 def _speaks(world: World, home: Residence, name: str, *texts: str, in_ms: int = 0) -> None:
     wants = [want(text) for text in texts]
     world.schedule.spawn(name, partial(actors.converse, world, name, home, wants), in_ms=in_ms)
@@ -143,6 +151,8 @@ SCENARIOS: dict[str, Scenario] = {
     "writer-and-mover": Scenario(_writer_and_mover),
     "writer-and-forker": Scenario(_writer_and_forker),
     "two-creators": Scenario(_two_creators),
+    "creators-and-eraser": Scenario(_creators_and_eraser, replace(_MOOD, sealed=True)),
+    "mover-into-an-erasure": Scenario(_mover_into_an_erasure, replace(_MOOD, sealed=True)),
     "limited-writers": Scenario(_two_writers, replace(_MOOD, policy=_LIMITED)),
     "large-turns": Scenario(_writer_and_deleter, replace(_MOOD, part_bytes=150)),
     "slow-model": Scenario(_two_writers, replace(_MOOD, thinks_ms=(6_000, 15_000))),
@@ -153,6 +163,5 @@ SCENARIOS: dict[str, Scenario] = {
     ),
     "mover-and-deleter-after-a-crash": Scenario(_mover_and_deleter_after_a_crash),
     "mover-that-stands-still": Scenario(_mover_that_stands_still),
-    "forker-that-stands-still": Scenario(_forker_that_stands_still),
     "deleter-after-a-mover-that-died": Scenario(_writer_and_deleter_after_a_mover_died),
 }

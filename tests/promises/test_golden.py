@@ -1,6 +1,6 @@
-"""P12, P1 and P10: items of version 1 are read for ever, and what cannot be read is an error that changes nothing.
+"""P12, P1 and P10: items of versions 1 and 2 are read for ever; what cannot be read is an error that changes nothing.
 
-`golden/` holds items as version 1 wrote them, bytes in base64. A later version adds files of its own and leaves these.
+`golden/` holds items as they were written, bytes in base64. A later version adds files of its own and leaves these.
 """
 
 from __future__ import annotations
@@ -19,9 +19,11 @@ import pytest
 
 from tests.fakes import OWNER, START_MS, HashModel, HeldClock
 from tests.promises.simulated_dynamodb import SimulatedDynamoDB
+from tests.wrapping import LocalWrapper
 from turnlog.errors import (
     AllowanceUsedUp,
     ClockBehind,
+    ErasureInProgress,
     ItemUnreadable,
     ItemVersionUnknown,
     ModelProtocolError,
@@ -45,7 +47,7 @@ from turnlog.sessions import (
     Turn,
     key_hash,
 )
-from turnlog.stores.dynamodb import DynamoDBSessionStore
+from turnlog.stores.dynamodb import DynamoDBSessionStore, OwnerKeys
 from turnlog.stores.dynamodb.items import (
     claim_item,
     header_item,
@@ -59,7 +61,7 @@ from turnlog.turns import TakenTurn, TurnPolicy, TurnRequest, take_turn
 Item = dict[str, Any]
 
 GOLDEN = Path(__file__).parent / "golden"
-SESSIONS, USAGE = "sessions", "usage"
+SESSIONS, USAGE, KEYS = "sessions", "usage", "keys"
 EVE = "https://issuer.example/|eve"
 LIVE = ("header", "meta", "turn", "turn_without_price")
 NOW_MS = START_MS + 30_000
@@ -145,24 +147,26 @@ class SilentModel(HashModel):
 
 @dataclass
 class Scene:
-    """A table with these items, and one who asks."""
+    """A table with these items, and one who asks, in an environment that can have `keys` if there are any."""
 
     items: list[Item]
     allowances: list[Item] = field(default_factory=list)
+    keys: list[Item] = field(default_factory=list)
     model: HashModel = field(default_factory=HashModel)
     clock: HeldClock = field(default_factory=lambda: HeldClock(NOW_MS))
 
     def __post_init__(self) -> None:
         client: Any = SimulatedDynamoDB()
         self.client = client
-        for table, items in ((SESSIONS, self.items), (USAGE, self.allowances)):
+        for table, items in ((SESSIONS, self.items), (USAGE, self.allowances), (KEYS, self.keys)):
             for item in items:
                 self.client.put_item(TableName=table, Item=item)
-        self.store = DynamoDBSessionStore(self.client, SESSIONS, USAGE, sleep=lambda _: None)
+        keys = OwnerKeys(client, KEYS, LocalWrapper(), self.clock, sleep=lambda _: None) if self.keys else None
+        self.store = DynamoDBSessionStore(self.client, SESSIONS, USAGE, keys=keys, sleep=lambda _: None)
 
     @property
     def stored(self) -> list[Item]:
-        return [copy.deepcopy(item) for table in (SESSIONS, USAGE) for item in self.client.tables.items(table)]
+        return [copy.deepcopy(item) for table in (SESSIONS, USAGE, KEYS) for item in self.client.tables.items(table)]
 
     def take(self, text: str = "next", owner: str = OWNER, session_id: str = session().id) -> TakenTurn:
         asked = TurnRequest(
@@ -317,6 +321,98 @@ def test_this_version_writes_what_version_1_reads(name: str, written: list[Item]
 def _unpacked(item: Item) -> Item:
     packed = {name: unpack(item[name]["B"]) for name in ("cfg", "body") if name in item}
     return item | packed
+
+
+# --- version 2 is read ------------------------------------------------------------------------------------------------
+
+
+SEALED = ("sealed_header", "sealed_meta", "sealed_turn", "sealed_turn_without_price")
+
+
+@pytest.mark.parametrize("more", [{}, LATER], ids=["as written", "with attributes of a later version"])
+def test_a_session_of_version_2_is_read_just_as_it_was_written(more: Item) -> None:
+    items = [item | more for item in golden(*SEALED, "claim", "sealed_index")]
+    scene = Scene(items, keys=[item | more for item in golden("key")])
+    log = scene.store.read(OWNER, session().id, NOW_MS, newest=25)
+    assert log.session == session()
+    assert log.title == "Titel: Größe 😀"
+    assert (log.count, log.turns, log.running) == (2, (FIRST, SECOND), CLAIM)
+    assert scene.store.turns(log.session, 1, 2) == [FIRST, SECOND]
+    assert scene.store.session_ids(OWNER) == [session().id]
+
+
+def test_a_session_of_version_2_goes_on_under_its_key() -> None:
+    scene = Scene(golden(*SEALED), keys=golden("key"))
+    assert scene.take().turn.totals.tokens == 45
+    shown = scene.model.requests[0].messages
+    assert shown == (FIRST.message, FIRST.reply.message, SECOND.message, SECOND.reply.message, Message.of_text("next"))
+    (third,) = [item for item in scene.stored if item["sk"]["S"] == "000000003"]
+    assert (third["v"], third["kid"]) == ({"N": "2"}, {"S": "000001"})
+
+
+def test_a_turn_of_version_2_in_parts_is_read_whole() -> None:
+    large = session("ses_CCCCCCCCCCCCCCCCCCCCCC")
+    scene = Scene(golden("sealed_header_of_parts", "sealed_turn_in_parts"), keys=golden("key"))
+    assert scene.store.read(OWNER, large.id, NOW_MS, newest=25).turns == (IN_PARTS,)
+
+
+def test_a_session_of_version_1_goes_on_beside_those_of_version_2() -> None:
+    scene = Scene(golden(*LIVE, "index"), keys=golden("key"))
+    assert scene.take().turn.number == 3
+    (third,) = [item for item in scene.stored if item["sk"]["S"] == "000000003"]
+    assert third["v"] == {"N": "1"}
+    assert scene.store.session_ids(OWNER) == [session().id]
+
+
+@pytest.mark.parametrize("left", ["key_being_erased", "key_erased"])
+def test_a_session_of_version_2_whose_key_is_erased_is_gone(left: str) -> None:
+    scene = Scene(golden(*SEALED, "sealed_index"), keys=golden(left))
+    scene.expect_untouched(SessionNotFound, scene.take)
+    assert scene.store.session_ids(OWNER) == []
+
+
+def test_nothing_begins_while_an_owner_is_being_erased_and_anew_under_another_key_afterwards() -> None:
+    scene = Scene([], keys=golden("key_being_erased"))
+    scene.expect_untouched(ErasureInProgress, lambda: scene.store.create(session(), ""))
+    assert Scene([], keys=golden("key_erased")).store.create(session(), "").seal.kid == "000002"
+
+
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [
+        ("sealed_header", lambda sealed: [header_item(sealed)]),
+        ("sealed_meta", lambda sealed: [meta_item(sealed, "Titel: Größe 😀")]),
+        ("sealed_index", lambda sealed: [index_item(sealed)]),
+        ("sealed_turn", lambda sealed: turn_items(sealed, FIRST)),
+        ("sealed_turn_without_price", lambda sealed: turn_items(sealed, SECOND)),
+    ],
+)
+def test_this_version_writes_what_version_2_reads(name: str, written: Callable[[Session], list[Item]]) -> None:
+    """All but the sealed attribute, which is another one each time, is the same to the byte."""
+    scene = Scene(golden(*SEALED), keys=golden("key"))
+    sealed = scene.store.read(OWNER, session().id, NOW_MS, newest=1).session
+    assert [_unsealed(item) for item in written(sealed)] == [_unsealed(item) for item in golden(name)]
+
+
+def _unsealed(item: Item) -> Item:
+    return item | {name: {"B": b""} for name in ("cfg", "title", "sid", "body") if name in item}
+
+
+@pytest.mark.parametrize("sk", ["session", "meta", "000000001", "000000002"])
+@pytest.mark.parametrize(
+    ("attribute", "value", "error"),
+    [
+        ("v", {"N": "3"}, ItemVersionUnknown),
+        ("v", None, ItemUnreadable),
+        ("kid", None, ItemUnreadable),
+        ("kid", {"S": "000009"}, ItemUnreadable),
+    ],
+)
+def test_a_sealed_item_that_does_not_say_how_is_refused(
+    sk: str, attribute: str, value: Item | None, error: type[TurnlogError]
+) -> None:
+    scene = Scene(changed(golden(*SEALED), sk, **{attribute: value}), keys=golden("key"))
+    scene.expect_untouched(error, scene.take)
 
 
 # --- what cannot be read ----------------------------------------------------------------------------------------------

@@ -18,7 +18,11 @@ from tests.promises.runs import Run, random_run
 from tests.promises.scenarios import SCENARIOS, scenario_run
 
 SEEDS = 300
-WITH_A_DELETE = {name for name in SCENARIOS if "deleter" in name} | {"two-creators", "large-turns", "old-views"}
+WITH_A_DELETE = {name for name in SCENARIOS if "deleter" in name or "eras" in name} | {
+    "two-creators",
+    "large-turns",
+    "old-views",
+}
 """Where a turn may be paid and then refused, since its session was deleted meanwhile."""
 PAID_IN_VAIN = WITH_A_DELETE | {"writers-who-wait-in-vain"}
 

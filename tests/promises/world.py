@@ -18,6 +18,7 @@ from tests.promises.history import (
     Address,
     Creating,
     Deleting,
+    Erasing,
     Forking,
     Moving,
     Reading,
@@ -31,14 +32,15 @@ from tests.promises.network import Client, Network, Process
 from tests.promises.schedule import Crash, Schedule
 from tests.promises.simulated_dynamodb import SimulatedDynamoDB
 from tests.promises.simulated_model import SimulatedModel
-from turnlog.errors import TurnlogError
+from tests.wrapping import LocalWrapper
+from turnlog.errors import KeysUnavailable, TurnlogError
 from turnlog.messages import Message
 from turnlog.sessions import Claim, Move, Session, SessionSettings, Slot
-from turnlog.stores.dynamodb import DynamoDBSessionStore
-from turnlog.stores.dynamodb.items import partition
+from turnlog.stores.dynamodb import DynamoDBSessionStore, OwnerKeys
+from turnlog.stores.dynamodb.items import owner_partition, partition
 from turnlog.turns import COMMIT_RESERVE_S, TurnRequest, take_turn
 
-SESSIONS, USAGE = "sessions", "usage"
+SESSIONS, USAGE, KEYS = "sessions", "usage", "keys"
 HANDLER_MS = 60_000
 LEASE_MS = HANDLER_MS + round(COMMIT_RESERVE_S * 1000)
 ALL_TURNS = 10_000
@@ -88,6 +90,33 @@ class _NotingStore(DynamoDBSessionStore):
         return super().claim(session, claim, over)
 
 
+class _Environment(LocalWrapper):
+    """In which one process works after the other, so that keys which one has unwrapped are there for the next."""
+
+    def __init__(self, world: World, process: Process) -> None:
+        super().__init__()
+        self._world = world
+        self.process = process
+        self._client = Client(process)
+        client: Any = self._client
+        self.keys = OwnerKeys(client, KEYS, self, self._clock, sleep=self._sleep)
+
+    def hand_over(self, process: Process) -> None:
+        self.process = process
+        self._client.hand_over(process)
+
+    def _clock(self) -> int:
+        return self.process.clock()
+
+    def _note(self, call: str) -> None:
+        self.process.pause(self._world.latency_ms())
+        if self._world.schedule.running and self._world.chance.random() < self._world.mood.keyless:
+            raise KeysUnavailable
+
+    def _sleep(self, seconds: float) -> None:
+        self.process.sleep(seconds)
+
+
 class World:
     """`acts` is all that was done in it, in the order in which it began. What a process does never raises, but for an
     error that is not one of Turnlog's.
@@ -98,9 +127,11 @@ class World:
         self.schedule = Schedule(START_MS)
         self.service = SimulatedDynamoDB(lambda: self.schedule.now_ms, chance)
         self.service.page_bytes = mood.page_bytes or self.service.page_bytes
-        self.network = Network(self.schedule, self.service, plan, chance, self._latency_ms, mood.torn)
-        self.journal = Journal(self.service.tables, SESSIONS, USAGE, mood.allowances)
+        self.network = Network(self.schedule, self.service, plan, chance, self.latency_ms, mood.torn)
+        self.journal = Journal(self.service.tables, SESSIONS, USAGE, KEYS, mood.sealed, mood.allowances)
         self.acts: list[Act[Any]] = []
+        self._idle: list[_Environment] = []
+        self._busy: dict[str, _Environment] = {}
 
     def was_swept_before(self) -> None:
         """As if a sweep had just been done: without it the first one looks back over a day, which takes time."""
@@ -124,12 +155,20 @@ class World:
 
     def _store(self, process: Process, kind: type[Store]) -> Store:
         client: Any = Client(process)
-        return kind(client, SESSIONS, USAGE, eventual=self.mood.eventual, sleep=process.sleep)
+        keys = self._environment(process).keys if self.mood.sealed else None
+        return kind(client, SESSIONS, USAGE, keys=keys, eventual=self.mood.eventual, sleep=process.sleep)
+
+    def _environment(self, process: Process) -> _Environment:
+        """That of the process; at first the one that was used last of those that are free."""
+        if process.name not in self._busy:
+            self._busy[process.name] = self._idle.pop() if self._idle else _Environment(self, process)
+            self._busy[process.name].hand_over(process)
+        return self._busy[process.name]
 
     def _plain_store(self, process: Process) -> DynamoDBSessionStore:
         return self._store(process, DynamoDBSessionStore)
 
-    def _latency_ms(self) -> int:
+    def latency_ms(self) -> int:
         slow = 40 if self.chance.random() < 0.04 else 1
         return 1 + round(self.chance.expovariate(1 / self.mood.latency_ms) * slow)
 
@@ -173,6 +212,26 @@ class World:
         process = self.process(name)
         deleting = Deleting(**self._beginning(at, process))
         return self._do(deleting, lambda: self._plain_store(process).delete(at.owner, at.id, process.clock()))
+
+    def erase(self, owner: str, name: str) -> Erasing:
+        """Notes a Deleting for each address that the owner had or was given meanwhile."""
+        process = self.process(name)
+        held = self.service.tables.partition(KEYS, owner_partition(owner))
+        keys = [(item["pk"]["S"], item["sk"]["S"]) for item in held]
+        erasing = Erasing(keys=keys, **self._beginning(Address(owner, "", ""), process))
+        try:
+            return self._do(erasing, lambda: self._plain_store(process).erase(owner, process.clock()))
+        finally:
+            for at in [at for at in self._addresses() if at.owner == owner]:
+                deleting = Deleting(address=at, process=process, began_ms=erasing.began_ms, clock_ms=erasing.clock_ms)
+                deleting.ended_ms, deleting.ended_clock_ms = self.schedule.now_ms, process.clock()
+                deleting.result, deleting.error = True if erasing.succeeded else None, erasing.error
+                self.acts.append(deleting)
+
+    def _addresses(self) -> list[Address]:
+        found = dict.fromkeys(act.address for act in self.acts if act.address.id)
+        found |= dict.fromkeys(act.to for act in self.done(Moving))
+        return list(found | dict.fromkeys(act.child for act in self.done(Forking)))
 
     def move(self, at: Address, to: Address, key: str, name: str, *, dies_before: str = "") -> Moving:
         process = self.process(name)
@@ -239,4 +298,6 @@ class World:
             if self.schedule.endless:
                 raise
         act.ended_ms, act.ended_clock_ms = self.schedule.now_ms, act.process.clock()
+        if (environment := self._busy.pop(act.process.name, None)) and not act.process.dead:
+            self._idle.append(environment)
         return act

@@ -23,6 +23,8 @@ from turnlog.stores.memory import MemorySessionStore
 ASK_CLAUDE = {"QueryFunction", "AnalyzeCodeFunction", "SummarizeFunction", "SessionFunction", "SummarizeUploadFunction"}
 KEEP_SESSIONS = {"SessionFunction", "AnonymousFunction", "SweepFunction"}
 COUNT_USE = {"SessionFunction", "AnonymousFunction", "QueryFunction", "AnalyzeCodeFunction", "SummarizeFunction"}
+SEAL = {"SessionFunction", "AnonymousFunction"}
+USE_SERVER_KEY = {"SessionFunction", "AnonymousFunction", "QueryFunction"}
 STATELESS = ASK_CLAUDE - KEEP_SESSIONS | {"AuthorizerFunction", "ConsoleFunction"}
 PUBLIC_ROUTES = {("POST", "/anonymous/sessions"), ("GET", "/health"), ("GET", "/openapi.json")}
 LOCKS = ["requirements.lock", "layers/dependencies/requirements.txt", "local/ministack.lock"]
@@ -141,11 +143,11 @@ class TestRoles:
                 documents += [properties[key] for key in ("PolicyDocument", "KeyPolicy") if key in properties]
                 if any(wild(statement) for document in documents for statement in listed(document["Statement"])):
                     found.add(name)
-        # A boundary grants nothing, a key's policy speaks of this key alone, the bucket's denies.
-        assert found == {"FunctionBoundary", "Key", "DocumentsBucketPolicy"}
+        # A boundary grants nothing, the keys' policies speak of these keys alone, the bucket's denies.
+        assert found == {"FunctionBoundary", "Key", "ContentKey", "DocumentsBucketPolicy"}
 
     def test_the_key_opens_only_to_this_account_and_only_through_what_stores_or_logs(self, of_type: OfType) -> None:
-        (key,) = of_type("AWS::KMS::Key").values()
+        key = of_type("AWS::KMS::Key")["Key"]
         administration, *others = key["Properties"]["KeyPolicy"]["Statement"]
         assert "root" in json.dumps(administration["Principal"])
         for statement in others:
@@ -165,32 +167,48 @@ class TestRoles:
     def test_strangers_reach_a_function_that_can_create_a_session_and_neither_change_nor_end_one(
         self, statements: dict[str, list[dict[str, Any]]]
     ) -> None:
-        assert (
-            set(actions(statements["AnonymousFunction"]))
-            & {
-                "dynamodb:DeleteItem",
-                "dynamodb:BatchWriteItem",
-                "dynamodb:GetItem",
-            }
-            == set()
-        )
+        own = [each for each in statements["AnonymousFunction"] if "SessionsTable" in json.dumps(each["Resource"])]
+        assert set(actions(own)) == {"dynamodb:Query", "dynamodb:PutItem", "dynamodb:ConditionCheckItem"}
 
-    def test_the_table_of_what_owners_used_is_only_counted_in(
+    def test_the_table_of_what_owners_used_is_only_counted_in_and_erased_from(
         self, statements: dict[str, list[dict[str, Any]]]
     ) -> None:
         counting = {
-            name: listed(each["Action"])
+            name: sorted(
+                action for each in owned if "UsageTable" in json.dumps(each) for action in listed(each["Action"])
+            )
             for name, owned in statements.items()
-            for each in owned
-            if "UsageTable" in json.dumps(each["Resource"])
         }
-        assert counting == {name: ["dynamodb:UpdateItem"] for name in COUNT_USE}
+        erasing = {"SessionFunction": ["dynamodb:BatchWriteItem", "dynamodb:Query", "dynamodb:UpdateItem"]}
+        assert {name: acts for name, acts in counting.items() if acts} == (
+            {name: ["dynamodb:UpdateItem"] for name in COUNT_USE} | erasing
+        )
+
+    def test_only_functions_that_seal_reach_the_keys_of_content_and_each_as_that_of_an_owner(
+        self, statements: dict[str, list[dict[str, Any]]]
+    ) -> None:
+        for secret in ("KeysTable", "ContentKey", "kms:"):
+            assert {name for name, owned in statements.items() if secret in json.dumps(owned)} == SEAL
+        (wrapping,) = [each for each in statements["SessionFunction"] if "ContentKey" in json.dumps(each["Resource"])]
+        assert wrapping["Action"] == ["kms:GenerateDataKey", "kms:Decrypt"]
+        assert wrapping["Condition"] == {
+            "Null": {"kms:EncryptionContext:owner": "false"},
+            "ForAllValues:StringEquals": {"kms:EncryptionContextKeys": ["owner"]},
+        }
+        (reading,) = [each for each in statements["SessionFunction"] if "KeysTable" in json.dumps(each["Resource"])]
+        assert not {"dynamodb:DeleteItem", "dynamodb:BatchWriteItem"} & set(reading["Action"])
 
     def test_only_functions_that_ask_claude_can_read_its_key(self, statements: dict[str, list[dict[str, Any]]]) -> None:
         assert {name for name, owned in statements.items() if '{"Ref": "ClaudeKey"}' in json.dumps(owned)} == ASK_CLAUDE
 
     def test_the_console_has_no_rights_at_all(self, statements: dict[str, list[dict[str, Any]]]) -> None:
         assert statements["ConsoleFunction"] == []
+
+    def test_only_functions_that_hash_or_seal_can_read_the_server_key(
+        self, statements: dict[str, list[dict[str, Any]]]
+    ) -> None:
+        can = {name for name, owned in statements.items() if '{"Ref": "ServerKey"}' in json.dumps(owned)}
+        assert can == USE_SERVER_KEY
 
     def test_the_upload_function_reads_the_inbox_and_writes_only_the_outbox(
         self, statements: dict[str, list[dict[str, Any]]]
@@ -253,11 +271,12 @@ class TestFunctions:
                 assert not re.search(r"sk-ant-|AKIA|\{\{resolve:", json.dumps(value)), name
                 assert "secret" not in json.dumps(value).lower(), name
 
-    def test_sessions_and_their_key_are_not_even_named_to_stateless_functions(
+    def test_sessions_are_not_even_named_to_stateless_functions_nor_the_server_key_to_whom_it_is_of_no_use(
         self, functions: dict[str, Resource]
     ) -> None:
         for name in STATELESS:
-            assert not {"SESSIONS_TABLE", "SERVER_KEY_SECRET"} & set(functions[name]["Environment"]["Variables"])
+            named = {"SESSIONS_TABLE", "SERVER_KEY_SECRET"} & set(functions[name]["Environment"]["Variables"])
+            assert named == ({"SERVER_KEY_SECRET"} if name in USE_SERVER_KEY else set())
 
     def test_asynchronous_invocations_that_fail_for_good_are_kept(self, of_type: OfType) -> None:
         queue = {"Fn::GetAtt": ["FailedEventsQueue", "Arn"]}
@@ -488,6 +507,22 @@ class TestStorage:
         assert [key["AttributeName"] for key in properties["KeySchema"]] == ["pk", "sk"]
         assert "GlobalSecondaryIndexes" not in properties
 
+    def test_the_keys_of_content_are_kept_and_have_no_backup_that_brings_an_erased_one_back(
+        self, of_type: OfType
+    ) -> None:
+        table = of_type("AWS::DynamoDB::Table")["KeysTable"]
+        properties = table["Properties"]
+        assert (table["DeletionPolicy"], table["UpdateReplacePolicy"]) == ("Retain", "Retain")
+        assert properties["DeletionProtectionEnabled"] is True
+        assert properties["SSESpecification"]["SSEType"] == "KMS"
+        assert properties["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": False}
+        assert "TimeToLiveSpecification" not in properties
+        assert [key["AttributeName"] for key in properties["KeySchema"]] == ["pk", "sk"]
+
+    def test_only_an_identity_s_own_policy_lets_it_use_the_key_of_content(self, of_type: OfType) -> None:
+        (statement,) = of_type("AWS::KMS::Key")["ContentKey"]["Properties"]["KeyPolicy"]["Statement"]
+        assert statement["Sid"] == "Administration"
+
     def test_the_bucket_is_private_encrypted_versioned_tls_only_and_forgets(self, of_type: OfType) -> None:
         (bucket,) = of_type("AWS::S3::Bucket").values()
         properties = bucket["Properties"]
@@ -526,8 +561,8 @@ class TestStorage:
         (logs,) = of_type("AWS::Logs::LogGroup").values()
         assert logs["Properties"]["RetentionInDays"] == {"Ref": "LogRetentionDays"}
         assert logs["Properties"]["KmsKeyId"] == {"Fn::GetAtt": ["Key", "Arn"]}
-        (key,) = of_type("AWS::KMS::Key").values()
-        assert key["Properties"]["EnableKeyRotation"] is True
+        for key in of_type("AWS::KMS::Key").values():
+            assert key["Properties"]["EnableKeyRotation"] is True
 
     def test_what_people_stored_outlives_the_stack(self, transformed: dict[str, Any]) -> None:
         kept = {
@@ -536,11 +571,24 @@ class TestStorage:
             if each.get("DeletionPolicy", "Delete") != "Delete"
         }
         assert set(kept) == {
-            *("SessionsTable", "UsageTable", "DocumentsBucket", "Key", "ClaudeKey", "ServerKey"),
+            *(
+                "SessionsTable",
+                "UsageTable",
+                "KeysTable",
+                "DocumentsBucket",
+                "Key",
+                "ContentKey",
+                "ClaudeKey",
+                "ServerKey",
+            ),
             *("GatewayAccount", "GatewayLogWriter"),
         }
         # A table that is protected cannot be deleted, so that a rollback that tried to would fail as well.
-        assert {name for name, policy in kept.items() if policy == "Retain"} == {"SessionsTable", "UsageTable"}
+        assert {name for name, policy in kept.items() if policy == "Retain"} == {
+            "SessionsTable",
+            "UsageTable",
+            "KeysTable",
+        }
         assert set(kept.values()) == {"Retain", "RetainExceptOnCreate"}
         assert all(transformed["Resources"][name]["UpdateReplacePolicy"] == "Retain" for name in kept)
 
@@ -608,6 +656,10 @@ class TestAlarms:
         (counted,) = (each["Properties"] for each in of_type("AWS::Logs::MetricFilter").values())
         assert counted["LogGroupName"] == {"Ref": "Logs"}
         assert counted["FilterPattern"] == f'{{ $.message = "{json.loads(lines.getvalue())["message"]}" }}'
+
+
+def test_content_is_sealed_when_nothing_else_is_said(source: dict[str, Any]) -> None:
+    assert source["Parameters"]["ContentEncryption"]["Default"] == "on"
 
 
 def test_production_is_what_is_deployed_when_nothing_else_is_said(source: dict[str, Any]) -> None:

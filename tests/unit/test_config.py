@@ -10,7 +10,9 @@ import pytest
 from pydantic import ValidationError
 
 from turnlog.config import (
+    AnonymousSettings,
     ClaudeSettings,
+    ContentSettings,
     LifeSettings,
     ModelSettings,
     OwnerLimitSettings,
@@ -48,6 +50,18 @@ def test_production_believes_no_issuer_without_tls(name: str) -> None:
     assert TokenSettings.read(plain | {"ENVIRONMENT": "local"}).token_audience == "turnlog"
 
 
+def test_content_is_sealed_unless_it_is_switched_off_and_that_needs_keys() -> None:
+    keys = {"KEYS_TABLE": "keys", "CONTENT_KEY": "arn"}
+    assert ContentSettings.read(keys).seals is True
+    for missing in ({}, {"KEYS_TABLE": "keys"}, {"CONTENT_KEY": "arn"}):
+        with pytest.raises(ValidationError, match="KEYS_TABLE"):
+            ContentSettings.read(missing)
+    assert ContentSettings.read({"CONTENT_ENCRYPTION": "off"}).seals is False
+    assert ContentSettings.read({"CONTENT_ENCRYPTION": "off"} | keys).keys_table == "keys"
+    with pytest.raises(ValidationError):
+        ContentSettings.read({"CONTENT_ENCRYPTION": "no"} | keys)
+
+
 def test_models_are_names_separated_by_commas() -> None:
     assert ModelSettings.read({"CLAUDE_MODELS": "a, b,"}).claude_models == ("a", "b")
     with pytest.raises(ValidationError):
@@ -59,12 +73,20 @@ def test_a_missing_variable_is_named() -> None:
         ClaudeSettings.read({"CLAUDE_BASE_URL": "https://api.anthropic.com"})
 
 
+def test_an_anonymous_session_lives_shorter_and_takes_fewer_turns_unless_it_is_said() -> None:
+    settings = AnonymousSettings.read({})
+    assert (settings.idle.total_seconds(), settings.lifetime.total_seconds()) == (600, 3600)
+    assert (settings.anonymous_turns, settings.anonymous_creations_an_hour) == (20, 20)
+    none = AnonymousSettings.read({"ANONYMOUS_TURNS": "0", "ANONYMOUS_CREATIONS_AN_HOUR": "0"})
+    assert (none.anonymous_turns, none.anonymous_creations_an_hour) == (None, None)
+
+
 def test_limits_become_durations() -> None:
     limits = LifeSettings.read({"SESSION_IDLE_MINUTES": "5", "SESSION_LIFETIME_HOURS": "2"})
     assert (limits.idle.total_seconds(), limits.lifetime.total_seconds()) == (300, 7200)
 
 
-@pytest.mark.parametrize("function", ["query", "session", "summarize_upload", "authorizer"])
+@pytest.mark.parametrize("function", ["query", "session", "anonymous", "summarize_upload", "authorizer"])
 def test_a_function_can_be_imported_without_any_environment(function: str) -> None:
     paths = f"import sys; sys.path[:0] = ['layers/turnlog/python', 'functions/{function}']; import app"
     done = subprocess.run([sys.executable, "-c", paths], env={}, capture_output=True, text=True, check=False)

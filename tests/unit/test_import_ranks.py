@@ -9,7 +9,7 @@ import pytest
 
 LAYER = Path("layers/turnlog/python")
 RANKS = [
-    {"errors", "clock", "prompts"},
+    {"errors", "clock", "prompts", "sealing"},
     {"messages"},
     {"sessions", "prices", "model"},
     {"store", "packing", "window"},

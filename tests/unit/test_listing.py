@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from tests.fakes import OWNER, START_MS, new_session
+from turnlog.errors import TurnsMissing
 from turnlog.listing import list_sessions
-from turnlog.sessions import Claim, Session
+from turnlog.sessions import Claim, Log, Session
 from turnlog.stores.memory import MemorySessionStore
 
 
@@ -46,6 +47,24 @@ def test_the_dead_and_what_is_anothers_are_not_listed(store: MemorySessionStore)
     deleted = store.create(new_session(), "")
     store.delete(OWNER, deleted.id, START_MS)
     assert listed(store) == [[alive.id]]
+
+
+def test_a_damaged_session_hides_no_other_and_is_named(
+    store: MemorySessionStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, damaged, last = (store.create(new_session(created_ms=START_MS + number), "") for number in range(3))
+    read = store.read
+
+    def reading(owner: str, session_id: str, now_ms: int, newest: int) -> Log:
+        if session_id == damaged.id:
+            raise TurnsMissing
+        return read(owner, session_id, now_ms, newest)
+
+    monkeypatch.setattr(store, "read", reading)
+    assert listed(store, limit=1) == [[last.id], [first.id]]
+    page = list_sessions(OWNER, store=store, now_ms=START_MS + 5000, limit=1)
+    assert page.damaged == [damaged.id]
+    assert list_sessions(OWNER, store=store, now_ms=START_MS + 5000, limit=1, after=page.next).damaged == []
 
 
 def test_sessions_of_the_same_instant_are_paged_without_loss(store: MemorySessionStore) -> None:

@@ -73,7 +73,7 @@ def test_the_function_that_the_readme_adds_works_as_it_stands() -> None:
 
 def test_the_template_lines_that_the_readme_adds_are_like_those_of_the_functions_there() -> None:
     (added,) = yaml_parse(code_block("six lines under", "yaml")).values()
-    present = yaml_parse(Path("template.yaml").read_text())["Resources"]["QueryFunction"]
+    present = yaml_parse(Path("template.yaml").read_text())["Resources"]["SummarizeFunction"]
     assert added["Type"] == present["Type"]
     assert set(added["Properties"]) == set(present["Properties"])
     assert len(code_block("six lines under", "yaml").strip().splitlines()) == 6

@@ -64,6 +64,27 @@ class StoreSettings(Settings):
     sessions_folder: str = ""
 
 
+class ContentSettings(Settings):
+    """Whether new content is sealed, and where the keys are: those of owners, and the key that wraps them.
+
+    Without a table of keys what was sealed cannot be read; it can be ended and swept.
+    """
+
+    content_encryption: Literal["on", "off"] = "on"
+    keys_table: str = ""
+    content_key: str = ""
+
+    @model_validator(mode="after")
+    def _with_keys(self) -> Self:
+        if self.seals and not (self.keys_table and self.content_key):
+            raise ValueError("CONTENT_ENCRYPTION is on, and needs KEYS_TABLE and CONTENT_KEY")
+        return self
+
+    @property
+    def seals(self) -> bool:
+        return self.content_encryption == "on"
+
+
 class LifeSettings(Settings):
     """How long sessions live at most."""
 

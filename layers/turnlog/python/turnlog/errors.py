@@ -84,6 +84,8 @@ class ClaimLost(TurnlogError):
 class MoveLost(TurnlogError):
     """Another request took the session while it was about to move; it is where it was. Another key may move it."""
 
+    retry_after_s = 1
+
 
 class AlreadyOwned(TurnlogError):
     """The caller claims a session that is the caller's own."""
@@ -144,6 +146,12 @@ class ItemVersionUnknown(SessionCorrupt):
     """A stored item was written by a version that came after this one, in a form that this one does not know."""
 
 
+class ErasureInProgress(TurnlogError):
+    """All of the owner is being erased, and nothing begins before that is done: if it was cut off, ask for it again."""
+
+    retry_after_s = 5
+
+
 class ClockBehind(TurnlogError):
     """This machine's clock lies far before times that are stored, so nothing can be decided by it."""
 
@@ -157,6 +165,12 @@ class StoreUnavailable(TurnlogError):
     """The store throttled, failed or could not be reached, also after retries. A write may or may not have happened."""
 
     retry_after_s = 2
+
+
+class KeysUnavailable(TurnlogError):
+    """The service that unwraps the keys of content refused, failed or could not be reached; nothing was attempted."""
+
+    retry_after_s = 5
 
 
 class SecretUnavailable(TurnlogError):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from turnlog.errors import SessionNotFound
+from turnlog.errors import SessionCorrupt, SessionNotFound
 from turnlog.sessions import Log
 from turnlog.store import SessionStore
 
@@ -15,10 +15,14 @@ _AT_ONCE = 16  # reads side by side: each waits for the network, and a client ha
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Sessions with their last turn, and where the next page begins; None when this is the last."""
+    """Sessions with their last turn, and where the next page begins; None when this is the last.
+
+    `damaged` are the ids of sessions that cannot be read, on the first page alone: they can still be deleted.
+    """
 
     sessions: Sequence[Log]
     next: tuple[int, str] | None
+    damaged: Sequence[str] = ()
 
 
 def list_sessions(
@@ -28,21 +32,24 @@ def list_sessions(
 
     One query names them all and one read each says how they stand, side by side; so the cost of a page grows with the
     owner's sessions and not with their turns. A session that is used between two pages moves to the front: it may be
-    missed by the later page, but none is shown twice. Raises what SessionStore.read raises, but for SessionNotFound.
+    missed by the later page, but none is shown twice. Raises ClockBehind and StoreUnavailable.
     """
 
-    def stands(session_id: str) -> Log | None:
+    def stands(session_id: str) -> Log | str | None:
         try:
             return store.read(owner, session_id, now_ms, newest=1)
         except SessionNotFound:
             return None
+        except SessionCorrupt:
+            return session_id
 
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        found = [log for log in pool.map(stands, store.session_ids(owner)) if log]
-    ordered = sorted(found, key=_place, reverse=True)
+        found = list(pool.map(stands, store.session_ids(owner)))
+    damaged = sorted(each for each in found if isinstance(each, str)) if after is None else []
+    ordered = sorted((each for each in found if isinstance(each, Log)), key=_place, reverse=True)
     left = [log for log in ordered if after is None or _place(log) < after]
     more = len(left) > limit
-    return Page(left[:limit], _place(left[limit - 1]) if more else None)
+    return Page(left[:limit], _place(left[limit - 1]) if more else None, damaged)
 
 
 def _place(log: Log) -> tuple[int, str]:

@@ -16,6 +16,7 @@ from turnlog.clock import system_clock
 from turnlog.config import (
     AnonymousSettings,
     ClaudeSettings,
+    ContentSettings,
     DocumentSettings,
     LifeSettings,
     ModelSettings,
@@ -32,7 +33,10 @@ from turnlog.store import AllowanceStore, SessionStore
 from turnlog.turns import TurnPolicy
 
 if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
     from turnlog.documents import DocumentStore
+    from turnlog.stores.dynamodb import OwnerKeys
     from turnlog.tokens import TokenVerifier
 
 _SECRET_AGE_S = 300  # a rotated secret is taken up within five minutes
@@ -111,12 +115,23 @@ def session_store() -> SessionStore:
     is_hybrid = settings.session_store == "hybrid"
     tables = settings.sessions_table, settings.usage_table
     # Four tries of a call and the pauses between them take 9 s at the worst; two fit into the reserve of a commit.
-    durable = DynamoDBSessionStore(_client("dynamodb", read_timeout_s=1), *tables, eventual=is_hybrid)
+    client = _client("dynamodb", read_timeout_s=1)
+    durable = DynamoDBSessionStore(client, *tables, keys=_owner_keys(client), eventual=is_hybrid)
     if not is_hybrid:
         return durable
     from turnlog.stores.hybrid import HybridSessionStore
 
     return HybridSessionStore(durable)
+
+
+def _owner_keys(client: DynamoDBClient) -> OwnerKeys | None:
+    from turnlog.stores.dynamodb import KmsWrapper, OwnerKeys
+
+    settings = ContentSettings.read(os.environ)
+    if not settings.keys_table:
+        return None
+    wrapper = KmsWrapper(_client("kms", attempts=3, read_timeout_s=1), settings.content_key)
+    return OwnerKeys(client, settings.keys_table, wrapper, now_ms, seals=settings.seals)
 
 
 @cache

@@ -11,12 +11,13 @@ import hashlib
 import random
 import re
 import secrets
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from decimal import Decimal
 
 from turnlog.errors import TurnInProgress
 from turnlog.messages import Message, Reply
+from turnlog.sealing import PLAIN, Seal
 
 GRACE = timedelta(hours=1)
 """How long items outlive their session before TTL may take them: longer than any lease and clock skew."""
@@ -100,6 +101,8 @@ class Session:
     idle_ms: int
     settings: SessionSettings
     fingerprint: bytes = b""
+    seal: Seal = field(default=PLAIN, compare=False, repr=False)
+    """A store's own note: how the content of the session is kept. Only the session that a store returned has it."""
 
     @property
     def ttl_s(self) -> int:

@@ -57,17 +57,19 @@ class TurnLog(Protocol):
 class SessionStore(TurnLog, Protocol):
     """Where sessions are kept. Every implementation passes the same contract suite."""
 
-    def create(self, session: Session, title: str, *, bill: Bill | None = None) -> Session:
+    def create(self, session: Session, title: str, *, bill: Bill | None = None, first: Turn | None = None) -> Session:
         """Stores a new session, and returns it; or the one that is there already under this id, for the same owner.
 
-        The bill is charged together with a session that is new, and not for one that was there. Raises SessionNotFound
-        when one was there and has ended: an id is never used twice; AllowanceUsedUp, and then nothing was stored.
+        A `first` turn is stored and the bill charged together with a session that is new, all or nothing, and neither
+        when one was there. Raises SessionNotFound when one was there and has ended: an id is never used twice;
+        AllowanceUsedUp or TurnTooLarge, and then nothing was stored.
         """
 
     def fork(self, parent: Session, number: int, child: Session, title: str, *, bill: Bill | None = None) -> None:
         """Stores `child` with the parent's turns 1..`number`, without their keys; charges as `create` does.
 
-        Raises SessionNotFound when the parent ended meanwhile or has fewer turns, and AllowanceUsedUp.
+        Read it to go on with it. Raises AllowanceUsedUp, and SessionNotFound when the parent ended meanwhile or has
+        fewer turns.
         """
 
     def rename(self, owner: str, session_id: str, title: str, now_ms: int) -> None:
@@ -91,6 +93,14 @@ class SessionStore(TurnLog, Protocol):
 
     def session_ids(self, owner: str) -> list[str]:
         """The ids of the owner's sessions in no order; some may have ended."""
+
+    def erase(self, owner: str, now_ms: int) -> int:
+        """Removes all that there is of the owner: its sessions, their listing, what it used of allowances, its keys.
+
+        Says how many sessions those were, ended ones that were not yet swept included. May be repeated after a crash,
+        and is done only when it returned; the owner may begin anew then. A session that is created meanwhile is refused
+        with ErasureInProgress, or is one that was created after.
+        """
 
     def sweep(self, now_ms: int) -> int:
         """Removes the content of sessions that ended at least SWEEP_MARGIN ago and of half-made ones; says of how many.

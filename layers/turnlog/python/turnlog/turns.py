@@ -193,6 +193,28 @@ def when_free(take: Callable[[], TakenTurn], *, wait_s: float, left_s: Callable[
         waited_s += pause_s
 
 
+def first_turn(message: Message, reply: Reply, cost_usd: Decimal | None, at_ms: int, window: WindowPolicy) -> Turn:
+    """The turn 1 that a question becomes whose session begins after it. It has no key: it was asked without one."""
+    return Turn(
+        number=1,
+        token=secrets.token_urlsafe(12),
+        key=b"",
+        fingerprint=b"",
+        message=message,
+        reply=reply,
+        cost_usd=cost_usd,
+        totals=_totals(Totals(), message, reply, cost_usd),
+        at_ms=at_ms,
+        window_from=next_from(1, reply, 1, window),
+        older_keys=b"",
+    )
+
+
+def _totals(before: Totals, message: Message, reply: Reply, cost_usd: Decimal | None) -> Totals:
+    size = len(message.content.encode()) + len(reply.content.encode())
+    return Totals(before.tokens + reply.usage.tokens, before.cost_usd + (cost_usd or 0), before.content_bytes + size)
+
+
 @dataclass(frozen=True, slots=True)
 class _Taking:
     """One handler's try to take a turn, and all that it needs."""
@@ -322,8 +344,6 @@ class _Taking:
         last, now = log.turns[-1] if log.turns else None, self.clock()
         cost = cost_usd(reply.model, reply.usage, _day(now))
         message = self.request.message
-        size = len(message.content.encode()) + len(reply.content.encode())
-        before = log.totals
         return Turn(
             number=claim.number,
             token=claim.token,
@@ -332,9 +352,7 @@ class _Taking:
             message=message,
             reply=reply,
             cost_usd=cost,
-            totals=Totals(
-                before.tokens + reply.usage.tokens, before.cost_usd + (cost or 0), before.content_bytes + size
-            ),
+            totals=_totals(log.totals, message, reply, cost),
             at_ms=now,
             window_from=next_from(claim.number, reply, last.window_from if last else 1, self.policy.window),
             older_keys=_older_keys(log),

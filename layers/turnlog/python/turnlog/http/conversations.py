@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from dataclasses import replace
+
 from turnlog import runtime
 from turnlog.errors import KeyReused, SessionNotFound
+from turnlog.http import continuations
 from turnlog.http.api import Answer, Remaining
 from turnlog.http.billing import of_anonymous_creation, of_creation
 from turnlog.http.cursors import opened, sealed
@@ -18,7 +22,7 @@ from turnlog.http.shapes import (
     session_shape,
 )
 from turnlog.listing import list_sessions
-from turnlog.sessions import Bill, Log, Session, anonymous_owner, named_session_id, new_session_id
+from turnlog.sessions import Bill, Log, Session, Turn, anonymous_owner, named_session_id, new_session_id
 
 
 def create(request: Request, _: Remaining) -> Answer:
@@ -30,8 +34,13 @@ def create(request: Request, _: Remaining) -> Answer:
     hashed = runtime.server_key().keyed_hash
     session_id = new_session_id() if key is None else named_session_id(hashed("session", owner.encode(), key.encode()))
     fingerprint = b"" if key is None else hashed("fingerprint", canonical(body))
-    session = body.session(owner, now, session_id, fingerprint, runtime.session_life())
-    return _created(session, body.title, of_creation(request, now))
+    session, first = body.session(owner, now, session_id, fingerprint, runtime.session_life()), None
+    if "continuation" in body.model_fields_set:
+        body.expect_no_other_settings()
+        if key is None or there(owner, session_id, now) is None:  # a repeat may come after the continuation's time
+            continuation = continuations.opened(body.continuation, owner, now)
+            session, first = replace(session, settings=continuation.settings), continuation.turn
+    return _created(session, body.title, of_creation(request, now), first)
 
 
 def create_anonymous(request: Request, _: Remaining) -> Answer:
@@ -45,15 +54,22 @@ def create_anonymous(request: Request, _: Remaining) -> Answer:
     return _created(session, body.title, of_anonymous_creation(request, now))
 
 
-def _created(session: Session, title: str, bill: Bill | None) -> Answer:
+def there(owner: str, session_id: str, now_ms: int) -> Log | None:
+    """What was made under this name before."""
+    with suppress(SessionNotFound):
+        return runtime.session_store().read(owner, session_id, now_ms, newest=1)
+    return None
+
+
+def _created(session: Session, title: str, bill: Bill | None, first: Turn | None = None) -> Answer:
     """The session, new or as it is if it was made before. Raises KeyReused when that was by another request."""
-    now, there = session.created_ms, runtime.session_store().create(session, title, bill=bill)
-    if there.fingerprint != session.fingerprint:
+    now, made = session.created_ms, runtime.session_store().create(session, title, bill=bill, first=first)
+    if made.fingerprint != session.fingerprint:
         raise KeyReused
-    log = Log(there, title, 0, ())
+    log = Log(made, title, 1, (first,)) if first else Log(made, title, 0, ())
     if session.fingerprint:  # it may have been there, and gone on
-        log = runtime.session_store().read(there.owner, there.id, now, newest=1)
-    return Answer(201, session_shape(log, now), location(there.id), {"session": logged(there.id)})
+        log = runtime.session_store().read(made.owner, made.id, now, newest=1)
+    return Answer(201, session_shape(log, now), location(made.id), {"session": logged(made.id)})
 
 
 def list_all(request: Request, _: Remaining) -> Answer:
@@ -66,7 +82,9 @@ def list_all(request: Request, _: Remaining) -> Answer:
         after = int(active_ms), session_id
     page = list_sessions(owner, store=runtime.session_store(), now_ms=now, limit=limit, after=after)
     cursor = sealed(f"{page.next[0]} {page.next[1]}", "sessions", owner) if page.next else None
-    return Answer(200, {"items": [listed_session_shape(log, now) for log in page.sessions], "next": cursor})
+    items = [listed_session_shape(log, now) for log in page.sessions]
+    body = {"items": items, "damaged": page.damaged, "next": cursor}
+    return Answer(200, body, noted={"count": len(items)})
 
 
 def get(request: Request, _: Remaining) -> Answer:

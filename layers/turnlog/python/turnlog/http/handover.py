@@ -18,6 +18,7 @@ from turnlog.errors import (
 )
 from turnlog.http.api import Answer, Remaining
 from turnlog.http.billing import of_creation
+from turnlog.http.conversations import there
 from turnlog.http.naming import location, logged, session_of
 from turnlog.http.request import Request
 from turnlog.http.shapes import ClaimBody, ForkBody, NewSecretBody, session_shape
@@ -45,7 +46,7 @@ def fork(request: Request, _: Remaining) -> Answer:
     if key is not None:
         child_id = named_session_id(hashed("fork", owner.encode(), key.encode()))
         fingerprint = hashed("fingerprint", parent_id.encode(), b"%d" % turn)
-    log = None if key is None else _there(owner, child_id, now)
+    log = None if key is None else there(owner, child_id, now)
     if log is None:
         parent = runtime.session_store().read(owner, parent_id, now, newest=1)
         if turn > parent.count:
@@ -76,7 +77,7 @@ def claim(request: Request, remaining_s: Remaining) -> Answer:
     try:
         return _moved(owner, session_id, user, key, remaining_s)
     except SessionNotFound:
-        if _there(user, session_id, runtime.now_ms()):
+        if there(user, session_id, runtime.now_ms()):
             raise AlreadyOwned from None
         raise
 
@@ -93,13 +94,6 @@ def _moved(owner: str, session_id: str, to_owner: str, key: str, remaining_s: Re
         raise MoveLost from error
     log = runtime.session_store().read(to_owner, to_id, now, newest=1)
     return Answer(200, session_shape(log, now), location(to_id), {"session": logged(to_id)})
-
-
-def _there(owner: str, session_id: str, now_ms: int) -> Log | None:
-    """What was made under this name before."""
-    with suppress(SessionNotFound):
-        return runtime.session_store().read(owner, session_id, now_ms, newest=1)
-    return None
 
 
 def _forked(parent: Log, turn: int, child_id: str, fingerprint: bytes, now_ms: int, bill: Bill | None) -> Log:

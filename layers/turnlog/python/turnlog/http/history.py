@@ -7,18 +7,21 @@ from dataclasses import replace
 from itertools import accumulate
 
 from turnlog import runtime
+from turnlog.clock import rfc3339
 from turnlog.errors import TurnNotFound, TurnsMissing
 from turnlog.http.api import Answer, Remaining
 from turnlog.http.cursors import opened, sealed
 from turnlog.http.naming import logged, session_of
 from turnlog.http.request import Request
-from turnlog.http.shapes import TurnBody, taken_turn_shape, turn_shape
+from turnlog.http.shapes import TurnBody, session_shape, taken_turn_shape, turn_shape
 from turnlog.messages import to_json
 from turnlog.sessions import Log, Turn
 from turnlog.turns import TurnPolicy, TurnRequest, take_turn, when_free
 
 _PAGE_CHARACTERS = 1_500_000  # of turns: Lambda's answer may have 6 MB (quota), of UTF-8 in JSON in JSON
 _LEFT_FOR_A_TURN_S = 10  # a wait ends before: a claim without time to ask the model would only be in the way
+_READ_AT_ONCE = 50  # turns: 30 MB, if each is as large as a request and a reply can make it
+_EXPORTED_AT_ONCE = 1000  # turns of one part, since small ones have more around them than in them
 _DIGITS = 9  # of a turn's number, as in the store's keys
 
 
@@ -99,6 +102,22 @@ def get_turn(request: Request, _: Remaining) -> Answer:
     return Answer(200, turn_shape(turns[0]), noted={"session": logged(session_id), "turn": number})
 
 
+def export(request: Request, _: Remaining) -> Answer:
+    """All that is kept of the session: what it is and every finished turn, in as many parts as it takes."""
+    session_id = session_of(request)
+    after, now = _after(request.query("cursor"), request.owner, session_id), runtime.now_ms()
+    log = runtime.session_store().read(request.owner, session_id, now, newest=1)
+    turns, cursor = _page(log, after, _EXPORTED_AT_ONCE)
+    body = {
+        "format": "turnlog-session-1",
+        "exported_at": rfc3339(now),
+        "session": session_shape(log, now),
+        "turns": [turn_shape(turn) for turn in turns],
+        "next": cursor,
+    }
+    return Answer(200, body, noted={"session": logged(session_id), "count": len(turns)})
+
+
 def _canonical(body: TurnBody) -> list[bytes]:
     """All that the request says, each thing in one form; what it leaves out is not there."""
     return [to_json(body.message.blocks).encode()] + ([b"%d" % body.turn] if body.turn else [])
@@ -112,9 +131,13 @@ def _after(asked: dict[str, str], owner: str, session_id: str) -> int:
 def _page(log: Log, after: int, limit: int) -> tuple[Sequence[Turn], str | None]:
     """At most `limit` turns after that one, as many as one answer holds, and the cursor of the next page."""
     owner, session_id = log.session.owner, log.session.id
-    last = min(after + limit, log.count)
-    turns = runtime.session_store().turns(log.session, after + 1, last) if after < last else []
-    _expect_all(turns, log, after, last)
+    last, turns = min(after + limit, log.count), list[Turn]()
+    while after + len(turns) < last and _that_fit(turns) >= len(turns):
+        first = after + len(turns) + 1
+        upto = min(first + _READ_AT_ONCE - 1, last)
+        read = runtime.session_store().turns(log.session, first, upto)
+        _expect_all(read, log, first - 1, upto)
+        turns += read
     turns = turns[: _that_fit(turns)]
     more = turns and turns[-1].number < log.count
     return turns, sealed(str(turns[-1].number), "turns", owner, session_id) if more else None

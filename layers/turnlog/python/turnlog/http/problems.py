@@ -80,6 +80,9 @@ PROBLEMS: dict[type[errors.TurnlogError], Problem] = {
     errors.TurnTooLarge: Problem(
         413, "turn_too_large", "Turn too large", "A turn holds at most 3.9 MB of message and reply.", {"stored": False}
     ),
+    errors.ErasureInProgress: Problem(
+        409, "erasure_in_progress", "Erasure in progress", "All that is yours is being erased.", {"stored": False}
+    ),
     errors.ClockBehind: Problem(
         503, "dependency_unavailable", "Service unavailable", "A clock of the service is wrong.", _NOT_STORED
     ),
@@ -106,6 +109,9 @@ PROBLEMS: dict[type[errors.TurnlogError], Problem] = {
         "Service unavailable",
         "What the caller has used cannot be looked up; nothing was asked.",
         {"stored": False},
+    ),
+    errors.KeysUnavailable: Problem(
+        503, "dependency_unavailable", "Service unavailable", "The keys of content cannot be had now.", _NOT_STORED
     ),
     errors.SecretUnavailable: Problem(
         503,
@@ -154,6 +160,8 @@ _INVALID_DETAILS = {
     "base64_invalid": "The body is not valid base64.",
     "body_missing": "Send a JSON object as the body.",
     "body_too_large": "The body is larger than 262144 bytes.",
+    "continuation_invalid": "The continuation is not one that this caller was given within the last 15 minutes.",
+    "continuation_settles": "The continuation brings its own system prompt, model and max_tokens.",
     "control_character": "Text may hold no control characters but tab, line feed and carriage return.",
     "cursor_invalid": "The cursor is not one that this list gave.",
     "encoding_invalid": "The body is not UTF-8.",

@@ -121,10 +121,11 @@ class QueryBody(SingleTurnBody):
 
     system: SystemPrompt = ""
     stop_sequences: Annotated[tuple[StopSequence, ...], Field(max_length=8), FailFast()] = ()
+    continuable: bool = False
 
 
-class NewSessionBody(Body):
-    """What a session is created with; all of it may be left out."""
+class SessionBody(Body):
+    """What any session is created with; all of it may be left out."""
 
     system: SystemPrompt = ""
     model: ModelName | None = None
@@ -142,7 +143,19 @@ class NewSessionBody(Body):
         return Session(owner, session_id, now_ms, dies_ms, idle_s * 1000, settings, fingerprint)
 
 
-class NewAnonymousSessionBody(NewSessionBody):
+class NewSessionBody(SessionBody):
+    """The same, or the question that becomes its first turn, which brings what it was asked with."""
+
+    continuation: str = ""
+
+    def expect_no_other_settings(self) -> None:
+        """Raises ValueRefused when it says what the continuation says already."""
+        for name in ("system", "model", "max_tokens"):
+            if name in self.model_fields_set:
+                raise ValueRefused("continuation_settles", f"/{name}")
+
+
+class NewAnonymousSessionBody(SessionBody):
     """The same, and by what its owner will be known: the hash of the secret."""
 
     secret_sha256: SecretHash

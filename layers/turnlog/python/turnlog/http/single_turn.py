@@ -6,6 +6,7 @@ from functools import partial
 
 from turnlog import runtime
 from turnlog.http.api import Answer, Api, Remaining
+from turnlog.http.continuations import sealed
 from turnlog.http.request import Request
 from turnlog.http.shapes import QueryBody, SingleTurnBody, chosen_model, reply_shape
 from turnlog.limits import question_bill
@@ -34,9 +35,14 @@ def single_turn(path: str, system: str | None = None) -> Api:
         )
         bill = question_bill(owner, question, runtime.turn_policy().owner, runtime.now_ms())
         put = ask if bill is None else partial(ask_within, bill=bill, allowances=runtime.allowances())
+        if continuable := own is not None and own.continuable:
+            runtime.server_key()  # first, since a secret that cannot be read must stop it before it is paid
         seconds = remaining_s() - _ANSWER_RESERVE_S
         reply, cost_usd = put(question, model=runtime.chat_model(), seconds=seconds, clock=runtime.now_ms)
         noted = {"model": reply.model, "tokens": reply.usage.tokens, "cost_usd": cost_usd}
-        return Answer(200, reply_shape(reply, cost_usd), noted=noted)
+        body = reply_shape(reply, cost_usd)
+        if continuable:
+            body["continuation"] = sealed(owner, question, reply, cost_usd, runtime.now_ms())
+        return Answer(200, body, noted=noted)
 
     return Api({("POST", path): answer})

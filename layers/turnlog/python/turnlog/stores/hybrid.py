@@ -77,8 +77,8 @@ class HybridSessionStore:
 
     # --- the rest
 
-    def create(self, session: Session, title: str, *, bill: Bill | None = None) -> Session:
-        return self._durable.create(session, title, bill=bill)
+    def create(self, session: Session, title: str, *, bill: Bill | None = None, first: Turn | None = None) -> Session:
+        return self._durable.create(session, title, bill=bill, first=first)
 
     def fork(self, parent: Session, number: int, child: Session, title: str, *, bill: Bill | None = None) -> None:
         self._durable.fork(parent, number, child, title, bill=bill)
@@ -97,6 +97,12 @@ class HybridSessionStore:
 
     def session_ids(self, owner: str) -> list[str]:
         return self._durable.session_ids(owner)
+
+    def erase(self, owner: str, now_ms: int) -> int:
+        try:
+            return self._durable.erase(owner, now_ms)
+        finally:
+            self._views.clear()
 
     def sweep(self, now_ms: int) -> int:
         self._views.clear()

@@ -90,10 +90,12 @@ class MemorySessionStore:
 
     # --- the rest
 
-    def create(self, session: Session, title: str, *, bill: Bill | None = None) -> Session:
+    def create(self, session: Session, title: str, *, bill: Bill | None = None, first: Turn | None = None) -> Session:
+        if first:
+            expect_storable(first)
         with self._lock:
             self._tidy(session.created_ms)
-            return self._put(_Kept(session, title), bill).session
+            return self._put(_Kept(session, title, [first] if first else []), bill).session
 
     def fork(self, parent: Session, number: int, child: Session, title: str, *, bill: Bill | None = None) -> None:
         with self._lock:
@@ -134,6 +136,14 @@ class MemorySessionStore:
     def session_ids(self, owner: str) -> list[str]:
         with self._lock:
             return [session_id for each, session_id in self._sessions if each == owner]
+
+    def erase(self, owner: str, now_ms: int) -> int:  # noqa: ARG002
+        with self._lock:
+            owned = [key for key in self._sessions if key[0] == owner]
+            for key in owned:
+                self._end(key)
+            self._allowances.pop(owner, None)
+            return len(owned)
 
     def sweep(self, now_ms: int) -> int:
         with self._lock:

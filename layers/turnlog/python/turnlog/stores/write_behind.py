@@ -134,10 +134,10 @@ class WriteBehindSessionStore:
 
     # --- the rest
 
-    def create(self, session: Session, title: str, *, bill: Bill | None = None) -> Session:
+    def create(self, session: Session, title: str, *, bill: Bill | None = None, first: Turn | None = None) -> Session:
         with self._lock:
             self._write_back((session.owner, session.id))
-            return self._durable.create(session, title, bill=bill)
+            return self._durable.create(session, title, bill=bill, first=first)
 
     def fork(self, parent: Session, number: int, child: Session, title: str, *, bill: Bill | None = None) -> None:
         with self._lock:
@@ -162,6 +162,13 @@ class WriteBehindSessionStore:
 
     def session_ids(self, owner: str) -> list[str]:
         return self._durable.session_ids(owner)
+
+    def erase(self, owner: str, now_ms: int) -> int:
+        with self._lock:
+            ended = self._durable.erase(owner, now_ms)
+            for key in [key for key in self._held if key[0] == owner]:
+                del self._held[key]
+            return ended
 
     def sweep(self, now_ms: int) -> int:
         with self._lock:

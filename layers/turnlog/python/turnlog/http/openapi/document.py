@@ -96,7 +96,7 @@ def _operation(path: str, operation: Operation, examples: dict[str, Example]) ->
     written: dict[str, Any] = {
         "operationId": operation.name,
         "summary": operation.summary,
-        "security": [{caller: []} for caller in operation.callers],
+        "security": [{caller: [operation.role] if operation.role else []} for caller in operation.callers],
         "parameters": _parameters(path, operation),
         "responses": {str(operation.status): _good(operation), **_problems(operation, examples)},
     }
@@ -108,8 +108,7 @@ def _operation(path: str, operation: Operation, examples: dict[str, Example]) ->
 
 def _parameters(path: str, operation: Operation) -> list[dict[str, Any]]:
     named = [("path", name, _PATH[name]) for name in re.findall(r"{(\w+)}", path)]
-    if operation.is_paged:
-        named += [("query", name, schema) for name, schema in _QUERY.items()]
+    named += [("query", name, _QUERY[name]) for name in operation.asks]
     written: list[dict[str, Any]] = [
         {"name": name, "in": place, "required": place == "path", "description": FIELDS[name], "schema": schema}
         for place, name, schema in named

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from turnlog import errors
-from turnlog.errors import InvalidRequest, TurnlogError, ValueRefused
+from turnlog.errors import TurnlogError, ValueRefused
 from turnlog.http.request import Body
 from turnlog.http.shapes import (
     ClaimBody,
@@ -26,10 +26,13 @@ from turnlog.http.shapes import (
 USER, ANONYMOUS = "Bearer", "Session"
 """By what a caller is known: the security schemes."""
 
+_PAGE = ("limit", "cursor")
+
 Errors = tuple[TurnlogError, ...]
 
 _STORE: Errors = (
     errors.StoreUnavailable(),
+    errors.KeysUnavailable(),
     errors.SecretUnavailable(),
     errors.ClockBehind(),
     errors.SessionCorrupt(),
@@ -46,10 +49,20 @@ _MODEL: Errors = (
 )
 _ALLOWANCE: Errors = (errors.AllowanceUsedUp("tokens", 3600), errors.LimitUnknown())
 _QUESTION: Errors = (errors.Forbidden(), *_ALLOWANCE, *_MODEL)
-_CREATION: Errors = (errors.KeyReused(), errors.AllowanceUsedUp("sessions", 3600), errors.SessionNotFound(), *_STORE)
 _SESSION: Errors = (errors.SessionNotFound(), *_STORE)
-_MOVE: Errors = (errors.Forbidden(), errors.TurnInProgress(2), errors.MoveLost(), *_SESSION)
-_PAGED: Errors = (InvalidRequest("parameter_invalid"), InvalidRequest("cursor_invalid"))
+_CREATION: Errors = (
+    errors.KeyReused(),
+    errors.AllowanceUsedUp("sessions", 3600),
+    errors.ErasureInProgress(),
+    *_SESSION,
+)
+_MOVE: Errors = (
+    errors.Forbidden(),
+    errors.TurnInProgress(2),
+    errors.MoveLost(),
+    errors.ErasureInProgress(),
+    *_SESSION,
+)
 
 _SECRET = "Zm9yIGV4YW1wbGUgb25seSwgdGhpcyBpcyBubyBzZWM"  # noqa: S105 (an example)
 _HASH = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
@@ -59,8 +72,9 @@ _HASH = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 class Operation:
     """One route. `errors` are those that are its own: what its body, its headers and the gateway add is added for it.
 
-    `key` tells whether an Idempotency-Key is needed; None says that the route takes none. `headers` are those of the
-    good answer. A route with no `callers` is public.
+    `key` tells whether an Idempotency-Key is needed; None says that the route takes none. `asks` are the query
+    parameters, `headers` those of the good answer. A route with no `callers` is public; one with a `role` is for
+    signed-in callers who have it.
     """
 
     name: str
@@ -72,9 +86,10 @@ class Operation:
     body: type[Body] | None = None
     example: Mapping[str, Any] = field(default_factory=dict)
     key: bool | None = None
-    is_paged: bool = False
+    asks: tuple[str, ...] = ()
     waits: bool = False
     headers: tuple[str, ...] = ()
+    role: str = ""
 
 
 def _question(name: str, summary: str, body: type[Body], message: str) -> Operation:
@@ -89,7 +104,12 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         "createSession",
         "Begin a session.",
         "Session",
-        (errors.Forbidden(), *_CREATION),
+        (
+            errors.Forbidden(),
+            ValueRefused("continuation_invalid", "/continuation"),
+            ValueRefused("continuation_settles", "/system"),
+            *_CREATION,
+        ),
         status=201,
         callers=(USER,),
         body=NewSessionBody,
@@ -101,9 +121,9 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         "listSessions",
         "List your sessions, the one used last first.",
         "Sessions",
-        (errors.Forbidden(), *_PAGED, *_STORE),
+        (errors.Forbidden(), *_STORE),
         callers=(USER,),
-        is_paged=True,
+        asks=_PAGE,
     ),
     ("GET", "/sessions/{id}"): Operation("getSession", "Read what a session is; no content.", "Session", _SESSION),
     ("PATCH", "/sessions/{id}"): Operation(
@@ -116,6 +136,13 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ),
     ("DELETE", "/sessions/{id}"): Operation(
         "deleteSession", "End a session; answered once all its content is gone.", None, _SESSION, status=204
+    ),
+    ("GET", "/sessions/{id}/export"): Operation(
+        "exportSession",
+        "Read all that is kept of a session, in as many parts as it takes.",
+        "Export",
+        _SESSION,
+        asks=("cursor",),
     ),
     ("POST", "/sessions/{id}/fork"): Operation(
         "forkSession",
@@ -173,7 +200,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         headers=("Idempotent-Replayed", "Preference-Applied"),
     ),
     ("GET", "/sessions/{id}/turns"): Operation(
-        "listTurns", "List a session's finished turns, oldest first.", "Turns", (*_PAGED, *_SESSION), is_paged=True
+        "listTurns", "List a session's finished turns, oldest first.", "Turns", _SESSION, asks=_PAGE
     ),
     ("GET", "/sessions/{id}/turns/{n}"): Operation(
         "getTurn", "Read one finished turn.", "Turn", (errors.TurnNotFound(), *_SESSION)

@@ -77,6 +77,10 @@ def _gateway(operation: Operation) -> tuple[Example, ...]:
 def _errors(operation: Operation) -> Iterator[TurnlogError]:
     yield from operation.errors
     yield from map(InvalidRequest, ("parameter_unknown", "parameter_duplicate"))
+    if "limit" in operation.asks:
+        yield InvalidRequest("parameter_invalid")
+    if "cursor" in operation.asks:
+        yield InvalidRequest("cursor_invalid")
     if operation.callers:
         yield errors.Unauthorized()
     if operation.key is not None:

@@ -44,14 +44,15 @@ def time(example: str) -> Schema:
     return text(f"2026-11-25T{example}.000Z", format="date-time")
 
 
-def _page_of(said: str, name: str) -> Schema:
-    following = {"type": ["string", "null"], "examples": [None]}
-    return shape(said, {"items": {"type": "array", "items": ref(name)}, "next": following})
+def _page_of(said: str, name: str, **more: Schema) -> Schema:
+    return shape(said, {"items": {"type": "array", "items": ref(name)}, **more, "next": _NEXT})
 
 
 def ref(name: str) -> Schema:
     return {"$ref": f"#/components/schemas/{name}"}
 
+
+_NEXT: Schema = {"type": ["string", "null"], "examples": [None]}
 
 SESSION_ID = text("ses_Zm9yIGV4YW1wbGUgb25seQ", pattern="^ses_[A-Za-z0-9_-]{22}$")
 
@@ -103,7 +104,7 @@ _LISTED_SESSION = {
 }
 
 REPLIES: dict[str, Schema] = {
-    "Reply": shape("Claude's reply.", _REPLY),
+    "Reply": shape("Claude's reply.", _REPLY, {"continuation": {"type": ["string", "null"]}}),
     "TakenTurn": shape(
         "The reply of a turn, and when its session ends.",
         {**_REPLY, "session_id": SESSION_ID, "turn": number(1, 1), **_ENDS},
@@ -117,7 +118,21 @@ REPLIES: dict[str, Schema] = {
         {"warning": _WARNING},
     ),
     "ListedSession": shape("A session as lists show it.", _LISTED_SESSION),
-    "Sessions": _page_of("The caller's sessions, the one used last first.", "ListedSession"),
+    "Sessions": _page_of(
+        "The caller's sessions, the one used last first.",
+        "ListedSession",
+        damaged={"type": "array", "items": {"type": "string"}, "examples": [[]]},
+    ),
+    "Export": shape(
+        "All that is kept of a session, or a part of it: a `next` that is not null is the `cursor` of the next part.",
+        {
+            "format": {"const": "turnlog-session-1", "examples": ["turnlog-session-1"]},
+            "exported_at": time("09:15:00"),
+            "session": ref("Session"),
+            "turns": {"type": "array", "description": "Finished turns, oldest first.", "items": ref("Turn")},
+            "next": _NEXT,
+        },
+    ),
     "Health": shape("The service answers.", {"status": {"const": "ok", "examples": ["ok"]}, "version": text("0.1.0")}),
     "Document": {
         "type": "object",

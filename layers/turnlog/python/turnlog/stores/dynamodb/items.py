@@ -10,6 +10,10 @@ A session is one partition, named by a hash of owner and id, so that another own
 Beside it, one item in the owner's partition names the session, and one in a partition of the sweeper says when to look
 at it. Every item has a version `v` and a `ttl` (epoch seconds, the same for all of a session); other times are epoch
 milliseconds. Attributes that this version does not know are left alone; another version is refused.
+
+What holds content (header, meta, turns with their parts, and the item that names the session) has version 2 when it is
+sealed, and then names its owner's key as `kid`; else version 1, like all that holds none. A session is of one version
+and one key from its first item to its last.
 """
 
 from __future__ import annotations
@@ -20,10 +24,12 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
 from turnlog.errors import ItemUnreadable, ItemVersionUnknown
 from turnlog.messages import to_json
 from turnlog.packing import pack, pack_turn, unpack, unpack_turn
+from turnlog.sealing import PLAIN, Seal
 from turnlog.sessions import (
     Claim,
     Ended,
@@ -36,7 +42,10 @@ from turnlog.sessions import (
 )
 from turnlog.stores.dynamodb.table import Item, key, n, s
 
-VERSION = 1
+if TYPE_CHECKING:
+    from turnlog.stores.dynamodb.keys import Keys
+
+VERSION, SEALED_VERSION = 1, 2
 HEADER, META = "session", "meta"
 
 PART_BYTES = 390_000
@@ -77,25 +86,25 @@ def is_content(item: Item) -> bool:
 def header_item(session: Session) -> Item:
     settings = session.settings
     chosen = {"model": settings.model, "max_tokens": settings.max_tokens, "system": settings.system}
-    item = {
+    item = _content_item(session, HEADER) | {
         "created": n(session.created_ms),
         "dies": n(session.dies_ms),
         "idle": n(session.idle_ms),
-        "cfg": {"B": pack(to_json(chosen))},
     }
     if session.fingerprint:
         item["fp"] = {"B": session.fingerprint}
-    return _item(session, HEADER) | item
+    return item | {"cfg": {"B": session.seal.seal(_place(item, "cfg"), pack(to_json(chosen)))}}
 
 
 def meta_item(session: Session, title: str) -> Item:
-    return _item(session, META) | {"title": s(title)}
+    item = _content_item(session, META)
+    return item | {"title": _text(item, "title", title, session.seal)}
 
 
 def index_item(session: Session) -> Item:
     """Names the session in its owner's partition."""
-    named = {"sid": s(session.id), "created": n(session.created_ms)}
-    return index_key(session.owner, session.id) | _common(session) | named
+    item = index_key(session.owner, session.id) | _common(session, session.seal) | {"created": n(session.created_ms)}
+    return item | {"sid": _text(item, "sid", session.id, session.seal)}
 
 
 def index_key(owner: str, session_id: str) -> Item:
@@ -123,8 +132,7 @@ def claim_item(session: Session, claim: Claim) -> Item:
 
 def turn_items(session: Session, turn: Turn) -> list[Item]:
     """The turn's own item and, when its content does not fit into it, those with the parts of the content."""
-    content = pack_turn(turn)
-    item = _item(session, slot_sk(turn.number)) | {
+    item = _content_item(session, slot_sk(turn.number)) | {
         "st": s("done"),
         "tok": s(turn.token),
         "k": {"B": turn.key},
@@ -145,11 +153,12 @@ def turn_items(session: Session, turn: Turn) -> list[Item]:
         item["usd"] = n(turn.cost_usd)
     if turn.others:
         item["oth"] = {"B": turn.others}
+    content = session.seal.seal(_place(item, "body"), pack_turn(turn))
     if len(content) <= PART_BYTES:
         return [item | {"body": {"B": content}}]
     parts = [content[at : at + PART_BYTES] for at in range(0, len(content), PART_BYTES)]
     return [item | {"parts": n(len(parts))}] + [
-        _item(session, _part_sk(turn.number, place)) | {"part": {"B": part}} for place, part in enumerate(parts, 1)
+        _content_item(session, _part_sk(turn.number, at)) | {"part": {"B": part}} for at, part in enumerate(parts, 1)
     ]
 
 
@@ -170,11 +179,27 @@ def values(token: str, now_ms: int | None = None) -> Item:
 
 
 def _item(session: Session, sk: str) -> Item:
-    return key(partition(session.owner, session.id), sk) | _common(session)
+    return key(partition(session.owner, session.id), sk) | _common(session, PLAIN)
 
 
-def _common(session: Session) -> Item:
+def _content_item(session: Session, sk: str) -> Item:
+    return key(partition(session.owner, session.id), sk) | _common(session, session.seal)
+
+
+def _common(session: Session, seal: Seal) -> Item:
+    if seal.kid:
+        return {"v": n(SEALED_VERSION), "kid": s(seal.kid), "ttl": n(session.ttl_s)}
     return {"v": n(VERSION), "ttl": n(session.ttl_s)}
+
+
+def _place(item: Item, attribute: str) -> bytes:
+    """Where content lies. The table's own name is no part of it, since a backup is restored under another."""
+    names = ("turnlog", "sessions", str(SEALED_VERSION), item["pk"]["S"], item["sk"]["S"], attribute)
+    return "\0".join(names).encode()
+
+
+def _text(item: Item, attribute: str, text: str, seal: Seal) -> Item:
+    return {"B": seal.seal(_place(item, attribute), text.encode())} if seal.kid else s(text)
 
 
 def _part_sk(number: int, place: int) -> str:
@@ -189,44 +214,61 @@ def parts_between(first: int, last: int) -> tuple[str, str]:
 # --- and back ---------------------------------------------------------------------------------------------------------
 
 
-def session_of(owner: str, session_id: str, item: Item) -> Session:
-    """Raises ItemUnreadable or ItemVersionUnknown."""
-    with _readable():
-        _expect_known_version(item)
-        chosen = unpack(bytes(item["cfg"]["B"]))
+def seal_of(owner: str, item: Item, keys: Keys) -> Seal:
+    """How the content of an item that begins something, a header or a name, is kept. Raises what Keys.named raises."""
+    with readable():
+        version = int(item["v"]["N"])
+    if version == VERSION:
+        return PLAIN
+    if version != SEALED_VERSION:
+        raise ItemVersionUnknown
+    return keys.named(owner, item.get("kid", {}).get("S", ""))
+
+
+def session_of(owner: str, session_id: str, item: Item, keys: Keys) -> Session:
+    """Raises ItemUnreadable, ItemVersionUnknown, or what Keys.named raises."""
+    seal = seal_of(owner, item, keys)
+    with readable():
+        chosen = unpack(_opened(item, "cfg", seal))
         settings = SessionSettings(chosen["model"], chosen["max_tokens"], chosen["system"])
         created, dies, idle = (int(item[name]["N"]) for name in ("created", "dies", "idle"))
         fingerprint = bytes(item["fp"]["B"]) if "fp" in item else b""
-    return Session(owner, session_id, created, dies, idle, settings, fingerprint)
+    return Session(owner, session_id, created, dies, idle, settings, fingerprint, seal)
 
 
-def title_of(item: Item) -> str:
+def title_of(item: Item, seal: Seal) -> str:
     """Raises ItemUnreadable or ItemVersionUnknown."""
-    with _readable():
-        _expect_known_version(item)
-        title: str = item["title"]["S"]
-    return title
+    with readable():
+        _expect_version(item, seal)
+        return _text_of(item, "title", seal)
 
 
-def slots_of(items: Sequence[Item]) -> list[Slot]:
+def listed_id(owner: str, item: Item, keys: Keys) -> str:
+    """The session that an item of the owner's partition names. Raises as `session_of`."""
+    seal = seal_of(owner, item, keys)
+    with readable():
+        return _text_of(item, "sid", seal)
+
+
+def slots_of(items: Sequence[Item], seal: Seal) -> list[Slot]:
     """The slots among the items, oldest first, with their contents. Raises ItemUnreadable or ItemVersionUnknown."""
     parts: dict[str, Item] = {item["sk"]["S"]: item for item in items if is_content(item) and not is_slot(item)}
     slots = sorted((item for item in items if is_slot(item)), key=lambda item: str(item["sk"]["S"]))
-    return [slot_of(item, parts) for item in slots]
+    return [slot_of(item, seal, parts) for item in slots]
 
 
-def slot_of(item: Item, parts: dict[str, Item] | None = None) -> Slot:
+def slot_of(item: Item, seal: Seal, parts: dict[str, Item] | None = None) -> Slot:
     """Raises ItemUnreadable or ItemVersionUnknown."""
-    with _readable():
+    with readable():
         number, state = int(item["sk"]["S"]), item["st"]["S"]
-        _expect_known_version(item)
+        _expect_version(item, seal if state == "done" else PLAIN)
         if state == "ended":
             return Ended(number)
         if state == "running":
             return _claim(item, number)
         if state != "done":
             raise ValueError("no state of a slot")
-        return _turn(item, number, parts or {})
+        return _turn(item, number, seal, parts or {})
 
 
 def _claim(item: Item, number: int) -> Claim:
@@ -244,13 +286,13 @@ def _claim(item: Item, number: int) -> Claim:
     )
 
 
-def _turn(item: Item, number: int, parts: dict[str, Item]) -> Turn:
+def _turn(item: Item, number: int, seal: Seal, parts: dict[str, Item]) -> Turn:
     if "parts" in item:
         places = range(1, int(item["parts"]["N"]) + 1)
         content = b"".join(bytes(parts[_part_sk(number, place)]["part"]["B"]) for place in places)
     else:
         content = bytes(item["body"]["B"])
-    message, reply = unpack_turn(content, item["fin"]["S"])
+    message, reply = unpack_turn(seal.open(_place(item, "body"), content), item["fin"]["S"])
     totals = item["tot"]["M"]
     return Turn(
         number=number,
@@ -272,8 +314,16 @@ def _others(item: Item) -> bytes:
     return bytes(item["oth"]["B"]) if "oth" in item else b""
 
 
+def _opened(item: Item, attribute: str, seal: Seal) -> bytes:
+    return seal.open(_place(item, attribute), bytes(item[attribute]["B"]))
+
+
+def _text_of(item: Item, attribute: str, seal: Seal) -> str:
+    return _opened(item, attribute, seal).decode() if seal.kid else str(item[attribute]["S"])
+
+
 @contextmanager
-def _readable() -> Iterator[None]:
+def readable() -> Iterator[None]:
     """Whatever an item lacks or has in another form means that it is damaged, and is never read as something less."""
     try:
         yield
@@ -281,6 +331,9 @@ def _readable() -> Iterator[None]:
         raise ItemUnreadable from error
 
 
-def _expect_known_version(item: Item) -> None:
-    if int(item["v"]["N"]) != VERSION:
+def _expect_version(item: Item, seal: Seal) -> None:
+    """The item must be kept as its session is: nothing plain in a sealed one, and nothing under another key."""
+    if int(item["v"]["N"]) != (SEALED_VERSION if seal.kid else VERSION):
         raise ItemVersionUnknown
+    if seal.kid and item["kid"]["S"] != seal.kid:
+        raise ValueError("another key than its session's")

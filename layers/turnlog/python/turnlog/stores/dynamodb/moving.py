@@ -18,30 +18,35 @@ from turnlog.stores.dynamodb.items import (
     is_slot,
     meta_item,
     partition,
-    parts_between,
     session_of,
     slot_sk,
-    slots_of,
     tombstone,
     turn_items,
     values,
 )
+from turnlog.stores.dynamodb.keys import Keys
 from turnlog.stores.dynamodb.sweeping import remember
 from turnlog.stores.dynamodb.table import DONE, EMPTY, LAPSED, MINE, Item, Table, key, s
-from turnlog.stores.dynamodb.views import log_of
+from turnlog.stores.dynamodb.views import log_of, slots_between
 
 _ROUNDS = 4
 
 
-def fork(table: Table, parent: Session, number: int, child: Session, title: str, bill: Bill | None, usage: str) -> None:
+def fork(
+    table: Table,
+    keys: Keys,
+    parent: Session,
+    number: int,
+    child: Session,
+    title: str,
+    bill: Bill | None,
+    usage: str,
+) -> None:
     """See SessionStore. Until the last transaction there is no session, and what is left of a crash is swept."""
-    turns = [
-        slot.forked()
-        for slot in slots_of(table.query(partition(parent.owner, parent.id), between=parts_between(1, number)))
-        if isinstance(slot, Turn)
-    ]
+    turns = [slot.forked() for slot in slots_between(table, parent, 1, number) if isinstance(slot, Turn)]
     if [turn.number for turn in turns] != list(range(1, number + 1)):
         raise SessionNotFound
+    child = replace(child, seal=keys.current(child.owner))
     remember(table, child, child.created_ms)
     table.put(index_item(child))
     for turn in turns:
@@ -51,29 +56,33 @@ def fork(table: Table, parent: Session, number: int, child: Session, title: str,
         table.put_action(meta_item(child, title)),
         # What was swept meanwhile must not become a session.
         table.check_action(key(partition(child.owner, child.id), slot_sk(number)), DONE, {":done": s("done")}),
+        *keys.still_active(child),
     ]
     reasons = table.transact([*made, *bill_actions(usage, bill, limited=True)])
     if reasons and "Item" not in reasons[0]:
+        if keys.was_erased(child, reasons[: len(made)]):
+            raise SessionNotFound
         raise refusal(bill.charges, reasons[len(made) :], child.created_ms) if bill else StoreUnavailable()
 
 
-def move(table: Table, asked: Move) -> Session:
-    """See SessionStore."""
+def move(table: Table, keys: Keys, asked: Move) -> Session:
+    """See SessionStore. What was sealed is sealed anew, under the key of the new owner and for its new place."""
     for last in [False] * (_ROUNDS - 1) + [True]:
         items = table.query(partition(asked.owner, asked.session_id), newest_first=True)
         top = next((item for item in items if is_slot(item)), None)
         if top and "mk" in top:
-            return _finish(table, asked, top)
+            return _finish(table, keys, asked, top)
         try:
-            log = log_of(asked.owner, asked.session_id, items, asked.at_ms)
+            log = log_of(asked.owner, asked.session_id, items, asked.at_ms, keys)
         except SessionCorrupt:
             if last:
                 raise
             continue  # a query is no snapshot: a delete may have come in between
         if log.running and log.running.until_ms > asked.at_ms:
             raise busy(log.running, asked.at_ms)
+        new = replace(log.session, owner=asked.to_owner, id=asked.to_id, seal=keys.current(asked.to_owner))
         if (claim := _claimed(table, asked, log)) is not None:
-            return _carry_over(table, asked, log, claim)
+            return _carry_over(table, keys, asked, log, claim, new)
     raise TurnInProgress(1)
 
 
@@ -109,8 +118,8 @@ def _is_mine(found: Item, token: str) -> bool:
     return "tok" in found and found["tok"]["S"] == token and found["st"]["S"] == "running"
 
 
-def _carry_over(table: Table, asked: Move, log: Log, claim: Claim) -> Session:
-    old, new = log.session, replace(log.session, owner=asked.to_owner, id=asked.to_id)
+def _carry_over(table: Table, keys: Keys, asked: Move, log: Log, claim: Claim, new: Session) -> Session:
+    old = log.session
     source, place = partition(old.owner, old.id), partition(new.owner, new.id)
     try:
         _expect_no_session(table, place)
@@ -130,9 +139,11 @@ def _carry_over(table: Table, asked: Move, log: Log, claim: Claim) -> Session:
             table.put_action(marker, MINE, values(claim.token)),
             table.put_action(header_item(new), EMPTY),
             table.put_action(meta_item(new, log.title)),
+            *keys.still_active(new),
         ]
     )
     if reasons:
+        keys.was_erased(new, reasons)
         found = reasons[0].get("Item", {})
         if not ("mk" in found and found["tok"]["S"] == claim.token):
             if "Item" not in reasons[1]:
@@ -149,7 +160,7 @@ def _expect_no_session(table: Table, place: str) -> None:
         raise ClaimLost
 
 
-def _finish(table: Table, asked: Move, marker: Item) -> Session:
+def _finish(table: Table, keys: Keys, asked: Move, marker: Item) -> Session:
     """What a move under the same key did; SessionNotFound for any other."""
     place = partition(asked.to_owner, asked.to_id)
     if bytes(marker["mk"]["B"]) != asked.key or marker["dst"]["S"] != place:
@@ -158,7 +169,7 @@ def _finish(table: Table, asked: Move, marker: Item) -> Session:
     header = table.get(key(place, HEADER))
     if header is None:
         raise SessionNotFound
-    return session_of(asked.to_owner, asked.to_id, header)
+    return session_of(asked.to_owner, asked.to_id, header, keys)
 
 
 def _clear_out(table: Table, owner: str, session_id: str, marker: Item) -> None:
@@ -179,5 +190,10 @@ def _copy(table: Table, to: Session, turn: Turn) -> None:
         found = reasons[0].get("Item", {}) if reasons else None
     else:
         found = table.put(first, EMPTY)
-    if found is not None and not (found and found["st"]["S"] == "done" and found["tok"]["S"] == turn.token):
+    if found is not None and not _is_copy(found, first):
         raise ClaimLost
+
+
+def _is_copy(found: Item, copy: Item) -> bool:
+    """Whether an earlier try put it there, under the same key."""
+    return all(found.get(name) == copy.get(name) for name in ("st", "tok", "v", "kid"))

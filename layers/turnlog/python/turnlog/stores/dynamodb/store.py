@@ -4,51 +4,51 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from turnlog.errors import SessionCorrupt, SessionNotFound
+from turnlog.errors import KeysUnavailable, SessionCorrupt, SessionNotFound
 from turnlog.sessions import Bill, Charge, Claim, Log, Move, Session, Slot, Turn
 from turnlog.stores.dynamodb import moving, sweeping
 from turnlog.stores.dynamodb.allowances import bill_actions, charge_action, refusal
-from turnlog.stores.dynamodb.ending import end
+from turnlog.stores.dynamodb.ending import end, end_all
 from turnlog.stores.dynamodb.items import (
     claim_item,
     header_item,
     index_item,
     index_key,
+    listed_id,
     meta_item,
     owner_partition,
     partition,
-    parts_between,
     slot_of,
     slot_sk,
-    slots_of,
     turn_items,
     values,
 )
+from turnlog.stores.dynamodb.keys import Keys, NoKeys
 from turnlog.stores.dynamodb.table import EMPTY, EXISTS, LAPSED, MINE, Item, Table, key
-from turnlog.stores.dynamodb.views import has_all, log_of, page_of
+from turnlog.stores.dynamodb.views import LOOKS, has_all, log_of, page_of, slots_between
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
-
-
-_LOOKS = 3
-"""At a session that seems to be damaged, before it is believed."""
 
 
 class DynamoDBSessionStore:
     """Sessions in the table `table`, and the allowances of their owners in `usage_table`, which may be left out when
     no claim carries charges.
 
-    Both tables: pk (S), sk (S), TTL on `ttl`, no index. Needs Query, GetItem, PutItem, UpdateItem (for titles and
-    usage), DeleteItem, BatchWriteItem and ConditionCheckItem. Give it a client without retries of its own
+    Both tables: pk (S), sk (S), TTL on `ttl`, no index. Needs Query, GetItem, PutItem, UpdateItem (for titles),
+    DeleteItem, BatchWriteItem and ConditionCheckItem; of the usage table UpdateItem, and for an erasure Query and
+    BatchWriteItem. With `keys` all content is sealed; without, what is sealed already is refused. Give it a client
+    without retries of its own
     (`total_max_attempts=1`) and with short timeouts: see Table.
 
     A turn of up to 1 KB packed costs, with a window of 25 turns, 3 calls and 2 or 3 write units; an owner's rate limit
     makes it 6 write units, since it is charged in one transaction with the claim, and a settled budget 10. With
-    `eventual` a read that need not be fresh is eventually consistent, at half the price.
+    `eventual` a read that need not be fresh is eventually consistent, at half the price. Sealing adds 40 bytes to an
+    item and, while the owner's key is in memory, no call: keys.py says when it is not.
     """
 
     def __init__(
@@ -57,17 +57,19 @@ class DynamoDBSessionStore:
         table: str,
         usage_table: str = "",
         *,
+        keys: Keys | None = None,
         eventual: bool = False,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._sessions = Table(client, table, sleep)
-        self._usage = usage_table
+        self._allowances = Table(client, usage_table, sleep)
+        self._keys = keys or NoKeys()
         self._eventual = eventual
 
     # --- what a turn needs
 
     def read(self, owner: str, session_id: str, now_ms: int, newest: int, *, fresh: bool = True) -> Log:
-        for _ in range(_LOOKS - 1):
+        for _ in range(LOOKS - 1):
             try:
                 return self._view(owner, session_id, now_ms, newest, fresh)
             except SessionCorrupt:
@@ -123,26 +125,32 @@ class DynamoDBSessionStore:
 
     # --- the rest
 
-    def create(self, session: Session, title: str, *, bill: Bill | None = None) -> Session:
+    def create(self, session: Session, title: str, *, bill: Bill | None = None, first: Turn | None = None) -> Session:
         pk = partition(session.owner, session.id)
         there = self._sessions.query(pk, newest_first=True, limit=1, until=bool)
         if there:
             return self.read(session.owner, session.id, session.created_ms, newest=1).session
+        session = replace(session, seal=self._keys.current(session.owner))
         sweeping.remember(self._sessions, session, session.created_ms)
         self._sessions.put(index_item(session))
+        turn, *parts = turn_items(session, first) if first else [None]
         actions = [
             self._sessions.put_action(header_item(session), EMPTY),
             self._sessions.put_action(meta_item(session, title)),
             # Under a name that was given to it, another one may have created it since the look, and a third deleted it.
-            self._sessions.check_action(key(pk, slot_sk(1)), EMPTY),
+            self._sessions.put_action(turn, EMPTY) if turn else self._sessions.check_action(key(pk, slot_sk(1)), EMPTY),
+            *(self._sessions.put_action(part) for part in parts if part),
+            *self._keys.still_active(session),
         ]
-        reasons = self._sessions.transact([*actions, *bill_actions(self._usage, bill, limited=True)])
+        reasons = self._sessions.transact([*actions, *bill_actions(self._allowances.name, bill, limited=True)])
+        if reasons and self._keys.was_erased(session, reasons[: len(actions)]):
+            return self.create(session, title, bill=bill, first=first)
         if reasons and bill and not any(_failed(reason) for reason in reasons[: len(actions)]):
             raise refusal(bill.charges, reasons[len(actions) :], session.created_ms)
         return self.read(session.owner, session.id, session.created_ms, newest=1).session if reasons else session
 
     def fork(self, parent: Session, number: int, child: Session, title: str, *, bill: Bill | None = None) -> None:
-        moving.fork(self._sessions, parent, number, child, title, bill, self._usage)
+        moving.fork(self._sessions, self._keys, parent, number, child, title, bill, self._allowances.name)
 
     def rename(self, owner: str, session_id: str, title: str, now_ms: int) -> None:
         session = self.read(owner, session_id, now_ms, newest=1).session
@@ -152,7 +160,7 @@ class DynamoDBSessionStore:
             raise SessionNotFound
 
     def move(self, move: Move) -> Session:
-        return moving.move(self._sessions, move)
+        return moving.move(self._sessions, self._keys, move)
 
     def delete(self, owner: str, session_id: str, now_ms: int) -> bool:
         alive = True
@@ -160,13 +168,26 @@ class DynamoDBSessionStore:
             self.read(owner, session_id, now_ms, newest=1)
         except SessionNotFound:
             alive = False
-        except SessionCorrupt:
+        except (SessionCorrupt, KeysUnavailable):
             pass  # what cannot be read can still be removed
         end(self._sessions, partition(owner, session_id), index_key(owner, session_id))
         return alive
 
     def session_ids(self, owner: str) -> list[str]:
-        return [item["sid"]["S"] for item in self._sessions.query(owner_partition(owner))]
+        found = []
+        for item in self._sessions.query(owner_partition(owner)):
+            with suppress(SessionNotFound):  # what an erasure left of a creation that was under way
+                found.append(listed_id(owner, item, self._keys))
+        return found
+
+    def erase(self, owner: str, now_ms: int) -> int:  # noqa: ARG002
+        self._keys.begin_erasure(owner)
+        ended = end_all(self._sessions, owner_partition(owner))
+        if self._allowances.name:
+            used = self._allowances.query(owner_partition(owner))
+            self._allowances.delete_all(key(item["pk"]["S"], item["sk"]["S"]) for item in used)
+        self._keys.finish_erasure(owner)
+        return ended
 
     def sweep(self, now_ms: int) -> int:
         return sweeping.sweep(self._sessions, now_ms)
@@ -179,7 +200,7 @@ class DynamoDBSessionStore:
             until=lambda found: has_all(found, newest),
             fresh=fresh or not self._eventual,
         )
-        return log_of(owner, session_id, items, now_ms, newest)
+        return log_of(owner, session_id, items, now_ms, self._keys, newest)
 
     # --- charges
 
@@ -193,19 +214,18 @@ class DynamoDBSessionStore:
         raise refusal(claim.charges, reasons[1:], claim.at_ms)
 
     def _charge(self, session: Session, charge: Charge, *, limited: bool = False) -> Item:
-        return charge_action(self._usage, session.owner, charge, limited=limited)
+        return charge_action(self._allowances.name, session.owner, charge, limited=limited)
 
     # --- slots
 
     def _held(self, session: Session, number: int, found: Item) -> Slot | None:
         """What the slot holds, out of the item that failed a condition; that of a large turn lacks its content."""
         if "parts" not in found:
-            return slot_of(found) if found else None
+            return slot_of(found, session.seal) if found else None
         return next(iter(self._slots(session, number, number)), None)
 
     def _slots(self, session: Session, first: int, last: int) -> list[Slot]:
-        pk = partition(session.owner, session.id)
-        return slots_of(self._sessions.query(pk, between=parts_between(first, last)))
+        return slots_between(self._sessions, session, first, last)
 
 
 def _failed(reason: Item) -> bool:

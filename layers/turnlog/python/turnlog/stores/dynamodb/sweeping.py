@@ -16,6 +16,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 
+from turnlog.errors import ItemVersionUnknown
 from turnlog.sessions import SWEEP_MARGIN, Session
 from turnlog.stores.dynamodb.ending import end, outline
 from turnlog.stores.dynamodb.items import (
@@ -72,8 +73,12 @@ def _first_span(table: Table, now_ms: int) -> int:
 
 
 def _entries(table: Table, span: int) -> Iterator[Item]:
+    """Raises ItemVersionUnknown at one of another version, before anything is done with it: the mark stays there."""
     for shard in range(_SHARDS):
-        yield from table.query(_list(span, shard))
+        for entry in table.query(_list(span, shard)):
+            if entry["v"] != n(VERSION):
+                raise ItemVersionUnknown
+            yield entry
 
 
 def _list(span: int, shard: int) -> str:

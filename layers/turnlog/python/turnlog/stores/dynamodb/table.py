@@ -25,6 +25,7 @@ EXISTS = "attribute_exists(pk)"
 MINE = "st = :running AND tok = :token"  # the slot still holds the claim with this token
 LAPSED = "st = :running AND tok = :token AND til < :now"  # ... and its lease is over
 DONE = "st = :done"  # the slot holds a finished turn
+ACTIVE = "st = :active"  # a key has its bytes
 NEVER = "attribute_exists(pk) AND n <= :room"  # of a counter, which is not negative, when there is no room
 WITHIN_LIMIT = "attribute_not_exists(n) OR n <= :room"  # the counter has room for the charge
 

@@ -3,16 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
-from turnlog.errors import ClockBehind, SessionNotFound, TurnsMissing
-from turnlog.sessions import CLOCK_TOLERANCE, Claim, Ended, Log, Slot, Turn
-from turnlog.stores.dynamodb.items import HEADER, META, is_slot, session_of, slots_of, title_of
-from turnlog.stores.dynamodb.table import Item
+from turnlog.errors import ClockBehind, SessionCorrupt, SessionNotFound, TurnsMissing
+from turnlog.sessions import CLOCK_TOLERANCE, Claim, Ended, Log, Session, Slot, Turn
+from turnlog.stores.dynamodb.items import (
+    HEADER,
+    META,
+    is_slot,
+    partition,
+    parts_between,
+    session_of,
+    slots_of,
+    title_of,
+)
+from turnlog.stores.dynamodb.keys import Keys
+from turnlog.stores.dynamodb.table import Item, Table
+
+LOOKS = 3
+"""At a session that seems to be damaged, before it is believed."""
 
 
 def page_of(newest: int) -> int:
     """Items of one page that has room for the header, the meta item and a claim beside the newest turns."""
     return newest + 3
+
+
+def slots_between(table: Table, session: Session, first: int, last: int) -> list[Slot]:
+    """The slots of a session that there are among these, oldest first. Raises a kind of SessionCorrupt.
+
+    A query is no snapshot, and an end may come between its items; so what seems to be damaged is looked at again.
+    """
+    pk = partition(session.owner, session.id)
+    for _ in range(LOOKS - 1):
+        with suppress(SessionCorrupt):
+            return slots_of(table.query(pk, between=parts_between(first, last)), session.seal)
+    return slots_of(table.query(pk, between=parts_between(first, last)), session.seal)
 
 
 def has_all(items: Sequence[Item], newest: int) -> bool:
@@ -22,20 +48,22 @@ def has_all(items: Sequence[Item], newest: int) -> bool:
     return len(slots) >= newest + running
 
 
-def log_of(owner: str, session_id: str, items: Sequence[Item], now_ms: int, newest: int | None = None) -> Log:
+def log_of(
+    owner: str, session_id: str, items: Sequence[Item], now_ms: int, keys: Keys, newest: int | None = None
+) -> Log:
     """The view that the items give, which came newest first and begin with the header; all turns without `newest`.
 
-    Raises SessionNotFound, a kind of SessionCorrupt, or ClockBehind.
+    Raises SessionNotFound, a kind of SessionCorrupt, ClockBehind, or what Keys.named raises.
     """
     if not items or items[0]["sk"]["S"] != HEADER:
         raise SessionNotFound
-    session = session_of(owner, session_id, items[0])
+    session = session_of(owner, session_id, items[0], keys)
     if now_ms >= session.dies_ms:  # first, since TTL may have taken any of the items from then on
         raise SessionNotFound
-    slots: list[Slot] = slots_of(items)
+    slots: list[Slot] = slots_of(items, session.seal)
     if slots and isinstance(slots[-1], Ended):
         raise SessionNotFound
-    title = next((title_of(item) for item in items if item["sk"]["S"] == META), "")
+    title = next((title_of(item, session.seal) for item in items if item["sk"]["S"] == META), "")
     top = slots.pop() if slots and isinstance(slots[-1], Claim) else None
     running = top if isinstance(top, Claim) else None
     count = slots[-1].number if slots else 0

@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from turnlog.errors import SessionCorrupt, StoreUnavailable
+from turnlog.sessions import owner_hash
 from turnlog.stores.filesystem import files, forms
 from turnlog.stores.filesystem.forms import End
 from turnlog.stores.filesystem.place import Place
@@ -44,6 +45,19 @@ def _end(shelf: Shelf, place: Place, now_ms: int) -> bool:
     files.remove_rests(place.folder)
     files.keep_names(place.folder, shelf.sync)
     return any(removed)
+
+
+def erase(shelf: Shelf, owner: str, now_ms: int) -> int:
+    """See SessionStore."""
+    ended = 0
+    for folder in shelf.folders(owner):
+        with suppress(FileNotFoundError), shelf.held(folder):
+            ended += _end(shelf, Place(folder), now_ms)
+    used = shelf.root / owner_hash(owner)
+    with suppress(FileNotFoundError), shelf.held(used):
+        files.remove(used / "allowances")
+        files.keep_names(used, shelf.sync)
+    return ended
 
 
 def sweep(shelf: Shelf, now_ms: int) -> int:

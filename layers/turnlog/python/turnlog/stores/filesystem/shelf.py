@@ -87,19 +87,22 @@ class Shelf:
 
     def session_ids(self, owner: str) -> list[str]:
         """Of the sessions in the owner's folder. Raises a kind of SessionCorrupt."""
-        try:
-            folders = list((self.root / owner_hash(owner)).iterdir())
-        except FileNotFoundError:
-            self._expect_root()
-            return []
         found = []
-        for place in map(Place, folders):
+        for place in map(Place, self.folders(owner)):
             if not place.is_alive:
                 continue  # one that is still being made is not waited for
             with suppress(FileNotFoundError), self.held(place.folder, shared=True):
                 if place.is_alive:
                     found.append(place.session(owner)[0].id)
         return found
+
+    def folders(self, owner: str) -> list[Path]:
+        """Of the owner's sessions, half-made and ended ones included."""
+        try:
+            return [path for path in (self.root / owner_hash(owner)).iterdir() if path.is_dir()]
+        except FileNotFoundError:
+            self._expect_root()
+            return []
 
     def held(
         self, folder: Path, *, shared: bool = False, patience_s: float = PATIENCE_S

@@ -114,7 +114,8 @@ class FileSessionStore:
     # --- the rest
 
     @_available()
-    def create(self, session: Session, title: str, *, bill: Bill | None = None) -> Session:
+    def create(self, session: Session, title: str, *, bill: Bill | None = None, first: Turn | None = None) -> Session:
+        turn = first and forms.turn_bytes(first)
         with self._shelf.made(session.owner, session.id) as place:
             if place.is_alive:
                 return alive(place.view(session.owner, newest=1), session.created_ms).session
@@ -122,7 +123,12 @@ class FileSessionStore:
                 raise SessionNotFound
             self._shelf.charge(bill, session.created_ms)
             files.replace(place.header, forms.header_bytes(session, title), self._shelf.sync)
-            files.make_folder(place.log)
+            files.remove(place.draft)
+            files.make_folder(place.draft)
+            if turn:
+                files.create(place.draft / place.slot_path(1).name, turn, self._shelf.sync)
+                files.keep_names(place.draft, self._shelf.sync)
+            place.draft.rename(place.log)
             self._shelf.keep(place)
             return session
 
@@ -151,6 +157,10 @@ class FileSessionStore:
     @_available()
     def session_ids(self, owner: str) -> list[str]:
         return self._shelf.session_ids(owner)
+
+    @_available()
+    def erase(self, owner: str, now_ms: int) -> int:
+        return ending.erase(self._shelf, owner, now_ms)
 
     @_available()
     def sweep(self, now_ms: int) -> int:

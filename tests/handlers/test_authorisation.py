@@ -1,0 +1,259 @@
+"""P4, ASVS 8.2.1 to 8.3.1: who gets in where. Every route x every kind of caller x every session there may be.
+
+The rows are held against the functions' own routes, so that a new route without a row fails. Each request goes through
+the authorizer, then past the gateway as its policy says, then to the function.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.contract.session_store import turn_of
+from tests.fakes import new_session
+from tests.handlers.conftest import Answered, Backstage, Context, app
+from tests.unit.test_tokens import ISSUER, OTHER_KEY, IssuersServer, token, unsigned
+from turnlog import runtime
+from turnlog.sessions import Claim, Session, anonymous_owner_of, new_session_id
+from turnlog.stores.memory import MemorySessionStore
+from turnlog.tokens import TokenVerifier
+
+Route = tuple[str, str]
+
+ADA, EVE = f"{ISSUER}|ada", f"{ISSUER}|eve"
+SECRET, WRONG_SECRET = "s" * 43, "w" * 43
+STAGE = "arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/v1"
+
+SIGNED_IN = {"ada": ADA, "eve": EVE}
+ANONYMOUS = {"holder": anonymous_owner_of(SECRET), "wrong secret": anonymous_owner_of(WRONG_SECRET)}
+NOBODY = {
+    "no header": None,
+    "expired token": lambda: f"Bearer {token(exp=int(time.time()) - 60)}",
+    "forged token": lambda: f"Bearer {token(OTHER_KEY)}",
+    "alg none": lambda: f"Bearer {unsigned({'alg': 'none', 'typ': 'JWT', 'kid': 'k1'})}",
+    "wrong audience": lambda: f"Bearer {token(aud='another')}",
+    "malformed secret": lambda: "Session short",
+    "another scheme": lambda: "Basic YWRhOmFkYQ==",
+}
+CALLERS = [*SIGNED_IN, *ANONYMOUS, *NOBODY]
+TARGETS = ["own", "another's", "deleted", "expired", "never was"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """What a route answers when it lets a caller in: `user` to one who is signed in, `anonymous` to one who is not.
+
+    `needs_session` when that holds for the caller's own session alone, and any other is not found.
+    """
+
+    user: int
+    anonymous: int = 403
+    body: Callable[[], object] = lambda: None
+    needs_session: bool = False
+    public: bool = False
+    key: bool = False
+
+
+def _new_secret() -> object:
+    return {"secret_sha256": hashlib.sha256(b"another secret").hexdigest()}
+
+
+ROWS: dict[Route, Row] = {
+    ("POST", "/query"): Row(200, body=lambda: {"message": "Hello"}),
+    ("POST", "/analyze"): Row(200, body=lambda: {"message": "Hello"}),
+    ("POST", "/summarize"): Row(200, body=lambda: {"message": "Hello"}),
+    ("POST", "/sessions"): Row(201, body=dict),
+    ("GET", "/sessions"): Row(200),
+    ("POST", "/anonymous/sessions"): Row(201, 201, body=_new_secret, public=True),
+    ("GET", "/sessions/{id}"): Row(200, 200, needs_session=True),
+    ("PATCH", "/sessions/{id}"): Row(200, 200, body=lambda: {"title": "Another"}, needs_session=True),
+    ("DELETE", "/sessions/{id}"): Row(204, 204, needs_session=True),
+    ("GET", "/sessions/{id}/export"): Row(200, 200, needs_session=True),
+    ("POST", "/sessions/{id}/fork"): Row(201, 201, body=lambda: {"turn": 1}, needs_session=True),
+    ("POST", "/sessions/{id}/rotate"): Row(403, 200, body=_new_secret, needs_session=True, key=True),
+    # Whose session it is the secret says, not the caller: it is one that the wrong secret has, or nobody.
+    ("POST", "/sessions/{id}/claim"): Row(409, 403, lambda: {"secret": WRONG_SECRET}, needs_session=True, key=True),
+    ("POST", "/sessions/{id}/turns"): Row(200, 200, lambda: {"message": "Hello"}, needs_session=True, key=True),
+    ("GET", "/sessions/{id}/turns"): Row(200, 200, needs_session=True),
+    ("GET", "/sessions/{id}/turns/{n}"): Row(200, 200, needs_session=True),
+    ("GET", "/health"): Row(200, 200, public=True),
+    ("GET", "/openapi.json"): Row(200, 200, public=True),
+}
+
+
+class WatchedStore:
+    """A store that notes which of its methods are called."""
+
+    def __init__(self, store: MemorySessionStore) -> None:
+        self._store = store
+        self.calls: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        self.calls.append(name)
+        return getattr(self._store, name)
+
+
+@dataclass
+class Scene:
+    """One stage with everything on it. `send` makes a request as the caller, of whatever kind."""
+
+    backstage: Backstage
+    store: WatchedStore
+    _numbers: Iterator[int] = field(default_factory=count)
+
+    def send(self, route: Route, caller: str, session_id: str) -> Answered:
+        row, (method, path) = ROWS[route], route
+        verified = None
+        if not row.public:
+            policy = _authorized(caller)
+            if policy is None:
+                return Answered(401, {}, None, "")
+            allowed = policy["policyDocument"]["Statement"][0]["Resource"]
+            resource = f"{STAGE}/{method}{path.replace('{id}', session_id).replace('{n}', '1')}"
+            if not any(fnmatchcase(resource, each) for each in ([allowed] if isinstance(allowed, str) else allowed)):
+                return Answered(403, {}, None, "")
+            verified = policy["context"]
+        content = row.body()
+        headers = {"Content-Type": "application/json"}
+        if row.key:
+            headers["Idempotency-Key"] = f"key-{next(self._numbers)}"
+        request = {
+            "resource": path,
+            "path": path,
+            "httpMethod": method,
+            "headers": headers,
+            "multiValueQueryStringParameters": None,
+            "pathParameters": {"id": session_id, "n": "1"},
+            "requestContext": {
+                "requestId": f"request-{next(self._numbers)}",
+                "authorizer": verified,
+                "identity": {"sourceIp": "203.0.113.7"},
+            },
+            "body": None if content is None else base64.b64encode(json.dumps(content).encode()).decode(),
+            "isBase64Encoded": True,
+        }
+        answer = app(FUNCTION_OF[route]).handler(request, Context(clock=self.backstage.clock))
+        text = answer["body"]
+        return Answered(answer["statusCode"], answer["headers"], json.loads(text) if text else None, text)
+
+    def session(self, target: str, owner: str, others_owner: str) -> str:
+        """The id of such a session with one turn, as seen by that owner."""
+        if target == "never was":
+            return new_session_id()
+        now = self.backstage.clock()
+        session = new_session(others_owner if target == "another's" else owner, created_ms=now)
+        if target == "expired":
+            session = replace(session, created_ms=now - session.idle_ms, dies_ms=now)
+        self._made(session)
+        if target == "deleted":
+            assert self.backstage.store.delete(owner, session.id, now)
+        return session.id
+
+    def _made(self, session: Session) -> None:
+        store = self.backstage.store
+        store.create(session, "A title")
+        claim = Claim(1, "token", session.created_ms + 65_000, b"k" * 16, b"f" * 16, session.created_ms)
+        store.claim(session, claim, over=None)
+        store.commit(session, turn_of(claim))
+
+
+def _authorized(caller: str) -> Any:
+    """What the authorizer says of the caller's header; None for 401, which the gateway itself gives for none."""
+    headers: dict[str, Any] = {
+        **{name: lambda name=name: f"Bearer {token(sub=name)}" for name in SIGNED_IN},
+        "holder": lambda: f"Session {SECRET}",
+        "wrong secret": lambda: f"Session {WRONG_SECRET}",
+        **NOBODY,
+    }
+    if headers[caller] is None:
+        return None
+    asked = {"type": "TOKEN", "authorizationToken": headers[caller](), "methodArn": f"{STAGE}/GET/sessions"}
+    try:
+        return app("authorizer").handler(asked, Context())
+    except Exception as refused:  # noqa: BLE001 (the authorizer's own way to say 401)
+        assert str(refused) == "Unauthorized"
+        return None
+
+
+def _functions() -> dict[Route, str]:
+    """Which function has each route, by the functions themselves."""
+    found: dict[Route, str] = {}
+    for folder in sorted(Path("functions").iterdir()):
+        if (folder / "app.py").exists():
+            routes = getattr(app(folder.name).handler, "routes", ())
+            found |= dict.fromkeys(routes, folder.name)
+    return found
+
+
+FUNCTION_OF = _functions()
+
+
+@pytest.fixture(scope="module")
+def issuer() -> Iterator[IssuersServer]:
+    issuers = IssuersServer()
+    with issuers.server:
+        yield issuers
+
+
+@pytest.fixture
+def scene(backstage: Backstage, issuer: IssuersServer, monkeypatch: pytest.MonkeyPatch) -> Scene:
+    verifier = TokenVerifier(ISSUER, "turnlog", f"{issuer.server.url}/jwks.json")
+    monkeypatch.setattr(runtime, "token_verifier", lambda: verifier)
+    store = WatchedStore(backstage.store)
+    monkeypatch.setattr(runtime, "session_store", lambda: store)
+    return Scene(backstage, store)
+
+
+def test_every_route_has_a_row_and_every_row_a_route() -> None:
+    assert ROWS.keys() == FUNCTION_OF.keys()
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("caller", CALLERS)
+@pytest.mark.parametrize("route", ROWS, ids=" ".join)
+def test_a_caller_gets_in_where_it_belongs_and_nowhere_else(
+    scene: Scene, route: Route, caller: str, target: str
+) -> None:
+    row = ROWS[route]
+    owner = {**SIGNED_IN, **ANONYMOUS}.get(caller, ADA)
+    session_id = scene.session(target, owner, EVE if owner == ADA else ADA)
+    before = scene.backstage.store.read(owner, session_id, scene.backstage.clock(), 9) if target == "own" else None
+    answered = scene.send(route, caller, session_id)
+    if row.public:
+        assert answered.status == row.user
+    elif caller in NOBODY:
+        assert answered.status == 401
+        assert scene.store.calls == []
+    else:
+        lets_in = row.user if caller in SIGNED_IN else row.anonymous
+        is_found = target == "own" or not row.needs_session or lets_in == 403
+        assert answered.status == (lets_in if is_found else 404)
+    if before and answered.status in (401, 403):
+        assert scene.backstage.store.read(owner, session_id, scene.backstage.clock(), 9) == before
+
+
+@pytest.mark.parametrize("caller", ["ada", "holder"])
+@pytest.mark.parametrize("route", [route for route, row in ROWS.items() if row.needs_session], ids=" ".join)
+def test_what_is_not_found_looks_the_same_and_is_looked_for_in_the_same_way(
+    scene: Scene, route: Route, caller: str
+) -> None:
+    owner = {**SIGNED_IN, **ANONYMOUS}[caller]
+    seen = []
+    for target in ("another's", "deleted", "expired", "never was"):
+        session_id = scene.session(target, owner, EVE)
+        scene.store.calls.clear()
+        answered = scene.send(route, caller, session_id)
+        text = answered.raw.replace(str(answered.body["instance"]), "…") if answered.body else ""
+        seen.append((answered.status, answered.headers, text, list(scene.store.calls)))
+    assert seen[0][0] in (403, 404)
+    assert all(each == seen[0] for each in seen)

@@ -1,0 +1,237 @@
+"""P6, ASVS 16.2.5 and 16.5.1: what callers say, who they are and what fails gets into no log and no error.
+
+Every field of every route has a canary of its own; each request is made while nothing, the model, the store or a secret
+fails, with a text of its own too.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from tests.fakes import OWNER, new_session
+from tests.handlers.conftest import Answered, Backstage, Call
+from tests.handlers.test_authorisation import FUNCTION_OF, SECRET
+from turnlog import runtime
+from turnlog.errors import (
+    ContextTooLong,
+    ModelAccessDenied,
+    ModelFailed,
+    ModelProtocolError,
+    ModelRejected,
+    ModelTimeout,
+    ModelUnavailable,
+    SecretUnavailable,
+    StoreUnavailable,
+    TurnsMissing,
+)
+from turnlog.sessions import anonymous_owner_of, new_session_id
+
+CANARY = "Xanary"
+"""In all that is sent but ids and secrets, whose forms are fixed: those are looked for as they are."""
+
+Route = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Said:
+    """A request with canaries; `secrets` are texts in it that hold none and must not come out either."""
+
+    route: Route
+    body: Mapping[str, Any] | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    query: Mapping[str, list[str]] | None = None
+    session_id: str = ""
+    secret: str | None = None
+    secrets: tuple[str, ...] = ()
+
+
+def _texts(**more: Any) -> dict[str, Any]:
+    return {"message": f"{CANARY} message"} | more
+
+
+_KEY = {"Idempotency-Key": f"{CANARY}-key", "Prefer": f"wait=0; {CANARY}"}
+_QUESTION = {"system": f"{CANARY} system", "stop_sequences": [f"{CANARY} stop"]}
+_NEW_SECRET = {"secret_sha256": hashlib.sha256(b"another").hexdigest()}
+
+SAID = {
+    "a question": Said(("POST", "/query"), _texts(**_QUESTION)),
+    "a question that goes on": Said(("POST", "/query"), _texts(continuable=True)),
+    "a file": Said(("POST", "/analyze"), _texts()),
+    "a document": Said(("POST", "/summarize"), _texts()),
+    "a new session": Said(("POST", "/sessions"), {"system": f"{CANARY} system", "title": f"{CANARY} title"}, _KEY),
+    "a forged continuation": Said(("POST", "/sessions"), {"continuation": f"{CANARY}{'A' * 200}"}),
+    "a list": Said(("GET", "/sessions")),
+    "a forged cursor": Said(("GET", "/sessions"), query={"cursor": [CANARY]}),
+    "an unknown parameter": Said(("GET", "/sessions"), query={CANARY: [CANARY]}),
+    "an anonymous session": Said(
+        ("POST", "/anonymous/sessions"),
+        {"title": f"{CANARY} title", **_NEW_SECRET},
+        secrets=(_NEW_SECRET["secret_sha256"],),
+    ),
+    "a look": Said(("GET", "/sessions/{id}")),
+    "a look by a secret": Said(("GET", "/sessions/{id}"), secret=SECRET),
+    "a malformed id": Said(("GET", "/sessions/{id}"), session_id=f"{CANARY}/../x"),
+    "an unknown id": Said(("GET", "/sessions/{id}"), session_id=new_session_id()),
+    "another title": Said(("PATCH", "/sessions/{id}"), {"title": f"{CANARY} title"}),
+    "a delete": Said(("DELETE", "/sessions/{id}")),
+    "an export": Said(("GET", "/sessions/{id}/export")),
+    "a fork": Said(("POST", "/sessions/{id}/fork"), {"turn": 1}, _KEY),
+    "a rotation": Said(
+        ("POST", "/sessions/{id}/rotate"), _NEW_SECRET, _KEY, secret=SECRET, secrets=(_NEW_SECRET["secret_sha256"],)
+    ),
+    "a claim": Said(("POST", "/sessions/{id}/claim"), {"secret": SECRET}, _KEY),
+    "a turn": Said(("POST", "/sessions/{id}/turns"), _texts(), _KEY),
+    "a turn by a secret": Said(("POST", "/sessions/{id}/turns"), _texts(), _KEY, secret=SECRET),
+    "a list of turns": Said(("GET", "/sessions/{id}/turns")),
+    "a stored turn": Said(("GET", "/sessions/{id}/turns/{n}")),
+    "a look at the service": Said(("GET", "/health"), query={CANARY: [CANARY]}),
+    "a look at the document": Said(("GET", "/openapi.json"), query={CANARY: [CANARY]}),
+    "an unknown field": Said(("POST", "/query"), _texts(**{f"{CANARY}field": CANARY})),
+    "an unknown model": Said(("POST", "/query"), _texts(model=f"{CANARY}-model")),
+    "a wrong type": Said(("POST", "/query"), {"message": {CANARY: CANARY}}),
+    "a control character": Said(("POST", "/query"), {"message": f"{CANARY}\x00"}),
+    "another media type": Said(("POST", "/query"), _texts(), {"Content-Type": f"text/{CANARY}"}),
+}
+
+MODEL_ERRORS = (
+    ModelUnavailable(1),
+    ModelAccessDenied(),
+    ContextTooLong(),
+    ModelRejected(),
+    ModelTimeout(),
+    ModelFailed(),
+    ModelProtocolError(),
+)
+
+
+def _raising(error: Exception) -> Callable[..., Any]:
+    def fails(*_: Any, **__: Any) -> Any:
+        raise error
+
+    return fails
+
+
+class _FailingStore:
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        return _raising(self._error)
+
+
+@dataclass
+class Fault:
+    """What fails, by what is put in the place of something in `runtime`."""
+
+    name: str
+    error: Exception
+    replaced: Callable[[Exception], Any]
+
+    def plant(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(runtime, self.name, self.replaced(self.error))
+
+
+class _FailingModel:
+    def __init__(self, error: Exception) -> None:
+        self.reply = _raising(error)
+
+
+def _faults() -> Iterator[tuple[str, Fault]]:
+    error: Exception
+    for error in (*MODEL_ERRORS, RuntimeError(f"{CANARY} in a model's error")):
+        yield f"model: {type(error).__name__}", Fault("chat_model", error, lambda error: lambda: _FailingModel(error))
+    for error in (StoreUnavailable(), TurnsMissing(), ValueError(f"{CANARY} in a store's error")):
+        yield f"store: {type(error).__name__}", Fault("session_store", error, lambda e: lambda: _FailingStore(e))
+    for error in (SecretUnavailable(), KeyError(f"{CANARY} in a secret's error")):
+        yield f"secret: {type(error).__name__}", Fault("server_key", error, _raising)
+
+
+FAULTS = dict(_faults())
+
+
+@pytest.fixture
+def everything_logged(logged: io.StringIO) -> Iterator[Callable[[], str]]:
+    """All lines of all loggers, at every level."""
+    lines = io.StringIO()
+    handler = logging.StreamHandler(lines)
+    root = logging.getLogger()
+    level = root.level
+    root.addHandler(handler)
+    root.setLevel(logging.DEBUG)
+    yield lambda: logged.getvalue() + lines.getvalue()
+    root.removeHandler(handler)
+    root.setLevel(level)
+
+
+def _send(call: Call, backstage: Backstage, said: Said) -> tuple[Answered, str]:
+    """The answer, and the id of the session that it was about."""
+    owner = anonymous_owner_of(said.secret) if said.secret else f"{OWNER}-{CANARY}"
+    session_id = said.session_id or backstage.store.create(new_session(owner), f"{CANARY} title").id
+    method, path = said.route
+    answered = call(
+        FUNCTION_OF[said.route],
+        method,
+        path,
+        said.body,
+        owner=owner,
+        secret=said.secret,
+        headers=said.headers,
+        query=said.query,
+        parameters={"id": session_id, "n": "1"},
+        source="198.51.100.77",
+    )
+    return answered, session_id
+
+
+def _forms(text: str) -> list[str]:
+    """As it is, and as it is often written into a log."""
+    encoded = text.encode()
+    return [text, base64.b64encode(encoded).decode().rstrip("="), encoded.hex(), json.dumps(text)[1:-1]]
+
+
+def _expect_silence(said: Said, session_id: str, answered: Answered, log: str) -> None:
+    hidden = [CANARY, session_id, SECRET, "198.51.100.77", OWNER, *said.secrets]
+    for text in (form for each in hidden for form in _forms(each)):
+        assert text not in log
+    if answered.status >= 400:
+        for text in (CANARY, SECRET, session_id, *said.secrets):
+            assert text not in answered.raw
+            assert text not in json.dumps(dict(answered.headers))
+
+
+def test_every_route_is_said_something_on() -> None:
+    assert {said.route for said in SAID.values()} == FUNCTION_OF.keys()
+
+
+@pytest.mark.parametrize("said", SAID.values(), ids=SAID)
+def test_nothing_that_is_said_is_logged_or_in_an_error(
+    said: Said, call: Call, backstage: Backstage, everything_logged: Callable[[], str]
+) -> None:
+    answered, session_id = _send(call, backstage, said)
+    assert '"message":"request"' in everything_logged()
+    _expect_silence(said, session_id, answered, everything_logged())
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+@pytest.mark.parametrize("said", SAID.values(), ids=SAID)
+def test_nothing_that_fails_is_logged_or_in_an_error(
+    said: Said,
+    fault: Fault,
+    call: Call,
+    backstage: Backstage,
+    everything_logged: Callable[[], str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fault.plant(monkeypatch)
+    answered, session_id = _send(call, backstage, said)
+    assert answered.status < 600
+    _expect_silence(said, session_id, answered, everything_logged())
