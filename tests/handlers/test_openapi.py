@@ -100,6 +100,8 @@ def test_each_route_is_for_the_callers_that_the_document_names(everybody: Everyb
     for scheme, caller in ((USER, {"owner": "https://issuer.example/|ada"}), (ANONYMOUS, {"secret": STRANGER})):
         is_refused = everybody.ask(route, **caller).status == 403
         assert is_refused == (bool(callers) and scheme not in callers)
+    if OPERATIONS[route].role:
+        assert everybody.ask(route, roles="").status == 403
 
 
 @pytest.mark.parametrize("route", [route for route, each in OPERATIONS.items() if each.key is not None], ids=" ".join)
