@@ -20,7 +20,7 @@ MINISTACK := .tools/ministack/.installed
 COMPILE := --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate $(if $(UPGRADE),--upgrade)
 
 .DEFAULT_GOAL := help
-.PHONY: help run token test lint prove bench bench-peers build deploy lock clean
+.PHONY: help run token test lint prove fuzz docs bench bench-peers build deploy lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -41,6 +41,12 @@ lint: $(VENV)  ## the part of `make test` that runs nothing: lint, format, types
 prove: $(VENV) $(MINISTACK)  ## the promises at length: 10,000 random runs, double faults, all mutants, 20 kills a step; hours
 	@TURNLOG_PROVE=1 .venv/bin/python -m pytest --quiet tests/promises
 	@PYTHONPATH=layers/turnlog/python:. exec .venv/bin/python -m tests.promises prove
+
+fuzz: $(VENV) $(MINISTACK)  ## the API's document against the stack at length: 1,000 requests of each kind to each route; EXAMPLES=1000
+	@TURNLOG_FUZZ_EXAMPLES=$(or $(EXAMPLES),1000) exec .venv/bin/python -m pytest --quiet tests/e2e/test_schema.py
+
+docs: $(VENV)  ## renew the tables of docs/api.md, which a test finds stale
+	@PYTHONPATH=layers/turnlog/python exec .venv/bin/python -m local.api_reference
 
 bench: $(VENV)  ## what a turn costs and a cold start loads, as tables and as .turnlog/bench.json
 	@PYTHONPATH=layers/turnlog/python exec .venv/bin/python -m tests.bench

@@ -7,7 +7,7 @@ import sys
 
 from local.state import ROOT, StateFolder
 
-_MADE = (".turnlog", ".aws-sam", ".venv", ".tools", ".pytest_cache", ".mypy_cache", ".ruff_cache")
+_MADE = (".turnlog", ".aws-sam", ".venv", ".tools", ".pytest_cache", ".mypy_cache", ".ruff_cache", ".hypothesis")
 
 
 def main() -> int:

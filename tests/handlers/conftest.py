@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from tests import documented
 from tests.fakes import HashModel, HeldClock, KeptLog
 from turnlog import runtime, telemetry
 from turnlog.config import AnonymousSettings, LifeSettings, ModelSettings
@@ -114,7 +115,10 @@ Call = Callable[..., Answered]
 
 @pytest.fixture
 def call(backstage: Backstage) -> Call:
-    """Sends one request through a function's handler, as the gateway would hand it over."""
+    """Sends one request through a function's handler, as the gateway would hand it over.
+
+    The answer must be one that the API's document allows.
+    """
 
     def send(
         function: str,
@@ -131,8 +135,11 @@ def call(backstage: Backstage) -> Call:
         roles: str = "",
         secret: str | None = None,
         source: str = "203.0.113.7",
+        also: Mapping[str, Any] | None = None,
     ) -> Answered:
-        """`secret` makes the caller anonymous, as the authorizer says; `source` is the address it comes from."""
+        """`secret` makes the caller anonymous, as the authorizer says; `source` is the address it comes from; `also`
+        stands in the event instead of what would.
+        """
         verified = {"owner": owner, "kind": "user", "expires": expires, "roles": roles} if owner else None
         if secret:
             asked = {
@@ -158,9 +165,13 @@ def call(backstage: Backstage) -> Call:
             },
             "body": base64.b64encode(content).decode() if content else None,
             "isBase64Encoded": True,
+            **(also or {}),
         }
         answer = app(function).handler(request, Context(clock=backstage.clock))
         text = answer["body"]
-        return Answered(answer["statusCode"], answer["headers"], json.loads(text) if text else None, text)
+        read = Answered(answer["statusCode"], answer["headers"], json.loads(text) if text else None, text)
+        if documented.is_written(method, resource):
+            documented.expect(method, resource, read.status, read.headers, read.body)
+        return read
 
     return send

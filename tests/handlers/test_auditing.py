@@ -78,6 +78,8 @@ LOGGED_ALONE = {
     ("POST", "/sessions/{id}/turns"),
     ("GET", "/sessions/{id}/turns"),
     ("GET", "/sessions/{id}/turns/{n}"),
+    ("GET", "/health"),
+    ("GET", "/openapi.json"),
 }
 
 

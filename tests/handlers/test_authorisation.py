@@ -95,6 +95,8 @@ ROWS: dict[Route, Row] = {
     ("POST", "/admin/sessions/{ref}/content"): Row(
         403, with_role={"reader": 200}, body=lambda: {"reason": "Ticket 4711"}, needs_session=True
     ),
+    ("GET", "/health"): Row(200, 200, public=True),
+    ("GET", "/openapi.json"): Row(200, 200, public=True),
 }
 
 

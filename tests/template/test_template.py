@@ -26,8 +26,8 @@ KEEP_SESSIONS = {"SessionFunction", "AnonymousFunction", "SweepFunction", "Admin
 COUNT_USE = {"SessionFunction", "AnonymousFunction", "QueryFunction", "AnalyzeCodeFunction", "SummarizeFunction"}
 SEAL = {"SessionFunction", "AnonymousFunction"}
 USE_SERVER_KEY = {"SessionFunction", "AnonymousFunction", "QueryFunction", "AdminFunction"}
-STATELESS = ASK_CLAUDE - KEEP_SESSIONS | {"AuthorizerFunction"}
-PUBLIC_ROUTES = {("POST", "/anonymous/sessions")}
+STATELESS = ASK_CLAUDE - KEEP_SESSIONS | {"AuthorizerFunction", "ConsoleFunction"}
+PUBLIC_ROUTES = {("POST", "/anonymous/sessions"), ("GET", "/health"), ("GET", "/openapi.json")}
 LOCKS = ["requirements.lock", "layers/dependencies/requirements.txt", "local/ministack.lock"]
 METHODS = {"get", "put", "post", "delete", "patch", "head", "options"}
 
@@ -226,11 +226,14 @@ class TestRoles:
             for each in owned
             if "Audit" in json.dumps(each["Resource"])
         }
-        reached = set(statements) - {"SweepFunction", "SummarizeUploadFunction"}
+        reached = set(statements) - {"SweepFunction", "SummarizeUploadFunction", "ConsoleFunction"}
         assert adding == {name: ["logs:CreateLogStream", "logs:PutLogEvents"] for name in reached}
 
     def test_only_functions_that_ask_claude_can_read_its_key(self, statements: dict[str, list[dict[str, Any]]]) -> None:
         assert {name for name, owned in statements.items() if '{"Ref": "ClaudeKey"}' in json.dumps(owned)} == ASK_CLAUDE
+
+    def test_the_console_has_no_rights_at_all(self, statements: dict[str, list[dict[str, Any]]]) -> None:
+        assert statements["ConsoleFunction"] == []
 
     def test_only_functions_that_hash_or_seal_can_read_the_server_key(
         self, statements: dict[str, list[dict[str, Any]]]

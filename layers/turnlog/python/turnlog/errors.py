@@ -17,14 +17,17 @@ class TurnlogError(Exception):
 
 
 class InvalidRequest(TurnlogError):
-    """The request is refused before any I/O. `code` names the rule, `pointer` (RFC 6901) the place, if any."""
+    """The request is refused before any I/O. `code` names the rule, `pointer` (RFC 6901) the place, if any; `allowed`
+    are the values that would do, where there is a list of them.
+    """
 
     status = 400
 
-    def __init__(self, code: str, pointer: str | None = None) -> None:
+    def __init__(self, code: str, pointer: str | None = None, allowed: tuple[str, ...] = ()) -> None:
         super().__init__(code)
         self.code = code
         self.pointer = pointer
+        self.allowed = allowed
 
 
 class ValueRefused(InvalidRequest):

@@ -38,8 +38,8 @@ def list_sessions(request: Request, _: Remaining) -> Answer:
 def terminate(request: Request, _: Remaining) -> Answer:
     """Ends somebody's session; 204 says that its content is gone."""
     request.expect_role("admin")
-    owner, session_id = _session_of(request)
     request.query()
+    owner, session_id = _session_of(request)
     auditing.note(request, "admin terminate", session_id, subject=owner_hash(owner))
     if not runtime.session_store().delete(owner, session_id, runtime.now_ms()):
         raise SessionNotFound
@@ -67,9 +67,10 @@ def show_content(request: Request, _: Remaining) -> Answer:
     """A page of the turns of somebody's session, for a reason that stands in the audit trail and raises an alarm."""
     request.expect_role("admin")
     request.expect_role("admin:content")
-    owner, session_id = _session_of(request)
-    after, limit = history.asked_page(request, owner, session_id)
-    reason = request.body(ReasonBody).reason
+    asked = request.query("limit", "cursor")
+    limit, reason = request.limit(asked), request.body(ReasonBody).reason
+    owner, session_id = _session_of(request)  # after what can be refused without a secret
+    after = history.turn_before(asked, owner, session_id)
     auditing.note(request, "admin content", session_id, subject=owner_hash(owner), reason=reason)
     return history.page_of(owner, session_id, after, limit)
 

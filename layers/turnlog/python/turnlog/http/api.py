@@ -15,7 +15,7 @@ from typing import Any
 from turnlog import runtime, telemetry
 from turnlog.errors import TurnlogError
 from turnlog.http.auditing import refusals_noted
-from turnlog.http.problems import INTERNAL, ROUTE_NOT_FOUND, Problem, problem_of
+from turnlog.http.problems import INTERNAL, ROUTE_NOT_FOUND, Problem, problem_body, problem_of
 from turnlog.http.request import Request
 
 _HEADERS = {
@@ -88,19 +88,10 @@ class Api:
 
 
 def _problem(problem: Problem, request: Request, retry_after_s: int | None = None, where: str = "") -> Answer:
-    body = {
-        "type": f"urn:turnlog:problem:{problem.code}",
-        "title": problem.title,
-        "status": problem.status,
-        "detail": problem.detail,
-        "instance": f"urn:req:{request.id}",
-        "code": problem.code,
-        **problem.more,
-    }
     headers = {"Content-Type": "application/problem+json; charset=utf-8"}
     if problem.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     if retry_after_s is not None:
         headers["Retry-After"] = str(retry_after_s)
-        body["retry_after"] = retry_after_s
+    body = problem_body(problem, request.id, retry_after_s)
     return Answer(problem.status, body, headers, {"code": problem.code, "where": where})

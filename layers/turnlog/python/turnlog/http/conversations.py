@@ -27,10 +27,11 @@ from turnlog.sessions import Bill, Log, Session, Turn, anonymous_owner, named_se
 
 def create(request: Request, _: Remaining) -> Answer:
     """A new session of the caller; the one that is there when it was created under the same key before."""
-    owner, now, hashed = request.user, runtime.now_ms(), runtime.server_key().keyed_hash
+    owner, now = request.user, runtime.now_ms()
     request.query()
     key = request.optional_idempotency_key
     body = request.body(NewSessionBody)
+    hashed = runtime.server_key().keyed_hash
     session_id = new_session_id() if key is None else named_session_id(hashed("session", owner.encode(), key.encode()))
     fingerprint = b"" if key is None else hashed("fingerprint", canonical(body))
     session, first = body.session(owner, now, session_id, fingerprint, runtime.session_life()), None
@@ -45,10 +46,10 @@ def create(request: Request, _: Remaining) -> Answer:
 
 def create_anonymous(request: Request, _: Remaining) -> Answer:
     """A session of whoever holds the secret with the hash that is sent; the one that is there when it is repeated."""
-    now, hashed = runtime.now_ms(), runtime.server_key().keyed_hash
+    now = runtime.now_ms()
     request.query()
     body = request.body(NewAnonymousSessionBody)
-    owner = anonymous_owner(body.secret_sha256)
+    owner, hashed = anonymous_owner(body.secret_sha256), runtime.server_key().keyed_hash
     session_id, fingerprint = hashed("anonymous-session", owner.encode()), hashed("fingerprint", canonical(body))
     session = body.session(owner, now, named_session_id(session_id), fingerprint, runtime.anonymous_settings())
     auditing.note(request, "create", session.id, source=source_of(request))

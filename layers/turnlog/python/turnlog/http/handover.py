@@ -40,10 +40,10 @@ from turnlog.turns import lease_ms
 def fork(request: Request, _: Remaining) -> Answer:
     """A new session of the same owner with the turns up to one of them; it lives as long as the first one was to."""
     parent_id, owner, now = session_of(request), request.owner, runtime.now_ms()
-    hashed = runtime.server_key().keyed_hash
     request.query()
     key = request.optional_idempotency_key
     turn = request.body(ForkBody).turn
+    hashed = runtime.server_key().keyed_hash
     child_id, fingerprint = new_session_id(), b""
     if key is not None:
         child_id = named_session_id(hashed("fork", owner.encode(), key.encode()))

@@ -81,15 +81,9 @@ def _policy(request: Request) -> TurnPolicy:
 def list_turns(request: Request, _: Remaining) -> Answer:
     """The finished turns, oldest first, a page at a time."""
     session_id = session_of(request)
-    after, limit = asked_page(request, request.owner, session_id)
-    return page_of(request.owner, session_id, after, limit)
-
-
-def asked_page(request: Request, owner: str, session_id: str) -> tuple[int, int]:
-    """Which page of a session's turns is asked for: the turn before it, and how many it may have."""
     asked = request.query("limit", "cursor")
-    limit = request.limit(asked)
-    return _after(asked, owner, session_id), limit
+    limit, after = request.limit(asked), turn_before(asked, request.owner, session_id)
+    return page_of(request.owner, session_id, after, limit)
 
 
 def page_of(owner: str, session_id: str, after: int, limit: int) -> Answer:
@@ -117,7 +111,7 @@ def get_turn(request: Request, _: Remaining) -> Answer:
 def export(request: Request, _: Remaining) -> Answer:
     """All that is kept of the session: what it is and every finished turn, in as many parts as it takes."""
     session_id = session_of(request)
-    after, now = _after(request.query("cursor"), request.owner, session_id), runtime.now_ms()
+    after, now = turn_before(request.query("cursor"), request.owner, session_id), runtime.now_ms()
     auditing.note(request, "export", session_id)
     log = runtime.session_store().read(request.owner, session_id, now, newest=1)
     turns, cursor = _page(log, after, _EXPORTED_AT_ONCE)
@@ -136,8 +130,8 @@ def _canonical(body: TurnBody) -> list[bytes]:
     return [to_json(body.message.blocks).encode()] + ([b"%d" % body.turn] if body.turn else [])
 
 
-def _after(asked: dict[str, str], owner: str, session_id: str) -> int:
-    """The last turn of the page before; 0 for the first page."""
+def turn_before(asked: dict[str, str], owner: str, session_id: str) -> int:
+    """The last turn of the page before the one that is asked for; 0 for the first page."""
     return int(opened(asked["cursor"], "turns", owner, session_id)) if "cursor" in asked else 0
 
 

@@ -192,11 +192,28 @@ _INVALID_DETAILS = {
 }
 
 
+def problem_body(problem: Problem, request_id: str, retry_after_s: int | None = None) -> dict[str, Any]:
+    """The problem as it leaves."""
+    body = {
+        "type": f"urn:turnlog:problem:{problem.code}",
+        "title": problem.title,
+        "status": problem.status,
+        "detail": problem.detail,
+        "instance": f"urn:req:{request_id}",
+        "code": problem.code,
+        **problem.more,
+    }
+    return body if retry_after_s is None else body | {"retry_after": retry_after_s}
+
+
 def problem_of(error: errors.TurnlogError) -> Problem:
     """What the error says; classes without an entry of their own say what their nearest base says."""
     if isinstance(error, errors.InvalidRequest):
         detail = _INVALID_DETAILS.get(error.code, "A field is out of its range.")
-        more = {"errors": [{"pointer": error.pointer, "reason": error.code}]} if error.pointer is not None else {}
+        where: dict[str, Any] = {"pointer": error.pointer, "reason": error.code}
+        if error.allowed:
+            where["allowed"] = list(error.allowed)
+        more = {"errors": [where]} if error.pointer is not None else {}
         return Problem(error.status, error.code, _INVALID_TITLES[error.status], detail, more)
     problem = next((PROBLEMS[kind] for kind in type(error).__mro__ if kind in PROBLEMS), INTERNAL)
     if isinstance(error, errors.LimitReached):

@@ -21,8 +21,8 @@ MOST_WAIT_S = 20
 """For a busy session: of the 29 s that the gateway waits, so that some are left for the turn itself."""
 
 _WAIT = re.compile(r"\s*wait\s*=\s*\"?([0-9]{1,9})\"?\s*(?:;.*)?", re.IGNORECASE)
-_MAX_KEY = 255
-_DEFAULT_LIMIT, _MOST_LIMIT = 20, 100
+MAX_KEY = 255
+DEFAULT_LIMIT, MOST_LIMIT = 20, 100
 
 
 class Body(BaseModel):
@@ -122,10 +122,10 @@ class Request:
         return {name: str(value) for name, value in (self._event.get("pathParameters") or {}).items()}
 
     def query(self, *allowed: str) -> dict[str, str]:
-        """The query parameters. Raises InvalidRequest when one is not allowed or given twice."""
+        """The query parameters. Raises InvalidRequest when one is not allowed or given twice, also once in the path."""
         given: Mapping[str, list[str]] = self._event.get("multiValueQueryStringParameters") or {}
         for name, values in given.items():
-            if len(values) > 1:
+            if len(values) > 1 or name in (self._event.get("pathParameters") or {}):
                 raise InvalidRequest("parameter_duplicate")
             if name not in allowed:
                 raise InvalidRequest("parameter_unknown")
@@ -134,28 +134,27 @@ class Request:
     @staticmethod
     def limit(asked: Mapping[str, str]) -> int:
         """How many items a page may have, by the query parameter `limit`."""
-        text = asked.get("limit", str(_DEFAULT_LIMIT))
-        if not (text.isascii() and text.isdigit() and len(text) <= 3 and 1 <= int(text) <= _MOST_LIMIT):
+        text = asked.get("limit", str(DEFAULT_LIMIT))
+        if not (text.isascii() and text.isdigit() and len(text) <= 3 and 1 <= int(text) <= MOST_LIMIT):
             raise InvalidRequest("parameter_invalid")
         return int(text)
 
     @property
     def idempotency_key(self) -> str:
         """The client's name for this request: 1-255 characters of 0x21-0x7E."""
-        key = self.optional_idempotency_key
-        if key is None:
+        if not self._header("idempotency-key"):
             raise InvalidRequest("idempotency_key_missing")
-        return key
+        return self.optional_idempotency_key or ""
 
     @property
     def optional_idempotency_key(self) -> str | None:
-        """As `idempotency_key`, where a request need not be named."""
-        key = self._header("idempotency-key")
-        if not key:
+        """As `idempotency_key`, where a request need not be named; an empty name is refused, since it names nothing."""
+        if "idempotency-key" not in self._headers:
             return None
-        if len(key) > _MAX_KEY:
+        key = self._header("idempotency-key")
+        if len(key) > MAX_KEY:
             raise InvalidRequest("idempotency_key_too_long")
-        if not all("\x21" <= character <= "\x7e" for character in key):
+        if not key or not all("\x21" <= character <= "\x7e" for character in key):
             raise InvalidRequest("idempotency_key_invalid")
         return key
 
@@ -249,7 +248,7 @@ def _no_constant(_: str) -> NoReturn:
 
 
 def _refuse(error: ValidationError) -> NoReturn:
-    first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+    first = error.errors(include_input=False, include_url=False)[0]
     kind, place = first["type"], first["loc"]
     pointer = "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in place)
     if kind == "json_invalid":
@@ -262,5 +261,5 @@ def _refuse(error: ValidationError) -> NoReturn:
     if kind in ("control_character", "wrong_type", "unknown_field") or kind.endswith(("_type", "_parsing")):
         raise InvalidRequest(kind if kind in ("control_character", "unknown_field") else "wrong_type", pointer)
     if kind in ("message_empty", "model_unknown"):
-        raise ValueRefused(kind, pointer)
+        raise ValueRefused(kind, pointer, first.get("ctx", {}).get("allowed", ()))
     raise ValueRefused(f"{place[0]}_range" if place else "value_range", pointer)

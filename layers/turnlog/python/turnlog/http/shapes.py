@@ -7,7 +7,7 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Annotated, Any, Protocol
 
-from pydantic import AfterValidator, BeforeValidator, FailFast, Field, StringConstraints
+from pydantic import AfterValidator, BeforeValidator, FailFast, Field, StringConstraints, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from turnlog import runtime
@@ -73,12 +73,21 @@ def _message(value: object) -> Message:
 
 
 def _offered_model(name: str) -> str:
-    if name not in runtime.model_settings().claude_models:
-        raise PydanticCustomError("model_unknown", "unknown model")
+    allowed = runtime.model_settings().claude_models
+    if name not in allowed:
+        raise PydanticCustomError("model_unknown", "unknown model", {"allowed": allowed})
     return name
 
 
-Asked = Annotated[Any, BeforeValidator(_message)]
+_TEXT_BLOCK = {
+    "type": "object",
+    "required": ["type", "text"],
+    "properties": {"type": {"const": "text"}, "text": {"type": "string", "minLength": 1}},
+    "additionalProperties": False,
+}
+_MESSAGE = {"oneOf": [{"type": "string", "minLength": 1}, {"type": "array", "minItems": 1, "items": _TEXT_BLOCK}]}
+
+Asked = Annotated[Any, BeforeValidator(_message), WithJsonSchema(_MESSAGE)]
 SystemPrompt = Annotated[str, AfterValidator(_plain_text), AfterValidator(_nothing_if_blank)]
 ModelName = Annotated[str, AfterValidator(_offered_model)]
 StopSequence = Annotated[str, Field(max_length=100), AfterValidator(_plain_text), AfterValidator(_not_blank)]

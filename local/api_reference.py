@@ -1,0 +1,59 @@
+"""`make docs`: the tables of docs/api.md, written anew from what the API's own document is made of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from turnlog.http.openapi.operations import ANONYMOUS, OPERATIONS, USER, Operation
+from turnlog.http.openapi.refusals import refusals
+from turnlog.http.problems import ROUTE_NOT_FOUND
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "api.md"
+_WHO = {USER: "signed in", ANONYMOUS: "anonymous"}
+
+
+def routes() -> str:
+    """A line for each route; what it needs is bold."""
+    lines = ["| route | does | for | takes | answers |", "|---|---|---|---|---|"]
+    for (method, path), operation in OPERATIONS.items():
+        who = " and ".join(operation.roles) or ", ".join(_WHO[caller] for caller in operation.callers) or "anybody"
+        good = f"{operation.status} {operation.reply}" if operation.reply else str(operation.status)
+        lines.append(f"| `{method} {path}` | {operation.summary} | {who} | {', '.join(_taken(operation))} | {good} |")
+    return "\n".join(lines)
+
+
+def errors() -> str:
+    """A line for each status, with its codes."""
+    found = {(ROUTE_NOT_FOUND.status, ROUTE_NOT_FOUND.code)}
+    found |= {(each["status"], each["code"]) for one in OPERATIONS.values() for each in refusals(one)}
+    lines = ["| status | codes |", "|---|---|"]
+    for status in sorted({status for status, _ in found}):
+        codes = " ".join(f"`{code}`" for each, code in sorted(found) if each == status)
+        lines.append(f"| {status} | {codes} |")
+    return "\n".join(lines)
+
+
+def _taken(operation: Operation) -> list[str]:
+    taken = []
+    if operation.body:
+        fields = operation.body.model_fields.items()
+        taken = [f"**`{name}`**" if each.is_required() else f"`{name}`" for name, each in fields]
+    taken += [f"`{name}`" for name in operation.asks]
+    if operation.key is not None:
+        taken.append("**`Idempotency-Key`**" if operation.key else "`Idempotency-Key`")
+    if operation.waits:
+        taken.append("`Prefer`")
+    return taken
+
+
+def renewed(page: str) -> str:
+    """The page with its tables as they must be; each stands between two comments that name it."""
+    for name, table in (("routes", routes()), ("errors", errors())):
+        before, begin, rest = page.partition(f"<!-- {name}, by make docs -->\n")
+        _, end, after = rest.partition(f"<!-- end of {name} -->\n")
+        page = f"{before}{begin}\n{table}\n\n{end}{after}"
+    return page
+
+
+if __name__ == "__main__":
+    PAGE.write_text(renewed(PAGE.read_text()))

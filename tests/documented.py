@@ -1,0 +1,82 @@
+"""The document of the API as a judge: an answer is held to what is written of its route, and to nothing more.
+
+Objects in answers may gain fields, says the document; here they may not, so that one which nobody described is seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+from jsonschema import Draft202012Validator, FormatChecker
+from referencing import Registry, Resource
+from referencing.jsonschema import DRAFT202012
+
+from turnlog.http.openapi import document
+
+_ROOT = "urn:openapi"
+
+
+@cache
+def written() -> dict[str, Any]:
+    """The document as it is served."""
+    return document()
+
+
+def operation(method: str, path: str) -> dict[str, Any]:
+    found: dict[str, Any] = written()["paths"][path][method.lower()]
+    return found
+
+
+def is_written(method: str, path: str) -> bool:
+    return method.isupper() and method.lower() in written()["paths"].get(path, {})
+
+
+def expect(method: str, path: str, status: int, headers: Mapping[str, str], body: object) -> None:
+    """Fails when the route's line in the document does not allow this answer."""
+    allowed = operation(method, path)["responses"]
+    assert str(status) in allowed, f"{method} {path} answers {status}, which is not documented: {body}"
+    answer = allowed[str(status)]
+    assert ("content" in answer) == (body is not None)
+    sent = {name.lower(): value for name, value in headers.items()}
+    for media_type in answer.get("content", {}):
+        assert sent["content-type"] == f"{media_type}; charset=utf-8"
+        place = f"#/paths/{path.replace('/', '~1')}/{method.lower()}/responses/{status}/content"
+        wrong = [
+            error.message for error in _validator(f"{place}/{media_type.replace('/', '~1')}/schema").iter_errors(body)
+        ]
+        assert not wrong, f"{method} {path} {status}: {wrong}"
+    plain = {"content-type"}
+    assert set(sent) - plain <= {name.lower() for name in answer["headers"]}, f"{method} {path} {status}"
+    for name in answer["headers"]:
+        schema = written()["components"]["headers"][name]["schema"]
+        if schema.get("type") != "integer" and name.lower() in sent:
+            Draft202012Validator(schema).validate(sent[name.lower()])
+
+
+def is_valid(value: object, place: str) -> bool:
+    """Whether the value is what the schema at `place`, a fragment of the document, says."""
+    return bool(_validator(place).is_valid(value))
+
+
+@cache
+def _validator(place: str) -> Draft202012Validator:
+    return Draft202012Validator({"$ref": _ROOT + place}, registry=_registry(), format_checker=FormatChecker())
+
+
+@cache
+def _registry() -> Registry[Any]:
+    closed = Resource.from_contents(_closed(written()), default_specification=DRAFT202012)
+    registry: Registry[Any] = Registry[Any]().with_resource(_ROOT, closed)
+    return registry
+
+
+def _closed(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_closed(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    closed = {name: _closed(each) for name, each in value.items()}
+    is_object = value.get("type") == "object" and isinstance(value.get("properties"), dict)
+    return {"additionalProperties": False, **closed} if is_object else closed

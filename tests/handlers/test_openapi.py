@@ -1,0 +1,255 @@
+"""The document of the API says what the service does: its routes, what they take, whom they answer and with what."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from openapi_spec_validator import validate
+from samcli.yamlhelper import yaml_parse
+
+import turnlog
+from tests import documented
+from tests.handlers.conftest import Backstage, Call, Context, app, event
+from tests.handlers.everybody import Everybody
+from tests.handlers.test_authorisation import FUNCTION_OF
+from turnlog.http.openapi.fields import FIELDS
+from turnlog.http.openapi.operations import ANONYMOUS, OPERATIONS, USER
+from turnlog.http.openapi.refusals import GATEWAY, TOKEN_UNCHECKED, refusals
+from turnlog.http.request import Request
+
+ROUTES = pytest.mark.parametrize("route", OPERATIONS, ids=" ".join)
+STRANGER = "s" * 43
+
+
+@pytest.fixture
+def everybody(call: Call) -> Everybody:
+    return Everybody(call)
+
+
+def test_it_is_openapi_by_a_public_validator() -> None:
+    validate(documented.written())
+
+
+def test_it_has_the_routes_of_the_functions_and_of_the_template() -> None:
+    template = yaml_parse(Path("template.yaml").read_text())["Resources"].values()
+    events = [each for one in template for each in one.get("Properties", {}).get("Events", {}).values()]
+    routed = {
+        (each["Properties"]["Method"].upper(), each["Properties"]["Path"]) for each in events if each["Type"] == "Api"
+    }
+    written = {(method.upper(), path) for path, item in documented.written()["paths"].items() for method in item}
+    assert written == set(FUNCTION_OF) == routed
+
+
+@ROUTES
+def test_the_example_of_each_route_is_answered_well_and_read_as_the_document_says(
+    everybody: Everybody, monkeypatch: pytest.MonkeyPatch, route: tuple[str, str]
+) -> None:
+    operation, read = OPERATIONS[route], Read(monkeypatch)
+    answer = everybody.ask(route)
+    assert answer.status == operation.status
+    named = {each["name"] for each in documented.operation(*route)["parameters"]}
+    assert read.bodies == ([operation.body] if operation.body else [])
+    assert set(read.parameters) == named & {"limit", "cursor"}
+    assert read.keys == ("Idempotency-Key" in named)
+    assert read.waits == ("Prefer" in named)
+
+
+class Read:
+    """What a handler reads of its request."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.bodies: list[Any] = []
+        self.parameters: list[str] = []
+        self.keys = self.waits = False
+        body, query = Request.body, Request.query
+        key, wait = Request.optional_idempotency_key, Request.wait_s
+
+        def read_body(request: Request, kind: Any) -> Any:
+            self.bodies.append(kind)
+            return body(request, kind)
+
+        def read_query(request: Request, *allowed: str) -> dict[str, str]:
+            self.parameters += allowed
+            return query(request, *allowed)
+
+        def read_key(request: Request) -> Any:
+            self.keys = True
+            return key.__get__(request)
+
+        def read_wait(request: Request) -> Any:
+            self.waits = True
+            return wait.__get__(request)
+
+        monkeypatch.setattr(Request, "body", read_body)
+        monkeypatch.setattr(Request, "query", read_query)
+        monkeypatch.setattr(Request, "optional_idempotency_key", property(read_key))
+        monkeypatch.setattr(Request, "wait_s", property(read_wait))
+
+
+@ROUTES
+def test_each_route_is_for_the_callers_that_the_document_names(everybody: Everybody, route: tuple[str, str]) -> None:
+    callers = OPERATIONS[route].callers
+    if callers:
+        assert everybody.ask(route, owner=None).status == 401
+    for scheme, caller in ((USER, {"owner": "https://issuer.example/|ada"}), (ANONYMOUS, {"secret": STRANGER})):
+        is_refused = everybody.ask(route, **caller).status == 403
+        assert is_refused == (bool(callers) and scheme not in callers)
+    roles = OPERATIONS[route].roles
+    for missing in roles:
+        assert everybody.ask(route, roles=" ".join(role for role in roles if role != missing)).status == 403
+
+
+@pytest.mark.parametrize("route", [route for route, each in OPERATIONS.items() if each.key is not None], ids=" ".join)
+def test_a_key_is_needed_where_the_document_says_so(everybody: Everybody, route: tuple[str, str]) -> None:
+    operation = OPERATIONS[route]
+    answer = everybody.ask(route, key="")
+    assert answer.status == (400 if operation.key else operation.status)
+
+
+def test_every_example_is_what_its_schema_says() -> None:
+    for path, item in documented.written()["paths"].items():
+        for method, operation in item.items():
+            place = f"#/paths/{path.replace('/', '~1')}/{method}"
+            contents = [("requestBody/", operation.get("requestBody", {}))]
+            contents += [(f"responses/{status}/", answer) for status, answer in operation["responses"].items()]
+            for where, content in contents:
+                for media_type, each in content.get("content", {}).items():
+                    named = [written(example["$ref"]) for example in each.get("examples", {}).values()]
+                    examples = [each["example"]] if "example" in each else [example["value"] for example in named]
+                    schema = f"{place}/{where}content/{media_type.replace('/', '~1')}/schema"
+                    assert examples
+                    assert [example for example in examples if not documented.is_valid(example, schema)] == []
+
+
+def written(reference: str) -> Any:
+    """What a reference within the document stands for."""
+    found: Any = documented.written()
+    for name in reference.removeprefix("#/").split("/"):
+        found = found[name]
+    return found
+
+
+def test_a_body_that_breaks_a_limit_is_refused_by_schema_and_service_alike(call: Call) -> None:
+    body = "#/paths/~1query/post/requestBody/content/application~1json/schema"
+    cases: list[dict[str, Any]] = [
+        {},
+        {"message": ""},
+        {"message": []},
+        {"message": None},
+        {"message": [{"type": "text", "text": "a", "more": 1}]},
+        {"message": "a", "max_tokens": 0},
+        {"message": "a", "max_tokens": 16_001},
+        {"message": "a", "model": None},
+        {"message": "a", "stop_sequences": ["x"] * 9},
+        {"message": "a", "stop_sequences": ["x" * 101]},
+        {"message": "a", "owner": "eve"},
+    ]
+    for case in cases:
+        assert call("query", "POST", "/query", case).status in (400, 422)
+        assert not documented.is_valid(case, body), case
+    assert documented.is_valid({"message": "a", "max_tokens": 16_000, "stop_sequences": ["x" * 100] * 8}, body)
+
+
+def test_what_the_gateway_answers_by_itself_is_in_the_words_of_the_template() -> None:
+    responses = yaml_parse(Path("template.yaml").read_text())["Resources"]["Api"]["Properties"]["GatewayResponses"]
+    said = [
+        json.loads(each["ResponseTemplates"]["application/json"]) for each in responses.values() if "StatusCode" in each
+    ]
+    theirs = {json.dumps(each | {"instance": ""}, sort_keys=True) for each in said if each["code"] != "route_not_found"}
+    ours = [
+        *GATEWAY,
+        TOKEN_UNCHECKED,
+        *(each for each in refusals(OPERATIONS["POST", "/query"]) if each["status"] in (401, 500)),
+    ]
+    assert {json.dumps(each | {"instance": ""}, sort_keys=True) for each in ours} == theirs
+
+
+def test_every_field_that_is_explained_is_there_and_every_field_that_is_there_is_explained() -> None:
+    explained: set[str] = set()
+
+    def look(schema: Any) -> None:
+        for name, each in schema.get("properties", {}).items():
+            assert each.get("description"), name
+            explained.add(name)
+            look(each)
+            look({} if name in ("content", "message") else each.get("items", {}))  # blocks are Claude's
+
+    for name, schema in documented.written()["components"]["schemas"].items():
+        if name != "Document":
+            look(schema)
+    assert set(FIELDS) <= explained | {"limit", "cursor", "id", "n", "owner"}
+
+
+def test_the_judge_sees_a_status_a_field_and_a_header_that_nobody_described(call: Call) -> None:
+    good = call("console", "GET", "/health", owner=None)
+    documented.expect("GET", "/health", good.status, good.headers, good.body)
+    for changed in (
+        (404, good.headers, good.body),
+        (200, good.headers, good.body | {"more": 1}),
+        (200, good.headers, {"status": "ok"}),
+        (200, {**good.headers, "Location": "/"}, good.body),
+        (200, {**good.headers, "Content-Type": "text/html"}, good.body),
+        (200, good.headers, None),
+    ):
+        with pytest.raises(AssertionError):
+            documented.expect("GET", "/health", *changed)
+
+
+class TestTheConsole:
+    def test_the_example_event_learns_that_the_service_answers_and_its_version(self, backstage: Backstage) -> None:
+        answer = app("console").handler(event("console"), Context())
+        version = tomllib.loads(Path("pyproject.toml").read_text())["project"]["version"]
+        assert (answer["statusCode"], json.loads(answer["body"])) == (200, {"status": "ok", "version": version})
+        assert turnlog.__version__ == version
+
+    def test_anybody_gets_the_document(self, call: Call) -> None:
+        answer = call("console", "GET", "/openapi.json", owner=None)
+        assert answer.body == json.loads(json.dumps(documented.written()))
+
+    @pytest.mark.parametrize("path", ["/health", "/openapi.json"])
+    def test_a_parameter_is_refused_as_everywhere(self, call: Call, path: str) -> None:
+        answer = call("console", "GET", path, owner=None, query={"verbose": ["1"]})
+        assert (answer.status, answer.body["code"]) == (400, "parameter_unknown")
+
+    def test_it_needs_neither_settings_nor_aws_nor_claude(self) -> None:
+        code = """
+import json, runpy, sys
+handler = runpy.run_path("functions/console/app.py")["handler"]
+event = json.load(open("events/console.json"))
+assert handler(event, None)["statusCode"] == 200
+assert handler(event | {"resource": "/openapi.json"}, None)["statusCode"] == 200
+print(*({"anthropic", "boto3", "botocore.session", "httpx2", "jwt"} & set(sys.modules)))
+"""
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            env={"PYTHONPATH": "layers/turnlog/python"},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stdout.splitlines()[-1] == ""
+
+
+def test_a_route_without_a_caller_is_public_and_one_with_callers_says_401() -> None:
+    for route, operation in OPERATIONS.items():
+        written_one = documented.operation(*route)
+        assert [next(iter(each)) for each in written_one["security"]] == list(operation.callers)
+        assert ("401" in written_one["responses"]) == bool(operation.callers)
+
+
+def test_an_operation_is_refused_in_every_way_that_the_gateway_knows() -> None:
+    for route in OPERATIONS:
+        assert {"400", "403", "413", "415", "429", "500", "503", "504"} <= set(
+            documented.operation(*route)["responses"]
+        )
+
+
+def test_names_of_operations_are_unlike() -> None:
+    names = [operation.name for operation in OPERATIONS.values()]
+    assert len(set(names)) == len(names)
