@@ -215,9 +215,11 @@ def test_what_is_stored_expires_and_a_deleted_session_leaves_no_content(ada: htt
 
 
 def test_what_is_stored_of_a_conversation_is_sealed(ada: httpx2.Client, stack: Stack) -> None:
+    before = stack.items()
     session_id = new_session(ada, title="A title for nobody else", system="Be brief for nobody else.")
     take(ada, session_id, "A message for nobody else")
-    held = [item for item in stack.items() if {"body", "cfg", "title", "sid"} & set(item)]
+    held = [item for item in stack.items() if item not in before and {"body", "cfg", "title", "sid"} & set(item)]
+    assert len(held) == 4
     assert {(item["v"]["N"], item["kid"]["S"]) for item in held} == {("2", "000001")}
     stored = str(held)
     assert not [text for text in ("nobody else", session_id, "claude-") if text in stored]
