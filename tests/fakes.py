@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from turnlog.documents import Document
 from turnlog.errors import ModelError
 from turnlog.messages import Message, Reply, Usage, to_json
 from turnlog.model import ModelRequest
@@ -80,6 +81,16 @@ class KeptLog:
     @property
     def actions(self) -> list[str]:
         return [event["action"] for event in self.events]
+
+
+class NoDocuments:
+    """An empty bucket."""
+
+    def of(self, owner: str) -> list[Document]:
+        return []
+
+    def erase(self, owner: str) -> int:
+        return 0
 
 
 def new_session(owner: str = OWNER, *, created_ms: int = START_MS, idle_s: int = 1800, life_s: int = 86_400) -> Session:

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from tests import documented
-from tests.fakes import HashModel, HeldClock, KeptLog
+from tests.fakes import HashModel, HeldClock, KeptLog, NoDocuments
 from turnlog import runtime, telemetry
 from turnlog.config import AnonymousSettings, LifeSettings, ModelSettings
 from turnlog.crypto import ServerKey
@@ -92,6 +92,7 @@ def backstage(monkeypatch: pytest.MonkeyPatch, audit: KeptLog) -> Backstage:
     monkeypatch.setattr(runtime, "chat_model", lambda: stage.model)
     monkeypatch.setattr(runtime, "session_store", lambda: stage.store)
     monkeypatch.setattr(runtime, "allowances", lambda: stage.store)
+    monkeypatch.setattr(runtime, "documents", NoDocuments)
     monkeypatch.setattr(runtime, "now_ms", stage.clock)
     monkeypatch.setattr(runtime, "sleep", stage.sleep)
     monkeypatch.setattr(runtime, "server_key", lambda: SERVER_KEY)

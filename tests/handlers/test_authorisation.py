@@ -78,6 +78,8 @@ ROWS: dict[Route, Row] = {
     ("POST", "/sessions"): Row(201, body=dict),
     ("GET", "/sessions"): Row(200),
     ("POST", "/anonymous/sessions"): Row(201, 201, body=_new_secret, public=True),
+    ("GET", "/me/export"): Row(200),
+    ("DELETE", "/me"): Row(200),
     ("GET", "/sessions/{id}"): Row(200, 200, needs_session=True),
     ("PATCH", "/sessions/{id}"): Row(200, 200, body=lambda: {"title": "Another"}, needs_session=True),
     ("DELETE", "/sessions/{id}"): Row(204, 204, needs_session=True),

@@ -79,6 +79,8 @@ SAID = {
         {"title": f"{CANARY} title", **_NEW_SECRET},
         secrets=(_NEW_SECRET["secret_sha256"],),
     ),
+    "everything": Said(("GET", "/me/export")),
+    "an erasure": Said(("DELETE", "/me")),
     "a look": Said(("GET", "/sessions/{id}")),
     "a look by a secret": Said(("GET", "/sessions/{id}"), secret=SECRET),
     "a malformed id": Said(("GET", "/sessions/{id}"), session_id=f"{CANARY}/../x"),

@@ -220,6 +220,21 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         example={"secret_sha256": _HASH},
         headers=("Location",),
     ),
+    ("GET", "/me/export"): Operation(
+        "exportEverything",
+        "Read all that is kept of you, in as many parts as it takes.",
+        "UserExport",
+        (errors.Forbidden(), *_STORE),
+        callers=(USER,),
+        asks=("cursor",),
+    ),
+    ("DELETE", "/me"): Operation(
+        "eraseEverything",
+        "Have all that is kept of you erased; answered once nothing is left. Repeat it if it was cut off.",
+        "Receipt",
+        (errors.Forbidden(), *_STORE),
+        callers=(USER,),
+    ),
     ("GET", "/admin/users/{owner}/sessions"): Operation(
         "listUsersSessions",
         "List a user's sessions, the one used last first: that they are there, and nothing that was said or named.",

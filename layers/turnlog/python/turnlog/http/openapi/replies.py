@@ -92,6 +92,17 @@ _WARNING = shape(
         "detail": text("The session ends soon, whatever happens. A fork of it goes on."),
     },
 )
+_SESSION_WITH_TURNS = shape(
+    "A session with its turns. One that goes on in the next part comes again there.",
+    {
+        "session": ref("Session"),
+        "turns": {"type": "array", "description": "Finished turns, oldest first.", "items": ref("Turn")},
+    },
+)
+_DOCUMENT = shape(
+    "A document in the bucket, or a summary.",
+    {"key": text("inbox/owner/notes.txt"), "bytes": number(1024), "at": time("08:00:00")},
+)
 _LISTED_SESSION = {
     "session_id": SESSION_ID,
     "title": _TITLE,
@@ -149,6 +160,20 @@ REPLIES: dict[str, Schema] = {
             "turns": {"type": "array", "description": "Finished turns, oldest first.", "items": ref("Turn")},
             "next": _NEXT,
         },
+    ),
+    "UserExport": shape(
+        "All that is kept of a user, or a part of it: a `next` that is not null is the `cursor` of the next part.",
+        {
+            "format": {"const": "turnlog-user-1", "examples": ["turnlog-user-1"]},
+            "exported_at": time("09:15:00"),
+            "sessions": {"type": "array", "items": _SESSION_WITH_TURNS},
+            "damaged": {"type": "array", "items": {"type": "string"}, "examples": [[]]},
+            "documents": {"type": "array", "items": _DOCUMENT},
+            "next": _NEXT,
+        },
+    ),
+    "Receipt": shape(
+        "What was erased.", {"erased_at": time("09:20:00"), "sessions": number(2), "documents": number(1)}
     ),
     "Health": shape("The service answers.", {"status": {"const": "ok", "examples": ["ok"]}, "version": text("0.1.0")}),
     "Document": {
