@@ -154,9 +154,9 @@ class Stack:
             region_name="us-east-1",
         )
 
-    def items(self) -> list[dict[str, Any]]:
-        """All items of the sessions table."""
-        pages = self.dynamodb.get_paginator("scan").paginate(TableName=self.run["tables"]["SessionsTable"])
+    def items(self, table: str = "SessionsTable") -> list[dict[str, Any]]:
+        """All items of a table."""
+        pages = self.dynamodb.get_paginator("scan").paginate(TableName=self.run["tables"][table])
         return [item for page in pages for item in page["Items"]]
 
     def ttl_status(self) -> dict[str, str]:

@@ -11,9 +11,11 @@ from hashlib import sha256
 from typing import Any
 
 import httpx2
+import jwt
 import pytest
 
 from tests.e2e.conftest import Stack
+from turnlog.sessions import owner_hash
 
 PATIENCE_S = 60  # for what happens by itself; a cold start on a busy machine takes many seconds
 
@@ -215,10 +217,13 @@ def test_what_is_stored_expires_and_a_deleted_session_leaves_no_content(ada: htt
 
 
 def test_what_is_stored_of_a_conversation_is_sealed(ada: httpx2.Client, stack: Stack) -> None:
+    before = stack.items()
     session_id = new_session(ada, title="A title for nobody else", system="Be brief for nobody else.")
     take(ada, session_id, "A message for nobody else")
-    held = [item for item in stack.items() if {"body", "cfg", "title", "sid"} & set(item)]
-    assert {(item["v"]["N"], item["kid"]["S"]) for item in held} == {("2", "000001")}
+    held = [item for item in stack.items() if item not in before and {"body", "cfg", "title", "sid"} & set(item)]
+    assert len(held) == 4
+    assert {item["v"]["N"] for item in held} == {"2"}
+    assert all(item["kid"]["S"] for item in held)
     stored = str(held)
     assert not [text for text in ("nobody else", session_id, "claude-") if text in stored]
 
@@ -299,6 +304,36 @@ def test_a_document_in_the_inbox_becomes_a_summary_in_the_outbox(stack: Stack) -
     assert summary["status"] == "done"
     assert "Herons" in summary["text"]
     assert len(summary["text"]) < len(DOCUMENT) / 4
+
+
+def test_erasing_a_user_leaves_no_content_of_theirs_in_any_table_or_bucket(stack: Stack) -> None:
+    token = stack.token_of(f"leaver-{secrets.token_hex(4)}")
+    claims = jwt.decode(token, options={"verify_signature": False})
+    owner = owner_hash(f"{claims['iss']}|{claims['sub']}")
+    with caller(stack, token) as leaver:
+        before = {table: stack.items(table) for table in stack.run["tables"]}
+        for title in ("first", "second"):
+            take(leaver, new_session(leaver, title=title), "Something to forget")
+        leaver.post("/query", json={"message": "Something else to forget"}).raise_for_status()
+        stack.s3.put_object(Bucket=stack.bucket, Key=f"inbox/{owner}/notes.txt", Body=DOCUMENT.encode())
+        wait_for_object(stack, f"outbox/{owner}/notes.txt.summary.json")
+        held = leaver.get("/me/export").json()
+        assert [len(each["turns"]) for each in held["sessions"]] == [1, 1]
+        assert len(held["documents"]) == 2
+        receipt = leaver.request("DELETE", "/me").json()
+        assert (receipt["sessions"], receipt["documents"]) == (2, 2)
+        assert leaver.get("/sessions").json()["items"] == []
+        assert leaver.get("/me/export").json()["sessions"] == []
+    left = {table: [item for item in stack.items(table) if item not in before[table]] for table in before}
+    for item in left["SessionsTable"]:
+        assert item.get("st", {}).get("S") == "ended" or item["pk"]["S"].startswith("D#")
+        assert not {"body", "part", "cfg", "title", "sid"} & set(item)
+    assert [item["st"]["S"] for item in left["KeysTable"]] == ["erased"]
+    assert not any("key" in item for item in left["KeysTable"])
+    assert [item for item in left["UsageTable"] if owner in item["pk"]["S"]] == []
+    for prefix in ("inbox", "outbox"):
+        versions = stack.s3.list_object_versions(Bucket=stack.bucket, Prefix=f"{prefix}/{owner}/")
+        assert not versions.get("Versions") and not versions.get("DeleteMarkers")
 
 
 def wait_for_object(stack: Stack, key: str) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from tests.fakes import new_session
 from tests.handlers.conftest import Answered, Backstage, Context, app
 from tests.unit.test_tokens import ISSUER, OTHER_KEY, IssuersServer, token, unsigned
 from turnlog import runtime
+from turnlog.documents import Document
 from turnlog.sessions import Claim, Session, anonymous_owner_of, new_session_id
 from turnlog.stores.memory import MemorySessionStore
 from turnlog.tokens import TokenVerifier
@@ -75,6 +76,8 @@ ROWS: dict[Route, Row] = {
     ("POST", "/sessions"): Row(201, body=dict),
     ("GET", "/sessions"): Row(200),
     ("POST", "/anonymous/sessions"): Row(201, 201, body=_new_secret, public=True),
+    ("GET", "/me/export"): Row(200),
+    ("DELETE", "/me"): Row(200),
     ("GET", "/sessions/{id}"): Row(200, 200, needs_session=True),
     ("PATCH", "/sessions/{id}"): Row(200, 200, body=lambda: {"title": "Another"}, needs_session=True),
     ("DELETE", "/sessions/{id}"): Row(204, 204, needs_session=True),
@@ -89,6 +92,16 @@ ROWS: dict[Route, Row] = {
     ("GET", "/health"): Row(200, 200, public=True),
     ("GET", "/openapi.json"): Row(200, 200, public=True),
 }
+
+
+class NoDocuments:
+    """An empty bucket."""
+
+    def of(self, owner: str) -> list[Document]:
+        return []
+
+    def erase(self, owner: str) -> int:
+        return 0
 
 
 class WatchedStore:
@@ -209,6 +222,7 @@ def issuer() -> Iterator[IssuersServer]:
 def scene(backstage: Backstage, issuer: IssuersServer, monkeypatch: pytest.MonkeyPatch) -> Scene:
     verifier = TokenVerifier(ISSUER, "turnlog", f"{issuer.server.url}/jwks.json")
     monkeypatch.setattr(runtime, "token_verifier", lambda: verifier)
+    monkeypatch.setattr(runtime, "documents", NoDocuments)
     store = WatchedStore(backstage.store)
     monkeypatch.setattr(runtime, "session_store", lambda: store)
     return Scene(backstage, store)

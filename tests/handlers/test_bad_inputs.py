@@ -18,7 +18,7 @@ import pytest
 from tests.fakes import OWNER
 from tests.handlers.conftest import REFUSED_FIELDS, Answered, Backstage, Call, Context, app, event
 from tests.handlers.everybody import Everybody, Route
-from tests.handlers.test_authorisation import FUNCTION_OF
+from tests.handlers.test_authorisation import FUNCTION_OF, NoDocuments
 from tests.handlers.test_session import EVE, create, delete, get, take
 from turnlog import runtime
 from turnlog.errors import (
@@ -83,6 +83,7 @@ class Watch(Everybody):
             return key
 
         monkeypatch.setattr(runtime, "session_store", lambda: self.store)
+        monkeypatch.setattr(runtime, "documents", NoDocuments)
         monkeypatch.setattr(runtime, "allowances", lambda: self.store)
         monkeypatch.setattr(runtime, "server_key", server_key)
 

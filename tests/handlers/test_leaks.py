@@ -19,7 +19,7 @@ import pytest
 
 from tests.fakes import OWNER, new_session
 from tests.handlers.conftest import Answered, Backstage, Call
-from tests.handlers.test_authorisation import FUNCTION_OF, SECRET
+from tests.handlers.test_authorisation import FUNCTION_OF, SECRET, NoDocuments
 from turnlog import runtime
 from turnlog.errors import (
     ContextTooLong,
@@ -77,6 +77,8 @@ SAID = {
         {"title": f"{CANARY} title", **_NEW_SECRET},
         secrets=(_NEW_SECRET["secret_sha256"],),
     ),
+    "everything": Said(("GET", "/me/export")),
+    "an erasure": Said(("DELETE", "/me")),
     "a look": Said(("GET", "/sessions/{id}")),
     "a look by a secret": Said(("GET", "/sessions/{id}"), secret=SECRET),
     "a malformed id": Said(("GET", "/sessions/{id}"), session_id=f"{CANARY}/../x"),
@@ -170,6 +172,11 @@ def everything_logged(logged: io.StringIO) -> Iterator[Callable[[], str]]:
     yield lambda: logged.getvalue() + lines.getvalue()
     root.removeHandler(handler)
     root.setLevel(level)
+
+
+@pytest.fixture(autouse=True)
+def no_documents(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime, "documents", NoDocuments)
 
 
 def _send(call: Call, backstage: Backstage, said: Said) -> tuple[Answered, str]:

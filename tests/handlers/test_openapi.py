@@ -17,7 +17,8 @@ import turnlog
 from tests import documented
 from tests.handlers.conftest import Backstage, Call, Context, app, event
 from tests.handlers.everybody import Everybody
-from tests.handlers.test_authorisation import FUNCTION_OF
+from tests.handlers.test_authorisation import FUNCTION_OF, NoDocuments
+from turnlog import runtime
 from turnlog.http.openapi.fields import FIELDS
 from turnlog.http.openapi.operations import ANONYMOUS, OPERATIONS, USER
 from turnlog.http.openapi.refusals import GATEWAY, TOKEN_UNCHECKED, refusals
@@ -28,7 +29,8 @@ STRANGER = "s" * 43
 
 
 @pytest.fixture
-def everybody(call: Call) -> Everybody:
+def everybody(call: Call, monkeypatch: pytest.MonkeyPatch) -> Everybody:
+    monkeypatch.setattr(runtime, "documents", NoDocuments)
     return Everybody(call)
 
 

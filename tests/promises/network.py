@@ -70,7 +70,8 @@ class Network:
     def call(self, process: Process, operation: str, **arguments: Any) -> Any:
         """As boto3's client would answer."""
         step, fault = self.begin(process, operation, arguments)
-        if fault is Fault.CRASH_BEFORE or operation == process.dies_before:
+        process.come_to(operation)
+        if fault is Fault.CRASH_BEFORE:
             process.die()
         process.cut_off_from = (operation, arguments) if fault in _LASTING else None
         if fault is Fault.STALL:
@@ -169,7 +170,7 @@ class Process:
 
     `skew_ms` is what its clock is ahead; after `deadline_ms` of true time it is killed, unless it is `frozen` then and
     goes on later. `cut_off_from` is the call that fails for as long as it is repeated; it dies before the first call of
-    `dies_before`.
+    `dies_before`, and stands still for so many ms before that of `slow_before`.
     """
 
     network: Network
@@ -180,6 +181,7 @@ class Process:
     dead: bool = False
     cut_off_from: tuple[str, dict[str, Any]] | None = None
     dies_before: str = ""
+    slow_before: tuple[str, int] = ("", 0)
 
     def clock(self) -> int:
         return self.network.schedule.now_ms + self.skew_ms
@@ -197,6 +199,13 @@ class Process:
         self.network.schedule.pause(ms)
         if self.deadline_ms is not None and self.network.schedule.now_ms > self.deadline_ms and not self.frozen:
             self.die()
+
+    def come_to(self, operation: str) -> None:
+        """What is to happen to it before such a call."""
+        if operation == self.dies_before:
+            self.die()
+        if operation == self.slow_before[0]:
+            self.pause(self.slow_before[1])
 
     def expect_alive(self) -> None:
         """Raises Crash: whatever a dead process would still do on its way out does not happen."""

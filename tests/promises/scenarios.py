@@ -11,6 +11,7 @@ from functools import partial
 from tests.promises import actors
 from tests.promises.actors import Residence
 from tests.promises.faults import Fault, ListedFaults, possible
+from tests.promises.history import Address
 from tests.promises.mood import Mood
 from tests.promises.runs import Run, judged, seeded, settled
 from tests.promises.world import World, address, session_id, want
@@ -96,6 +97,18 @@ def _writer_and_deleter_after_a_mover_died(world: World, home: Residence) -> Non
     world.schedule.spawn("deleter", partial(actors.delete, world, "deleter", home), in_ms=70_000)
 
 
+def _writer_after_a_slow_mover(world: World, home: Residence) -> None:
+    """Which goes on when its lease is over and the writer has begun to undo what it did."""
+    at, to = home.addresses[0], address("owner after mover", session_id("moved"))
+    world.schedule.spawn("mover", lambda: _moved_slowly(world, home, at, to))
+    _speaks(world, home, "ada", "ada speaks", in_ms=66_000)
+
+
+def _moved_slowly(world: World, home: Residence, at: Address, to: Address) -> None:
+    if world.move(at, to, "mover", "mover", flips_in_ms=67_000).succeeded:
+        home.addresses.append(to)
+
+
 def _two_creators(world: World, home: Residence) -> None:
     created = Residence([address(home.addresses[0].owner, session_id("created"))])
     for name in ("ada", "bob"):
@@ -163,5 +176,6 @@ SCENARIOS: dict[str, Scenario] = {
     ),
     "mover-and-deleter-after-a-crash": Scenario(_mover_and_deleter_after_a_crash),
     "mover-that-stands-still": Scenario(_mover_that_stands_still),
+    "writer-after-a-slow-mover": Scenario(_writer_after_a_slow_mover),
     "deleter-after-a-mover-that-died": Scenario(_writer_and_deleter_after_a_mover_died),
 }

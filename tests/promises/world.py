@@ -233,9 +233,11 @@ class World:
         found |= dict.fromkeys(act.to for act in self.done(Moving))
         return list(found | dict.fromkeys(act.child for act in self.done(Forking)))
 
-    def move(self, at: Address, to: Address, key: str, name: str, *, dies_before: str = "") -> Moving:
+    def move(
+        self, at: Address, to: Address, key: str, name: str, *, dies_before: str = "", flips_in_ms: int = 0
+    ) -> Moving:
         process = self.process(name)
-        process.dies_before = dies_before
+        process.dies_before, process.slow_before = dies_before, ("transact_write_items", flips_in_ms)
         now_ms = process.clock()
         asked = Move(
             at.owner,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -57,6 +57,15 @@ class Upload:
 
 
 @dataclass(frozen=True, slots=True)
+class Document:
+    """Something in the bucket, a document or a summary; `size` is in bytes."""
+
+    key: str
+    size: int
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Filed:
     """A summary that lies at its place, or is being made until `until_ms`; 0 once it is whole."""
 
@@ -71,7 +80,8 @@ class Filed:
 
 class DocumentStore:
     """The bucket. Needs s3:GetObject and s3:GetObjectVersion on inbox/*, s3:GetObject and s3:PutObject on outbox/*, and
-    s3:ListBucket, without which S3 answers 403 for what is not there, as for what it refuses.
+    s3:ListBucket, without which S3 answers 403 for what is not there, as for what it refuses. To erase an owner it
+    needs only s3:ListBucketVersions, and s3:DeleteObjectVersion on both prefixes.
 
     All methods raise StoreUnavailable when S3 fails or refuses.
     """
@@ -139,3 +149,37 @@ class DocumentStore:
         except BotoCoreError as error:
             raise StoreUnavailable from error
         return Filed(done["ETag"], upload.sequencer, until_ms)
+
+    def of(self, owner: str) -> list[Document]:
+        """What lies there of the owner, who is named by owner_hash: documents and summaries."""
+        return [
+            Document(each["Key"], each["Size"], round(each["LastModified"].timestamp() * 1000))
+            for page in self._pages("list_objects_v2", owner)
+            for each in page.get("Contents", [])
+        ]
+
+    def erase(self, owner: str) -> int:
+        """Removes all that lies there of the owner, in every version; says of how many keys. May be repeated."""
+        keys: set[str] = set()
+        for page in self._pages("list_object_versions", owner):
+            held = [*page.get("Versions", []), *page.get("DeleteMarkers", [])]
+            if held:
+                self._remove([{"Key": each["Key"], "VersionId": each["VersionId"]} for each in held])
+                keys |= {each["Key"] for each in held}
+        return len(keys)
+
+    def _pages(self, operation: Literal["list_objects_v2", "list_object_versions"], owner: str) -> Iterator[Any]:
+        try:
+            for prefix in (INBOX, OUTBOX):
+                pages: Any = self._client.get_paginator(operation)
+                yield from pages.paginate(Bucket=self._bucket, Prefix=f"{prefix}{owner}/")
+        except (BotoCoreError, ClientError) as error:
+            raise StoreUnavailable from error
+
+    def _remove(self, objects: list[Any]) -> None:
+        try:
+            done = self._client.delete_objects(Bucket=self._bucket, Delete={"Objects": objects, "Quiet": True})
+        except (BotoCoreError, ClientError) as error:
+            raise StoreUnavailable from error
+        if done.get("Errors"):
+            raise StoreUnavailable

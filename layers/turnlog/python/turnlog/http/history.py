@@ -4,24 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import accumulate
 
 from turnlog import runtime
 from turnlog.clock import rfc3339
-from turnlog.errors import TurnNotFound, TurnsMissing
+from turnlog.errors import TurnNotFound
 from turnlog.http.api import Answer, Remaining
 from turnlog.http.cursors import opened, sealed
 from turnlog.http.naming import logged, session_of
+from turnlog.http.pages import WHOLE, expect_all, turns_after
 from turnlog.http.request import Request
 from turnlog.http.shapes import TurnBody, session_shape, taken_turn_shape, turn_shape
 from turnlog.messages import to_json
 from turnlog.sessions import Log, Turn
 from turnlog.turns import TurnPolicy, TurnRequest, take_turn, when_free
 
-_PAGE_CHARACTERS = 1_500_000  # of turns: Lambda's answer may have 6 MB (quota), of UTF-8 in JSON in JSON
 _LEFT_FOR_A_TURN_S = 10  # a wait ends before: a claim without time to ask the model would only be in the way
-_READ_AT_ONCE = 50  # turns: 30 MB, if each is as large as a request and a reply can make it
-_EXPORTED_AT_ONCE = 1000  # turns of one part, since small ones have more around them than in them
 _DIGITS = 9  # of a turn's number, as in the store's keys
 
 
@@ -98,7 +95,7 @@ def get_turn(request: Request, _: Remaining) -> Answer:
     if not 1 <= number <= log.count:
         raise TurnNotFound
     turns = runtime.session_store().turns(log.session, number, number)
-    _expect_all(turns, log, number - 1, number)
+    expect_all(turns, log, number - 1, number)
     return Answer(200, turn_shape(turns[0]), noted={"session": logged(session_id), "turn": number})
 
 
@@ -107,7 +104,7 @@ def export(request: Request, _: Remaining) -> Answer:
     session_id = session_of(request)
     after, now = _after(request.query("cursor"), request.owner, session_id), runtime.now_ms()
     log = runtime.session_store().read(request.owner, session_id, now, newest=1)
-    turns, cursor = _page(log, after, _EXPORTED_AT_ONCE)
+    turns, cursor = _page(log, after, WHOLE)
     body = {
         "format": "turnlog-session-1",
         "exported_at": rfc3339(now),
@@ -131,26 +128,6 @@ def _after(asked: dict[str, str], owner: str, session_id: str) -> int:
 def _page(log: Log, after: int, limit: int) -> tuple[Sequence[Turn], str | None]:
     """At most `limit` turns after that one, as many as one answer holds, and the cursor of the next page."""
     owner, session_id = log.session.owner, log.session.id
-    last, turns = min(after + limit, log.count), list[Turn]()
-    while after + len(turns) < last and _that_fit(turns) >= len(turns):
-        first = after + len(turns) + 1
-        upto = min(first + _READ_AT_ONCE - 1, last)
-        read = runtime.session_store().turns(log.session, first, upto)
-        _expect_all(read, log, first - 1, upto)
-        turns += read
-    turns = turns[: _that_fit(turns)]
+    turns = turns_after(log, after, limit)
     more = turns and turns[-1].number < log.count
     return turns, sealed(str(turns[-1].number), "turns", owner, session_id) if more else None
-
-
-def _expect_all(turns: Sequence[Turn], log: Log, after: int, last: int) -> None:
-    """Raises TurnsMissing unless they are all that the view had; SessionNotFound when it ended between two reads."""
-    if len(turns) < last - after:
-        runtime.session_store().read(log.session.owner, log.session.id, runtime.now_ms(), newest=1)
-        raise TurnsMissing
-
-
-def _that_fit(turns: Sequence[Turn]) -> int:
-    """How many of the turns one answer can hold; the first in any case."""
-    sizes = accumulate(len(turn.message.content) + 2 * len(turn.reply.content) for turn in turns)
-    return max(1, sum(size <= _PAGE_CHARACTERS for size in sizes))

@@ -205,6 +205,21 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("GET", "/sessions/{id}/turns/{n}"): Operation(
         "getTurn", "Read one finished turn.", "Turn", (errors.TurnNotFound(), *_SESSION)
     ),
+    ("GET", "/me/export"): Operation(
+        "exportEverything",
+        "Read all that is kept of you, in as many parts as it takes.",
+        "UserExport",
+        (errors.Forbidden(), *_STORE),
+        callers=(USER,),
+        asks=("cursor",),
+    ),
+    ("DELETE", "/me"): Operation(
+        "eraseEverything",
+        "Have all that is kept of you erased; answered once nothing is left.",
+        "Erasure",
+        (errors.Forbidden(), *_STORE),
+        callers=(USER,),
+    ),
     ("POST", "/anonymous/sessions"): Operation(
         "createAnonymousSession",
         "Begin a session for whoever holds a secret.",
