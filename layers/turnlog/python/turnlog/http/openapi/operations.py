@@ -209,17 +209,6 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("GET", "/sessions/{id}/turns/{n}"): Operation(
         "getTurn", "Read one finished turn.", "Turn", (errors.TurnNotFound(), *_SESSION)
     ),
-    ("POST", "/anonymous/sessions"): Operation(
-        "createAnonymousSession",
-        "Begin a session for whoever holds a secret.",
-        "Session",
-        _CREATION,
-        status=201,
-        callers=(),
-        body=NewAnonymousSessionBody,
-        example={"secret_sha256": _HASH},
-        headers=("Location",),
-    ),
     ("GET", "/me/export"): Operation(
         "exportEverything",
         "Read all that is kept of you, in as many parts as it takes.",
@@ -230,10 +219,21 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ),
     ("DELETE", "/me"): Operation(
         "eraseEverything",
-        "Have all that is kept of you erased; answered once nothing is left. Repeat it if it was cut off.",
-        "Receipt",
+        "Have all that is kept of you erased; answered once nothing is left.",
+        "Erasure",
         (errors.Forbidden(), *_STORE),
         callers=(USER,),
+    ),
+    ("POST", "/anonymous/sessions"): Operation(
+        "createAnonymousSession",
+        "Begin a session for whoever holds a secret.",
+        "Session",
+        _CREATION,
+        status=201,
+        callers=(),
+        body=NewAnonymousSessionBody,
+        example={"secret_sha256": _HASH},
+        headers=("Location",),
     ),
     ("GET", "/admin/users/{owner}/sessions"): Operation(
         "listUsersSessions",

@@ -11,8 +11,11 @@ Schema = dict[str, Any]
 
 
 def fields(properties: Mapping[str, Schema]) -> dict[str, Schema]:
-    """The properties, each with its meaning."""
-    return {name: {"description": FIELDS[name], **schema} for name, schema in properties.items()}
+    """The properties, each with its meaning: one of its own, or what the name means everywhere."""
+    return {
+        name: schema if "description" in schema else {"description": FIELDS[name], **schema}
+        for name, schema in properties.items()
+    }
 
 
 def shape(said: str, always: Mapping[str, Schema], sometimes: Mapping[str, Schema] | None = None) -> Schema:
@@ -92,17 +95,6 @@ _WARNING = shape(
         "detail": text("The session ends soon, whatever happens. A fork of it goes on."),
     },
 )
-_SESSION_WITH_TURNS = shape(
-    "A session with its turns. One that goes on in the next part comes again there.",
-    {
-        "session": ref("Session"),
-        "turns": {"type": "array", "description": "Finished turns, oldest first.", "items": ref("Turn")},
-    },
-)
-_DOCUMENT = shape(
-    "A document in the bucket, or a summary.",
-    {"key": text("inbox/owner/notes.txt"), "bytes": number(1024), "at": time("08:00:00")},
-)
 _LISTED_SESSION = {
     "session_id": SESSION_ID,
     "title": _TITLE,
@@ -115,6 +107,11 @@ _LISTED_SESSION = {
     "tokens": number(29),
     "cost_usd": _DOLLARS,
 }
+_WHOLE_SESSION = {
+    "session": ref("Session"),
+    "turns": {"type": "array", "description": "Finished turns, oldest first.", "items": ref("Turn")},
+}
+_DAMAGED = {"type": "array", "items": {"type": "string"}, "examples": [[]]}
 
 REPLIES: dict[str, Schema] = {
     "Reply": shape("Claude's reply.", _REPLY, {"continuation": {"type": ["string", "null"]}}),
@@ -134,7 +131,7 @@ REPLIES: dict[str, Schema] = {
     "Sessions": _page_of(
         "The caller's sessions, the one used last first.",
         "ListedSession",
-        damaged={"type": "array", "items": {"type": "string"}, "examples": [[]]},
+        damaged=_DAMAGED,
     ),
     "UsersSession": shape(
         "A session as administrators see it.",
@@ -156,8 +153,7 @@ REPLIES: dict[str, Schema] = {
         {
             "format": {"const": "turnlog-session-1", "examples": ["turnlog-session-1"]},
             "exported_at": time("09:15:00"),
-            "session": ref("Session"),
-            "turns": {"type": "array", "description": "Finished turns, oldest first.", "items": ref("Turn")},
+            **_WHOLE_SESSION,
             "next": _NEXT,
         },
     ),
@@ -166,14 +162,31 @@ REPLIES: dict[str, Schema] = {
         {
             "format": {"const": "turnlog-user-1", "examples": ["turnlog-user-1"]},
             "exported_at": time("09:15:00"),
-            "sessions": {"type": "array", "items": _SESSION_WITH_TURNS},
-            "damaged": {"type": "array", "items": {"type": "string"}, "examples": [[]]},
-            "documents": {"type": "array", "items": _DOCUMENT},
+            "sessions": {
+                "type": "array",
+                "items": shape(
+                    "A session and its turns; one that goes on in the next part comes again.", _WHOLE_SESSION
+                ),
+            },
+            "damaged": _DAMAGED,
+            "documents": {
+                "type": "array",
+                "description": "What lies in the bucket; in the first part.",
+                "items": shape(
+                    "A document or a summary.",
+                    {"key": text("inbox/q3S…/notes.txt"), "bytes": number(1024), "at": time("08:00:00")},
+                ),
+            },
             "next": _NEXT,
         },
     ),
-    "Receipt": shape(
-        "What was erased.", {"erased_at": time("09:20:00"), "sessions": number(2), "documents": number(1)}
+    "Erasure": shape(
+        "A receipt: nothing is left.",
+        {
+            "erased_at": time("09:20:00"),
+            "sessions": number(2) | {"description": "How many sessions there were."},
+            "documents": number(1) | {"description": "How many documents and summaries there were."},
+        },
     ),
     "Health": shape("The service answers.", {"status": {"const": "ok", "examples": ["ok"]}, "version": text("0.1.0")}),
     "Document": {
