@@ -105,7 +105,10 @@ class TestExport:
         size = pages._size(backstage.store.turns(begun(backstage, 1, EVE), 1, 1)[0])
         monkeypatch.setattr(pages, "_CHARACTERS", turns_a_part * size)
         parts = whole_export(call)
-        assert len(parts) == {1: 8, 2: 4, 3: 3, 5: 2, 100: 1}[turns_a_part]
+        held = [sum(len(each["turns"]) for each in part["sessions"]) for part in parts]
+        assert all(1 <= turns <= turns_a_part for turns in held[:-1])
+        assert sum(held) == 8
+        assert len(parts) >= 8 / turns_a_part
         numbers: dict[str, list[int]] = {session_id: [] for session_id in sessions}
         for part in parts:
             for each in part["sessions"]:
