@@ -213,6 +213,23 @@ def test_the_scheme_is_compared_without_case(authorize: Any) -> None:
     assert authorize(f"bearer {token()}")["context"]["owner"].endswith("|ada")
 
 
+@pytest.mark.asvs("9.2.2")
+@pytest.mark.parametrize(
+    ("kind", "is_believed"),
+    [("JWT", True), ("at+jwt", True), ("application/AT+JWT", True), ("logout+jwt", False), ("dpop+jwt", False)],
+)
+def test_a_token_of_another_kind_is_not_taken_for_one_of_access(
+    verifier: TokenVerifier, kind: str, is_believed: bool
+) -> None:
+    claims = {"iss": ISSUER, "aud": AUDIENCE, "sub": "ada", "exp": int(time.time()) + 600}
+    made = jwt.encode(claims, KEY, algorithm="RS256", headers={"kid": "k1", "typ": kind})
+    if is_believed:
+        assert verifier.verify(made).owner.endswith("|ada")
+    else:
+        with pytest.raises(Unauthorized):
+            verifier.verify(made)
+
+
 def test_elliptic_keys_are_believed_as_well(verifier: TokenVerifier, issuer: IssuersServer) -> None:
     key = ec.generate_private_key(ec.SECP256R1())
     public = json.loads(jwt.algorithms.ECAlgorithm.to_jwk(key.public_key()))

@@ -13,6 +13,7 @@ from turnlog.errors import TurnlogError, Unauthorized
 
 _ALGORITHMS = ["RS256", "ES256"]  # pinned: a token must not choose how it is checked
 _LEEWAY_S = 10  # by which the issuer's clock may differ from this one
+_KINDS = ("jwt", "at+jwt")  # RFC 7519 and 9068: a logout token, say, has the same issuer and may have this audience
 _KEPT_S = 300
 _PAUSE_S = 10
 _FETCH_TIMEOUT_S = 3
@@ -65,10 +66,15 @@ class TokenVerifier:
             )
         except (jwt.PyJWTError, ValueError, RecursionError) as error:  # PyJWT lets the last two through
             raise Unauthorized from error
-        if not claims["sub"]:
+        if not claims["sub"] or _kind(token) not in _KINDS:
             raise Unauthorized
         roles = _roles(claims.get(self._roles_claim))
         return Principal(f"{claims['iss']}|{claims['sub']}", int(claims["exp"]) + _LEEWAY_S, roles)
+
+
+def _kind(token: str) -> str:
+    """What the token says it is, in lower case; a JWT, if it says nothing."""
+    return str(jwt.get_unverified_header(token).get("typ", "jwt")).lower().removeprefix("application/")
 
 
 def _roles(claim: object) -> frozenset[str]:
