@@ -20,7 +20,7 @@ MINISTACK := .tools/ministack/.installed
 COMPILE := --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate $(if $(UPGRADE),--upgrade)
 
 .DEFAULT_GOAL := help
-.PHONY: help run token test lint prove fuzz docs bench bench-peers build deploy lock clean
+.PHONY: help run token test lint asvs prove fuzz docs bench bench-peers build deploy lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -37,6 +37,9 @@ test: $(VENV) $(MINISTACK)  ## lint, types, template checks and every test, the 
 
 lint: $(VENV)  ## the part of `make test` that runs nothing: lint, format, types, template
 	@exec .venv/bin/python -m tests static
+
+asvs: $(VENV)  ## which requirement of OWASP ASVS 5.0 is proved by which test
+	@exec .venv/bin/python -m tests.asvs
 
 prove: $(VENV) $(MINISTACK)  ## the promises at length: 10,000 random runs, double faults, all mutants, 20 kills a step; hours
 	@TURNLOG_PROVE=1 .venv/bin/python -m pytest --quiet tests/promises

@@ -16,6 +16,7 @@ PARTS = {
     "types": ["mypy"],
     "sam": ["sam", "validate", "--lint", "--region", "us-east-1"],
     "cfn-lint": ["cfn-lint", "--non-zero-exit-code", "warning", "template.yaml"],
+    "asvs": [sys.executable, "-m", "tests.asvs", "--short"],
     "template": [*PYTEST, "tests/template"],
     "unit": [*PYTEST, "tests/unit"],
     "contract": [*PYTEST, "tests/contract"],

@@ -1,6 +1,7 @@
 """`make asvs`: which requirements of OWASP ASVS 5.0 are proved by which tests.
 
-`python -m tests.asvs` prints a line for each requirement that applies; its exit code is 1 when one is open.
+`python -m tests.asvs` prints each requirement that applies with its tests, `--short` those that are open; the exit code
+is 1 when there are any.
 """
 
 from __future__ import annotations
@@ -97,18 +98,20 @@ class _Collected:
                     self.tests[number].add(item.nodeid.partition("[")[0])
 
 
-def main() -> int:
-    """2 when the tests cannot be collected."""
+def main(*, short: bool = False) -> int:
+    """2 when the tests cannot be collected. In short it names only what is open."""
     collected = _Collected()
     if pytest.main(["--collect-only", "--quiet", "--no-summary", "--quiet", "--quiet", "tests"], [collected]):
         return 2
     unknown = sorted(collected.tests.keys() - REQUIREMENTS.keys())
     for number, meaning in REQUIREMENTS.items():
         tests = sorted(collected.tests[number])
+        if tests and short:
+            continue
         _say(f"{number:7} {'covered' if tests else 'OPEN':8} {meaning}")
         for test in tests:
             _say(f"{'':17}{test}")
-    for number, reason in NOT_APPLICABLE.items():
+    for number, reason in NOT_APPLICABLE.items() if not short else ():
         _say(f"{number:7} {'n/a':8} {reason}")
     for number in unknown:
         _say(f"{number:7} UNKNOWN  {', '.join(sorted(collected.tests[number]))}")
@@ -122,4 +125,4 @@ def _say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(short="--short" in sys.argv))

@@ -606,6 +606,7 @@ class Charging(Facts):
             self.charge_one(store, late)
         assert refused.value.retry_after_s == 1
 
+    @pytest.mark.asvs("2.3.2")
     def test_sixteen_at_once_never_exceed_a_limit_of_ten(self, store: SessionStore) -> None:
         sessions = [new_session() for _ in range(16)]
         for session in sessions:
@@ -699,6 +700,7 @@ class Releasing(Facts):
 
 
 class Committing(Facts):
+    @pytest.mark.asvs("2.3.1")
     def test_a_commit_without_the_claim_stores_nothing(self, store: SessionStore, session: Session) -> None:
         assert store.commit(session, turn_of(claim_of(1))) is None
         other = claim_of(1, "other")
@@ -738,6 +740,7 @@ class Committing(Facts):
         store.commit(session, turn)
         assert store.read(OWNER, session.id, START_MS, newest=1).turns == (turn,)
 
+    @pytest.mark.asvs("2.3.3")
     def test_a_turn_of_nearly_the_largest_size_is_kept_whole(self, store: SessionStore, session: Session) -> None:
         take(store, session, 1)
         store.claim(session, claim_of(2), over=None)
@@ -757,6 +760,7 @@ class Committing(Facts):
         assert store.commit(session, large) == large
         assert store.read(OWNER, session.id, START_MS, newest=1).turns == (large,)
 
+    @pytest.mark.asvs("2.3.3")
     def test_a_turn_that_is_too_large_is_refused_and_nothing_changes(
         self, store: SessionStore, session: Session
     ) -> None:
@@ -1295,6 +1299,7 @@ class Racing(Facts):
         assert len(set(found)) == 1
         assert store.read(OWNER, first.id, START_MS, newest=1).session == found[0]
 
+    @pytest.mark.asvs("15.4.2")
     def test_of_many_claims_one_gets_the_slot_and_all_see_it(self, store: SessionStore, session: Session) -> None:
         for number in range(1, 6):
             tries = [claim_of(number, f"{number}-{each}") for each in range(8)]

@@ -90,6 +90,7 @@ def test_a_turn_costs_one_query_and_two_puts(store: DynamoDBSessionStore, sessio
     assert flaky.calls == ["query", "put_item", "put_item"]
 
 
+@pytest.mark.asvs("14.2.7")
 def test_every_item_of_a_session_expires_an_hour_after_its_end(
     store: DynamoDBSessionStore, session: Session, dynamodb: DynamoDBClient
 ) -> None:

@@ -119,6 +119,7 @@ def texts(items: list[Item]) -> Iterator[bytes]:
 # --- what lies in the tables ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.asvs("11.3.2")
 def test_no_content_and_no_id_lies_in_the_clear(here: Environment, session: Session) -> None:
     here.store.fork(session, 2, new_session(), f"Fork: {SECRET}")
     moved = here.store.move(move_of(session))
@@ -174,6 +175,7 @@ def read(here: Environment, session: Session) -> Callable[[], object]:
     return lambda: here.store.read(session.owner, session.id, START_MS, newest=9)
 
 
+@pytest.mark.asvs("11.3.3")
 @pytest.mark.parametrize("sk", CONTENT)
 @pytest.mark.parametrize("from_whom", ["another session", "another owner"])
 def test_content_does_not_open_in_another_session(here: Environment, session: Session, sk: str, from_whom: str) -> None:

@@ -145,6 +145,8 @@ class TestExport:
 
 
 class TestErasure:
+    @pytest.mark.asvs("7.4.2")
+    @pytest.mark.asvs("14.2.7")
     def test_nothing_of_the_user_is_left_and_all_of_others(
         self, call: Call, backstage: Backstage, bucket: S3Client
     ) -> None:

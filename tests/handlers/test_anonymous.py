@@ -126,6 +126,10 @@ class TestCreationsFromOneAddress:
         answers = [call("session", "POST", "/sessions/{id}/fork", {"turn": 1}, **path) for _ in range(2)]
         assert [answer.status for answer in answers] == [201, 429]
 
+    @pytest.mark.asvs("14.2.1")
+    def test_a_secret_has_no_place_in_a_url(self, call: Call, secret: str) -> None:
+        assert begin(call, secret, query={"secret": [secret]}).body["code"] == "parameter_unknown"
+
     def test_no_address_is_logged(self, call: Call, secret: str, logged: io.StringIO) -> None:
         begin(call, secret, source="198.51.100.77")
         assert "198.51.100.77" not in logged.getvalue()
@@ -140,6 +144,7 @@ class TestUsing:
         assert get(call, session_id, "/turns/{n}", also={"n": "1"}, secret=secret).status == 200
         assert delete(call, session_id, secret=secret).status == 204
 
+    @pytest.mark.asvs("7.2.2")
     def test_another_secret_and_a_user_find_what_never_was(self, call: Call, secret: str, session_id: str) -> None:
         never = get(call, "ses_" + "a" * 22, secret=secret)
         for caller in ({"secret": new_secret()}, {"owner": OWNER}, {"owner": f"anonymous:{hash_of(new_secret())}"}):

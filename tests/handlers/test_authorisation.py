@@ -251,6 +251,9 @@ def test_every_route_has_a_row_and_every_row_a_route() -> None:
     assert ROWS.keys() == FUNCTION_OF.keys()
 
 
+@pytest.mark.asvs("7.1.3")
+@pytest.mark.asvs("7.4.1")
+@pytest.mark.asvs("7.6.1")
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("caller", CALLERS)
 @pytest.mark.parametrize("route", ROWS, ids=" ".join)
@@ -276,6 +279,14 @@ def test_a_caller_gets_in_where_it_belongs_and_nowhere_else(
         assert scene.backstage.store.read(owner, session_id, scene.backstage.clock(), 9) == before
     if answered.status in (401, 403, 404) and caller != "no header" and not row.with_role.get(caller):
         assert scene.backstage.audit.actions[-1] == "denied"
+
+
+@pytest.mark.asvs("7.6.2")
+@pytest.mark.parametrize("route", [route for route, row in ROWS.items() if row.needs_session], ids=" ".join)
+def test_no_route_makes_a_session_by_naming_one(scene: Scene, route: Route) -> None:
+    session_id = new_session_id()
+    scene.send(route, "ada", session_id)
+    assert scene.backstage.store.session_ids(ADA) == []
 
 
 @pytest.mark.parametrize("caller", ["ada", "holder"])

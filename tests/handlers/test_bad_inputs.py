@@ -230,6 +230,8 @@ STRANGE_NAMES = [
 STRANGE_NAMES += [CANARY, "m\u0435ssage", "message\u200b", "a/b~c", "x" * 10_000, "session_id", "id", "temperature"]
 
 
+@pytest.mark.asvs("15.3.3")
+@pytest.mark.asvs("2.2.2")
 @each(WITH_BODY)
 def test_a_field_that_is_not_known_is_refused_by_every_route_and_never_named(watch: Watch, route: Route) -> None:
     for name in STRANGE_NAMES:
@@ -238,6 +240,7 @@ def test_a_field_that_is_not_known_is_refused_by_every_route_and_never_named(wat
         assert answer.body["errors"] == [{"pointer": "", "reason": "unknown_field"}]
 
 
+@pytest.mark.asvs("15.3.5")
 @each(WITH_BODY)
 def test_a_field_of_another_type_is_refused_by_every_route(watch: Watch, route: Route) -> None:
     for name, schema in BODIES[route].model_json_schema()["properties"].items():
@@ -313,6 +316,7 @@ VALUES: list[tuple[str, int, str, list[Any]]] = [
 ]
 
 
+@pytest.mark.asvs("2.2.1")
 @each(WITH_BODY)
 def test_a_value_that_is_out_of_its_range_is_refused_by_every_route(watch: Watch, route: Route) -> None:
     tried = set()
@@ -436,6 +440,7 @@ SPOOFED = {
 }
 
 
+@pytest.mark.asvs("4.1.3")
 @each([route for route in OPERATIONS if route[0] != "DELETE"])
 def test_headers_that_claim_something_change_nothing(watch: Watch, route: Route) -> None:
     answer = watch.ask(route, headers=SPOOFED)
@@ -561,6 +566,7 @@ FAILURES: list[tuple[TurnlogError, int, str]] = [
 ]
 
 
+@pytest.mark.asvs("16.5.2")
 @pytest.mark.parametrize(("error", "status", "code"), FAILURES, ids=lambda value: str(value) or type(value).__name__)
 def test_what_a_turn_depends_on_fails_clearly_and_nothing_is_stored(
     call: Call, backstage: Backstage, monkeypatch: pytest.MonkeyPatch, error: TurnlogError, status: int, code: str

@@ -77,6 +77,7 @@ class TestGoingOn:
         backstage.clock.tick(seconds=600)
         assert go_on(call, continuation).body["idle_expires_at"] == "2026-09-21T14:53:20.000Z"
 
+    @pytest.mark.asvs("2.2.3")
     @pytest.mark.parametrize("field", [{"system": ""}, {"model": "claude-haiku-5-5"}, {"max_tokens": 77}], ids=str)
     def test_what_the_question_settled_cannot_be_said_again(
         self, call: Call, backstage: Backstage, continuation: str, field: dict[str, Any]

@@ -109,6 +109,7 @@ def anonymous_id(call: Call, secret: str) -> str:
 
 
 class TestRotating:
+    @pytest.mark.asvs("7.2.4")
     def test_the_new_secret_opens_it_under_a_new_id_and_the_old_ones_open_nothing(
         self, call: Call, secret: str, anonymous_id: str
     ) -> None:
@@ -177,6 +178,7 @@ class TestRotating:
 
 
 class TestClaiming:
+    @pytest.mark.asvs("7.2.4")
     def test_it_is_the_caller_s_and_nobody_else_s_from_then_on(
         self, call: Call, secret: str, anonymous_id: str
     ) -> None:

@@ -44,6 +44,7 @@ class TestQuestions:
         backstage.clock.tick(seconds=40)
         assert query(call).status == 200
 
+    @pytest.mark.asvs("2.4.1")
     def test_a_budget_is_reserved_at_its_most_and_settled_with_what_was_used(
         self, call: Call, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -81,6 +82,7 @@ class TestQuestions:
         assert query(call, body).status in (400, 422)
         assert query(call).status == 200
 
+    @pytest.mark.asvs("16.5.3")
     def test_what_cannot_be_charged_is_not_asked(
         self, call: Call, backstage: Backstage, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -99,6 +101,7 @@ class TestQuestions:
         assert query(call).status == 200
         assert query(call).status == 429
 
+    @pytest.mark.asvs("2.3.2")
     def test_300_at_once_get_no_more_than_there_is(
         self, call: Call, backstage: Backstage, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -110,6 +113,7 @@ class TestQuestions:
 
 
 class TestSessions:
+    @pytest.mark.asvs("7.1.2")
     def test_an_owner_makes_no_more_sessions_a_day_than_the_limit(
         self, call: Call, backstage: Backstage, monkeypatch: pytest.MonkeyPatch
     ) -> None:

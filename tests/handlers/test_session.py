@@ -244,6 +244,7 @@ def test_a_cursor_is_good_for_its_own_list_alone(call: Call, session_id: str) ->
     assert {(answer.status, answer.body["code"]) for answer in answers} == {(400, "cursor_invalid")}
 
 
+@pytest.mark.asvs("7.5.2")
 def test_sessions_are_listed_with_the_one_used_last_first_and_nobody_else_s(call: Call, backstage: Backstage) -> None:
     ids = []
     for number in range(3):
@@ -279,6 +280,7 @@ def test_one_turn_can_be_read_by_its_number(call: Call, session_id: str) -> None
         assert (answer.status, answer.body["code"]) == (404, "turn_not_found")
 
 
+@pytest.mark.asvs("7.5.2")
 def test_a_deleted_session_is_gone(call: Call, session_id: str) -> None:
     take(call, session_id, "hello")
     gone = delete(call, session_id)
@@ -325,6 +327,7 @@ def test_every_route_needs_a_caller(call: Call, session_id: str, owner: str | No
     assert {answer.status for answer in answers} == {401}
 
 
+@pytest.mark.asvs("16.5.2")
 @pytest.mark.parametrize(
     ("error", "status", "code"),
     [

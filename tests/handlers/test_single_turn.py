@@ -229,6 +229,7 @@ def test_a_failing_model_is_a_clear_answer(
     assert answer.headers.get("Retry-After") == ("7" if status == 503 else None)
 
 
+@pytest.mark.asvs("16.5.4")
 def test_any_other_failure_is_a_problem_without_its_text(call: Call, backstage: Backstage, logged: io.StringIO) -> None:
     def broken() -> None:
         raise RuntimeError(CANARY)

@@ -64,6 +64,7 @@ class Scene:
         return True
 
 
+@pytest.mark.asvs("7.3.1")
 @pytest.mark.parametrize("turns", [0, 1, 3])
 @pytest.mark.parametrize("off_ms", [-1, 0, 1])
 def test_a_session_is_idle_dead_from_the_very_millisecond_on(turns: int, off_ms: int) -> None:
@@ -83,6 +84,7 @@ def test_a_session_is_idle_dead_from_the_very_millisecond_on(turns: int, off_ms:
         assert len(scene.model.requests) == asked
 
 
+@pytest.mark.asvs("7.3.2")
 @pytest.mark.parametrize("off_ms", [-1, 0, 1])
 def test_a_session_that_is_used_all_the_time_ends_at_its_absolute_end_to_the_millisecond(off_ms: int) -> None:
     scene = Scene(idle_s=IDLE_S, life_s=3600)

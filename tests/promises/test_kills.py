@@ -154,6 +154,7 @@ def test_after_a_kill_the_session_goes_on_within_one_lease_and_the_same_key_is_o
     )
 
 
+@pytest.mark.asvs("15.4.3")
 @pytest.mark.parametrize("number", range(TIMES))
 @pytest.mark.parametrize("moment", [Moment.AFTER_CLAIM, Moment.DURING_MODEL, Moment.BEFORE_COMMIT])
 def test_after_a_kill_a_client_that_comes_back_gets_on_when_a_lease_of_a_second_has_run_out(

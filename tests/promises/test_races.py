@@ -108,6 +108,7 @@ def test_32_writers_on_one_session_leave_one_order_and_pay_for_each_turn_once(
     assert oracle.calls[session.id] == 96
 
 
+@pytest.mark.asvs("2.3.4")
 def test_of_16_texts_at_once_one_goes_and_the_others_are_refused_before_the_model_is_asked(
     place: Place, store: DynamoDBSessionStore, oracle: Oracle
 ) -> None:
@@ -352,6 +353,7 @@ def test_a_budget_is_settled_to_exactly_what_40_racing_turns_used_and_no_reserva
         expect_one_order(log.turns)
 
 
+@pytest.mark.asvs("2.4.1")
 def test_a_budget_that_is_nearly_used_up_is_never_exceeded_by_a_race(
     tables: Tables, store: DynamoDBSessionStore, oracle: Oracle, contents: Contents
 ) -> None:

@@ -259,6 +259,7 @@ def test_a_commit_that_never_arrives_is_repeated_after_the_lease_and_stored_once
     expect_whole(conversation, contents, proxy, second, lost_claims=1)  # what was on its way arrives in there
 
 
+@pytest.mark.asvs("15.1.3")
 @pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("broken", [Broken.CUT_AFTER, Broken.CUT_LATE])
 def test_a_commit_that_arrived_unheard_is_found_by_the_repeat_which_gives_the_stored_reply(

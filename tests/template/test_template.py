@@ -718,6 +718,14 @@ class TestAlarms:
         assert (alarm["Threshold"], alarm["ComparisonOperator"]) == (1, "GreaterThanOrEqualToThreshold")
 
 
+@pytest.mark.asvs("7.1.1")
+def test_how_long_sessions_live_is_a_parameter_with_its_reason(source: dict[str, Any]) -> None:
+    for name, default in (("SessionIdleMinutes", 30), ("SessionLifetimeHours", 24)):
+        assert source["Parameters"][name]["Default"] == default
+        assert "A session ends" in source["Parameters"][name]["Description"]
+    assert "A day, since" in source["Parameters"]["SessionLifetimeHours"]["Description"]
+
+
 def test_content_is_sealed_when_nothing_else_is_said(source: dict[str, Any]) -> None:
     assert source["Parameters"]["ContentEncryption"]["Default"] == "on"
 

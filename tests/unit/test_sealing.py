@@ -15,16 +15,19 @@ def test_what_was_sealed_opens_at_its_place() -> None:
     assert KEY.open(b"", KEY.seal(b"", b"")) == b""
 
 
+@pytest.mark.asvs("11.3.2")
 def test_sealing_adds_28_bytes_and_hides_the_content() -> None:
     assert len(SEALED) == len(b"content") + 28
     assert b"content" not in SEALED
 
 
+@pytest.mark.asvs("11.3.4")
 def test_the_same_content_is_sealed_into_other_bytes_each_time() -> None:
     sealed = {KEY.seal(b"here", b"content") for _ in range(1000)}
     assert len({each[:12] for each in sealed}) == len({each[12:] for each in sealed}) == 1000
 
 
+@pytest.mark.asvs("11.3.3")
 @pytest.mark.parametrize(
     ("key", "place", "sealed"),
     [
