@@ -30,6 +30,7 @@ from local.state import ROOT, AlreadyRunning, Ports, PortTaken, StateFolder
 
 DEFAULT_PORT = 8787
 USER = "me"
+_LIMITS_OFF = ("SessionTurns", "SessionTurnsAMinute", "OwnerTurnsAMinute", "OwnerBudgetADay", "OwnerSessionsADay")
 _LEFTOVERS_WITHIN_S = 8.0  # one that lost its launcher is saving its state
 _PORTS_WITHIN_S = 3.0  # a program that was just killed may hold its port for a moment
 
@@ -112,7 +113,7 @@ class Launcher:
             "TokenJwksUrl": issuer.jwks_url,
             "RequestsPerSecond": "1000",
             "ReservedConcurrency": "10",
-            "OwnerSessionsADay": "100000",
+            **dict.fromkeys(_LIMITS_OFF, "0"),
             "AnonymousCreationsAnHour": "1000",
         }
         stack = Stack(self._state, aws, self._processes, parameters)
