@@ -621,3 +621,13 @@ def test_an_empty_session_can_be_exported_and_another_s_cannot(call: Call, sessi
     foreign, never = export(call, session_id, owner=EVE), export(call, new_session_id())
     assert (foreign.status, foreign.raw) == (404, never.raw)
     assert get(call, session_id, "/export", query={"limit": ["1"]}).body["code"] == "parameter_unknown"
+
+
+def test_a_page_of_the_origin_that_is_named_may_see_the_answers_and_no_other(
+    call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not [name for name in call("session", "POST", "/sessions", {}).headers if name.startswith("Access-Control")]
+    monkeypatch.setattr(runtime, "cors_origin", lambda: "https://app.example")
+    answer = app("session").handler(event("session"), Context())
+    assert answer["headers"]["Access-Control-Allow-Origin"] == "https://app.example"
+    assert "Retry-After" in answer["headers"]["Access-Control-Expose-Headers"]

@@ -83,10 +83,12 @@ def alarms(of_type: OfType) -> dict[str, Resource]:
 
 @pytest.fixture(scope="session")
 def routes(api: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
+    """But for what a browser asks before it lets a page call one."""
     return {
         (method.upper(), path): operation
         for path, operations in api["Body"]["paths"].items()
         for method, operation in operations.items()
+        if method != "options"
     }
 
 
@@ -99,6 +101,17 @@ def wild(statement: dict[str, Any]) -> bool:
     """Whether it names an action or a resource by no more than a star, or by all that it is not."""
     named = [each for key in ("Action", "Resource") for each in listed(statement.get(key, "*"))]
     return any(each == "*" or (isinstance(each, str) and re.fullmatch(r"[a-z0-9]+:.*\*", each)) for each in named)
+
+
+def _leaves(node: Any) -> Iterator[tuple[str, Any]]:
+    """Names with what is under them, all the way down."""
+    if isinstance(node, dict):
+        for name, each in node.items():
+            yield name, each
+            yield from _leaves(each)
+    elif isinstance(node, list):
+        for each in node:
+            yield from _leaves(each)
 
 
 class TestRoles:
@@ -386,13 +399,27 @@ class TestApi:
         assert set(routes) == served
 
     @pytest.mark.asvs("14.2.2")
-    def test_the_api_is_regional_uncached_and_without_cors(self, api: dict[str, Any], stage: dict[str, Any]) -> None:
+    def test_the_api_is_regional_and_uncached(self, api: dict[str, Any], stage: dict[str, Any]) -> None:
         assert api["EndpointConfiguration"] == {"Types": ["REGIONAL"]}
         assert stage["CacheClusterEnabled"] is False
         (method,) = stage["MethodSettings"]
         assert (method["CachingEnabled"], method["DataTraceEnabled"]) == (False, False)
         assert method["ThrottlingRateLimit"] == {"Ref": "RequestsPerSecond"}
-        assert "Access-Control" not in json.dumps(api)
+
+    def test_no_page_may_call_the_api_unless_its_origin_is_named(
+        self, api: dict[str, Any], source: dict[str, Any]
+    ) -> None:
+        parameter = source["Parameters"]["CorsOrigin"]
+        assert parameter["Default"] == "closed"
+        for origin in ("*", "null", "http://app.example", "https://a.example,https://b.example"):
+            assert re.fullmatch(parameter["AllowedPattern"], origin) is None
+        given = [each for name, each in _leaves(api["Body"]) if name.endswith("Access-Control-Allow-Origin")]
+        assert len(given) > 20
+        assert all(each == {"Fn::Sub": "'${CorsOrigin}'"} for each in given if "string" not in json.dumps(each))
+
+    def test_a_page_may_ask_what_it_may_without_a_token(self, api: dict[str, Any]) -> None:
+        asked = [methods["options"] for methods in api["Body"]["paths"].values()]
+        assert all("security" not in each for each in asked)
 
     @pytest.mark.asvs("12.1.1")
     def test_no_caller_speaks_an_older_tls_than_1_2(self, api: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ from turnlog.config import (
     AnonymousSettings,
     ClaudeSettings,
     ContentSettings,
+    CorsSettings,
     LifeSettings,
     ModelSettings,
     OwnerLimitSettings,
@@ -32,6 +33,14 @@ def test_production_is_the_default_and_allows_no_stand_in() -> None:
 def test_production_demands_https() -> None:
     with pytest.raises(ValidationError, match="https"):
         ClaudeSettings.read(CLAUDE | {"CLAUDE_BASE_URL": "http://127.0.0.1:8788"})
+
+
+@pytest.mark.parametrize("origin", ["*", "null", "http://app.example", "https://app.example/", "https://A.example"])
+def test_what_is_no_origin_of_its_own_opens_the_api_to_no_page(origin: str) -> None:
+    with pytest.raises(ValidationError):
+        CorsSettings.read({"CORS_ORIGIN": origin})
+    assert CorsSettings.read({}).cors_origin == "closed"
+    assert CorsSettings.read({"CORS_ORIGIN": "https://app.example:8443"}).cors_origin == "https://app.example:8443"
 
 
 def test_a_local_stack_may_ask_a_stand_in_without_tls() -> None:

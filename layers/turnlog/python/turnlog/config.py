@@ -161,6 +161,12 @@ class AuditSettings(Settings):
     audit_log_group: Annotated[str, Field(min_length=1)]
 
 
+class CorsSettings(Settings):
+    """Whose pages may call the API from a browser."""
+
+    cors_origin: Annotated[str, Field(pattern=r"^(closed|https://[a-z0-9.-]+(:[0-9]+)?)$")] = "closed"
+
+
 class TokenSettings(Settings):
     """Whose tokens are believed. In production the keys that say so come over https."""
 

@@ -18,6 +18,7 @@ from turnlog.config import (
     AuditSettings,
     ClaudeSettings,
     ContentSettings,
+    CorsSettings,
     DocumentSettings,
     LifeSettings,
     ModelSettings,
@@ -59,6 +60,13 @@ def load_claude() -> None:
 @cache
 def model_settings() -> ModelSettings:
     return ModelSettings.read(os.environ)
+
+
+@cache
+def cors_origin() -> str | None:
+    """The origin whose pages may call the API; None when it is nobody's."""
+    origin = CorsSettings.read(os.environ).cors_origin
+    return None if origin == "closed" else origin
 
 
 @cache

@@ -23,6 +23,7 @@ _HEADERS = {
     "Strict-Transport-Security": "max-age=63072000; includeSubDomains",
     "X-Content-Type-Options": "nosniff",
 }
+_EXPOSED = "Idempotent-Replayed, Location, Preference-Applied, Retry-After"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ class Api:
         )
         return {
             "statusCode": answer.status,
-            "headers": {**_HEADERS, **answer.headers},
+            "headers": {**_HEADERS, **_for_pages(), **answer.headers},
             "body": "" if answer.body is None else json.dumps(answer.body, ensure_ascii=False, separators=(",", ":")),
         }
 
@@ -85,6 +86,14 @@ class Api:
             return _problem(INTERNAL, request, where=telemetry.place(error))
         content_type = {"Content-Type": "application/json; charset=utf-8"}
         return Answer(answer.status, answer.body, {**content_type, **answer.headers}, answer.noted)
+
+
+def _for_pages() -> Mapping[str, str]:
+    """What lets a browser show the answer to a page of the one origin that may call the API, if there is one."""
+    origin = runtime.cors_origin()
+    if origin is None:
+        return {}
+    return {"Access-Control-Allow-Origin": origin, "Access-Control-Expose-Headers": _EXPOSED}
 
 
 def _problem(problem: Problem, request: Request, retry_after_s: int | None = None, where: str = "") -> Answer:
