@@ -10,6 +10,7 @@ import sys
 import time
 
 PYTEST = [sys.executable, "-m", "pytest", "--quiet", "--durations=5", "--durations-min=1"]
+IN_PARALLEL = [*PYTEST, "--numprocesses=2"]  # where tests share nothing, no port and no machine
 PARTS = {
     "lint": ["ruff", "check", "--quiet", "."],
     "format": ["ruff", "format", "--check", "--quiet", "."],
@@ -18,10 +19,10 @@ PARTS = {
     "cfn-lint": ["cfn-lint", "--non-zero-exit-code", "warning", "template.yaml"],
     "asvs": [sys.executable, "-m", "tests.asvs", "--short"],
     "template": [*PYTEST, "tests/template"],
-    "unit": [*PYTEST, "tests/unit"],
-    "contract": [*PYTEST, "tests/contract"],
+    "unit": [*IN_PARALLEL, "tests/unit"],
+    "contract": [*IN_PARALLEL, "tests/contract"],
     "promises": [*PYTEST, "tests/promises"],
-    "handlers": [*PYTEST, "tests/handlers"],
+    "handlers": [*IN_PARALLEL, "tests/handlers"],
     "e2e": [*PYTEST, "tests/e2e"],
 }
 STATIC = ("lint", "format", "types", "sam", "cfn-lint")
