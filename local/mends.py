@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -61,7 +63,9 @@ def _apply_gateway_responses(aws: Aws, deployed: Deployed, template: dict[str, A
     changed = False
     for logical, api_id in deployed.named("AWS::ApiGateway::RestApi").items():
         api = template["Resources"][logical]["Properties"]
-        wanted = {kind: _response(each) for kind, each in api.get("GatewayResponses", {}).items()}
+        wanted = {
+            kind: _response(each, template["Parameters"]) for kind, each in api.get("GatewayResponses", {}).items()
+        }
         there = {each["responseType"]: each for each in client.get_gateway_responses(restApiId=api_id)["items"]}
         if all(there.get(kind, {}).items() >= response.items() for kind, response in wanted.items()):
             continue
@@ -72,15 +76,23 @@ def _apply_gateway_responses(aws: Aws, deployed: Deployed, template: dict[str, A
     return changed
 
 
-def _response(written: dict[str, Any]) -> dict[str, Any]:
-    """A SAM GatewayResponse as API Gateway's own call takes it."""
+def _response(written: dict[str, Any], parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """A SAM GatewayResponse as API Gateway's own call takes it, with the defaults of the parameters that it names."""
     sent: dict[str, Any] = {}
     if "StatusCode" in written:
         sent["statusCode"] = str(written["StatusCode"])
     headers = written.get("ResponseParameters", {}).get("Headers", {})
-    sent["responseParameters"] = {f"gatewayresponse.header.{name}": value for name, value in headers.items()}
+    sent["responseParameters"] = {
+        f"gatewayresponse.header.{name}": _text(value, parameters) for name, value in headers.items()
+    }
     sent["responseTemplates"] = dict(written.get("ResponseTemplates", {}))
     return sent
+
+
+def _text(written: str | Mapping[str, str], parameters: Mapping[str, Any]) -> str:
+    if isinstance(written, str):
+        return written
+    return re.sub(r"\$\{(\w+)\}", lambda found: str(parameters[found[1]]["Default"]), written["Fn::Sub"])
 
 
 def _fill_secret(aws: Aws, deployed: Deployed) -> bool:

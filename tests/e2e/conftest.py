@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -158,6 +159,19 @@ class Stack:
         """All items of a table."""
         pages = self.dynamodb.get_paginator("scan").paginate(TableName=self.run["tables"][table])
         return [item for page in pages for item in page["Items"]]
+
+    @contextmanager
+    def with_settings(self, function: str, **settings: str) -> Iterator[None]:
+        """The function with these in its environment, as other values of the template's parameters would put there."""
+        client = self._client("lambda")
+        (found,) = (each for each in client.list_functions()["Functions"] if function in each["FunctionName"])
+        name, before = found["FunctionName"], found["Environment"]["Variables"]
+        client.update_function_configuration(FunctionName=name, Environment={"Variables": before | settings})
+        try:
+            yield
+        finally:
+            client.update_function_configuration(FunctionName=name, Environment={"Variables": before})
+            client.close()
 
     def ttl_status(self) -> dict[str, str]:
         found = self.dynamodb.describe_time_to_live(TableName=self.run["tables"]["SessionsTable"])

@@ -6,6 +6,7 @@ import base64
 import json
 import secrets
 import time
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
@@ -335,6 +336,21 @@ def test_a_document_in_the_inbox_becomes_a_summary_in_the_outbox(stack: Stack) -
     assert summary["status"] == "done"
     assert "Herons" in summary["text"]
     assert len(summary["text"]) < len(DOCUMENT) / 4
+
+
+@pytest.mark.asvs("2.3.2")
+def test_300_real_requests_at_once_get_just_as_many_sessions_as_the_limit(stack: Stack) -> None:
+    token = stack.token_of(f"crowd-{secrets.token_hex(4)}")
+    with stack.with_settings("SessionFunction", OWNER_SESSIONS_A_DAY="40"), caller(stack, token) as crowd:
+        with ThreadPoolExecutor(24) as pool:
+            answers = list(pool.map(lambda _: crowd.post("/sessions", json={}), range(300)))
+        by_status = Counter(answer.status_code for answer in answers)
+        made = len(crowd.get("/sessions", params={"limit": 100}).json()["items"])
+    assert set(by_status) <= {201, 429, 503}
+    assert by_status[201] <= made == 40
+    refused = next(answer for answer in answers if answer.status_code == 429)
+    assert expect_problem(refused, 429, "allowance_used_up")["limit"] == "sessions"
+    assert int(refused.headers["retry-after"]) > 0
 
 
 def test_erasing_a_user_leaves_no_content_of_theirs_in_any_table_or_bucket(stack: Stack) -> None:
