@@ -28,9 +28,11 @@ help:  ## this list
 run: $(VENV) $(MINISTACK)  ## Turnlog on this machine until Ctrl-C; PORT=8787, ANTHROPIC_API_KEY, CLAUDE_BASE_URL
 	@exec .venv/bin/python -m local.run $(if $(PORT),--port $(PORT))
 
-# USER is set in most shells: only one given to make counts.
+# USER is set in most shells: only one given to make counts. By the environment, since a name may have quotes in it.
+token: export TOKEN_USER = $(if $(filter command line,$(origin USER)),$(value USER),me)
+token: export TOKEN_ROLES = $(value ROLES)
 token: $(VENV)  ## print a token for the running stack; USER=ada, ROLES='admin admin:content'
-	@exec .venv/bin/python -m local.issuer --user '$(if $(filter command line,$(origin USER)),$(USER),me)' $(if $(ROLES),--roles '$(ROLES)')
+	@exec .venv/bin/python -m local.issuer --user "$$TOKEN_USER" --roles "$$TOKEN_ROLES"
 
 test: $(VENV) $(MINISTACK)  ## lint, types, template checks and every test, the last ones against the stack of `make run`
 	@exec .venv/bin/python -m tests
