@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,8 @@ def tree() -> list[str]:
 def test_every_path_of_the_tree_exists_and_every_place_at_the_top_is_in_it() -> None:
     shown = {line.split("/")[0].split()[0] for line in tree() if not line.startswith(" ")}
     assert all(Path(name).exists() for name in shown)
-    kept = {path.name for path in Path().iterdir() if not path.name.startswith(".")}
+    listed = subprocess.run(["git", "ls-files"], capture_output=True, text=True, check=True).stdout.split()  # noqa: S607
+    kept = {path.split("/")[0] for path in listed if not path.startswith(".")}
     unshown = {"README.md", "CHANGELOG.md", "LICENSE", "pyproject.toml", "requirements.lock"}
     assert kept - unshown == shown
 
