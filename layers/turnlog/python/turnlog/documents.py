@@ -90,6 +90,19 @@ class DocumentStore:
         self._client = client
         self._bucket = bucket
 
+    def has(self, upload: Upload) -> bool:
+        """Whether the document is still there."""
+        version = {"VersionId": upload.version} if upload.version else {}
+        try:
+            self._client.head_object(Bucket=self._bucket, Key=upload.key, **version)  # type: ignore[arg-type]
+        except ClientError as error:
+            if error.response["Error"]["Code"] in ("404", "NoSuchKey", "NoSuchVersion"):
+                return False
+            raise StoreUnavailable from error
+        except BotoCoreError as error:
+            raise StoreUnavailable from error
+        return True
+
     def text(self, upload: Upload) -> str:
         """The document. Raises DocumentRefused when it is gone, empty, too large or not UTF-8."""
         version = {"VersionId": upload.version} if upload.version else {}

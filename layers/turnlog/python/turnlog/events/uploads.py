@@ -52,10 +52,13 @@ class SummarizeUploads:
         return True
 
     def _summarize(self, upload: Upload, context: Any) -> None:
+        documents = runtime.documents()
+        if not documents.has(upload):  # perhaps because its owner was erased, of whom nothing may appear then
+            telemetry.note("upload refused", request_id=context.aws_request_id, code="object_gone")
+            return
         begun = _begin(upload, context)
         if begun is None:
             return
-        documents = runtime.documents()
         try:
             documents.file(upload, _summary(upload, context), over=begun)
         except SummaryTaken:

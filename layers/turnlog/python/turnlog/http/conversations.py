@@ -53,7 +53,11 @@ def create_anonymous(request: Request, _: Remaining) -> Answer:
     session_id, fingerprint = hashed("anonymous-session", owner.encode()), hashed("fingerprint", canonical(body))
     session = body.session(owner, now, named_session_id(session_id), fingerprint, runtime.anonymous_settings())
     auditing.note(request, "create", session.id, source=source_of(request))
-    return _created(session, body.title, of_anonymous_creation(request, now))
+    made = _made(session, body.title, of_anonymous_creation(request, now))
+    # As it began, also when it is repeated: whoever has only the hash learns nothing of what it became.
+    return Answer(
+        201, session_shape(Log(made, body.title, 0, ()), now), location(made.id), {"session": logged(made.id)}
+    )
 
 
 def there(owner: str, session_id: str, now_ms: int) -> Log | None:
@@ -65,13 +69,18 @@ def there(owner: str, session_id: str, now_ms: int) -> Log | None:
 
 def _created(session: Session, title: str, bill: Bill | None, first: Turn | None = None) -> Answer:
     """The session, new or as it is if it was made before. Raises KeyReused when that was by another request."""
-    now, made = session.created_ms, runtime.session_store().create(session, title, bill=bill, first=first)
-    if made.fingerprint != session.fingerprint:
-        raise KeyReused
+    now, made = session.created_ms, _made(session, title, bill, first)
     log = Log(made, title, 1, (first,)) if first else Log(made, title, 0, ())
     if session.fingerprint:  # it may have been there, and gone on
         log = runtime.session_store().read(made.owner, made.id, now, newest=1)
     return Answer(201, session_shape(log, now), location(made.id), {"session": logged(made.id)})
+
+
+def _made(session: Session, title: str, bill: Bill | None, first: Turn | None = None) -> Session:
+    made = runtime.session_store().create(session, title, bill=bill, first=first)
+    if made.fingerprint != session.fingerprint:
+        raise KeyReused
+    return made
 
 
 def list_all(request: Request, _: Remaining) -> Answer:

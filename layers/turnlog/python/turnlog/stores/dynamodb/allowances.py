@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from turnlog.errors import AllowanceUsedUp, StoreUnavailable
 from turnlog.sessions import GRACE, Bill, Charge
 from turnlog.stores.dynamodb.items import VERSION, owner_partition
-from turnlog.stores.dynamodb.table import NEVER, WITHIN_LIMIT, Item, Table, key, n
+from turnlog.stores.dynamodb.table import EXISTS, NEVER, WITHIN_LIMIT, Item, Table, key, n
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -30,7 +30,11 @@ class DynamoDBAllowances:
             raise refusal(bill.charges, reasons, now_ms)
 
     def settle(self, bill: Bill) -> None:
-        self._usage.transact(bill_actions(self._usage.name, bill))
+        for charge in bill.charges:
+            action = charge_action(self._usage.name, bill.owner, charge)
+            if charge.amount < 0:  # of a counter that was erased meanwhile there is nothing to give back
+                action["Update"]["ConditionExpression"] = EXISTS
+            self._usage.transact([action])
 
 
 def bill_actions(table: str, bill: Bill | None, *, limited: bool = False) -> list[Item]:

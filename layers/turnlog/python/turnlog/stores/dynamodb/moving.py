@@ -127,10 +127,8 @@ def _carry_over(table: Table, keys: Keys, asked: Move, log: Log, claim: Claim, n
         table.put(index_item(new))
         for turn in log.turns:
             _copy(table, new, turn)
-    except ClaimLost:
-        # Another session is there, or an earlier try of this move was undone: this claim must not stand in the way of
-        # the next turn until its lease is over.
-        table.put(claim_item(old, replace(claim, until_ms=asked.at_ms - 1)), MINE, values(claim.token))
+    except ClaimLost:  # another session is there, or an earlier try of this move was undone
+        _give_way(table, old, claim, asked.at_ms)
         raise
     marker = tombstone(source, slot_sk(claim.number), {"N": str(old.ttl_s)})
     marker |= {"mk": {"B": asked.key}, "dst": s(place), "tok": s(claim.token)}
@@ -148,9 +146,15 @@ def _carry_over(table: Table, keys: Keys, asked: Move, log: Log, claim: Claim, n
         if not ("mk" in found and found["tok"]["S"] == claim.token):
             if "Item" not in reasons[1]:
                 undo_move(table, place, log.count, {"N": str(old.ttl_s)})
+            _give_way(table, old, claim, asked.at_ms)
             raise ClaimLost
     _clear_out(table, old.owner, old.id, marker)
     return new
+
+
+def _give_way(table: Table, session: Session, claim: Claim, now_ms: int) -> None:
+    """The claim of a move that failed must not stand in the way of the next turn until its lease is over."""
+    table.put(claim_item(session, replace(claim, until_ms=now_ms - 1)), MINE, values(claim.token))
 
 
 def _expect_no_session(table: Table, place: str) -> None:
