@@ -141,7 +141,6 @@ COMMITTING = (
     _mutant(
         "a release of a claim that may have been billed is conditional",
         (f"{_STORE}.release", "put(item, MINE, mine)", "put(item)"),
-        quick=True,
     ),
     _mutant(
         "a reply is returned after its commit",
@@ -258,7 +257,6 @@ ENDING = (
             "self.dies_ms // 1000) + int(GRACE.total_seconds())",
             "(self.created_ms + self.idle_ms) // 1000)",
         ),
-        quick=True,
     ),
     _mutant(
         "TTL lies an hour after the end",
@@ -366,7 +364,6 @@ MOVING = (
     _mutant(
         "a move claims the slot conditionally",
         (f"{_MOVING}:_claimed", "(LAPSED, values(over.token, asked.at_ms)) if over else (EMPTY, None)", "(None, None)"),
-        quick=True,
     ),
     _mutant(
         "a move waits for a running turn",

@@ -109,6 +109,11 @@ def _moved_slowly(world: World, home: Residence, at: Address, to: Address) -> No
         home.addresses.append(to)
 
 
+def _forker_and_deleter(world: World, home: Residence) -> None:
+    world.schedule.spawn("forker", partial(actors.fork, world, "forker", home, 2))
+    world.schedule.spawn("deleter", partial(actors.delete, world, "deleter", home), in_ms=30)
+
+
 def _two_creators(world: World, home: Residence) -> None:
     created = Residence([address(home.addresses[0].owner, session_id("created"))])
     for name in ("ada", "bob"):
@@ -168,6 +173,9 @@ SCENARIOS: dict[str, Scenario] = {
     "mover-into-an-erasure": Scenario(_mover_into_an_erasure, replace(_MOOD, sealed=True)),
     "limited-writers": Scenario(_two_writers, replace(_MOOD, policy=_LIMITED)),
     "large-turns": Scenario(_writer_and_deleter, replace(_MOOD, part_bytes=150)),
+    "forker-and-deleter-over-pages": Scenario(
+        _forker_and_deleter, replace(_MOOD, torn=True, page_bytes=600, part_bytes=150)
+    ),
     "slow-model": Scenario(_two_writers, replace(_MOOD, thinks_ms=(6_000, 15_000))),
     "old-views": Scenario(_repeaters_and_deleter, replace(_MOOD, eventual=True, policy=_OLD_VIEWS)),
     "writers-after-a-crash": Scenario(_two_writers_after_a_crash),

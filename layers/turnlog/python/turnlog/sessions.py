@@ -163,6 +163,11 @@ class Claim:
     undo: str = ""
     """A store's own note: a move to that place did not finish, and what it left there goes, or is gone."""
 
+    @property
+    def counted(self) -> bytes:
+        """What whoever takes the slot over has to go on counting from: `others`, and this key's own attempts."""
+        return self.others + (key_hash(self.key) + bytes([self.attempt]) if self.attempt else b"")
+
     def after_release(self, billed: bool, now_ms: int) -> Claim | None:
         """What stays of it in the slot when it is given back: the counts of attempts, if any may have been billed."""
         if billed:

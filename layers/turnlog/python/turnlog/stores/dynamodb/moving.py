@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from turnlog.errors import ClaimLost, SessionCorrupt, SessionNotFound, StoreUnavailable, TurnInProgress
+from turnlog.errors import ClaimLost, KeyReused, SessionCorrupt, SessionNotFound, StoreUnavailable, TurnInProgress
 from turnlog.sessions import Bill, Claim, Log, Move, Session, Turn, busy
 from turnlog.stores.dynamodb.allowances import bill_actions, refusal
 from turnlog.stores.dynamodb.ending import blank, outline, undo_move
@@ -25,7 +25,7 @@ from turnlog.stores.dynamodb.items import (
     values,
 )
 from turnlog.stores.dynamodb.keys import Keys
-from turnlog.stores.dynamodb.sweeping import remember
+from turnlog.stores.dynamodb.sweeping import entry_of, remember
 from turnlog.stores.dynamodb.table import DONE, EMPTY, LAPSED, MINE, Item, Table, key, s
 from turnlog.stores.dynamodb.views import log_of, slots_between
 
@@ -42,13 +42,17 @@ def fork(
     bill: Bill | None,
     usage: str,
 ) -> None:
-    """See SessionStore. Until the last transaction there is no session, and what is left of a crash is swept."""
+    """See SessionStore. Until the last transaction there is no session, and what is left of a crash is swept.
+
+    The first one takes the name and the charge: whoever comes under the same name for something else finds it taken.
+    """
+    if _is_made(table, partition(child.owner, child.id)):
+        return
     turns = [slot.forked() for slot in slots_between(table, parent, 1, number) if isinstance(slot, Turn)]
     if [turn.number for turn in turns] != list(range(1, number + 1)):
         raise SessionNotFound
     child = replace(child, seal=keys.current(child.owner))
-    remember(table, child, child.created_ms)
-    table.put(index_item(child))
+    _take_name(table, child, bill, usage)
     for turn in turns:
         _copy(table, child, turn)
     made = [
@@ -58,11 +62,32 @@ def fork(
         table.check_action(key(partition(child.owner, child.id), slot_sk(number)), DONE, {":done": s("done")}),
         *keys.still_active(child),
     ]
-    reasons = table.transact([*made, *bill_actions(usage, bill, limited=True)])
+    reasons = table.transact(made)
     if reasons and "Item" not in reasons[0]:
-        if keys.was_erased(child, reasons[: len(made)]):
-            raise SessionNotFound
-        raise refusal(bill.charges, reasons[len(made) :], child.created_ms) if bill else StoreUnavailable()
+        raise SessionNotFound if keys.was_erased(child, reasons) else StoreUnavailable
+
+
+def _is_made(table: Table, place: str) -> bool:
+    """Whether a session is there. Raises ClaimLost when one was, and has ended."""
+    there = table.query(place, newest_first=True, limit=1, until=bool)
+    if there and there[0].get("st") == s("ended"):
+        raise ClaimLost
+    return bool(there) and bool(there[0]["sk"]["S"] == HEADER)
+
+
+def _take_name(table: Table, child: Session, bill: Bill | None, usage: str) -> None:
+    """Names the session in its owner's partition, puts it onto the sweeper's list and charges for it, all or nothing;
+    or none of it, when this very fork was begun before. Raises KeyReused when another one was, and AllowanceUsedUp.
+    """
+    named = index_item(child) | ({"fp": {"B": child.fingerprint}} if child.fingerprint else {})
+    actions = [table.put_action(named, EMPTY), table.put_action(entry_of(child, child.created_ms))]
+    reasons = table.transact([*actions, *bill_actions(usage, bill, limited=True)])
+    if not reasons:
+        return
+    if "Item" not in reasons[0]:
+        raise refusal(bill.charges, reasons[len(actions) :], child.created_ms) if bill else StoreUnavailable()
+    if bytes(reasons[0]["Item"].get("fp", {}).get("B", b"")) != child.fingerprint:
+        raise KeyReused
 
 
 def move(table: Table, keys: Keys, asked: Move) -> Session:
@@ -93,7 +118,8 @@ def _claimed(table: Table, asked: Move, log: Log) -> Claim | None:
         over = fence(table, log.session, over, asked.at_ms)
         if over is None:
             return None
-    claim = Claim(log.count + 1, asked.token, asked.until_ms, asked.key, b"", asked.at_ms, moving_to=to)
+    counted = over.counted if over else log.turns[-1].others if log.turns else b""
+    claim = Claim(log.count + 1, asked.token, asked.until_ms, asked.key, b"", asked.at_ms, others=counted, moving_to=to)
     condition, given = (LAPSED, values(over.token, asked.at_ms)) if over else (EMPTY, None)
     found = table.put(claim_item(log.session, claim), condition, given)
     return claim if found is None or _is_mine(found, asked.token) else None

@@ -131,10 +131,10 @@ class DynamoDBSessionStore:
         if there:
             return self.read(session.owner, session.id, session.created_ms, newest=1).session
         session = replace(session, seal=self._keys.current(session.owner))
-        sweeping.remember(self._sessions, session, session.created_ms)
-        self._sessions.put(index_item(session))
         turn, *parts = turn_items(session, first) if first else [None]
         actions = [
+            self._sessions.put_action(index_item(session)),
+            self._sessions.put_action(sweeping.entry_of(session, session.created_ms)),
             self._sessions.put_action(header_item(session), EMPTY),
             self._sessions.put_action(meta_item(session, title)),
             # Under a name that was given to it, another one may have created it since the look, and a third deleted it.

@@ -42,10 +42,15 @@ _FIRST_LOOK = 104  # spans, 26 hours: as far as the first run looks back
 
 def remember(table: Table, session: Session, now_ms: int, source: str = "") -> None:
     """Puts the session, or the place to which `source` is being copied, onto the list."""
+    table.put(entry_of(session, now_ms, source))
+
+
+def entry_of(session: Session, now_ms: int, source: str = "") -> Item:
+    """What stands on the list."""
     due_ms = now_ms + _MARGIN_MS if source else min(now_ms + session.idle_ms, session.dies_ms) + _MARGIN_MS
     entry = _place(partition(session.owner, session.id), due_ms)
     entry |= {"v": n(VERSION), "own": s(owner_partition(session.owner)), "ttl": n(session.ttl_s)}
-    table.put(entry | {"src": s(source)} if source else entry)
+    return entry | {"src": s(source)} if source else entry
 
 
 def sweep(table: Table, now_ms: int) -> int:
