@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from botocore.exceptions import ClientError, ConnectTimeoutError, ReadTimeoutError
 
-from tests.contract.conftest import TABLE
-from tests.contract.session_store import claim_of, take
+from tests.contract.conftest import TABLE, USAGE_TABLE
+from tests.contract.session_store import charge, claim_of, take, take_all
 from tests.fakes import OWNER, START_MS, new_session
-from turnlog.errors import SessionCorrupt, SessionNotFound, StoreUnavailable
-from turnlog.sessions import GRACE, Session
+from turnlog.errors import AllowanceUsedUp, KeyReused, SessionCorrupt, SessionNotFound, StoreUnavailable
+from turnlog.sessions import GRACE, Bill, Session
 from turnlog.stores.dynamodb import DynamoDBSessionStore
 from turnlog.stores.dynamodb.items import partition
 
@@ -275,3 +276,35 @@ class _Crashing:
             raise _CrashError
         self._steps -= 1
         return getattr(self._client, name)  # type: ignore[no-any-return]
+
+
+def test_a_fork_under_a_name_that_another_one_has_begun_gets_none_of_its_turns(
+    store: DynamoDBSessionStore, session: Session, dynamodb: DynamoDBClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take_all(store, session, 3)
+    begun = replace(new_session(), fingerprint=b"one turn")
+    with monkeypatch.context() as dying:
+        dying.setattr(store._sessions, "check_action", died)  # before the transaction that would make it
+        with pytest.raises(RuntimeError):
+            store.fork(session, 1, begun, "")
+    with pytest.raises(KeyReused):
+        store.fork(session, 3, replace(begun, fingerprint=b"three turns"), "")
+    store.fork(session, 1, begun, "")
+    assert store.read(OWNER, begun.id, START_MS, newest=9).count == 1
+
+
+def died(*_: Any) -> Any:
+    raise RuntimeError
+
+
+def test_what_a_limit_refuses_leaves_nothing(
+    store: DynamoDBSessionStore, session: Session, dynamodb: DynamoDBClient
+) -> None:
+    take_all(store, session, 2)
+    before, bill = everything(dynamodb), Bill(OWNER, (charge("1", "0"),))
+    limited = DynamoDBSessionStore(dynamodb, TABLE, USAGE_TABLE)
+    with pytest.raises(AllowanceUsedUp):
+        limited.create(new_session(), "", bill=bill)
+    with pytest.raises(AllowanceUsedUp):
+        limited.fork(session, 2, new_session(), "", bill=bill)
+    assert everything(dynamodb) == before
