@@ -774,7 +774,7 @@ class Committing(Facts):
 
 
 class Billing(Facts):
-    """What a new session costs is charged together with it."""
+    """What a session costs is charged together with its creation or its move."""
 
     def test_no_more_sessions_are_made_than_the_bill_s_owner_may_make(self, store: SessionStore) -> None:
         bill = Bill("address", (charge("1", "2"),))
@@ -823,6 +823,51 @@ class Billing(Facts):
             store.read(OWNER, refused.id, START_MS, newest=1)
         store.fork(session, 1, refused, "", bill=Bill("another address", bill.charges))
         assert store.read(OWNER, refused.id, START_MS, newest=1).count == 1
+
+    def test_a_move_is_charged_once_and_not_when_it_is_refused_or_repeated(
+        self, store: SessionStore, session: Session
+    ) -> None:
+        turn = take(store, session, 1)
+        bill, used_up = Bill("address", (charge("1", "1"),)), Bill("another address", (charge("1", "0"),))
+        move = replace(move_of(session), bill=bill)
+        with pytest.raises(AllowanceUsedUp) as error:
+            store.move(replace(move, bill=used_up))
+        assert (error.value.limit, error.value.retry_after_s) == ("turns", 60)
+        assert store.read(OWNER, session.id, START_MS + 100, newest=9).turns == (turn,)
+        moved = store.move(move)
+        assert store.move(replace(move, bill=used_up)) == moved
+        with pytest.raises(AllowanceUsedUp):
+            store.move(replace(move_of(store.create(new_session(), "")), bill=bill))
+
+    def test_a_move_that_fails_costs_nothing(self, store: SessionStore, session: Session) -> None:
+        other, bill = store.create(new_session(EVE), ""), Bill("address", (charge("1", "1"),))
+        with pytest.raises(ClaimLost):
+            store.move(replace(move_of(session), to_id=other.id, bill=bill))
+        with pytest.raises(SessionNotFound):
+            store.move(replace(move_of(new_session()), bill=bill))
+        at_ms = START_MS + LEASE_MS
+        assert store.move(replace(move_of(session, at_ms=at_ms), bill=bill)).owner == EVE
+
+    def test_of_many_moves_at_once_just_as_many_are_made_as_may_be(self, store: SessionStore) -> None:
+        bill = Bill("address", (charge("1", "3"),))
+
+        def moved(move: Move) -> bool:
+            for _ in range(20):
+                with suppress(StoreUnavailable):
+                    try:
+                        return store.move(move).id == move.to_id
+                    except (AllowanceUsedUp, ClaimLost):
+                        return False
+            return False
+
+        sessions = [store.create(new_session(f"owner {number}"), "") for number in range(8)]
+        for session in sessions:
+            take(store, session, 1)
+        moves = [replace(move_of(session), bill=bill) for session in sessions]
+        outcomes = at_once(*[lambda move=each: moved(move) for each in moves])
+        assert outcomes.count(True) == 3
+        for session, was_moved in zip(sessions, outcomes, strict=True):
+            assert is_gone(store, session, START_MS + 100) == was_moved
 
     def test_of_many_creations_at_once_just_as_many_are_made_as_may_be(self, store: SessionStore) -> None:
         def made(session: Session) -> bool:
@@ -1204,12 +1249,19 @@ class Erasing(Facts):
         assert store.erase(OWNER, session.dies_ms) == 1
         assert store.turns(session, 1, 1) == []
 
-    def test_what_was_used_of_allowances_is_forgotten(self, store: SessionStore, session: Session) -> None:
+    @pytest.mark.parametrize("over", [True, False])
+    def test_what_was_used_of_an_allowance_is_forgotten_when_its_window_is_over(
+        self, store: SessionStore, session: Session, over: bool
+    ) -> None:
         charged = replace(claim_of(1), charges=(charge("10"),))
         assert store.claim(session, charged, over=None) == charged
-        store.erase(OWNER, START_MS)
+        store.erase(OWNER, charged.charges[0].resets_ms - (not over))
         again = store.create(new_session(), "")
-        assert store.claim(again, charged, over=None) == charged
+        if over:
+            assert store.claim(again, charged, over=None) == charged
+        else:
+            with pytest.raises(AllowanceUsedUp):
+                store.claim(again, charged, over=None)
 
     def test_an_erasure_can_be_repeated_and_the_owner_begin_anew(self, store: SessionStore, session: Session) -> None:
         assert store.erase(OWNER, START_MS) == 1

@@ -10,7 +10,7 @@ import pytest
 from botocore.exceptions import ClientError, ConnectTimeoutError, ReadTimeoutError
 
 from tests.contract.conftest import TABLE, USAGE_TABLE
-from tests.contract.session_store import charge, claim_of, take, take_all
+from tests.contract.session_store import charge, claim_of, move_of, take, take_all
 from tests.fakes import OWNER, START_MS, new_session
 from turnlog.errors import AllowanceUsedUp, KeyReused, SessionCorrupt, SessionNotFound, StoreUnavailable
 from turnlog.sessions import GRACE, Bill, Session
@@ -307,4 +307,6 @@ def test_what_a_limit_refuses_leaves_nothing(
         limited.create(new_session(), "", bill=bill)
     with pytest.raises(AllowanceUsedUp):
         limited.fork(session, 2, new_session(), "", bill=bill)
+    with pytest.raises(AllowanceUsedUp):
+        limited.move(replace(move_of(session), bill=bill))
     assert everything(dynamodb) == before

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -23,6 +24,9 @@ LEASE_MS = 65_000
 AFTER_LEASE_MS = START_MS + LEASE_MS + 1
 ANOTHER_OWNER = "https://issuer.example/|eve"
 STEPS = range(16)
+
+
+ONE = Bill("source", (charge("1", "1"),))
 
 
 class _CrashError(Exception):
@@ -111,17 +115,19 @@ def content(dynamodb: DynamoDBClient, pk: str) -> list[dict[str, Any]]:
 def test_a_move_that_died_leaves_one_live_session_and_its_repeat_finishes_it(
     store: DynamoDBSessionStore, dynamodb: DynamoDBClient, dies: Dies, steps: int
 ) -> None:
-    session = session_with(store, 3)
-    move = move_of(session)
+    session, another = session_with(store, 3), session_with(store, 1)
+    move = replace(move_of(session), bill=ONE)
     died = dies(steps, lambda mortal: mortal.move(move))
     assert len(where(store, session, move, START_MS)) == 1
-    again = move_of(session, at_ms=AFTER_LEASE_MS, to=move.to_id)
+    again = replace(move_of(session, at_ms=AFTER_LEASE_MS, to=move.to_id), bill=ONE)
     moved = store.move(again)
     assert (moved.owner, moved.id, moved.dies_ms) == (ANOTHER_OWNER, move.to_id, session.dies_ms)
     assert where(store, session, move, AFTER_LEASE_MS) == ["new"]
     assert content(dynamodb, partition(session.owner, session.id)) == []
-    assert store.session_ids(session.owner) == []
+    assert store.session_ids(session.owner) == [another.id]
     assert store.session_ids(ANOTHER_OWNER) == [move.to_id]
+    with pytest.raises(AllowanceUsedUp):
+        store.move(replace(move_of(another), bill=ONE))
     assert died == (steps < 14), "the steps of a move have changed: look whether STEPS still covers them"
 
 
@@ -129,11 +135,12 @@ def test_a_move_that_died_leaves_one_live_session_and_its_repeat_finishes_it(
 def test_after_a_move_that_died_the_next_turn_goes_on_and_nothing_is_left_at_the_other_place(
     store: DynamoDBSessionStore, dynamodb: DynamoDBClient, dies: Dies, steps: int
 ) -> None:
-    session = session_with(store, 3)
-    move = move_of(session)
+    session, another = session_with(store, 3), session_with(store, 1)
+    move = replace(move_of(session), bill=ONE)
     dies(steps, lambda mortal: mortal.move(move))
     if where(store, session, move, START_MS) == ["new"]:
         return  # it was far enough; its repeat is another test
+    assert store.move(replace(move_of(another), bill=ONE)).owner == ANOTHER_OWNER, "what did not happen was charged"
     log = store.read(session.owner, session.id, AFTER_LEASE_MS, newest=10)
     claim = claim_of(4, at_ms=AFTER_LEASE_MS)
     assert store.claim(session, claim, over=log.running) == claim
@@ -165,17 +172,16 @@ def test_a_creation_that_died_has_made_and_charged_nothing_or_all_of_it(
     store: DynamoDBSessionStore, dynamodb: DynamoDBClient, dies: Dies, steps: int
 ) -> None:
     session, first = new_session(), turn_of(claim_of(1))
-    bill = Bill("source", (charge("1", "1"),))
-    died = dies(steps, lambda mortal: mortal.create(session, "T", bill=bill, first=first))
+    died = dies(steps, lambda mortal: mortal.create(session, "T", bill=ONE, first=first))
     assert died == (steps < 2), "the steps of a creation have changed: look whether they are still covered"
     if died:
         with pytest.raises(SessionNotFound):
             store.read(OWNER, session.id, START_MS, newest=1)
         assert content(dynamodb, partition(OWNER, session.id)) == []
-    assert store.create(session, "T", bill=bill, first=first) == session
+    assert store.create(session, "T", bill=ONE, first=first) == session
     assert store.read(OWNER, session.id, START_MS, newest=9).turns == (first,)
     with pytest.raises(AllowanceUsedUp):
-        store.create(new_session(), "", bill=bill)
+        store.create(new_session(), "", bill=ONE)
 
 
 @pytest.mark.parametrize("steps", range(12))
@@ -240,6 +246,32 @@ def test_a_mover_that_comes_back_after_it_was_overtaken_can_finish_nothing(
     assert overtaken
     assert store.read(session.owner, session.id, AFTER_LEASE_MS, newest=10).count == 4
     assert content(dynamodb, partition(ANOTHER_OWNER, move.to_id)) == []
+
+
+def test_a_move_whose_allowance_is_used_up_while_it_copies_leaves_the_session_where_it_was(
+    store: DynamoDBSessionStore, dynamodb: DynamoDBClient
+) -> None:
+    session = session_with(store, 3)
+    move = replace(move_of(session), bill=ONE)
+    begun: list[str] = []
+
+    class _Late:
+        """Stops before its second transaction until somebody else has used up the allowance."""
+
+        def __getattr__(self, name: str) -> Callable[..., Any]:
+            begun.extend([name] * (name == "transact_write_items"))
+            if begun.count(name) == 2:
+                store.create(new_session(), "", bill=ONE)
+            return getattr(dynamodb, name)  # type: ignore[no-any-return]
+
+    late: Any = _Late()
+    with pytest.raises(AllowanceUsedUp):
+        DynamoDBSessionStore(late, TABLE, USAGE_TABLE, sleep=lambda _: None).move(move)
+    assert where(store, session, move, START_MS) == ["old"]
+    assert content(dynamodb, partition(ANOTHER_OWNER, move.to_id)) == []
+    log = store.read(session.owner, session.id, START_MS, newest=10)
+    claim = claim_of(4, at_ms=START_MS)
+    assert store.claim(session, claim, over=log.running) == claim
 
 
 def test_a_turn_of_random_bytes_lies_in_parts_and_goes_with_its_session(

@@ -498,8 +498,11 @@ def test_a_turn_that_has_begun_is_stored_though_kms_fails_and_its_key_has_left_t
 # --- erasure ----------------------------------------------------------------------------------------------------------
 
 
+WINDOW_OVER_MS = START_MS + 60_000
+
+
 def charged(here: Environment, session: Session) -> None:
-    counter = Charge("turns#2026-11-25T14:05", Decimal(1), Decimal(9), START_MS + 60_000)
+    counter = Charge("turns#2026-11-25T14:05", Decimal(1), Decimal(9), WINDOW_OVER_MS)
     here.store.claim(session, claim_of(3, charges=(counter,)), over=None)
 
 
@@ -518,7 +521,7 @@ def expect_nothing_left(here: Environment, sessions: int) -> None:
 def test_after_an_erasure_nothing_is_left_but_tombstones(here: Environment, session: Session) -> None:
     charged(here, session)
     conversation(here)
-    assert here.store.erase(OWNER, START_MS) == 2
+    assert here.store.erase(OWNER, WINDOW_OVER_MS) == 2
     expect_nothing_left(here, sessions=2)
     with pytest.raises(SessionNotFound):
         read(here, session)()
@@ -601,13 +604,13 @@ def test_an_erasure_that_died_at_any_call_is_finished_by_the_next(here: Environm
         mortal = fresh.another()
         mortal.left, died = steps, False
         try:
-            mortal.store.erase(OWNER, START_MS)
+            mortal.store.erase(OWNER, WINDOW_OVER_MS)
         except CrashError:
             died = True
         if steps >= 2:  # a look at the keys, and the first write
             with pytest.raises(SessionNotFound):
                 read(fresh.another(), session)()
-        assert fresh.another().store.erase(OWNER, START_MS) <= 2
+        assert fresh.another().store.erase(OWNER, WINDOW_OVER_MS) <= 2
         expect_nothing_left(fresh, sessions=2)
         back = fresh.another().store.create(new_session(), "")
         assert fresh.store.session_ids(OWNER) == [back.id]
@@ -640,6 +643,6 @@ def test_plain_is_what_a_store_without_keys_makes_of_an_owner_and_erases(here: E
     assert session.seal is PLAIN
     take(plain, session, 1)
     charged(here, session)
-    assert plain.erase(OWNER, START_MS) == 1
+    assert plain.erase(OWNER, WINDOW_OVER_MS) == 1
     assert [item for item in here.items() if item["pk"]["S"][0] == "S" and item["st"] != {"S": "ended"}] == []
     assert here.items(USAGE) == here.items(KEYS) == []

@@ -18,7 +18,9 @@ from turnlog import runtime
 from turnlog.documents import DocumentStore
 from turnlog.errors import StoreUnavailable, TurnsMissing
 from turnlog.http import pages
+from turnlog.limits import OwnerLimits
 from turnlog.sessions import Claim, Log, Session, owner_hash
+from turnlog.turns import TurnPolicy
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -171,6 +173,16 @@ class TestErasure:
         assert call("account", "DELETE", "/me").body["sessions"] == 1
         assert call("account", "DELETE", "/me").body["sessions"] == 0
         assert call("session", "POST", "/sessions", {}).status == 201
+
+    @pytest.mark.asvs("2.3.2")
+    def test_whoever_begins_anew_has_no_more_of_the_day_s_limits_than_before(
+        self, call: Call, bucket: S3Client, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        policy = TurnPolicy(owner=OwnerLimits(sessions_a_day=1))
+        monkeypatch.setattr(runtime, "turn_policy", lambda: policy)
+        assert call("session", "POST", "/sessions", {}).status == 201
+        assert call("account", "DELETE", "/me").status == 200
+        assert call("session", "POST", "/sessions", {}).body["limit"] == "sessions"
 
     def test_one_that_was_cut_off_is_finished_by_the_next(
         self, call: Call, backstage: Backstage, bucket: S3Client, monkeypatch: pytest.MonkeyPatch

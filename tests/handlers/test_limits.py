@@ -9,8 +9,11 @@ from typing import Any
 import pytest
 
 from tests.handlers.conftest import Answered, Backstage, Call
-from tests.handlers.test_session import EVE, create, take
+from tests.handlers.test_anonymous import begin, new_secret
+from tests.handlers.test_handover import claim, rotate
+from tests.handlers.test_session import EVE, create, get, take
 from turnlog import runtime
+from turnlog.config import AnonymousSettings
 from turnlog.errors import ModelTimeout, ModelUnavailable, StoreUnavailable
 from turnlog.limits import OwnerLimits
 from turnlog.turns import TurnPolicy
@@ -136,6 +139,31 @@ class TestSessions:
         path = {"id": session_id}
         forks = [call("session", "POST", "/sessions/{id}/fork", {"turn": 1}, parameters=path) for _ in range(2)]
         assert [answer.status for answer in forks] == [201, 429]
+
+    def test_a_claimed_session_counts_as_one_that_is_made(self, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+        limited(monkeypatch, sessions_a_day=1)
+        secrets = [new_secret(), new_secret()]
+        ids = [str(begin(call, secret).body["session_id"]) for secret in secrets]
+        assert [claim(call, ids[0], secrets[0]).status for _ in range(2)] == [200, 200]
+        refused = claim(call, ids[1], secrets[1])
+        assert (refused.status, refused.body["limit"]) == (429, "sessions")
+        assert get(call, ids[1], secret=secrets[1]).status == 200
+        assert claim(call, ids[1], secrets[1], owner=EVE).status == 200
+
+    def test_a_rotated_session_counts_as_one_that_is_begun_at_its_address(
+        self, call: Call, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        settings = AnonymousSettings(anonymous_creations_an_hour=2)
+        monkeypatch.setattr(runtime, "anonymous_settings", lambda: settings)
+        first, second, third = new_secret(), new_secret(), new_secret()
+        session_id = str(begin(call, first).body["session_id"])
+        moved = [rotate(call, session_id, first, second) for _ in range(2)]
+        assert [answer.status for answer in moved] == [200, 200]
+        new_id = str(moved[0].body["session_id"])
+        refused = rotate(call, new_id, second, third)
+        assert (refused.status, refused.body["limit"]) == (429, "anonymous_creations")
+        assert get(call, new_id, secret=second).status == 200
+        assert rotate(call, new_id, second, third, source="203.0.113.8").status == 200
 
     def test_a_refused_creation_is_not_charged(self, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
         limited(monkeypatch, sessions_a_day=1)

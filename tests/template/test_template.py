@@ -201,8 +201,9 @@ class TestRoles:
             for name, owned in statements.items()
         }
         erasing = {"AccountFunction": ["dynamodb:BatchWriteItem", "dynamodb:Query"]}
+        moving = {"SessionFunction": ["dynamodb:ConditionCheckItem", "dynamodb:UpdateItem"]}
         assert {name: acts for name, acts in counting.items() if acts} == (
-            {name: ["dynamodb:UpdateItem"] for name in COUNT_USE} | erasing
+            {name: ["dynamodb:UpdateItem"] for name in COUNT_USE} | erasing | moving
         )
 
     def test_only_functions_that_seal_reach_the_keys_of_content_and_each_as_that_of_an_owner(

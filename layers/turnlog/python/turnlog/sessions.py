@@ -247,7 +247,8 @@ class Move:
     """A session that is to be another owner's, or to have another id, from one instant on.
 
     `key` is a keyed hash of the caller's name for the move: a repeat under it finds what the first try did. `token`,
-    `at_ms` and `until_ms` are those of a claim, since the move takes the next turn's slot while it copies.
+    `at_ms` and `until_ms` are those of a claim, since the move takes the next turn's slot while it copies. `bill` is
+    charged in the instant in which the session moves.
     """
 
     owner: str
@@ -258,6 +259,7 @@ class Move:
     token: str
     at_ms: int
     until_ms: int
+    bill: Bill | None = None
 
 
 @dataclass(frozen=True, slots=True)

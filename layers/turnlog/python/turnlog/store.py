@@ -81,8 +81,9 @@ class SessionStore(TurnLog, Protocol):
     def move(self, move: Move) -> Session:
         """Gives the session its new owner and id, its times kept; the old ones are dead in the same instant.
 
-        A repeat under the same key returns the session again. Raises SessionNotFound, TurnInProgress, or ClaimLost when
-        another one took the slot; then the session is where it was, and a next try needs another key.
+        A repeat under the same key returns the session again, and is not charged. Raises SessionNotFound,
+        TurnInProgress, ClaimLost when another one took the slot, or AllowanceUsedUp; then the session is where it was,
+        and after the last two a next try may need another key.
         """
 
     def delete(self, owner: str, session_id: str, now_ms: int) -> bool:
@@ -96,6 +97,9 @@ class SessionStore(TurnLog, Protocol):
 
     def erase(self, owner: str, now_ms: int) -> int:
         """Removes all that there is of the owner: its sessions, their listing, what it used of allowances, its keys.
+
+        What counts against an allowance whose window of time is not over stays until it is, so that who begins anew has
+        no more than others.
 
         Says how many sessions those were, ended ones that were not yet swept included. May be repeated after a crash,
         and is done only when it returned; the owner may begin anew then. A session that is created meanwhile is refused

@@ -1,4 +1,4 @@
-"""Who pays for a new session with which allowance."""
+"""Who pays for a session that is made, or has another owner from then on, with which allowance."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from turnlog.sessions import Bill
 
 
 def of_creation(request: Request, now_ms: int) -> Bill | None:
-    """What a new session costs a verified caller."""
+    """What a session costs a verified caller, or, when it is anonymous, the place from which the request comes."""
     if request.is_anonymous:
         return of_anonymous_creation(request, now_ms)
     return creation_bill(request.owner, runtime.turn_policy().owner, now_ms)

@@ -88,11 +88,15 @@ def claim(request: Request, remaining_s: Remaining) -> Answer:
 def _moved(
     request: Request, action: str, owner: str, session_id: str, to_owner: str, key: str, remaining_s: Remaining
 ) -> Answer:
-    """A repeat is answered only for the same new owner: the store knows the old place by where it has gone."""
+    """A repeat is answered only for the same new owner: the store knows the old place by where it has gone.
+
+    Whoever has the session then has begun with new allowances, so it counts as a session that is made.
+    """
     now, hashed = runtime.now_ms(), runtime.server_key().keyed_hash
     named = owner.encode(), session_id.encode(), key.encode()
     to_id, until = named_session_id(hashed("moved-session", *named)), now + lease_ms(remaining_s())
-    move = Move(owner, session_id, to_owner, to_id, hashed("move", *named), secrets.token_urlsafe(12), now, until)
+    token, bill = secrets.token_urlsafe(12), of_creation(request, now)
+    move = Move(owner, session_id, to_owner, to_id, hashed("move", *named), token, now, until, bill)
     auditing.note(request, action, session_id, subject=owner_hash(owner), to=logged(to_id))
     try:
         runtime.session_store().move(move)

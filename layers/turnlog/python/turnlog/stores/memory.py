@@ -121,6 +121,8 @@ class MemorySessionStore:
                 raise busy(log.running, move.at_ms)
             if new in self._sessions or new in self._ended:
                 raise ClaimLost
+            if move.bill:
+                self._allowance(move.bill.owner).take(move.bill.charges, move.at_ms)
             self._end(old, moved=(move.key, new))
             session = replace(kept.session, owner=move.to_owner, id=move.to_id)
             return self._put(replace(kept, session=session, running=None)).session
@@ -137,12 +139,13 @@ class MemorySessionStore:
         with self._lock:
             return [session_id for each, session_id in self._sessions if each == owner]
 
-    def erase(self, owner: str, now_ms: int) -> int:  # noqa: ARG002
+    def erase(self, owner: str, now_ms: int) -> int:
         with self._lock:
             owned = [key for key in self._sessions if key[0] == owner]
             for key in owned:
                 self._end(key)
-            self._allowances.pop(owner, None)
+            if used := self._allowances.get(owner):
+                used.erase(now_ms)
             return len(owned)
 
     def sweep(self, now_ms: int) -> int:

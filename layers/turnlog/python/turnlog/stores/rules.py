@@ -84,6 +84,10 @@ class Allowances:
         """Drops what no clock that is not far behind can ask for any more."""
         self.used = {counter: each for counter, each in self.used.items() if each[1] + _GRACE_MS > now_ms}
 
+    def erase(self, now_ms: int) -> None:
+        """Drops all that no limit holds to any more."""
+        self.used = {counter: each for counter, each in self.used.items() if each[1] > now_ms}
+
 
 def _add(used: dict[str, tuple[Decimal, int]], charge: Charge, amount: Decimal) -> None:
     before, _ = used.get(charge.counter, (Decimal(0), 0))

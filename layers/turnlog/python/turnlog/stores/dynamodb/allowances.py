@@ -13,10 +13,13 @@ from typing import TYPE_CHECKING
 from turnlog.errors import AllowanceUsedUp, StoreUnavailable
 from turnlog.sessions import GRACE, Bill, Charge
 from turnlog.stores.dynamodb.items import VERSION, owner_partition
-from turnlog.stores.dynamodb.table import EXISTS, NEVER, WITHIN_LIMIT, Item, Table, key, n
+from turnlog.stores.dynamodb.table import EXISTS, NEVER, WITHIN_LIMIT, Item, Table, failed, key, n
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
+
+
+_GRACE_S = int(GRACE.total_seconds())
 
 
 class DynamoDBAllowances:
@@ -26,8 +29,7 @@ class DynamoDBAllowances:
         self._usage = Table(client, table, sleep)
 
     def charge(self, bill: Bill, now_ms: int) -> None:
-        if reasons := self._usage.transact(bill_actions(self._usage.name, bill, limited=True)):
-            raise refusal(bill.charges, reasons, now_ms)
+        charged(self._usage, [], self._usage.name, bill, now_ms)
 
     def settle(self, bill: Bill) -> None:
         for charge in bill.charges:
@@ -37,9 +39,41 @@ class DynamoDBAllowances:
             self._usage.transact([action])
 
 
+def erase_allowances(usage: Table, owner: str, now_ms: int) -> None:
+    """Removes the counters of the owner, but for those of windows that are not over."""
+    counters = usage.query(owner_partition(owner))
+    over = [item for item in counters if (int(item["ttl"]["N"]) - _GRACE_S) * 1000 <= now_ms]
+    usage.delete_all(key(item["pk"]["S"], item["sk"]["S"]) for item in over)
+
+
+def charged(
+    table: Table, actions: Sequence[Item], usage: str, bill: Bill | None, now_ms: int, *, taken: bool = True
+) -> list[Item] | None:
+    """As `Table.transact`, with what the bill charges in the table `usage`: all of it or nothing.
+
+    The reasons are those of the actions. With `taken` false there must be room for the charges and they are not taken.
+    Raises AllowanceUsedUp when it was only that a charge does not fit.
+    """
+    charges = bill_actions(usage, bill, limited=True)
+    reasons = table.transact([*actions, *(charges if taken else map(_room_check, charges))])
+    if not reasons:
+        return None
+    if any(map(failed, reasons[: len(actions)])):
+        return reasons[: len(actions)]
+    raise refusal(bill, reasons[len(actions) :], now_ms)
+
+
 def bill_actions(table: str, bill: Bill | None, *, limited: bool = False) -> list[Item]:
     """One Update for each charge, for `transact`."""
     return [charge_action(table, bill.owner, each, limited=limited) for each in bill.charges] if bill else []
+
+
+def _room_check(action: Item) -> Item:
+    """Whether there is room for the charge."""
+    charge = action["Update"]
+    check = {name: charge[name] for name in ("TableName", "Key", "ConditionExpression")}
+    room = {":room": charge["ExpressionAttributeValues"][":room"]}
+    return {"ConditionCheck": check | {"ExpressionAttributeValues": room}}
 
 
 def charge_action(table: str, owner: str, charge: Charge, *, limited: bool = False) -> Item:
@@ -50,7 +84,7 @@ def charge_action(table: str, owner: str, charge: Charge, *, limited: bool = Fal
         "ExpressionAttributeNames": {"#t": "ttl"},
         "ExpressionAttributeValues": {
             ":amount": n(charge.amount),
-            ":ttl": n(-(-charge.resets_ms // 1000) + int(GRACE.total_seconds())),
+            ":ttl": n(-(-charge.resets_ms // 1000) + _GRACE_S),
             ":v": n(VERSION),
         },
     }
@@ -61,9 +95,9 @@ def charge_action(table: str, owner: str, charge: Charge, *, limited: bool = Fal
     return {"Update": update}
 
 
-def refusal(charges: Sequence[Charge], reasons: Sequence[Item], now_ms: int) -> AllowanceUsedUp | StoreUnavailable:
-    """Why the charges were not taken, by the reasons of their actions. Raise it."""
-    for charge, reason in zip(charges, reasons, strict=True):
-        if reason.get("Code") == "ConditionalCheckFailed":
+def refusal(bill: Bill | None, reasons: Sequence[Item], now_ms: int) -> AllowanceUsedUp | StoreUnavailable:
+    """Why the bill was not charged, by the reasons of its actions. Raise it."""
+    for charge, reason in zip(bill.charges if bill else (), reasons, strict=True):
+        if failed(reason):
             return AllowanceUsedUp(charge.counter.partition("#")[0], max(1, -(-(charge.resets_ms - now_ms) // 1000)))
     return StoreUnavailable()

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from turnlog.errors import ClaimLost, KeyReused, SessionCorrupt, SessionNotFound, StoreUnavailable, TurnInProgress
 from turnlog.sessions import Bill, Claim, Log, Move, Session, Turn, busy
-from turnlog.stores.dynamodb.allowances import bill_actions, refusal
+from turnlog.stores.dynamodb.allowances import bill_actions, charged, refusal
 from turnlog.stores.dynamodb.ending import blank, outline, undo_move
 from turnlog.stores.dynamodb.items import (
     HEADER,
@@ -26,7 +26,7 @@ from turnlog.stores.dynamodb.items import (
 )
 from turnlog.stores.dynamodb.keys import Keys
 from turnlog.stores.dynamodb.sweeping import entry_of, remember
-from turnlog.stores.dynamodb.table import DONE, EMPTY, LAPSED, MINE, Item, Table, key, s
+from turnlog.stores.dynamodb.table import DONE, EMPTY, LAPSED, MINE, Item, Table, failed, item_that_failed, key, s
 from turnlog.stores.dynamodb.views import log_of, slots_between
 
 _ROUNDS = 4
@@ -81,17 +81,19 @@ def _take_name(table: Table, child: Session, bill: Bill | None, usage: str) -> N
     """
     named = index_item(child) | ({"fp": {"B": child.fingerprint}} if child.fingerprint else {})
     actions = [table.put_action(named, EMPTY), table.put_action(entry_of(child, child.created_ms))]
-    reasons = table.transact([*actions, *bill_actions(usage, bill, limited=True)])
+    reasons = charged(table, actions, usage, bill, child.created_ms)
     if not reasons:
         return
-    if "Item" not in reasons[0]:
-        raise refusal(bill.charges, reasons[len(actions) :], child.created_ms) if bill else StoreUnavailable()
     if bytes(reasons[0]["Item"].get("fp", {}).get("B", b"")) != child.fingerprint:
         raise KeyReused
 
 
-def move(table: Table, keys: Keys, asked: Move) -> Session:
-    """See SessionStore. What was sealed is sealed anew, under the key of the new owner and for its new place."""
+def move(table: Table, keys: Keys, asked: Move, usage: str) -> Session:
+    """See SessionStore. What was sealed is sealed anew, under the key of the new owner and for its new place.
+
+    Before the copies it is asked whether the bill fits, and it is charged when the session is there: so nothing has to
+    be given back.
+    """
     for last in [False] * (_ROUNDS - 1) + [True]:
         items = table.query(partition(asked.owner, asked.session_id), newest_first=True)
         top = next((item for item in items if is_slot(item)), None)
@@ -106,12 +108,12 @@ def move(table: Table, keys: Keys, asked: Move) -> Session:
         if log.running and log.running.until_ms > asked.at_ms:
             raise busy(log.running, asked.at_ms)
         new = replace(log.session, owner=asked.to_owner, id=asked.to_id, seal=keys.current(asked.to_owner))
-        if (claim := _claimed(table, asked, log)) is not None:
-            return _carry_over(table, keys, asked, log, claim, new)
+        if (claim := _claimed(table, asked, log, usage)) is not None:
+            return _carry_over(table, keys, asked, log, claim, new, usage)
     raise TurnInProgress(1)
 
 
-def _claimed(table: Table, asked: Move, log: Log) -> Claim | None:
+def _claimed(table: Table, asked: Move, log: Log, usage: str) -> Claim | None:
     """The slot after the last turn, held by the move; None when another one was faster."""
     over, to = log.running, partition(asked.to_owner, asked.to_id)
     if over and (over.undo or over.moving_to not in ("", to)):
@@ -121,7 +123,12 @@ def _claimed(table: Table, asked: Move, log: Log) -> Claim | None:
     counted = over.counted if over else log.turns[-1].others if log.turns else b""
     claim = Claim(log.count + 1, asked.token, asked.until_ms, asked.key, b"", asked.at_ms, others=counted, moving_to=to)
     condition, given = (LAPSED, values(over.token, asked.at_ms)) if over else (EMPTY, None)
-    found = table.put(claim_item(log.session, claim), condition, given)
+    item = claim_item(log.session, claim)
+    if asked.bill:
+        put = table.put_action(item, condition, given)
+        found = item_that_failed(charged(table, [put], usage, asked.bill, asked.at_ms, taken=False))
+    else:
+        found = table.put(item, condition, given)
     return claim if found is None or _is_mine(found, asked.token) else None
 
 
@@ -144,7 +151,7 @@ def _is_mine(found: Item, token: str) -> bool:
     return "tok" in found and found["tok"]["S"] == token and found["st"]["S"] == "running"
 
 
-def _carry_over(table: Table, keys: Keys, asked: Move, log: Log, claim: Claim, new: Session) -> Session:
+def _carry_over(table: Table, keys: Keys, asked: Move, log: Log, claim: Claim, new: Session, usage: str) -> Session:
     old = log.session
     source, place = partition(old.owner, old.id), partition(new.owner, new.id)
     try:
@@ -158,22 +165,23 @@ def _carry_over(table: Table, keys: Keys, asked: Move, log: Log, claim: Claim, n
         raise
     marker = tombstone(source, slot_sk(claim.number), {"N": str(old.ttl_s)})
     marker |= {"mk": {"B": asked.key}, "dst": s(place), "tok": s(claim.token)}
-    reasons = table.transact(
-        [
-            table.put_action(marker, MINE, values(claim.token)),
-            table.put_action(header_item(new), EMPTY),
-            table.put_action(meta_item(new, log.title)),
-            *keys.still_active(new),
-        ]
-    )
+    made = [
+        table.put_action(marker, MINE, values(claim.token)),
+        table.put_action(header_item(new), EMPTY),
+        table.put_action(meta_item(new, log.title)),
+        *keys.still_active(new),
+    ]
+    reasons = table.transact([*made, *bill_actions(usage, asked.bill, limited=True)])
     if reasons:
-        keys.was_erased(new, reasons)
+        keys.was_erased(new, reasons[: len(made)])
         found = reasons[0].get("Item", {})
         if not ("mk" in found and found["tok"]["S"] == claim.token):
             if "Item" not in reasons[1]:
                 undo_move(table, place, log.count, {"N": str(old.ttl_s)})
             _give_way(table, old, claim, asked.at_ms)
-            raise ClaimLost
+            if any(map(failed, reasons[: len(made)])):
+                raise ClaimLost
+            raise refusal(asked.bill, reasons[len(made) :], asked.at_ms)
     _clear_out(table, old.owner, old.id, marker)
     return new
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from turnlog.errors import KeysUnavailable, SessionCorrupt, SessionNotFound
 from turnlog.sessions import Bill, Charge, Claim, Log, Move, Session, Slot, Turn
 from turnlog.stores.dynamodb import moving, sweeping
-from turnlog.stores.dynamodb.allowances import bill_actions, charge_action, refusal
+from turnlog.stores.dynamodb.allowances import bill_actions, charged, erase_allowances
 from turnlog.stores.dynamodb.ending import end, end_all
 from turnlog.stores.dynamodb.items import (
     claim_item,
@@ -28,7 +28,7 @@ from turnlog.stores.dynamodb.items import (
     values,
 )
 from turnlog.stores.dynamodb.keys import Keys, NoKeys
-from turnlog.stores.dynamodb.table import EMPTY, EXISTS, LAPSED, MINE, Item, Table, key
+from turnlog.stores.dynamodb.table import EMPTY, EXISTS, LAPSED, MINE, Item, Table, item_that_failed, key
 from turnlog.stores.dynamodb.views import LOOKS, has_all, log_of, page_of, slots_between
 
 if TYPE_CHECKING:
@@ -88,7 +88,8 @@ class DynamoDBSessionStore:
         item = claim_item(session, claim)
         condition, given = (LAPSED, values(over.token, claim.at_ms)) if over else (EMPTY, None)
         if claim.charges:
-            found = self._charged(self._sessions.put_action(item, condition, given), session, claim)
+            put, bill = self._sessions.put_action(item, condition, given), Bill(session.owner, claim.charges)
+            found = item_that_failed(charged(self._sessions, [put], self._allowances.name, bill, claim.at_ms))
         else:
             found = self._sessions.put(item, condition, given)
         return claim if found is None else self._held(session, claim.number, found)
@@ -96,9 +97,7 @@ class DynamoDBSessionStore:
     def release(self, session: Session, claim: Claim, billed: bool, now_ms: int) -> None:
         mine = values(claim.token)
         left = claim.after_release(billed, now_ms)
-        refunds = (
-            [] if billed else [self._charge(session, replace(each, amount=-each.amount)) for each in claim.charges]
-        )
+        refunds = [] if billed else bill_actions(self._allowances.name, Bill(session.owner, claim.charges).refund)
         if left is not None:
             item = claim_item(session, left)
             if refunds:
@@ -117,8 +116,9 @@ class DynamoDBSessionStore:
         mine = values(turn.token)
         if parts or settlement:
             actions = [self._sessions.put_action(first, MINE, mine), *map(self._sessions.put_action, parts)]
-            reasons = self._sessions.transact([*actions, *(self._charge(session, each) for each in settlement)])
-            found = _item_that_failed(reasons)
+            settled = bill_actions(self._allowances.name, Bill(session.owner, settlement))
+            reasons = self._sessions.transact([*actions, *settled])
+            found = item_that_failed(reasons)
         else:
             found = self._sessions.put(first, MINE, mine)
         return turn if found is None else self._held(session, turn.number, found)
@@ -142,11 +142,9 @@ class DynamoDBSessionStore:
             *(self._sessions.put_action(part) for part in parts if part),
             *self._keys.still_active(session),
         ]
-        reasons = self._sessions.transact([*actions, *bill_actions(self._allowances.name, bill, limited=True)])
-        if reasons and self._keys.was_erased(session, reasons[: len(actions)]):
+        reasons = charged(self._sessions, actions, self._allowances.name, bill, session.created_ms)
+        if reasons and self._keys.was_erased(session, reasons):
             return self.create(session, title, bill=bill, first=first)
-        if reasons and bill and not any(_failed(reason) for reason in reasons[: len(actions)]):
-            raise refusal(bill.charges, reasons[len(actions) :], session.created_ms)
         return self.read(session.owner, session.id, session.created_ms, newest=1).session if reasons else session
 
     def fork(self, parent: Session, number: int, child: Session, title: str, *, bill: Bill | None = None) -> None:
@@ -160,7 +158,7 @@ class DynamoDBSessionStore:
             raise SessionNotFound
 
     def move(self, move: Move) -> Session:
-        return moving.move(self._sessions, self._keys, move)
+        return moving.move(self._sessions, self._keys, move, self._allowances.name)
 
     def delete(self, owner: str, session_id: str, now_ms: int) -> bool:
         alive = True
@@ -180,12 +178,11 @@ class DynamoDBSessionStore:
                 found.append(listed_id(owner, item, self._keys))
         return found
 
-    def erase(self, owner: str, now_ms: int) -> int:  # noqa: ARG002
+    def erase(self, owner: str, now_ms: int) -> int:
         self._keys.begin_erasure(owner)
         ended = end_all(self._sessions, owner_partition(owner))
         if self._allowances.name:
-            used = self._allowances.query(owner_partition(owner))
-            self._allowances.delete_all(key(item["pk"]["S"], item["sk"]["S"]) for item in used)
+            erase_allowances(self._allowances, owner, now_ms)
         self._keys.finish_erasure(owner)
         return ended
 
@@ -202,20 +199,6 @@ class DynamoDBSessionStore:
         )
         return log_of(owner, session_id, items, now_ms, self._keys, newest)
 
-    # --- charges
-
-    def _charged(self, put: Item, session: Session, claim: Claim) -> Item | None:
-        """As Table.put, with the charges in one transaction. Raises AllowanceUsedUp."""
-        limited = [self._charge(session, each, limited=True) for each in claim.charges]
-        reasons = self._sessions.transact([put, *limited])
-        found = _item_that_failed(reasons)
-        if found is not None or not reasons:
-            return found
-        raise refusal(claim.charges, reasons[1:], claim.at_ms)
-
-    def _charge(self, session: Session, charge: Charge, *, limited: bool = False) -> Item:
-        return charge_action(self._allowances.name, session.owner, charge, limited=limited)
-
     # --- slots
 
     def _held(self, session: Session, number: int, found: Item) -> Slot | None:
@@ -226,15 +209,3 @@ class DynamoDBSessionStore:
 
     def _slots(self, session: Session, first: int, last: int) -> list[Slot]:
         return slots_between(self._sessions, session, first, last)
-
-
-def _failed(reason: Item) -> bool:
-    return bool(reason.get("Code") == "ConditionalCheckFailed")
-
-
-def _item_that_failed(reasons: Sequence[Item] | None) -> Item | None:
-    """What stood in the way of a transaction's first action, `{}` if nothing stood there; None if that did not fail."""
-    if not reasons or not _failed(reasons[0]):
-        return None
-    found: Item = reasons[0].get("Item", {})
-    return found

@@ -203,6 +203,19 @@ class Table:
         raise StoreUnavailable from cause
 
 
+def failed(reason: Item) -> bool:
+    """Whether a transaction was cancelled by the condition of this action."""
+    return bool(reason.get("Code") == "ConditionalCheckFailed")
+
+
+def item_that_failed(reasons: Sequence[Item] | None) -> Item | None:
+    """What stood in the way of a transaction's first action, `{}` if nothing stood there; None if that did not fail."""
+    if not reasons or not failed(reasons[0]):
+        return None
+    found: Item = reasons[0].get("Item", {})
+    return found
+
+
 def _when(condition: str | None, values: Item | None) -> Item:
     if condition is None:
         return {}

@@ -5,6 +5,7 @@ Each step works on whatever is left, so it can be repeated after a crash at any 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from turnlog.stores.filesystem import files, forms
 from turnlog.stores.filesystem.forms import End
 from turnlog.stores.filesystem.place import Place
 from turnlog.stores.filesystem.shelf import Shelf
-from turnlog.stores.rules import is_due
+from turnlog.stores.rules import Allowances, is_due
 
 _LONG_S = 366 * 24 * 3600  # how long a tombstone stays whose session's own end cannot be read
 
@@ -55,7 +56,7 @@ def erase(shelf: Shelf, owner: str, now_ms: int) -> int:
             ended += _end(shelf, Place(folder), now_ms)
     used = shelf.root / owner_hash(owner)
     with suppress(FileNotFoundError), shelf.held(used):
-        files.remove(used / "allowances")
+        _reduce(shelf, used / "allowances", lambda allowances: allowances.erase(now_ms))
         files.keep_names(used, shelf.sync)
     return ended
 
@@ -97,16 +98,21 @@ def _ends_ms(place: Place) -> int:
 
 def _sweep_owner(shelf: Shelf, owner: Path, now_ms: int) -> None:
     files.remove_rests(owner)
-    path = owner / "allowances"
-    if path.exists():
-        allowances = forms.allowances_of(path.read_bytes())
-        allowances.forget(now_ms)
-        if allowances.used:
-            files.replace(path, forms.allowances_bytes(allowances), shelf.sync)
-        else:
-            path.unlink()
+    _reduce(shelf, owner / "allowances", lambda allowances: allowances.forget(now_ms))
     with suppress(OSError):
         owner.rmdir()  # only if it is empty
+
+
+def _reduce(shelf: Shelf, path: Path, drop: Callable[[Allowances], None]) -> None:
+    """What an owner used, less what is dropped; the file goes with the last of it."""
+    if not path.exists():
+        return
+    allowances = forms.allowances_of(path.read_bytes())
+    drop(allowances)
+    if allowances.used:
+        files.replace(path, forms.allowances_bytes(allowances), shelf.sync)
+    else:
+        path.unlink()
 
 
 def _folders(folder: Path) -> list[Path]:

@@ -69,6 +69,7 @@ def move(shelf: Shelf, asked: Move) -> Session:
         with shelf.made(asked.to_owner, asked.to_id) as place:
             if not place.is_free:
                 raise ClaimLost
+            shelf.charge(asked.bill, asked.at_ms)
             files.replace(place.header, forms.header_bytes(session, log.title), shelf.sync)
             note = End(session.ttl_s, asked.key, _name(shelf, place))
             files.replace(source.moving, forms.end_bytes(note), shelf.sync)
