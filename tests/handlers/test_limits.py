@@ -11,7 +11,7 @@ import pytest
 from tests.handlers.conftest import Answered, Backstage, Call
 from tests.handlers.test_anonymous import begin, new_secret
 from tests.handlers.test_handover import claim, rotate
-from tests.handlers.test_session import EVE, create, get, take
+from tests.handlers.test_session import EVE, busy_for, create, get, take
 from turnlog import runtime
 from turnlog.config import AnonymousSettings
 from turnlog.errors import ModelTimeout, ModelUnavailable, StoreUnavailable
@@ -170,6 +170,35 @@ class TestSessions:
         assert create(call, {"title": 5}).status == 400
         assert create(call, {"lifetime_s": 10**9}).status == 422
         assert create(call).status == 201
+
+
+class TestWaits:
+    @staticmethod
+    def take(call: Call, session_id: str, prefer: str) -> Answered:
+        headers = {"Idempotency-Key": "k", "Prefer": prefer}
+        path = {"id": session_id}
+        return call("session", "POST", "/sessions/{id}/turns", {"message": "hi"}, parameters=path, headers=headers)
+
+    def test_nobody_waits_more_often_than_they_may_take_turns(
+        self, call: Call, backstage: Backstage, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        limited(monkeypatch, turns_a_minute=2)
+        session_id = str(create(call).body["session_id"])
+        busy_for(backstage, session_id, 10_000)
+        answers = [self.take(call, session_id, "wait=1") for _ in range(3)]
+        assert [answer.status for answer in answers] == [409, 409, 429]
+        assert (answers[2].body["limit"], answers[2].headers["Retry-After"]) == ("waits", "38")
+        assert backstage.slept == [0.5] * 4
+
+    def test_who_would_not_wait_or_need_not_is_not_charged_for_it(
+        self, call: Call, backstage: Backstage, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        limited(monkeypatch, turns_a_minute=1)
+        free, busy = (str(create(call).body["session_id"]) for _ in range(2))
+        assert self.take(call, free, "wait=1").status == 200
+        busy_for(backstage, busy, 10_000)
+        answers = [self.take(call, busy, prefer) for prefer in ("wait=0", "wait=0", "wait=1", "wait=1")]
+        assert [answer.status for answer in answers] == [409, 409, 409, 429]
 
 
 def failing(*_: object, **__: object) -> None:

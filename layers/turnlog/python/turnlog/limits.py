@@ -100,9 +100,7 @@ def question_bill(owner: str, question: ModelRequest, limits: OwnerLimits, now_m
 def _charges(model: str, prompt: int, max_tokens: int, limits: OwnerLimits, now_ms: int) -> tuple[Charge, ...]:
     taken = []
     if limits.turns_a_minute is not None:
-        minute_ms = now_ms // _MINUTE_MS * _MINUTE_MS
-        limit = Decimal(limits.turns_a_minute)
-        taken.append(Charge(f"turns#{_utc(minute_ms):%Y-%m-%dT%H:%M}", Decimal(1), limit, minute_ms + _MINUTE_MS))
+        taken.append(_one_a_minute("turns", limits.turns_a_minute, now_ms))
     if limits.budget_a_day is not None:
         day_ms = now_ms // _DAY_MS * _DAY_MS
         most = _most(model, prompt, max_tokens, limits.budget_unit, now_ms)
@@ -111,8 +109,15 @@ def _charges(model: str, prompt: int, max_tokens: int, limits: OwnerLimits, now_
     return tuple(taken)
 
 
+def wait_bill(owner: str, limits: OwnerLimits, now_ms: int) -> Bill | None:
+    """What waiting for a busy session costs: a wait holds a handler, so there are no more of them than turns."""
+    if limits.turns_a_minute is None:
+        return None
+    return Bill(owner, (_one_a_minute("waits", limits.turns_a_minute, now_ms),))
+
+
 def creation_bill(owner: str, limits: OwnerLimits, now_ms: int) -> Bill | None:
-    """What making a session costs its owner."""
+    """What making a session, or taking one over, costs who has it then."""
     if limits.sessions_a_day is None:
         return None
     day_ms = now_ms // _DAY_MS * _DAY_MS
@@ -138,6 +143,12 @@ def settlement(taken: tuple[Charge, ...], reply: Reply, cost_usd: Decimal | None
         if used is not None and used != charge.amount:
             settled.append(replace(charge, amount=used - charge.amount))
     return tuple(settled)
+
+
+def _one_a_minute(counted: str, limit: int, now_ms: int) -> Charge:
+    minute_ms = now_ms // _MINUTE_MS * _MINUTE_MS
+    counter = f"{counted}#{_utc(minute_ms):%Y-%m-%dT%H:%M}"
+    return Charge(counter, Decimal(1), Decimal(limit), minute_ms + _MINUTE_MS)
 
 
 def _most(model: str, prompt: int, max_tokens: int, unit: str, now_ms: int) -> Decimal:

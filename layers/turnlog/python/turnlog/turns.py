@@ -175,11 +175,18 @@ def lease_ms(remaining_s: float) -> int:
     return math.ceil((remaining_s + COMMIT_RESERVE_S) * 1000)
 
 
-def when_free(take: Callable[[], TakenTurn], *, wait_s: float, left_s: Callable[[], float], sleep: Sleep) -> TakenTurn:
+def when_free(
+    take: Callable[[], TakenTurn],
+    *,
+    wait_s: float,
+    left_s: Callable[[], float],
+    sleep: Sleep,
+    before_waiting: Callable[[], None],
+) -> TakenTurn:
     """What `take` returns, tried again while the session is busy: for `wait_s` seconds, and no longer than `left_s`.
 
     Each try looks at the session, which costs no more than that. Raises what `take` raises, TurnInProgress when the
-    wait is over.
+    wait is over, and what `before_waiting` raises, which is called once, if there is to be a wait at all.
     """
     waited_s = 0.0
     while True:
@@ -189,6 +196,8 @@ def when_free(take: Callable[[], TakenTurn], *, wait_s: float, left_s: Callable[
             pause_s = min(POLL_S, wait_s - waited_s, left_s())
             if pause_s <= 0:
                 raise
+            if not waited_s:
+                before_waiting()
         sleep(pause_s)
         waited_s += pause_s
 

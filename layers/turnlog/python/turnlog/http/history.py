@@ -15,6 +15,7 @@ from turnlog.http.naming import logged, session_of
 from turnlog.http.pages import WHOLE, expect_all, turns_after
 from turnlog.http.request import Request
 from turnlog.http.shapes import TurnBody, session_shape, taken_turn_shape, turn_shape
+from turnlog.limits import wait_bill
 from turnlog.messages import to_json
 from turnlog.sessions import Log, Turn
 from turnlog.turns import TurnPolicy, TurnRequest, take_turn, when_free
@@ -50,6 +51,7 @@ def take(request: Request, remaining_s: Remaining) -> Answer:
         wait_s=request.wait_s or 0,
         left_s=lambda: remaining_s() - _LEFT_FOR_A_TURN_S,
         sleep=runtime.sleep,
+        before_waiting=lambda: _charge_wait(request),
     )
     turn = taken.turn
     noted = {
@@ -64,6 +66,12 @@ def take(request: Request, remaining_s: Remaining) -> Answer:
     if request.wait_s is not None:
         headers["Preference-Applied"] = f"wait={request.wait_s}"
     return Answer(200, taken_turn_shape(taken), headers, noted)
+
+
+def _charge_wait(request: Request) -> None:
+    now = runtime.now_ms()
+    if bill := wait_bill(request.owner, runtime.turn_policy().owner, now):
+        runtime.allowances().charge(bill, now)
 
 
 def _policy(request: Request) -> TurnPolicy:
