@@ -45,7 +45,7 @@ class Mood:
     def allowances(self) -> dict[str, Decimal]:
         """What an owner may use of each kind."""
         limits = self.policy.owner
-        given: dict[str, int | Decimal | None] = {"turns": limits.turns_a_minute}
+        given: dict[str, int | Decimal | None] = {"turns": limits.turns_a_minute, "sessions": limits.sessions_a_day}
         given[limits.budget_unit] = limits.budget_a_day
         return {kind: Decimal(limit) for kind, limit in given.items() if limit is not None}
 
@@ -77,8 +77,9 @@ def any_mood(chance: random.Random) -> Mood:
 
 
 def _rate(chance: random.Random) -> OwnerLimits:
-    return OwnerLimits(turns_a_minute=chance.choice([1, 3, 10]))
+    return OwnerLimits(turns_a_minute=chance.choice([1, 3, 10]), sessions_a_day=2)
 
 
 def _budget(chance: random.Random) -> OwnerLimits:
-    return OwnerLimits(turns_a_minute=chance.choice([None, 10]), budget_a_day=Decimal(chance.choice([2500, 50_000])))
+    rate, budget = chance.choice([None, 10]), Decimal(chance.choice([2500, 50_000]))
+    return OwnerLimits(turns_a_minute=rate, budget_a_day=budget, sessions_a_day=2)

@@ -13,6 +13,7 @@ _STORE = "stores.dynamodb.store:DynamoDBSessionStore"
 _MOVING = "stores.dynamodb.moving"
 _ENDING = "stores.dynamodb.ending"
 _SWEEPING = "stores.dynamodb.sweeping"
+_ALLOWANCES = "stores.dynamodb.allowances"
 _KEYS = "stores.dynamodb.keys:OwnerKeys"
 _TAKING = "turns:_Taking"
 
@@ -441,18 +442,30 @@ MAKING = (
 ALLOWANCES = (
     _mutant(
         "a charge is conditional on its limit",
-        ("stores.dynamodb.allowances:charge_action", "if limited:", "if False:"),
+        (f"{_ALLOWANCES}:charge_action", "if limited:", "if False:"),
         quick=True,
     ),
     _mutant(
-        "a charge and its claim are one transaction",
+        "a charge and what it is for are one transaction",
         (
-            f"{_STORE}._charged",
-            "reasons = self._sessions.transact([put, *limited])",
-            "reasons = self._sessions.transact(limited)\n"
-            "    reasons = [{}, *reasons] if reasons else self._sessions.transact([put])",
+            f"{_ALLOWANCES}:charged",
+            "reasons = table.transact([*actions, *(charges if taken else map(_room_check, charges))])",
+            "reasons = table.transact(charges if taken else list(map(_room_check, charges))) if charges else None\n"
+            "    reasons = [{} for _ in actions] + reasons if reasons else table.transact(actions)",
         ),
-        harmless="a claim that is refused has been charged: more is charged than used, and nothing is exceeded",
+    ),
+    _mutant(
+        "a move is charged in the transaction that makes it",
+        (f"{_MOVING}:_carry_over", "[*made, *bill_actions(usage, asked.bill, limited=True)]", "made"),
+    ),
+    _mutant(
+        "a move is charged once",
+        (f"{_MOVING}:_claimed", ", taken=False", ""),
+    ),
+    _mutant(
+        "a move that does not fit is refused before it copies",
+        (f"{_MOVING}:_claimed", "if asked.bill:", "if False:"),
+        harmless="the transaction that makes it charges for it: it is refused then, after the copies were paid",
     ),
     _mutant(
         "a refund and its release are one transaction",
@@ -466,9 +479,8 @@ ALLOWANCES = (
         "a settlement and its commit are one transaction",
         (
             f"{_STORE}.commit",
-            "reasons = self._sessions.transact([*actions, *(self._charge(session, each) for each in settlement)])",
-            "reasons = self._sessions.transact(actions)\n"
-            "        [self._sessions.transact([self._charge(session, each)]) for each in settlement]",
+            "reasons = self._sessions.transact([*actions, *settled])",
+            "reasons = self._sessions.transact(actions)\n        [self._sessions.transact([each]) for each in settled]",
         ),
         harmless="a reservation is the most that a turn can use: without a settlement too much is charged, never less",
     ),

@@ -10,7 +10,18 @@ from typing import Any
 from tests.fakes import expected_text
 from tests.promises.attribute_values import Item
 from tests.promises.families import Family
-from tests.promises.history import Act, Address, Creating, Deleting, Erasing, ModelCall, Moving, Reading, Taking
+from tests.promises.history import (
+    Act,
+    Address,
+    Creating,
+    Deleting,
+    Erasing,
+    Forking,
+    ModelCall,
+    Moving,
+    Reading,
+    Taking,
+)
 from tests.promises.journal import Journal
 from tests.promises.simulated_tables import STALE_MS, Key
 from tests.promises.world import KEYS, SESSIONS, World, ttl_s
@@ -131,6 +142,18 @@ def _counters(world: World, found: Sequence[Family]) -> Iterator[str]:
         charged = [n for key, n in world.journal.charged.items() if _counts(key, owner, kind)]
         if kind in world.mood.allowances and sum(charged) < amount:
             yield f"P8 {owner} used {amount} {kind} and was charged {sum(charged)}"
+    if "sessions" in world.mood.allowances:
+        yield from _sessions_made(world, {at for family in found for at in family.addresses})
+
+
+def _sessions_made(world: World, addresses: set[Address]) -> Iterator[str]:
+    """P8: what was made, or moved there, was charged once, and nothing else but a fork that was begun."""
+    made = Counter(at.owner for at in addresses if at.pk in world.journal.made_ms)
+    begun = Counter(act.child.owner for act in world.done(Forking))
+    for owner in {at.owner for at in addresses}:
+        charged = sum(n for key, n in world.journal.charged.items() if _counts(key, owner, "sessions"))
+        if not made[owner] <= charged <= made[owner] + begun[owner]:
+            yield f"P8 {made[owner]} sessions were made for {owner}, and {charged} were charged"
 
 
 def _sealed(world: World) -> Iterator[str]:

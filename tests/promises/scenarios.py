@@ -154,6 +154,13 @@ def _mover_into_an_erasure(world: World, home: Residence) -> None:
     world.schedule.spawn("eraser", partial(actors.erase, world, "eraser", actors.heir("mover")), in_ms=20)
 
 
+def _mover_and_creator(world: World, home: Residence) -> None:
+    """For one owner, whose allowance has room for one session."""
+    created = Residence([address(actors.heir("mover"), session_id("created"))])
+    world.schedule.spawn("mover", partial(actors.move, world, "mover", home))
+    world.schedule.spawn("ada", partial(actors.create, world, "ada", created), in_ms=15)
+
+
 def _speaks(world: World, home: Residence, name: str, *texts: str, in_ms: int = 0) -> None:
     wants = [want(text) for text in texts]
     world.schedule.spawn(name, partial(actors.converse, world, name, home, wants), in_ms=in_ms)
@@ -172,6 +179,10 @@ SCENARIOS: dict[str, Scenario] = {
     "creators-and-eraser": Scenario(_creators_and_eraser, replace(_MOOD, sealed=True)),
     "mover-into-an-erasure": Scenario(_mover_into_an_erasure, replace(_MOOD, sealed=True)),
     "limited-writers": Scenario(_two_writers, replace(_MOOD, policy=_LIMITED)),
+    "mover-and-creator-for-one": Scenario(
+        _mover_and_creator,
+        replace(_MOOD, policy=TurnPolicy(WindowPolicy(turns=4), owner=OwnerLimits(sessions_a_day=1))),
+    ),
     "large-turns": Scenario(_writer_and_deleter, replace(_MOOD, part_bytes=150)),
     "forker-and-deleter-over-pages": Scenario(
         _forker_and_deleter, replace(_MOOD, torn=True, page_bytes=600, part_bytes=150)

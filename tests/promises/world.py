@@ -34,8 +34,9 @@ from tests.promises.simulated_dynamodb import SimulatedDynamoDB
 from tests.promises.simulated_model import SimulatedModel
 from tests.wrapping import LocalWrapper
 from turnlog.errors import KeysUnavailable, TurnlogError
+from turnlog.limits import creation_bill
 from turnlog.messages import Message
-from turnlog.sessions import Claim, Move, Session, SessionSettings, Slot
+from turnlog.sessions import Bill, Claim, Move, Session, SessionSettings, Slot
 from turnlog.stores.dynamodb import DynamoDBSessionStore, OwnerKeys
 from turnlog.stores.dynamodb.items import owner_partition, partition
 from turnlog.turns import COMMIT_RESERVE_S, TurnRequest, take_turn
@@ -206,7 +207,8 @@ class World:
         process = self.process(name)
         session = self._session(at, process.clock())
         creating = Creating(**self._beginning(at, process))
-        return self._do(creating, lambda: self._plain_store(process).create(session, f"title of {at.id}"))
+        bill = self._bill(at, process)
+        return self._do(creating, lambda: self._plain_store(process).create(session, f"title of {at.id}", bill=bill))
 
     def delete(self, at: Address, name: str) -> Deleting:
         process = self.process(name)
@@ -248,6 +250,7 @@ class World:
             secrets.token_urlsafe(12),
             now_ms,
             now_ms + LEASE_MS,
+            self._bill(to, process),
         )
         moving = Moving(to=to, key=key, **self._beginning(at, process))
         return self._do(moving, lambda: self._plain_store(process).move(asked))
@@ -259,7 +262,8 @@ class World:
         def work() -> bool:
             store, now_ms = self._plain_store(process), process.clock()
             parent = store.read(at.owner, at.id, now_ms, 1).session
-            store.fork(parent, number, self._session(child, now_ms), f"title of {child.id}")
+            session, bill = self._session(child, now_ms), self._bill(child, process)
+            store.fork(parent, number, session, f"title of {child.id}", bill=bill)
             return True
 
         return self._do(forking, work)
@@ -282,6 +286,9 @@ class World:
         process = self.process(name)
         sweeping = Sweeping(**self._beginning(Address("", "", ""), process))
         return self._do(sweeping, lambda: self._plain_store(process).sweep(process.clock()))
+
+    def _bill(self, at: Address, process: Process) -> Bill | None:
+        return creation_bill(at.owner, self.mood.policy.owner, process.clock())
 
     def _session(self, at: Address, now_ms: int) -> Session:
         settings = SessionSettings(MODEL, 1000, "Be brief.")
