@@ -214,11 +214,24 @@ def test_a_sweep_that_died_is_finished_by_the_next(
     later_ms = START_MS + dead.idle_ms + int(SWEEP_MARGIN.total_seconds() * 1000) + 15 * 60_000
     alive = store.create(new_session(created_ms=later_ms - 60_000), "Alive")
     died = dies(steps, lambda mortal: mortal.sweep(later_ms))
-    assert died == (steps < 47), "the steps of a sweep have changed: look whether they are still covered"
+    assert died == (steps < 50), "the steps of a sweep have changed: look whether they are still covered"
     store.sweep(later_ms)
     assert content(dynamodb, partition(OWNER, dead.id)) == []
     assert store.session_ids(OWNER) == [alive.id]
     assert store.read(OWNER, alive.id, later_ms, newest=1).title == "Alive"
+
+
+def test_sweeps_that_are_cut_off_again_and_again_come_to_an_end(
+    store: DynamoDBSessionStore, dynamodb: DynamoDBClient, dies: Dies
+) -> None:
+    dead = session_with(store, 3)
+    later_ms = START_MS + dead.idle_ms + int(SWEEP_MARGIN.total_seconds() * 1000) + 15 * 60_000
+    cut_off = 0
+    while dies(60, lambda mortal: mortal.sweep(later_ms)):
+        cut_off += 1
+        assert cut_off < 20
+    assert cut_off > 1
+    assert content(dynamodb, partition(OWNER, dead.id)) == []
 
 
 def test_a_mover_that_comes_back_after_it_was_overtaken_can_finish_nothing(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -126,6 +126,14 @@ class Journal:
                 slots.pop(version.number, None)
             active_ms = max(slots[max(slots)], created) if slots else created
         return [min(active_ms + idle, dies) for active_ms in [*found, active_ms]]
+
+    def expect_nothing_under(self, erased: Collection[Key]) -> None:
+        """P7: of all that was sealed under these keys nothing is left at this moment."""
+        for item in self.tables.items(self.sessions_table):
+            pk = item["pk"]["S"]
+            owner = pk if pk.startswith("U#") else self._owners.get(pk, "")
+            if _CONTENT & item.keys() and (owner, item.get("kid", {}).get("S", "")) in erased:
+                self.unsealed.append(f"P7 {pk} {item['sk']['S']} is left under a key that was erased")
 
     def _note(self, table: str, key: Key, old: Item | None, new: Item | None) -> None:
         if table == self.sessions_table and self.sealed and new:

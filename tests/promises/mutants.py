@@ -493,6 +493,23 @@ ALLOWANCES = (
 
 SEALING = (
     _mutant(
+        "a fork takes its name under a key that is active",
+        (f"{_MOVING}:_take_name", ", *keys.still_active(child)]", "]"),
+        ("stores.dynamodb.keys:OwnerKeys.was_erased", 'reasons[-1].get("Code") != "ConditionalCheckFailed"', "False"),
+    ),
+    _mutant(
+        "a move takes its name under a key that is active",
+        (f"{_MOVING}:_carry_over", ", *keys.still_active(new)]", "]"),
+    ),
+    _mutant(
+        "an erasure takes the first slot of a place that is still empty",
+        (
+            f"{_ENDING}:end_all",
+            'table.put(tombstone(pk, slot_sk(1), item["ttl"]), EMPTY)',
+            "table.delete(index)\n            continue",
+        ),
+    ),
+    _mutant(
         "a creation checks that its key is active",
         (f"{_STORE}.create", "*self._keys.still_active(session),", ""),
     ),

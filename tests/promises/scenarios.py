@@ -151,7 +151,12 @@ def _creators_and_eraser(world: World, home: Residence) -> None:
 
 def _mover_into_an_erasure(world: World, home: Residence) -> None:
     world.schedule.spawn("mover", partial(actors.move, world, "mover", home))
-    world.schedule.spawn("eraser", partial(actors.erase, world, "eraser", actors.heir("mover")), in_ms=20)
+    world.schedule.spawn("eraser", partial(actors.erase, world, "eraser", actors.heir("mover")), in_ms=42)
+
+
+def _forker_into_an_erasure(world: World, home: Residence) -> None:
+    world.schedule.spawn("forker", partial(actors.fork, world, "forker", home, 2))
+    world.schedule.spawn("eraser", partial(actors.erase, world, "eraser", home.addresses[0].owner), in_ms=9)
 
 
 def _mover_and_creator(world: World, home: Residence) -> None:
@@ -178,6 +183,7 @@ SCENARIOS: dict[str, Scenario] = {
     "two-creators": Scenario(_two_creators),
     "creators-and-eraser": Scenario(_creators_and_eraser, replace(_MOOD, sealed=True)),
     "mover-into-an-erasure": Scenario(_mover_into_an_erasure, replace(_MOOD, sealed=True)),
+    "forker-into-an-erasure": Scenario(_forker_into_an_erasure, replace(_MOOD, sealed=True)),
     "limited-writers": Scenario(_two_writers, replace(_MOOD, policy=_LIMITED)),
     "mover-and-creator-for-one": Scenario(
         _mover_and_creator,

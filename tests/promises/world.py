@@ -222,7 +222,10 @@ class World:
         keys = [(item["pk"]["S"], item["sk"]["S"]) for item in held]
         erasing = Erasing(keys=keys, **self._beginning(Address(owner, "", ""), process))
         try:
-            return self._do(erasing, lambda: self._plain_store(process).erase(owner, process.clock()))
+            erased = self._do(erasing, lambda: self._plain_store(process).erase(owner, process.clock()))
+            if erased.succeeded:
+                self.journal.expect_nothing_under(keys)
+            return erased
         finally:
             for at in [at for at in self._addresses() if at.owner == owner]:
                 deleting = Deleting(address=at, process=process, began_ms=erasing.began_ms, clock_ms=erasing.clock_ms)

@@ -57,9 +57,11 @@ def end_all(table: Table, names: str) -> int:
     """
     listed = table.query(names)
     for item in listed:
-        index = key(item["pk"]["S"], item["sk"]["S"])
-        if not end(table, item["sk"]["S"], index):
-            table.delete(index)
+        pk, index = item["sk"]["S"], key(item["pk"]["S"], item["sk"]["S"])
+        if not end(table, pk, index):
+            # What was to be copied there may be on its way: it must find the first slot taken.
+            table.put(tombstone(pk, slot_sk(1), item["ttl"]), EMPTY)
+            end(table, pk, index)
     return len(listed)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 
 from turnlog.errors import ClaimLost, KeyReused, SessionCorrupt, SessionNotFound, StoreUnavailable, TurnInProgress
@@ -27,7 +28,7 @@ from turnlog.stores.dynamodb.items import (
 from turnlog.stores.dynamodb.keys import Keys
 from turnlog.stores.dynamodb.sweeping import entry_of, remember
 from turnlog.stores.dynamodb.table import DONE, EMPTY, LAPSED, MINE, Item, Table, failed, item_that_failed, key, s
-from turnlog.stores.dynamodb.views import log_of, slots_between
+from turnlog.stores.dynamodb.views import LOOKS, log_of, slots_between
 
 _ROUNDS = 4
 
@@ -52,7 +53,7 @@ def fork(
     if [turn.number for turn in turns] != list(range(1, number + 1)):
         raise SessionNotFound
     child = replace(child, seal=keys.current(child.owner))
-    _take_name(table, child, bill, usage)
+    _take_name(table, keys, child, bill, usage)
     for turn in turns:
         _copy(table, child, turn)
     made = [
@@ -75,15 +76,19 @@ def _is_made(table: Table, place: str) -> bool:
     return bool(there) and bool(there[0]["sk"]["S"] == HEADER)
 
 
-def _take_name(table: Table, child: Session, bill: Bill | None, usage: str) -> None:
+def _take_name(table: Table, keys: Keys, child: Session, bill: Bill | None, usage: str) -> None:
     """Names the session in its owner's partition, puts it onto the sweeper's list and charges for it, all or nothing;
-    or none of it, when this very fork was begun before. Raises KeyReused when another one was, and AllowanceUsedUp.
+    or none of it, when this very fork was begun before. Raises KeyReused when another one was, AllowanceUsedUp, and
+    SessionNotFound when the key was erased: from then on nothing may be named that the erasure would not see.
     """
     named = index_item(child) | ({"fp": {"B": child.fingerprint}} if child.fingerprint else {})
-    actions = [table.put_action(named, EMPTY), table.put_action(entry_of(child, child.created_ms))]
+    entry = entry_of(child, child.created_ms)
+    actions = [table.put_action(named, EMPTY), table.put_action(entry), *keys.still_active(child)]
     reasons = charged(table, actions, usage, bill, child.created_ms)
     if not reasons:
         return
+    if keys.was_erased(child, reasons):
+        raise SessionNotFound
     if bytes(reasons[0]["Item"].get("fp", {}).get("B", b"")) != child.fingerprint:
         raise KeyReused
 
@@ -94,23 +99,35 @@ def move(table: Table, keys: Keys, asked: Move, usage: str) -> Session:
     Before the copies it is asked whether the bill fits, and it is charged when the session is there: so nothing has to
     be given back.
     """
-    for last in [False] * (_ROUNDS - 1) + [True]:
-        items = table.query(partition(asked.owner, asked.session_id), newest_first=True)
-        top = next((item for item in items if is_slot(item)), None)
-        if top and "mk" in top:
-            return _finish(table, keys, asked, top)
-        try:
-            log = log_of(asked.owner, asked.session_id, items, asked.at_ms, keys)
-        except SessionCorrupt:
-            if last:
-                raise
-            continue  # a query is no snapshot: a delete may have come in between
+    for _ in range(_ROUNDS):
+        log = _seen(table, keys, asked)
+        if not isinstance(log, Log):
+            return _finish(table, keys, asked, log)
         if log.running and log.running.until_ms > asked.at_ms:
             raise busy(log.running, asked.at_ms)
         new = replace(log.session, owner=asked.to_owner, id=asked.to_id, seal=keys.current(asked.to_owner))
         if (claim := _claimed(table, asked, log, usage)) is not None:
             return _carry_over(table, keys, asked, log, claim, new, usage)
     raise TurnInProgress(1)
+
+
+def _seen(table: Table, keys: Keys, asked: Move) -> Log | Item:
+    """The session with all its turns, or the marker that it has left. Raises SessionNotFound, a kind of SessionCorrupt.
+
+    A query is no snapshot, and others may write between its items; so what seems to be damaged is looked at again.
+    """
+    for _ in range(LOOKS - 1):
+        with suppress(SessionCorrupt):
+            return _look(table, keys, asked)
+    return _look(table, keys, asked)
+
+
+def _look(table: Table, keys: Keys, asked: Move) -> Log | Item:
+    items = table.query(partition(asked.owner, asked.session_id), newest_first=True)
+    top = next((item for item in items if is_slot(item)), None)
+    if top and "mk" in top:
+        return top
+    return log_of(asked.owner, asked.session_id, items, asked.at_ms, keys)
 
 
 def _claimed(table: Table, asked: Move, log: Log, usage: str) -> Claim | None:
@@ -157,7 +174,10 @@ def _carry_over(table: Table, keys: Keys, asked: Move, log: Log, claim: Claim, n
     try:
         _expect_no_session(table, place)
         remember(table, new, asked.at_ms, source=source)
-        table.put(index_item(new))
+        reasons = table.transact([table.put_action(index_item(new)), *keys.still_active(new)])
+        if reasons:  # nothing may be named that the erasure which took the key would not see
+            keys.was_erased(new, reasons)
+            raise ClaimLost
         for turn in log.turns:
             _copy(table, new, turn)
     except ClaimLost:  # another session is there, or an earlier try of this move was undone

@@ -37,6 +37,7 @@ _SPAN_MS = 15 * 60 * 1000  # of one partition of the list
 _MARGIN_MS = int(SWEEP_MARGIN.total_seconds() * 1000)
 _SHARDS = 4  # of a partition, since one takes 1,000 writes a second
 _LATE = 4  # spans that are read again: an entry may be late by a clock that was behind
+_MARK = key("D#", "swept")  # how far it has come: the span that is not over
 _FIRST_LOOK = 104  # spans, 26 hours: as far as the first run looks back
 
 
@@ -56,25 +57,18 @@ def entry_of(session: Session, now_ms: int, source: str = "") -> Item:
 def sweep(table: Table, now_ms: int) -> int:
     """Ends what is due and dead; says how many. See SessionStore."""
     ended = looked_at = 0
-    span = _first_span(table, now_ms)
-    while span <= now_ms // _SPAN_MS:
+    mark, this_span = table.get(_MARK), now_ms // _SPAN_MS
+    swept = int(mark["span"]["N"]) if mark else this_span - _FIRST_LOOK
+    for span in range(swept - _LATE if mark else swept, this_span + 1):
         for entry in _entries(table, span):
             ended += _look(table, entry, now_ms)
             looked_at += 1
         if looked_at >= MOST_SWEPT:
             break
-        span += 1
-    table.put(_mark() | {"v": n(VERSION), "span": n(min(span, now_ms // _SPAN_MS))})
+        if swept < this_span and span >= swept:  # at each, so that a run which is cut off need not begin anew
+            swept = min(span + 1, this_span)
+            table.put(_MARK | {"v": n(VERSION), "span": n(swept)})
     return ended
-
-
-def _mark() -> Item:
-    return key("D#", "swept")
-
-
-def _first_span(table: Table, now_ms: int) -> int:
-    mark = table.get(_mark())
-    return int(mark["span"]["N"]) - _LATE if mark else now_ms // _SPAN_MS - _FIRST_LOOK
 
 
 def _entries(table: Table, span: int) -> Iterator[Item]:
