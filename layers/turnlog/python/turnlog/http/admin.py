@@ -70,9 +70,10 @@ def show_content(request: Request, _: Remaining) -> Answer:
     asked = request.query("limit", "cursor")
     limit, reason = request.limit(asked), request.body(ReasonBody).reason
     owner, session_id = _session_of(request)  # after what can be refused without a secret
-    after = history.turn_before(asked, owner, session_id)
+    bound = "admin-content", request.owner, owner, session_id
+    after = history.turn_before(asked, *bound)
     auditing.note(request, "admin content", session_id, subject=owner_hash(owner), reason=reason)
-    return history.page_of(owner, session_id, after, limit)
+    return history.page_of(owner, session_id, after, limit, *bound)
 
 
 def _shape(log: Log, now_ms: int) -> dict[str, Any]:
