@@ -17,6 +17,7 @@ from tests.handlers.test_session import create, delete, get, take
 from turnlog import runtime
 from turnlog.config import AnonymousSettings
 from turnlog.limits import SessionLimits
+from turnlog.sessions import anonymous_owner, owner_hash
 from turnlog.turns import TurnPolicy
 
 
@@ -196,6 +197,24 @@ class TestAuthorizing:
         methods = ("GET", "POST", "PATCH", "DELETE")
         assert statement["Resource"] == [f"{arn}/{method}/sessions/*" for method in methods]
         assert secret not in json.dumps(answer)
+
+    @pytest.mark.asvs("16.3.2")
+    @pytest.mark.parametrize("route", ["GET /admin/users/x/sessions", "POST /admin/sessions/x/content", "POST /query"])
+    def test_a_secret_on_a_route_that_is_not_for_it_is_a_denial_that_is_noted(
+        self, backstage: Backstage, secret: str, route: str
+    ) -> None:
+        method, path = route.split(" ")
+        arn = f"arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/v1/{method}{path}"
+        asked = event("authorizer") | {"authorizationToken": f"Session {secret}", "methodArn": arn}
+        assert app("authorizer").handler(asked, Context())["context"]["kind"] == "anonymous"
+        (denied,) = backstage.audit.events
+        assert denied == {
+            "action": "denied",
+            "request_id": Context.aws_request_id,
+            "route": f"{method} /{path.split('/')[1]}",
+            "owner": owner_hash(anonymous_owner(hash_of(secret))),
+            "reason": "forbidden",
+        }
 
     @pytest.mark.parametrize("secret", ["", "a" * 42, "a" * 44, "a" * 42 + "=", "a" * 42 + "\u0661", "a" * 43 + "\n x"])
     def test_what_is_no_secret_is_nobody(self, backstage: Backstage, secret: str) -> None:
