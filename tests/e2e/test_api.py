@@ -267,7 +267,7 @@ def test_without_a_valid_token_no_route_answers(stack: Stack) -> None:
             for answer in (nobody.post("/query", json={"message": "hi"}), nobody.get("/sessions/x")):
                 problem = expect_problem(answer, 401, "unauthorized")
                 assert problem["title"] == "Unauthorized"
-                assert answer.headers["www-authenticate"] == "Bearer"
+                assert answer.headers["www-authenticate"] == "Bearer, Session"
 
 
 def test_routes_and_methods_that_do_not_exist_are_404(ada: httpx2.Client) -> None:

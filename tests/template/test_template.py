@@ -13,6 +13,7 @@ from typing import Any
 import boto3
 import pytest
 
+from tests import documented
 from tests.fakes import HeldClock
 from tests.handlers import test_admin
 from tests.handlers.conftest import Context, app, event
@@ -486,12 +487,14 @@ class TestApi:
             waits = headers.get("gatewayresponse.header.Retry-After")
             assert waits == (f"'{body['retry_after']}'" if "retry_after" in body else None)
             assert waits is not None or response.get("statusCode") not in ("429", "503"), name
+        challenge = "gatewayresponse.header.WWW-Authenticate"
         challenged = {
-            name
+            name: response["responseParameters"][challenge]
             for name, response in responses.items()
-            if "gatewayresponse.header.WWW-Authenticate" in response["responseParameters"]
+            if challenge in response["responseParameters"]
         }
-        assert challenged == {"UNAUTHORIZED"}
+        written = documented.written()["components"]["headers"]["WWW-Authenticate"]["schema"]["const"]
+        assert challenged == {"UNAUTHORIZED": f"'{written}'"}
 
     def test_only_what_has_no_status_of_its_own_has_none_here(self, responses: dict[str, dict[str, Any]]) -> None:
         """A default with a status would lend it to every kind that AWS adds."""

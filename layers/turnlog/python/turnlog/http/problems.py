@@ -28,7 +28,12 @@ INTERNAL = Problem(500, "internal_error", "Internal error", "The request failed 
 ROUTE_NOT_FOUND = Problem(404, "route_not_found", "Not found", "There is no such route or method.")
 
 PROBLEMS: dict[type[errors.TurnlogError], Problem] = {
-    errors.Unauthorized: Problem(401, "unauthorized", "Unauthorized", "Send a valid token as Authorization: Bearer."),
+    errors.Unauthorized: Problem(
+        401,
+        "unauthorized",
+        "Unauthorized",
+        "Send a valid token as Authorization: Bearer, or an anonymous session's secret as Authorization: Session.",
+    ),
     errors.Forbidden: Problem(403, "forbidden", "Forbidden", "This caller may not use this route."),
     errors.SessionNotFound: Problem(
         404,
