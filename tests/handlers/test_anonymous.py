@@ -148,7 +148,7 @@ class TestUsing:
 
     @pytest.mark.asvs("7.2.2")
     def test_another_secret_and_a_user_find_what_never_was(self, call: Call, secret: str, session_id: str) -> None:
-        never = get(call, "ses_" + "a" * 22, secret=secret)
+        never = "ses_" + "a" * 22
         for caller in ({"secret": new_secret()}, {"owner": OWNER}, {"owner": f"anonymous:{hash_of(new_secret())}"}):
             asked: Any = caller
             for answer in (
@@ -156,8 +156,23 @@ class TestUsing:
                 take(call, session_id, "hello", **asked),
                 delete(call, session_id, **asked),
             ):
-                assert (answer.status, answer.raw) == (404, never.raw)
+                assert (answer.status, answer.raw) == (404, get(call, never, **asked).raw)
         assert get(call, session_id, owner=None).status == 401
+
+    def test_where_it_is_gone_a_new_one_is_offered_that_its_holder_may_begin(
+        self, call: Call, secret: str, session_id: str
+    ) -> None:
+        delete(call, session_id, secret=secret)
+        for answer in (get(call, session_id, secret=secret), begin(call, secret)):
+            assert (answer.status, answer.body["code"]) == (404, "session_not_found")
+            assert answer.body["start_over"] == {"method": "POST", "href": "/v1/anonymous/sessions"}
+            assert "POST /v1/anonymous/sessions" in answer.body["detail"]
+        claimed = call(
+            *("session", "POST", "/sessions/{id}/claim", {"secret": secret}),
+            parameters={"id": session_id},
+            headers={"Idempotency-Key": "k"},
+        )
+        assert claimed.body["start_over"]["href"] == "/v1/sessions"
 
     def test_only_the_routes_of_its_session_are_for_an_anonymous_caller(self, call: Call, secret: str) -> None:
         answers = [

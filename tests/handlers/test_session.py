@@ -543,7 +543,9 @@ def test_a_replay_warns_as_the_turn_did(call: Call, backstage: Backstage) -> Non
 
 
 def test_where_a_session_is_gone_a_new_one_is_offered(call: Call) -> None:
-    assert get(call, new_session_id()).body["start_over"] == {"method": "POST", "href": "/v1/sessions"}
+    gone = get(call, new_session_id()).body
+    assert gone["start_over"] == {"method": "POST", "href": "/v1/sessions"}
+    assert gone["detail"].endswith("Start a new one with POST /v1/sessions.")
 
 
 def rename(call: Call, session_id: str, body: object, **more: Any) -> Answered:

@@ -222,7 +222,8 @@ PROBLEM = shape(
         "retry": {"const": "same-key"},
         "limit": text("session_turns", description="Which limit it is."),
         "start_over": shape(
-            "The request that begins a new session.", {"method": {"const": "POST"}, "href": {"const": "/v1/sessions"}}
+            "The request that begins a new session, for such a caller.",
+            {"method": {"const": "POST"}, "href": {"enum": ["/v1/sessions", "/v1/anonymous/sessions"]}},
         ),
     },
 )
