@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.fakes import OWNER
-from tests.handlers.conftest import Answered, Backstage, Call, Context, app, event
+from tests.handlers.conftest import Answered, Backstage, Call, Context, WithUnnamed, app, event
 from tests.handlers.test_anonymous import begin, hash_of, new_secret
 from tests.handlers.test_session import EVE, create, delete, get, take
 from turnlog import runtime
@@ -31,6 +31,7 @@ ACTIONS = {
     TERMINATE: "admin terminate",
     CONTENT: "admin content",
 }
+EMPTY = {"items": [], "damaged": [], "unnamed": 0, "next": None}
 REASON = {"reason": "Ticket 4711: the user asks for help."}
 
 
@@ -64,7 +65,7 @@ def name(call: Call, session_id: str) -> Callable[[tuple[str, str]], str]:
 
 def test_the_example_event_lists_nobody_s_sessions(backstage: Backstage) -> None:
     answer = app("admin").handler(event("admin"), Context())
-    assert (answer["statusCode"], json.loads(answer["body"])) == (200, {"items": [], "damaged": [], "next": None})
+    assert (answer["statusCode"], json.loads(answer["body"])) == (200, EMPTY)
 
 
 class TestWhoMay:
@@ -203,6 +204,15 @@ class TestListing:
         assert (answer.body["items"], len(answer.body["damaged"])) == ([], 1)
         assert session_id not in answer.raw
         assert ask(call, TERMINATE, answer.body["damaged"][0]).status == 204
+
+    def test_counts_a_session_whose_very_id_cannot_be_read_and_it_ends_with_all_others(
+        self, call: Call, backstage: Backstage, session_id: str
+    ) -> None:
+        backstage.store = WithUnnamed(backstage.store)  # type: ignore[assignment] # a store all the same
+        body = ask(call, LIST, named(OWNER)).body
+        assert (len(body["items"]), body["damaged"], body["unnamed"]) == (1, [], 1)
+        assert ask(call, TERMINATE_ALL, named(OWNER)).body == {"ended": 2, "left": 0}
+        assert ask(call, LIST, named(OWNER)).body == EMPTY
 
     def test_knows_an_anonymous_owner_too(self, call: Call) -> None:
         secret = new_secret()

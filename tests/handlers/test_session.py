@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.fakes import OWNER, expected_text
-from tests.handlers.conftest import REFUSED_FIELDS, Answered, Backstage, Call, Context, app, event
+from tests.handlers.conftest import REFUSED_FIELDS, Answered, Backstage, Call, Context, WithUnnamed, app, event
 from turnlog import runtime
 from turnlog.errors import ModelTimeout, SecretUnavailable, SessionCorrupt, StoreUnavailable
 from turnlog.messages import Message, to_json
@@ -222,6 +222,15 @@ def test_turns_are_listed_oldest_first_a_page_at_a_time(call: Call, session_id: 
 def test_bad_paging_is_refused(call: Call, session_id: str, query: dict[str, list[str]], code: str) -> None:
     for answer in (get(call, session_id, "/turns", query=query), call("session", "GET", "/sessions", query=query)):
         assert (answer.status, answer.body["code"]) == (400, code)
+
+
+def test_a_list_counts_what_cannot_even_be_named_and_shows_the_others(
+    call: Call, backstage: Backstage, session_id: str
+) -> None:
+    backstage.store = WithUnnamed(backstage.store)  # type: ignore[assignment] # a store all the same
+    body = call("session", "GET", "/sessions").body
+    assert ([item["session_id"] for item in body["items"]], body["damaged"], body["unnamed"]) == ([session_id], [], 1)
+    assert get(call, WithUnnamed.NAME).status == delete(call, WithUnnamed.NAME).status == 404
 
 
 def test_a_cursor_is_good_for_its_own_list_alone(call: Call, session_id: str) -> None:

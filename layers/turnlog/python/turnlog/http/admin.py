@@ -32,7 +32,8 @@ def list_sessions(request: Request, _: Remaining) -> Answer:
     cursor = page.next and _sealed("admin-cursor", f"{page.next[0]} {page.next[1]}", request.owner, owner)
     items = [{"ref": _ref(owner, log.session.id)} | _shape(log, now) for log in page.sessions]
     damaged = [_ref(owner, session_id) for session_id in page.damaged]
-    return Answer(200, {"items": items, "damaged": damaged, "next": cursor}, noted={"count": len(items)})
+    body = {"items": items, "damaged": damaged, "unnamed": page.unnamed, "next": cursor}
+    return Answer(200, body, noted={"count": len(items)})
 
 
 def terminate(request: Request, _: Remaining) -> Answer:
