@@ -383,6 +383,7 @@ class TestActsThatAreRefusedAfterAll:
         [
             (("POST", "/sessions"), "create", ErasureInProgress(), "erasure_in_progress"),
             (("POST", "/sessions/{id}/fork"), "fork", ErasureInProgress(), "erasure_in_progress"),
+            (("POST", "/sessions/{id}/claim"), "move", ErasureInProgress(), "erasure_in_progress"),
             (("POST", "/sessions/{id}/claim"), "move", TurnInProgress(2), "turn_in_progress"),
             (("POST", "/sessions/{id}/claim"), "move", ClaimLost(), "move_lost"),
             (("POST", "/sessions/{id}/rotate"), "move", ClaimLost(), "move_lost"),

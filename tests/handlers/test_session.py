@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
+from tests.contract.session_store import random_text
 from tests.fakes import OWNER, expected_text
 from tests.handlers.conftest import REFUSED_FIELDS, Answered, Backstage, Call, Context, WithUnnamed, app, event
 from turnlog import runtime
 from turnlog.errors import ModelTimeout, SecretUnavailable, SessionCorrupt, StoreUnavailable
-from turnlog.messages import Message, to_json
-from turnlog.sessions import Claim, new_session_id
+from turnlog.messages import Message, Reply, Usage, to_json
+from turnlog.sessions import MAX_TURN_BYTES, Claim, new_session_id
 
 EVE = "https://issuer.example/|eve"
 
@@ -455,6 +456,42 @@ def test_a_turn_that_could_not_reach_its_secret_leaves_the_session_free(call: Ca
     backstage.model.during = no_key
     assert take(call, session_id, "hello", "k").body["code"] == "dependency_unavailable"
     assert take(call, session_id, "hello", "k").status == 200
+
+
+def test_a_key_that_was_paid_for_three_times_without_a_reply_is_given_up(
+    call: Call, backstage: Backstage, session_id: str
+) -> None:
+    backstage.model.fail_with = [ModelTimeout() for _ in range(3)]
+    answers = [take(call, session_id, "hello", "k") for _ in range(4)]
+    assert [answer.status for answer in answers] == [504, 504, 504, 502]
+    assert (answers[3].body["code"], answers[3].body["stored"]) == ("attempts_exhausted", False)
+    assert take(call, session_id, "hello", "another").body["turn"] == 1
+
+
+def test_a_turn_that_outlived_its_lease_and_was_overtaken_is_told_so(
+    call: Call, backstage: Backstage, session_id: str
+) -> None:
+    def overtaken() -> None:
+        backstage.model.during = None
+        backstage.clock.tick(seconds=60)
+        assert take(call, session_id, "fast").status == 200
+
+    backstage.model.during = overtaken
+    answer = take(call, session_id, "slow")
+    assert (answer.status, answer.body["code"], answer.body["retry"]) == (409, "claim_lost", "same-key")
+    assert get(call, session_id).body["turns"] == 1
+
+
+def test_a_reply_that_is_too_large_to_be_kept_is_a_failure_of_the_model(
+    call: Call, backstage: Backstage, session_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = to_json([{"type": "text", "text": random_text(MAX_TURN_BYTES)}])
+    large = Reply("claude-sonnet-5-5", content, "end_turn", Usage('{"input_tokens": 1, "output_tokens": 1}'))
+    with monkeypatch.context() as patched:
+        patched.setattr(backstage.model, "reply", lambda *_: large)
+        answer = take(call, session_id, "hello", "k")
+    assert (answer.status, answer.body["code"], answer.body["stored"]) == (502, "model_protocol_error", False)
+    assert get(call, session_id).body["turns"] == 0
 
 
 def busy_for(backstage: Backstage, session_id: str, sleeps: int) -> None:

@@ -62,7 +62,7 @@ def refusals(operation: Operation) -> list[Example]:
     """Each problem that the operation can answer with, once, by its code."""
     found: dict[str, Example] = {}
     kinds = [caller == ANONYMOUS for caller in operation.callers] or [True]  # nobody is signed in on a public route
-    said = [_example(error, is_anonymous) for error in _errors(operation) for is_anonymous in kinds]
+    said = [_example(error, is_anonymous) for error in errors_of(operation) for is_anonymous in kinds]
     for problem in [*said, problem_body(INTERNAL, _REQUEST_ID), *_gateway(operation)]:
         found.setdefault(repr(problem), problem)
     return sorted(found.values(), key=lambda problem: (problem["status"], problem["code"]))
@@ -76,7 +76,8 @@ def _gateway(operation: Operation) -> tuple[Example, ...]:
     return (*GATEWAY, TOKEN_UNCHECKED) if operation.callers else GATEWAY
 
 
-def _errors(operation: Operation) -> Iterator[TurnlogError]:
+def errors_of(operation: Operation) -> Iterator[TurnlogError]:
+    """What the function itself can raise."""
     yield from operation.errors
     yield from map(InvalidRequest, ("parameter_unknown", "parameter_duplicate"))
     if "limit" in operation.asks:
