@@ -7,8 +7,11 @@ import os
 import pytest
 
 from tests.fakes import HeldClock, KeptLog
+from tests.reached import pytest_deselected, pytest_sessionfinish, pytest_terminal_summary, pytest_testnodedown
 from turnlog import runtime
 from turnlog.audit import AuditTrail
+
+__all__ = ["pytest_deselected", "pytest_sessionfinish", "pytest_terminal_summary", "pytest_testnodedown"]
 
 _LEFT = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
 os.environ.clear()

@@ -15,6 +15,12 @@ from referencing.jsonschema import DRAFT202012
 
 from turnlog.http.openapi import document
 
+Answer = tuple[str, str, int, str]
+"""Method, path, status, and the code of a problem."""
+
+seen: set[Answer] = set()
+"""All that was held to the document."""
+
 _ROOT = "urn:openapi"
 
 
@@ -53,6 +59,7 @@ def expect(method: str, path: str, status: int, headers: Mapping[str, str], body
         schema = written()["components"]["headers"][name]["schema"]
         if schema.get("type") != "integer" and name.lower() in sent:
             Draft202012Validator(schema).validate(sent[name.lower()])
+    seen.add((method, path, status, body["code"] if status >= 400 and isinstance(body, dict) else ""))
 
 
 def is_valid(value: object, place: str) -> bool:

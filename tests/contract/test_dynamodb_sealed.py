@@ -233,24 +233,68 @@ def test_the_name_of_a_session_does_not_open_in_the_place_of_another(here: Envir
     mine, its = ({"pk": {"S": owner_partition(OWNER)}, "sk": {"S": place(each)}} for each in (session, other))
     taken = here.tables.get_item(TableName=SESSIONS, Key=its)["Item"]
     here.put(taken | mine)
-    expect_unreadable(here, lambda: here.store.session_ids(OWNER))
+    assert sorted(here.store.session_ids(OWNER)) == sorted([place(session), other.id])
+
+
+def damaged_name(here: Environment, session: Session) -> str:
+    """What the list calls the session from now on."""
+    index = {"pk": {"S": owner_partition(session.owner)}, "sk": {"S": place(session)}}
+    here.put(here.tables.get_item(TableName=SESSIONS, Key=index)["Item"] | {"sid": {"B": b"?" * 80}})
+    return place(session)
+
+
+def test_a_name_that_does_not_open_hides_no_other_is_never_read_and_can_be_ended(
+    here: Environment, session: Session
+) -> None:
+    other, name = conversation(here), damaged_name(here, session)
+    assert sorted(here.store.session_ids(OWNER)) == sorted([name, other.id])
+    expect_unreadable(here, lambda: here.store.read(OWNER, name, START_MS, newest=1))
+    assert here.store.delete(OWNER, name, START_MS) is True
+    assert here.store.session_ids(OWNER) == [other.id]
+    with pytest.raises(SessionNotFound):
+        read(here, session)()
+    assert not [item for item in here.items() if item["pk"]["S"] == name and item.get("st") != {"S": "ended"}]
+    assert read(here, other)()
+
+
+def test_a_name_that_does_not_open_is_good_for_its_owner_alone(here: Environment, session: Session) -> None:
+    name, before = damaged_name(here, session), here.items()
+    assert here.store.delete(EVE, name, START_MS) is False
+    assert here.items() == before
+
+
+def test_a_name_of_nothing_that_does_not_open_goes_too(here: Environment, session: Session) -> None:
+    name = damaged_name(here, session)
+    for item in [item for item in here.items() if item["pk"]["S"] == name]:
+        here.tables.delete_item(TableName=SESSIONS, Key={"pk": item["pk"], "sk": item["sk"]})
+    assert here.store.delete(OWNER, name, START_MS) is False
+    assert here.store.session_ids(OWNER) == []
+
+
+def test_names_are_not_taken_for_damaged_while_their_key_cannot_be_had(here: Environment, session: Session) -> None:
+    cold = here.another()
+    cold.wrapper.down = True
+    with pytest.raises(KeysUnavailable):
+        cold.store.session_ids(OWNER)
 
 
 def test_a_store_without_keys_refuses_what_is_sealed_and_changes_nothing(here: Environment, session: Session) -> None:
     plain = DynamoDBSessionStore(here, SESSIONS, USAGE, sleep=lambda _: None)  # type: ignore[arg-type]
     for act in (
         lambda: plain.read(OWNER, session.id, START_MS, newest=9),
-        lambda: plain.session_ids(OWNER),
         lambda: plain.move(move_of(session)),
     ):
         expect_unreadable(here, act, ItemVersionUnknown)
+    assert plain.session_ids(OWNER) == [place(session)]
     assert plain.delete(OWNER, session.id, START_MS)
 
 
-def test_items_of_a_later_version_are_refused_in_a_listing_and_by_a_sweep(here: Environment, session: Session) -> None:
+def test_items_of_a_later_version_have_no_name_in_a_listing_and_are_refused_by_a_sweep(
+    here: Environment, session: Session
+) -> None:
     (name,) = [item for item in here.items() if item["pk"]["S"] == owner_partition(OWNER)]
     here.put(name | {"v": {"N": "3"}})
-    expect_unreadable(here, lambda: here.store.session_ids(OWNER), ItemVersionUnknown)
+    assert here.store.session_ids(OWNER) == [place(session)]
     here.store.sweep(START_MS)
     (entry,) = [item for item in here.items() if item["sk"]["S"] == place(session) and "own" in item]
     here.put(entry | {"v": {"N": "3"}})

@@ -162,14 +162,15 @@ def test_an_anonymous_session_is_used_rotated_and_claimed(stack: Stack, ada: htt
         session_id = begun.json()["session_id"]
         nobody.headers["Authorization"] = f"Session {old}"
         assert take(nobody, session_id, "My name is Ida.").status_code == 200
-        for path in ("/sessions", "/query"):
+        for path in ("/sessions", "/query", "/admin/users/eA/terminate"):
             expect_problem(nobody.post(path, json={"message": "hi"}), 403, "forbidden")
         body, key = {"secret_sha256": sha256(new.encode()).hexdigest()}, {"Idempotency-Key": "r"}
         rotated = [nobody.post(f"/sessions/{session_id}/rotate", json=body, headers=key) for _ in range(2)]
         assert [answer.status_code for answer in rotated] == [200, 200]
         rotated_id = rotated[0].json()["session_id"]
         for gone in (session_id, rotated_id):
-            expect_problem(nobody.get(f"/sessions/{gone}"), 404, "session_not_found")
+            problem = expect_problem(nobody.get(f"/sessions/{gone}"), 404, "session_not_found")
+            assert problem["start_over"]["href"] == "/v1/anonymous/sessions"
         nobody.headers["Authorization"] = f"Session {new}"
         assert "Ida" in take(nobody, rotated_id, "What is my name?").json()["text"]
         claimed = ada.post(f"/sessions/{rotated_id}/claim", json={"secret": new}, headers={"Idempotency-Key": "c"})
@@ -267,7 +268,7 @@ def test_without_a_valid_token_no_route_answers(stack: Stack) -> None:
             for answer in (nobody.post("/query", json={"message": "hi"}), nobody.get("/sessions/x")):
                 problem = expect_problem(answer, 401, "unauthorized")
                 assert problem["title"] == "Unauthorized"
-                assert answer.headers["www-authenticate"] == "Bearer"
+                assert answer.headers["www-authenticate"] == "Bearer, Session"
 
 
 def test_routes_and_methods_that_do_not_exist_are_404(ada: httpx2.Client) -> None:

@@ -94,7 +94,7 @@ def test_an_unknown_route_and_a_missing_token_are_problems(stack: Stack) -> None
     assert (unknown.status_code, unknown.json()["code"]) == (404, "route_not_found")
     nobody = httpx2.post(f"{stack.api_url}/query", json={"message": "hi"})
     assert (nobody.status_code, nobody.json()["code"]) == (401, "unauthorized")
-    assert nobody.headers["www-authenticate"] == "Bearer"
+    assert nobody.headers["www-authenticate"] == "Bearer, Session"
     assert (
         unknown.headers["content-type"] == nobody.headers["content-type"] == "application/problem+json; charset=utf-8"
     )

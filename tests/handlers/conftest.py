@@ -20,6 +20,8 @@ from tests.fakes import HashModel, HeldClock, KeptLog, NoDocuments
 from turnlog import runtime, telemetry
 from turnlog.config import AnonymousSettings, LifeSettings, ModelSettings
 from turnlog.crypto import ServerKey
+from turnlog.errors import ItemUnreadable
+from turnlog.sessions import Log
 from turnlog.stores.memory import MemorySessionStore
 from turnlog.turns import TurnPolicy
 
@@ -109,6 +111,33 @@ def logged(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
     lines = io.StringIO()
     monkeypatch.setattr(telemetry._logger().registered_handler, "stream", lines)
     return lines
+
+
+class WithUnnamed:
+    """A store that has one session more, whose very id cannot be read."""
+
+    NAME = "S#unnamed"
+
+    def __init__(self, store: MemorySessionStore) -> None:
+        self._store = store
+        self.ended = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def session_ids(self, owner: str) -> list[str]:
+        return [*([] if self.ended else [self.NAME]), *self._store.session_ids(owner)]
+
+    def read(self, owner: str, session_id: str, now_ms: int, newest: int) -> Log:
+        if session_id == self.NAME:
+            raise ItemUnreadable
+        return self._store.read(owner, session_id, now_ms, newest)
+
+    def delete(self, owner: str, session_id: str, now_ms: int) -> bool:
+        if session_id == self.NAME:
+            self.ended = True
+            return True
+        return self._store.delete(owner, session_id, now_ms)
 
 
 Call = Callable[..., Answered]

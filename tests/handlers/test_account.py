@@ -13,7 +13,7 @@ from moto import mock_aws
 
 from tests.contract.session_store import turn_of
 from tests.fakes import OWNER, START_MS, new_session
-from tests.handlers.conftest import Answered, Backstage, Call, Context, app
+from tests.handlers.conftest import Answered, Backstage, Call, Context, WithUnnamed, app
 from turnlog import runtime
 from turnlog.documents import DocumentStore
 from turnlog.errors import StoreUnavailable, TurnsMissing
@@ -132,6 +132,19 @@ class TestExport:
         (part,) = whole_export(call)
         assert [each["session"]["session_id"] for each in part["sessions"]] == [whole.id]
         assert part["damaged"] == [damaged.id]
+
+    @pytest.mark.parametrize("turns_a_part", [1, 100])
+    def test_one_that_cannot_even_be_named_is_counted_once_and_hides_no_other(
+        self, call: Call, backstage: Backstage, bucket: S3Client, monkeypatch: pytest.MonkeyPatch, turns_a_part: int
+    ) -> None:
+        whole = {begun(backstage, turns).id for turns in (1, 2, 0)}
+        size = pages._size(backstage.store.turns(begun(backstage, 1, EVE), 1, 1)[0])
+        monkeypatch.setattr(pages, "_CHARACTERS", turns_a_part * size)
+        backstage.store = WithUnnamed(backstage.store)  # type: ignore[assignment] # a store all the same
+        parts = whole_export(call)
+        assert {each["session"]["session_id"] for part in parts for each in part["sessions"]} == whole
+        assert [part["unnamed"] for part in parts] == [1] + [0] * (len(parts) - 1)
+        assert {name for part in parts for name in part["damaged"]} == set()
 
     def test_a_cursor_is_good_for_its_user_alone(
         self, call: Call, backstage: Backstage, bucket: S3Client, monkeypatch: pytest.MonkeyPatch

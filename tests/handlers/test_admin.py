@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.fakes import OWNER
-from tests.handlers.conftest import Answered, Backstage, Call, Context, app, event
+from tests.handlers.conftest import Answered, Backstage, Call, Context, WithUnnamed, app, event
 from tests.handlers.test_anonymous import begin, hash_of, new_secret
 from tests.handlers.test_session import EVE, create, delete, get, take
 from turnlog import runtime
@@ -31,6 +31,7 @@ ACTIONS = {
     TERMINATE: "admin terminate",
     CONTENT: "admin content",
 }
+EMPTY = {"items": [], "damaged": [], "unnamed": 0, "next": None}
 REASON = {"reason": "Ticket 4711: the user asks for help."}
 
 
@@ -64,7 +65,7 @@ def name(call: Call, session_id: str) -> Callable[[tuple[str, str]], str]:
 
 def test_the_example_event_lists_nobody_s_sessions(backstage: Backstage) -> None:
     answer = app("admin").handler(event("admin"), Context())
-    assert (answer["statusCode"], json.loads(answer["body"])) == (200, {"items": [], "damaged": [], "next": None})
+    assert (answer["statusCode"], json.loads(answer["body"])) == (200, EMPTY)
 
 
 class TestWhoMay:
@@ -166,7 +167,8 @@ class TestAudit:
                 continue  # NULs, which are a name that nobody has
             answer = ask(call, route, nonsense)
             assert (answer.status, answer.body["code"]) in ((400, "owner_invalid"), (404, "session_not_found"))
-        assert backstage.audit.events == []
+        # What an administrator takes for a ref is noted whatever it looks like: there are few of them, and they know.
+        assert backstage.audit.actions == (["denied"] * 6 if "{ref}" in route[1] else [])
         backstage.store = store
 
 
@@ -202,6 +204,15 @@ class TestListing:
         assert (answer.body["items"], len(answer.body["damaged"])) == ([], 1)
         assert session_id not in answer.raw
         assert ask(call, TERMINATE, answer.body["damaged"][0]).status == 204
+
+    def test_counts_a_session_whose_very_id_cannot_be_read_and_it_ends_with_all_others(
+        self, call: Call, backstage: Backstage, session_id: str
+    ) -> None:
+        backstage.store = WithUnnamed(backstage.store)  # type: ignore[assignment] # a store all the same
+        body = ask(call, LIST, named(OWNER)).body
+        assert (len(body["items"]), body["damaged"], body["unnamed"]) == (1, [], 1)
+        assert ask(call, TERMINATE_ALL, named(OWNER)).body == {"ended": 2, "left": 0}
+        assert ask(call, LIST, named(OWNER)).body == EMPTY
 
     def test_knows_an_anonymous_owner_too(self, call: Call) -> None:
         secret = new_secret()
@@ -246,7 +257,7 @@ class TestRefs:
 
     @pytest.mark.asvs("8.2.2")
     def test_that_are_changed_or_sealed_elsewhere_or_for_something_else_name_no_session(
-        self, call: Call, session_id: str, monkeypatch: pytest.MonkeyPatch
+        self, call: Call, backstage: Backstage, session_id: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         ref = refs(call)[0]
         other = runtime.server_key().sealed("continuation", (session_id + OWNER).encode())
@@ -254,18 +265,32 @@ class TestRefs:
         bad.append(base64.urlsafe_b64encode(other).rstrip(b"=").decode())
         bad.append(base64.urlsafe_b64encode((session_id + OWNER).encode()).rstrip(b"=").decode())
         for each in bad:
+            backstage.audit.events.clear()
             assert ask(call, TERMINATE, each).body["code"] == "session_not_found"
+            assert backstage.audit.events == [
+                {
+                    "action": "denied",
+                    "request_id": "req-1",
+                    "route": " ".join(TERMINATE),
+                    "owner": owner_hash(ROOT),
+                    "reason": "session_not_found",
+                }
+            ]
         monkeypatch.setattr(runtime, "server_key", lambda: ServerKey("another server key"))
         assert ask(call, TERMINATE, ref).status == 404
         monkeypatch.undo()
 
-    def test_outlive_a_session_without_telling_more_of_it(self, call: Call, session_id: str) -> None:
+    def test_outlive_a_session_without_telling_more_of_it(
+        self, call: Call, backstage: Backstage, session_id: str
+    ) -> None:
         ref = refs(call)[0]
         delete(call, session_id)
         never = get(call, "ses_" + "a" * 22)
         for route in (TERMINATE, CONTENT):
+            backstage.audit.events.clear()
             answer = ask(call, route, ref)
             assert (answer.status, answer.raw) == (404, never.raw)
+            assert backstage.audit.actions == [ACTIONS[route], "denied"]
 
 
 class TestTerminating:

@@ -17,6 +17,7 @@ from tests.handlers.test_session import create, delete, get, take
 from turnlog import runtime
 from turnlog.config import AnonymousSettings
 from turnlog.limits import SessionLimits
+from turnlog.sessions import anonymous_owner, owner_hash
 from turnlog.turns import TurnPolicy
 
 
@@ -147,7 +148,7 @@ class TestUsing:
 
     @pytest.mark.asvs("7.2.2")
     def test_another_secret_and_a_user_find_what_never_was(self, call: Call, secret: str, session_id: str) -> None:
-        never = get(call, "ses_" + "a" * 22, secret=secret)
+        never = "ses_" + "a" * 22
         for caller in ({"secret": new_secret()}, {"owner": OWNER}, {"owner": f"anonymous:{hash_of(new_secret())}"}):
             asked: Any = caller
             for answer in (
@@ -155,8 +156,23 @@ class TestUsing:
                 take(call, session_id, "hello", **asked),
                 delete(call, session_id, **asked),
             ):
-                assert (answer.status, answer.raw) == (404, never.raw)
+                assert (answer.status, answer.raw) == (404, get(call, never, **asked).raw)
         assert get(call, session_id, owner=None).status == 401
+
+    def test_where_it_is_gone_a_new_one_is_offered_that_its_holder_may_begin(
+        self, call: Call, secret: str, session_id: str
+    ) -> None:
+        delete(call, session_id, secret=secret)
+        for answer in (get(call, session_id, secret=secret), begin(call, secret)):
+            assert (answer.status, answer.body["code"]) == (404, "session_not_found")
+            assert answer.body["start_over"] == {"method": "POST", "href": "/v1/anonymous/sessions"}
+            assert "POST /v1/anonymous/sessions" in answer.body["detail"]
+        claimed = call(
+            *("session", "POST", "/sessions/{id}/claim", {"secret": secret}),
+            parameters={"id": session_id},
+            headers={"Idempotency-Key": "k"},
+        )
+        assert claimed.body["start_over"]["href"] == "/v1/sessions"
 
     def test_only_the_routes_of_its_session_are_for_an_anonymous_caller(self, call: Call, secret: str) -> None:
         answers = [
@@ -196,6 +212,24 @@ class TestAuthorizing:
         methods = ("GET", "POST", "PATCH", "DELETE")
         assert statement["Resource"] == [f"{arn}/{method}/sessions/*" for method in methods]
         assert secret not in json.dumps(answer)
+
+    @pytest.mark.asvs("16.3.2")
+    @pytest.mark.parametrize("route", ["GET /admin/users/x/sessions", "POST /admin/sessions/x/content", "POST /query"])
+    def test_a_secret_on_a_route_that_is_not_for_it_is_a_denial_that_is_noted(
+        self, backstage: Backstage, secret: str, route: str
+    ) -> None:
+        method, path = route.split(" ")
+        arn = f"arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/v1/{method}{path}"
+        asked = event("authorizer") | {"authorizationToken": f"Session {secret}", "methodArn": arn}
+        assert app("authorizer").handler(asked, Context())["context"]["kind"] == "anonymous"
+        (denied,) = backstage.audit.events
+        assert denied == {
+            "action": "denied",
+            "request_id": Context.aws_request_id,
+            "route": f"{method} /{path.split('/')[1]}",
+            "owner": owner_hash(anonymous_owner(hash_of(secret))),
+            "reason": "forbidden",
+        }
 
     @pytest.mark.parametrize("secret", ["", "a" * 42, "a" * 44, "a" * 42 + "=", "a" * 42 + "\u0661", "a" * 43 + "\n x"])
     def test_what_is_no_secret_is_nobody(self, backstage: Backstage, secret: str) -> None:

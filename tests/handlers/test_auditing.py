@@ -19,6 +19,7 @@ from tests.handlers.test_limits import limited
 from tests.handlers.test_session import EVE, create, delete, get, take
 from turnlog import runtime
 from turnlog.config import AnonymousSettings
+from turnlog.errors import ClaimLost, ErasureInProgress, StoreUnavailable, TurnInProgress, TurnsMissing
 from turnlog.http.naming import logged
 from turnlog.sessions import anonymous_owner, owner_hash
 
@@ -311,16 +312,143 @@ class TestRefusals:
         backstage.audit.refusing = True
         assert get(call, NEVER).status == 503
 
-    def test_the_authorizer_notes_whom_it_does_not_believe(self, backstage: Backstage) -> None:
+
+class Failing:
+    """A store of which one method raises an error."""
+
+    def __init__(self, store: object, method: str, error: Exception) -> None:
+        self._store = store
+        self._method = method
+        self._error = error
+
+    def __getattr__(self, name: str) -> Any:
+        return self._fail if name == self._method else getattr(self._store, name)
+
+    def _fail(self, *_: Any, **__: Any) -> None:
+        raise self._error
+
+
+def reused(path: str, first: object, second: object) -> Act:
+    """The second request under one key, with another body than the first."""
+
+    def act(call: Call, session_id: str, secret: str) -> Answered:
+        assert at("POST", path, first)(call, session_id, secret).status == 201
+        return at("POST", path, second)(call, session_id, secret)
+
+    return act
+
+
+def ended(call: Call, session_id: str, secret: str) -> Answered:
+    """A creation under the key of a session that has ended."""
+    made = at("POST", "/sessions", {})(call, session_id, secret)
+    delete(call, made.body["session_id"])
+    return at("POST", "/sessions", {})(call, session_id, secret)
+
+
+class TestActsThatAreRefusedAfterAll:
+    """One event for the act, which might have taken effect, and one that says that it did not."""
+
+    @pytest.mark.asvs("16.3.3")
+    @pytest.mark.parametrize(
+        ("act", "actions", "reason"),
+        [
+            (at("POST", "/sessions/{id}/fork", {"turn": 2}), ["fork", "refused"], "turn_not_found"),
+            (
+                reused("/sessions/{id}/fork", {"turn": 1}, {"turn": 2}),
+                ["fork", "fork", "refused"],
+                "idempotency_key_reused",
+            ),
+            (
+                reused("/sessions", {"title": "a"}, {"title": "b"}),
+                ["create", "create", "refused"],
+                "idempotency_key_reused",
+            ),
+            (ended, ["create", "delete", "create", "denied"], "session_not_found"),
+            (with_secret("claim", lambda secret: {"secret": secret}), ["claim", "refused"], "already_owned"),
+        ],
+        ids=["no such turn", "a fork's key", "a creation's key", "a key of what has ended", "one's own"],
+    )
+    def test_has_a_second_event_with_the_reason(
+        self, call: Call, backstage: Backstage, secret: str, prepared: Any, act: Act, actions: list[str], reason: str
+    ) -> None:
+        answer = act(call, prepared(("PATCH", "/sessions/{id}")), secret)
+        assert (answer.status < 500, answer.body["code"]) == (True, reason)
+        assert backstage.audit.actions == actions
+        assert backstage.audit.events[-1]["reason"] == reason
+        assert {each["owner"] for each in backstage.audit.events} == {owner_hash(OWNER)}
+        assert {name for each in backstage.audit.events for name in each} <= ALLOWED
+
+    @pytest.mark.parametrize(
+        ("route", "method", "error", "reason"),
+        [
+            (("POST", "/sessions"), "create", ErasureInProgress(), "erasure_in_progress"),
+            (("POST", "/sessions/{id}/fork"), "fork", ErasureInProgress(), "erasure_in_progress"),
+            (("POST", "/sessions/{id}/claim"), "move", ErasureInProgress(), "erasure_in_progress"),
+            (("POST", "/sessions/{id}/claim"), "move", TurnInProgress(2), "turn_in_progress"),
+            (("POST", "/sessions/{id}/claim"), "move", ClaimLost(), "move_lost"),
+            (("POST", "/sessions/{id}/rotate"), "move", ClaimLost(), "move_lost"),
+        ],
+        ids=str,
+    )
+    def test_also_when_the_store_refuses(
+        self,
+        call: Call,
+        backstage: Backstage,
+        secret: str,
+        prepared: Any,
+        route: tuple[str, str],
+        method: str,
+        error: Exception,
+        reason: str,
+    ) -> None:
+        session_id = prepared(route)
+        backstage.store = Failing(backstage.store, method, error)  # type: ignore[assignment]
+        assert SESSION_ACTS[route](call, session_id, secret).body["code"] == reason
+        noted, refused = backstage.audit.events
+        assert (noted["action"], refused["action"], refused["reason"]) == (ACTIONS[route], "refused", reason)
+        assert refused.get("session") == (logged(session_id) if "{id}" in route[1] else None)
+
+    @pytest.mark.parametrize("error", [StoreUnavailable(), TurnsMissing(), RuntimeError()], ids=repr)
+    def test_one_that_failed_has_no_second_event(
+        self, call: Call, backstage: Backstage, prepared: Any, error: Exception
+    ) -> None:
+        session_id = prepared(("DELETE", "/sessions/{id}"))
+        backstage.store = Failing(backstage.store, "delete", error)  # type: ignore[assignment]
+        assert delete(call, session_id).status >= 500
+        assert backstage.audit.actions == ["delete"]
+
+    @pytest.mark.asvs("16.5.3")
+    def test_it_is_not_told_when_the_second_event_cannot_be_kept(
+        self, call: Call, backstage: Backstage, prepared: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        session_id = prepared(("PATCH", "/sessions/{id}"))
+        read = backstage.store.read
+
+        def reading(*given: Any, **named: Any) -> Any:
+            backstage.audit.refusing = True
+            return read(*given, **named)
+
+        monkeypatch.setattr(backstage.store, "read", reading)
+        assert at("POST", "/sessions/{id}/fork", {"turn": 2})(call, session_id, "").status == 503
+        assert backstage.audit.actions == ["fork"]
+
+    def test_a_turn_that_is_refused_is_in_the_log_of_requests_alone(self, call: Call, backstage: Backstage) -> None:
+        session_id = str(create(call).body["session_id"])
+        backstage.audit.events.clear()
+        assert take(call, session_id, "hello", "k").status == 200
+        assert take(call, session_id, "another", "k").status == 422
+        assert backstage.audit.events == []
+
+
+class TestTheAuthorizer:
+    def test_notes_whom_it_does_not_believe(self, backstage: Backstage) -> None:
         asked = event("authorizer") | {"authorizationToken": "Session short"}
         with pytest.raises(Exception, match=r"^Unauthorized$"):
             app("authorizer").handler(asked, Context())
         denied = {"action": "denied", "request_id": Context.aws_request_id, "reason": "unauthorized"}
         assert backstage.audit.events == [denied]
 
-    def test_the_authorizer_lets_nobody_in_who_cannot_be_noted_and_says_nothing_of_the_token(
-        self, backstage: Backstage
-    ) -> None:
+    def test_lets_nobody_in_who_cannot_be_noted_and_says_nothing_of_the_token(self, backstage: Backstage) -> None:
         """An exception of another text than Unauthorized is the gateway's 503."""
         backstage.audit.refusing = True
         with pytest.raises(Exception, match=r"^$"):

@@ -12,6 +12,7 @@ from tests.handlers.conftest import Answered, Backstage, Call
 from tests.handlers.test_anonymous import begin, new_secret
 from tests.handlers.test_handover import claim, rotate
 from tests.handlers.test_session import EVE, busy_for, create, get, take
+from tests.handlers.test_single_turn import STATELESS
 from turnlog import runtime
 from turnlog.config import AnonymousSettings
 from turnlog.errors import ModelTimeout, ModelUnavailable, StoreUnavailable
@@ -39,7 +40,8 @@ class TestQuestions:
         assert query(call).status == 200
         assert take(call, session_id, "one").status == 200
         assert call("summarize", "POST", "/summarize", SMALL).status == 200
-        for refused in (query(call), take(call, session_id, "two"), call("analyze_code", "POST", "/analyze", SMALL)):
+        others = [call(name, "POST", path, SMALL) for name, path in STATELESS]
+        for refused in (take(call, session_id, "two"), *others):
             assert (refused.status, refused.body["code"]) == (429, "allowance_used_up")
             assert (refused.body["limit"], refused.headers["Retry-After"]) == ("turns", "40")
         assert len(backstage.model.requests) == 3
@@ -86,12 +88,13 @@ class TestQuestions:
         assert query(call).status == 200
 
     @pytest.mark.asvs("16.5.3")
+    @pytest.mark.parametrize(("function", "path"), STATELESS)
     def test_what_cannot_be_charged_is_not_asked(
-        self, call: Call, backstage: Backstage, monkeypatch: pytest.MonkeyPatch
+        self, call: Call, backstage: Backstage, monkeypatch: pytest.MonkeyPatch, function: str, path: str
     ) -> None:
         limited(monkeypatch, turns_a_minute=1)
         monkeypatch.setattr(backstage.store, "charge", failing)
-        answer = query(call)
+        answer = call(function, "POST", path, SMALL)
         assert (answer.status, answer.body["code"], answer.body["stored"]) == (503, "dependency_unavailable", False)
         assert answer.headers["Retry-After"] == "2"
         assert backstage.model.requests == []

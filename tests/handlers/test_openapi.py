@@ -105,6 +105,18 @@ def test_each_route_is_for_the_callers_that_the_document_names(everybody: Everyb
         assert everybody.ask(route, roles=" ".join(role for role in roles if role != missing)).status == 403
 
 
+@ROUTES
+def test_what_nobody_foresaw_is_a_500_as_the_document_says(
+    everybody: Everybody, monkeypatch: pytest.MonkeyPatch, route: tuple[str, str]
+) -> None:
+    def fails(*_: object) -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr(Request, "query", fails)
+    answer = everybody.ask(route)
+    assert (answer.status, answer.body["code"]) == (500, "internal_error")
+
+
 @pytest.mark.parametrize("route", [route for route, each in OPERATIONS.items() if each.key is not None], ids=" ".join)
 def test_a_key_is_needed_where_the_document_says_so(everybody: Everybody, route: tuple[str, str]) -> None:
     operation = OPERATIONS[route]

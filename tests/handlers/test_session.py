@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
+from tests.contract.session_store import random_text
 from tests.fakes import OWNER, expected_text
-from tests.handlers.conftest import REFUSED_FIELDS, Answered, Backstage, Call, Context, app, event
+from tests.handlers.conftest import REFUSED_FIELDS, Answered, Backstage, Call, Context, WithUnnamed, app, event
 from turnlog import runtime
 from turnlog.errors import ModelTimeout, SecretUnavailable, SessionCorrupt, StoreUnavailable
-from turnlog.messages import Message, to_json
-from turnlog.sessions import Claim, new_session_id
+from turnlog.messages import Message, Reply, Usage, to_json
+from turnlog.sessions import MAX_TURN_BYTES, Claim, new_session_id
 
 EVE = "https://issuer.example/|eve"
 
@@ -222,6 +223,15 @@ def test_turns_are_listed_oldest_first_a_page_at_a_time(call: Call, session_id: 
 def test_bad_paging_is_refused(call: Call, session_id: str, query: dict[str, list[str]], code: str) -> None:
     for answer in (get(call, session_id, "/turns", query=query), call("session", "GET", "/sessions", query=query)):
         assert (answer.status, answer.body["code"]) == (400, code)
+
+
+def test_a_list_counts_what_cannot_even_be_named_and_shows_the_others(
+    call: Call, backstage: Backstage, session_id: str
+) -> None:
+    backstage.store = WithUnnamed(backstage.store)  # type: ignore[assignment] # a store all the same
+    body = call("session", "GET", "/sessions").body
+    assert ([item["session_id"] for item in body["items"]], body["damaged"], body["unnamed"]) == ([session_id], [], 1)
+    assert get(call, WithUnnamed.NAME).status == delete(call, WithUnnamed.NAME).status == 404
 
 
 def test_a_cursor_is_good_for_its_own_list_alone(call: Call, session_id: str) -> None:
@@ -448,6 +458,42 @@ def test_a_turn_that_could_not_reach_its_secret_leaves_the_session_free(call: Ca
     assert take(call, session_id, "hello", "k").status == 200
 
 
+def test_a_key_that_was_paid_for_three_times_without_a_reply_is_given_up(
+    call: Call, backstage: Backstage, session_id: str
+) -> None:
+    backstage.model.fail_with = [ModelTimeout() for _ in range(3)]
+    answers = [take(call, session_id, "hello", "k") for _ in range(4)]
+    assert [answer.status for answer in answers] == [504, 504, 504, 502]
+    assert (answers[3].body["code"], answers[3].body["stored"]) == ("attempts_exhausted", False)
+    assert take(call, session_id, "hello", "another").body["turn"] == 1
+
+
+def test_a_turn_that_outlived_its_lease_and_was_overtaken_is_told_so(
+    call: Call, backstage: Backstage, session_id: str
+) -> None:
+    def overtaken() -> None:
+        backstage.model.during = None
+        backstage.clock.tick(seconds=60)
+        assert take(call, session_id, "fast").status == 200
+
+    backstage.model.during = overtaken
+    answer = take(call, session_id, "slow")
+    assert (answer.status, answer.body["code"], answer.body["retry"]) == (409, "claim_lost", "same-key")
+    assert get(call, session_id).body["turns"] == 1
+
+
+def test_a_reply_that_is_too_large_to_be_kept_is_a_failure_of_the_model(
+    call: Call, backstage: Backstage, session_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = to_json([{"type": "text", "text": random_text(MAX_TURN_BYTES)}])
+    large = Reply("claude-sonnet-5-5", content, "end_turn", Usage('{"input_tokens": 1, "output_tokens": 1}'))
+    with monkeypatch.context() as patched:
+        patched.setattr(backstage.model, "reply", lambda *_: large)
+        answer = take(call, session_id, "hello", "k")
+    assert (answer.status, answer.body["code"], answer.body["stored"]) == (502, "model_protocol_error", False)
+    assert get(call, session_id).body["turns"] == 0
+
+
 def busy_for(backstage: Backstage, session_id: str, sleeps: int) -> None:
     """Another handler's turn runs in the session until somebody has slept that often."""
     log = backstage.store.read(OWNER, session_id, backstage.clock(), newest=1)
@@ -543,7 +589,9 @@ def test_a_replay_warns_as_the_turn_did(call: Call, backstage: Backstage) -> Non
 
 
 def test_where_a_session_is_gone_a_new_one_is_offered(call: Call) -> None:
-    assert get(call, new_session_id()).body["start_over"] == {"method": "POST", "href": "/v1/sessions"}
+    gone = get(call, new_session_id()).body
+    assert gone["start_over"] == {"method": "POST", "href": "/v1/sessions"}
+    assert gone["detail"].endswith("Start a new one with POST /v1/sessions.")
 
 
 def rename(call: Call, session_id: str, body: object, **more: Any) -> Answered:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.fakes import OWNER, START_MS, new_session
-from turnlog.errors import TurnsMissing
+from turnlog.errors import ItemUnreadable, TurnsMissing
 from turnlog.listing import list_sessions
 from turnlog.sessions import Claim, Log, Session
 from turnlog.stores.memory import MemorySessionStore
@@ -65,6 +65,25 @@ def test_a_damaged_session_hides_no_other_and_is_named(
     page = list_sessions(OWNER, store=store, now_ms=START_MS + 5000, limit=1)
     assert page.damaged == [damaged.id]
     assert list_sessions(OWNER, store=store, now_ms=START_MS + 5000, limit=1, after=page.next).damaged == []
+
+
+def test_what_cannot_even_be_named_hides_no_other_and_is_counted(
+    store: MemorySessionStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, last = (store.create(new_session(created_ms=START_MS + number), "") for number in range(2))
+    read = store.read
+
+    def reading(owner: str, session_id: str, now_ms: int, newest: int) -> Log:
+        if session_id.startswith("S#"):
+            raise ItemUnreadable
+        return read(owner, session_id, now_ms, newest)
+
+    monkeypatch.setattr(store, "read", reading)
+    monkeypatch.setattr(store, "session_ids", lambda _: [first.id, "S#one", last.id, "S#two"])
+    page = list_sessions(OWNER, store=store, now_ms=START_MS + 5000, limit=1)
+    assert ([log.session.id for log in page.sessions], page.damaged, page.unnamed) == ([last.id], [], 2)
+    rest = list_sessions(OWNER, store=store, now_ms=START_MS + 5000, limit=1, after=page.next)
+    assert ([log.session.id for log in rest.sessions], rest.unnamed) == ([first.id], 0)
 
 
 def test_sessions_of_the_same_instant_are_paged_without_loss(store: MemorySessionStore) -> None:

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from turnlog.errors import SessionCorrupt, SessionNotFound
-from turnlog.sessions import Log
+from turnlog.sessions import Log, is_session_id
 from turnlog.store import SessionStore
 
 _AT_ONCE = 16  # reads side by side: each waits for the network, and a client has ten connections or more
@@ -17,12 +17,14 @@ _AT_ONCE = 16  # reads side by side: each waits for the network, and a client ha
 class Page:
     """Sessions with their last turn, and where the next page begins; None when this is the last.
 
-    `damaged` are the ids of sessions that cannot be read, on the first page alone: they can still be deleted.
+    `damaged` are the ids of sessions that cannot be read, on the first page alone: they can still be deleted. `unnamed`
+    says how many there are beside them whose very id cannot be read.
     """
 
     sessions: Sequence[Log]
     next: tuple[int, str] | None
     damaged: Sequence[str] = ()
+    unnamed: int = 0
 
 
 def list_sessions(
@@ -49,7 +51,8 @@ def list_sessions(
     ordered = sorted((each for each in found if isinstance(each, Log)), key=_place, reverse=True)
     left = [log for log in ordered if after is None or _place(log) < after]
     more = len(left) > limit
-    return Page(left[:limit], _place(left[limit - 1]) if more else None, damaged)
+    named = [each for each in damaged if is_session_id(each)]
+    return Page(left[:limit], _place(left[limit - 1]) if more else None, named, len(damaged) - len(named))
 
 
 def _place(log: Log) -> tuple[int, str]:

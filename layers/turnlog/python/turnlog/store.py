@@ -93,7 +93,11 @@ class SessionStore(TurnLog, Protocol):
         """
 
     def session_ids(self, owner: str) -> list[str]:
-        """The ids of the owner's sessions in no order; some may have ended."""
+        """The ids of the owner's sessions in no order; some may have ended.
+
+        One whose very id cannot be read may stand there by another name, which is no id: `read` raises a kind of
+        SessionCorrupt for it, and `delete` takes it.
+        """
 
     def erase(self, owner: str, now_ms: int) -> int:
         """Removes all that there is of the owner: its sessions, their listing, what it used of allowances, its keys.

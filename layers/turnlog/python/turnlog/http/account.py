@@ -15,7 +15,7 @@ from turnlog.http.cursors import opened, sealed
 from turnlog.http.pages import WHOLE, has_room, turns_after
 from turnlog.http.request import Request
 from turnlog.http.shapes import session_shape, turn_shape
-from turnlog.sessions import Turn, owner_hash
+from turnlog.sessions import Turn, is_session_id, owner_hash
 
 _FORMAT = "turnlog-user-1"
 
@@ -26,6 +26,7 @@ class _Part:
 
     sessions: list[dict[str, Any]] = field(default_factory=list)
     damaged: list[str] = field(default_factory=list)
+    unnamed: int = 0
     turns: list[Turn] = field(default_factory=list)
     next: tuple[str, int] | None = None
 
@@ -48,6 +49,7 @@ def export(request: Request, _: Remaining) -> Answer:
         "exported_at": rfc3339(now),
         "sessions": part.sessions,
         "damaged": part.damaged,
+        "unnamed": part.unnamed,
         "documents": [] if begin_at else [_document_shape(each) for each in runtime.documents().of(owner_hash(owner))],
         "next": sealed(f"{part.next[0]} {part.next[1]}", "export", owner) if part.next else None,
     }
@@ -81,7 +83,10 @@ def _filled(owner: str, now_ms: int, begin_at: str, after: int) -> _Part:
         except SessionNotFound:
             continue
         except SessionCorrupt:
-            part.damaged.append(session_id)
+            if is_session_id(session_id):
+                part.damaged.append(session_id)
+            else:
+                part.unnamed += 1
             continue
         if part.turns and not turns and already < log.count:
             part.next = session_id, already

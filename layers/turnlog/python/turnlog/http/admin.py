@@ -32,7 +32,8 @@ def list_sessions(request: Request, _: Remaining) -> Answer:
     cursor = page.next and _sealed("admin-cursor", f"{page.next[0]} {page.next[1]}", request.owner, owner)
     items = [{"ref": _ref(owner, log.session.id)} | _shape(log, now) for log in page.sessions]
     damaged = [_ref(owner, session_id) for session_id in page.damaged]
-    return Answer(200, {"items": items, "damaged": damaged, "next": cursor}, noted={"count": len(items)})
+    body = {"items": items, "damaged": damaged, "unnamed": page.unnamed, "next": cursor}
+    return Answer(200, body, noted={"count": len(items)})
 
 
 def terminate(request: Request, _: Remaining) -> Answer:
@@ -70,9 +71,10 @@ def show_content(request: Request, _: Remaining) -> Answer:
     asked = request.query("limit", "cursor")
     limit, reason = request.limit(asked), request.body(ReasonBody).reason
     owner, session_id = _session_of(request)  # after what can be refused without a secret
-    after = history.turn_before(asked, owner, session_id)
+    bound = "admin-content", request.owner, owner, session_id
+    after = history.turn_before(asked, *bound)
     auditing.note(request, "admin content", session_id, subject=owner_hash(owner), reason=reason)
-    return history.page_of(owner, session_id, after, limit)
+    return history.page_of(owner, session_id, after, limit, *bound)
 
 
 def _shape(log: Log, now_ms: int) -> dict[str, Any]:

@@ -23,6 +23,7 @@ _HEADERS = {
     "Strict-Transport-Security": "max-age=63072000; includeSubDomains",
     "X-Content-Type-Options": "nosniff",
 }
+_CHALLENGES = "Bearer, Session"  # by which callers are known on every route; whether it is for them is 403's matter
 _EXPOSED = "Idempotent-Replayed, Location, Preference-Applied, Retry-After"
 
 
@@ -81,7 +82,8 @@ class Api:
             with refusals_noted(request):
                 answer = route(request, remaining_s)
         except TurnlogError as error:
-            return _problem(problem_of(error), request, error.retry_after_s)
+            problem = problem_of(error, is_anonymous=request.is_anonymous or not request.caller)
+            return _problem(problem, request, error.retry_after_s)
         except Exception as error:  # noqa: BLE001 (the last resort: any other error becomes a problem without its text)
             return _problem(INTERNAL, request, where=telemetry.place(error))
         content_type = {"Content-Type": "application/json; charset=utf-8"}
@@ -99,7 +101,7 @@ def _for_pages() -> Mapping[str, str]:
 def _problem(problem: Problem, request: Request, retry_after_s: int | None = None, where: str = "") -> Answer:
     headers = {"Content-Type": "application/problem+json; charset=utf-8"}
     if problem.status == 401:
-        headers["WWW-Authenticate"] = "Bearer"
+        headers["WWW-Authenticate"] = _CHALLENGES
     if retry_after_s is not None:
         headers["Retry-After"] = str(retry_after_s)
     body = problem_body(problem, request.id, retry_after_s)

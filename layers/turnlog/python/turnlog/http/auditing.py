@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from turnlog import runtime
-from turnlog.errors import Forbidden, LimitReached, SessionNotFound, Unauthorized
+from turnlog.errors import Forbidden, LimitReached, SessionNotFound, TurnlogError, Unauthorized
 from turnlog.http.naming import logged, source_of
 from turnlog.http.problems import problem_of
 from turnlog.http.request import Request
@@ -26,13 +26,15 @@ def note(request: Request, action: str, session_id: str = "", **more: str) -> No
         session=logged(session_id) if session_id else "",
         **more,
     )
+    request.is_audited = True
 
 
 @contextmanager
 def refusals_noted(request: Request) -> Iterator[None]:
-    """Notes whom a route does not let in, and which limit it holds to.
+    """Notes whom a route does not let in, which limit it holds to, and an act that was noted and is refused after all.
 
-    What has not the form of a session's id was never one: nobody was kept from anything, and it costs no call.
+    What has not the form of a session's id was never one: nobody was kept from anything, and it costs no call. What
+    fails (5xx) is no refusal: its status is in the log of requests.
     """
     named = request.path_parameters.get("id", "")
     session_id = named if is_session_id(named) else ""
@@ -43,6 +45,11 @@ def refusals_noted(request: Request) -> Iterator[None]:
         note(request, "limit", session_id, reason=error.limit, source=source)
         raise
     except (Unauthorized, Forbidden, SessionNotFound) as error:
-        if session_id or not isinstance(error, SessionNotFound):
+        if session_id == named or not isinstance(error, SessionNotFound):
             note(request, "denied", session_id, reason=problem_of(error).code)
+        raise
+    except TurnlogError as error:
+        problem = problem_of(error)
+        if request.is_audited and problem.status < 500:
+            note(request, "refused", session_id, reason=problem.code)
         raise

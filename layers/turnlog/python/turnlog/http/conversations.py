@@ -95,7 +95,7 @@ def list_all(request: Request, _: Remaining) -> Answer:
     page = list_sessions(owner, store=runtime.session_store(), now_ms=now, limit=limit, after=after)
     cursor = sealed(f"{page.next[0]} {page.next[1]}", "sessions", owner) if page.next else None
     items = [listed_session_shape(log, now) for log in page.sessions]
-    body = {"items": items, "damaged": page.damaged, "next": cursor}
+    body = {"items": items, "damaged": page.damaged, "unnamed": page.unnamed, "next": cursor}
     return Answer(200, body, noted={"count": len(items)})
 
 

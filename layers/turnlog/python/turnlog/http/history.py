@@ -87,14 +87,15 @@ def list_turns(request: Request, _: Remaining) -> Answer:
     """The finished turns, oldest first, a page at a time."""
     session_id = session_of(request)
     asked = request.query("limit", "cursor")
-    limit, after = request.limit(asked), turn_before(asked, request.owner, session_id)
-    return page_of(request.owner, session_id, after, limit)
+    bound = "turns", request.owner, session_id
+    limit, after = request.limit(asked), turn_before(asked, *bound)
+    return page_of(request.owner, session_id, after, limit, *bound)
 
 
-def page_of(owner: str, session_id: str, after: int, limit: int) -> Answer:
-    """The page, for whoever may see the session."""
+def page_of(owner: str, session_id: str, after: int, limit: int, *bound: str) -> Answer:
+    """The page, for whoever may see the session; its cursor is good for the same `bound`, as in `sealed`."""
     log = runtime.session_store().read(owner, session_id, runtime.now_ms(), newest=1)
-    turns, cursor = _page(log, after, limit)
+    turns, cursor = _page(log, after, limit, *bound)
     body = {"items": [turn_shape(turn) for turn in turns], "next": cursor}
     return Answer(200, body, noted={"session": logged(session_id)})
 
@@ -116,10 +117,11 @@ def get_turn(request: Request, _: Remaining) -> Answer:
 def export(request: Request, _: Remaining) -> Answer:
     """All that is kept of the session: what it is and every finished turn, in as many parts as it takes."""
     session_id = session_of(request)
-    after, now = turn_before(request.query("cursor"), request.owner, session_id), runtime.now_ms()
+    bound = "session-export", request.owner, session_id
+    after, now = turn_before(request.query("cursor"), *bound), runtime.now_ms()
     auditing.note(request, "export", session_id)
     log = runtime.session_store().read(request.owner, session_id, now, newest=1)
-    turns, cursor = _page(log, after, WHOLE)
+    turns, cursor = _page(log, after, WHOLE, *bound)
     body = {
         "format": "turnlog-session-1",
         "exported_at": rfc3339(now),
@@ -135,14 +137,13 @@ def _canonical(body: TurnBody) -> list[bytes]:
     return [to_json(body.message.blocks).encode()] + ([b"%d" % body.turn] if body.turn else [])
 
 
-def turn_before(asked: dict[str, str], owner: str, session_id: str) -> int:
+def turn_before(asked: dict[str, str], *bound: str) -> int:
     """The last turn of the page before the one that is asked for; 0 for the first page."""
-    return int(opened(asked["cursor"], "turns", owner, session_id)) if "cursor" in asked else 0
+    return int(opened(asked["cursor"], *bound)) if "cursor" in asked else 0
 
 
-def _page(log: Log, after: int, limit: int) -> tuple[Sequence[Turn], str | None]:
+def _page(log: Log, after: int, limit: int, *bound: str) -> tuple[Sequence[Turn], str | None]:
     """At most `limit` turns after that one, as many as one answer holds, and the cursor of the next page."""
-    owner, session_id = log.session.owner, log.session.id
     turns = turns_after(log, after, limit)
     more = turns and turns[-1].number < log.count
-    return turns, sealed(str(turns[-1].number), "turns", owner, session_id) if more else None
+    return turns, sealed(str(turns[-1].number), *bound) if more else None

@@ -28,7 +28,12 @@ INTERNAL = Problem(500, "internal_error", "Internal error", "The request failed 
 ROUTE_NOT_FOUND = Problem(404, "route_not_found", "Not found", "There is no such route or method.")
 
 PROBLEMS: dict[type[errors.TurnlogError], Problem] = {
-    errors.Unauthorized: Problem(401, "unauthorized", "Unauthorized", "Send a valid token as Authorization: Bearer."),
+    errors.Unauthorized: Problem(
+        401,
+        "unauthorized",
+        "Unauthorized",
+        "Send a valid token as Authorization: Bearer, or an anonymous session's secret as Authorization: Session.",
+    ),
     errors.Forbidden: Problem(403, "forbidden", "Forbidden", "This caller may not use this route."),
     errors.SessionNotFound: Problem(
         404,
@@ -156,6 +161,13 @@ PROBLEMS: dict[type[errors.TurnlogError], Problem] = {
     ),
 }
 
+_NOT_FOUND_BY_SECRET = replace(
+    PROBLEMS[errors.SessionNotFound],
+    detail="There is no such session, or it has ended. Start a new one under another secret with "
+    "POST /v1/anonymous/sessions.",
+    more={"start_over": {"method": "POST", "href": "/v1/anonymous/sessions"}},
+)
+
 _INVALID_TITLES = {
     400: "Bad request",
     413: "Content too large",
@@ -206,8 +218,10 @@ def problem_body(problem: Problem, request_id: str, retry_after_s: int | None = 
     return body if retry_after_s is None else body | {"retry_after": retry_after_s}
 
 
-def problem_of(error: errors.TurnlogError) -> Problem:
-    """What the error says; classes without an entry of their own say what their nearest base says."""
+def problem_of(error: errors.TurnlogError, *, is_anonymous: bool = False) -> Problem:
+    """What the error says, to a caller who is not signed in where it tells how to go on; classes without an entry of
+    their own say what their nearest base says.
+    """
     if isinstance(error, errors.InvalidRequest):
         detail = _INVALID_DETAILS.get(error.code, "A field is out of its range.")
         where: dict[str, Any] = {"pointer": error.pointer, "reason": error.code}
@@ -215,6 +229,8 @@ def problem_of(error: errors.TurnlogError) -> Problem:
             where["allowed"] = list(error.allowed)
         more = {"errors": [where]} if error.pointer is not None else {}
         return Problem(error.status, error.code, _INVALID_TITLES[error.status], detail, more)
+    if is_anonymous and isinstance(error, errors.SessionNotFound):
+        return _NOT_FOUND_BY_SECRET
     problem = next((PROBLEMS[kind] for kind in type(error).__mro__ if kind in PROBLEMS), INTERNAL)
     if isinstance(error, errors.LimitReached):
         return replace(problem, more={**problem.more, "limit": error.limit})

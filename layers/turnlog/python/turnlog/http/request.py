@@ -49,6 +49,7 @@ class Request:
         self._event = event
         self._now_ms = now_ms
         self._headers = _headers(event)
+        self.is_audited = False  # whether the audit trail was told of anything that it does
 
     @property
     def route(self) -> tuple[str, str]:

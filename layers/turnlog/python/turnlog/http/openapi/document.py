@@ -65,7 +65,7 @@ _HEADERS: dict[str, tuple[str, Schema]] = {
     "X-Content-Type-Options": ("A type is never guessed.", {"const": "nosniff"}),
     "Location": ("Where the session is.", {"type": "string", "examples": ["/v1/sessions/ses_Zm9yIGV4YW1wbGUgb25seQ"]}),
     "Retry-After": ("Seconds after which a repeat may succeed.", {"type": "integer", "minimum": 1, "examples": [2]}),
-    "WWW-Authenticate": ("How to be known.", {"const": "Bearer"}),
+    "WWW-Authenticate": ("By which schemes callers are known, on every route.", {"const": "Bearer, Session"}),
     "Idempotent-Replayed": ("The answer was given before, under the same key.", {"const": "true"}),
     "Preference-Applied": (
         "For how long the request would have waited.",

@@ -65,6 +65,8 @@ FIELDS = {
     "turn_in_progress": "Whether a turn is running.",
     "turns": "How many turns are finished.",
     "type": "The reason as a URI.",
+    "unnamed": "How many more sessions there are whose very id cannot be read. They end with all of the user's, by an "
+    "administrator or an erasure.",
     "usage": "What the reply used, in Claude's own fields.",
     "version": "The version of the service.",
     "warning": "What people should be told, when less than five minutes are left.",

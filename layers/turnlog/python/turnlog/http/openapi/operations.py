@@ -52,19 +52,9 @@ _MODEL: Errors = (
 _ALLOWANCE: Errors = (errors.AllowanceUsedUp("tokens", 3600), errors.LimitUnknown())
 _QUESTION: Errors = (errors.Forbidden(), errors.AuditUnavailable(), *_ALLOWANCE, *_MODEL)
 _SESSION: Errors = (errors.SessionNotFound(), *_STORE)
-_CREATION: Errors = (
-    errors.KeyReused(),
-    errors.AllowanceUsedUp("sessions", 3600),
-    errors.ErasureInProgress(),
-    *_SESSION,
-)
-_MOVE: Errors = (
-    errors.Forbidden(),
-    errors.TurnInProgress(2),
-    errors.MoveLost(),
-    errors.ErasureInProgress(),
-    *_SESSION,
-)
+_CREATION: Errors = (errors.KeyReused(), errors.AllowanceUsedUp("sessions", 3600), *_SESSION)
+_ERASED: Errors = (errors.ErasureInProgress(),)  # where what a user has is begun: nobody else can have it erased
+_MOVE: Errors = (errors.Forbidden(), errors.TurnInProgress(2), errors.MoveLost(), *_SESSION)
 
 _OF_A_USER: Errors = (errors.Forbidden(), InvalidRequest("owner_invalid"), *_STORE)
 
@@ -112,6 +102,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
             errors.Forbidden(),
             ValueRefused("continuation_invalid", "/continuation"),
             ValueRefused("continuation_settles", "/system"),
+            *_ERASED,
             *_CREATION,
         ),
         status=201,
@@ -152,7 +143,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         "forkSession",
         "Begin a session with another's turns up to one of them, its title and its settings.",
         "Session",
-        (errors.TurnNotFound(), *_CREATION),
+        (errors.TurnNotFound(), *_ERASED, *_CREATION),
         status=201,
         body=ForkBody,
         example={"turn": 1},
@@ -174,7 +165,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         "claimSession",
         "Make an anonymous session your own, under a new id.",
         "Session",
-        (errors.AlreadyOwned(), errors.AllowanceUsedUp("sessions", 3600), *_MOVE),
+        (errors.AlreadyOwned(), errors.AllowanceUsedUp("sessions", 3600), *_ERASED, *_MOVE),
         callers=(USER,),
         body=ClaimBody,
         example={"secret": _SECRET},
@@ -189,7 +180,6 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
             errors.TurnInProgress(2),
             errors.ClaimLost(),
             errors.TurnNumberTaken(),
-            errors.TurnTooLarge(),
             errors.KeyReused(),
             errors.SessionLimitReached("session_turns"),
             errors.AttemptsExhausted(),

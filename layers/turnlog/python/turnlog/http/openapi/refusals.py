@@ -7,7 +7,7 @@ from typing import Any
 
 from turnlog import errors
 from turnlog.errors import InvalidRequest, TurnlogError, ValueRefused
-from turnlog.http.openapi.operations import Operation
+from turnlog.http.openapi.operations import ANONYMOUS, Operation
 from turnlog.http.problems import INTERNAL, problem_body, problem_of
 from turnlog.http.request import Body
 
@@ -61,20 +61,23 @@ TOKEN_UNCHECKED = _by_gateway(*_UNAVAILABLE, "The token could not be checked. Tr
 def refusals(operation: Operation) -> list[Example]:
     """Each problem that the operation can answer with, once, by its code."""
     found: dict[str, Example] = {}
-    for problem in [*map(_example, _errors(operation)), problem_body(INTERNAL, _REQUEST_ID), *_gateway(operation)]:
+    kinds = [caller == ANONYMOUS for caller in operation.callers] or [True]  # nobody is signed in on a public route
+    said = [_example(error, is_anonymous) for error in errors_of(operation) for is_anonymous in kinds]
+    for problem in [*said, problem_body(INTERNAL, _REQUEST_ID), *_gateway(operation)]:
         found.setdefault(repr(problem), problem)
     return sorted(found.values(), key=lambda problem: (problem["status"], problem["code"]))
 
 
-def _example(error: TurnlogError) -> Example:
-    return problem_body(problem_of(error), _REQUEST_ID, error.retry_after_s)
+def _example(error: TurnlogError, is_anonymous: bool) -> Example:
+    return problem_body(problem_of(error, is_anonymous=is_anonymous), _REQUEST_ID, error.retry_after_s)
 
 
 def _gateway(operation: Operation) -> tuple[Example, ...]:
     return (*GATEWAY, TOKEN_UNCHECKED) if operation.callers else GATEWAY
 
 
-def _errors(operation: Operation) -> Iterator[TurnlogError]:
+def errors_of(operation: Operation) -> Iterator[TurnlogError]:
+    """What the function itself can raise."""
     yield from operation.errors
     yield from map(InvalidRequest, ("parameter_unknown", "parameter_duplicate"))
     if "limit" in operation.asks:

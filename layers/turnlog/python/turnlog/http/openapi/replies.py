@@ -132,6 +132,7 @@ REPLIES: dict[str, Schema] = {
         "The caller's sessions, the one used last first.",
         "ListedSession",
         damaged=_DAMAGED,
+        unnamed=number(0),
     ),
     "UsersSession": shape(
         "A session as administrators see it.",
@@ -146,6 +147,7 @@ REPLIES: dict[str, Schema] = {
             "items": REF,
             "examples": [[]],
         },
+        unnamed=number(0),
     ),
     "Terminated": shape("What has become of a user's sessions.", {"ended": number(3), "left": number(0)}),
     "Export": shape(
@@ -169,6 +171,7 @@ REPLIES: dict[str, Schema] = {
                 ),
             },
             "damaged": _DAMAGED,
+            "unnamed": number(0),
             "documents": {
                 "type": "array",
                 "description": "What lies in the bucket; in the first part.",
@@ -222,7 +225,8 @@ PROBLEM = shape(
         "retry": {"const": "same-key"},
         "limit": text("session_turns", description="Which limit it is."),
         "start_over": shape(
-            "The request that begins a new session.", {"method": {"const": "POST"}, "href": {"const": "/v1/sessions"}}
+            "The request that begins a new session, for such a caller.",
+            {"method": {"const": "POST"}, "href": {"enum": ["/v1/sessions", "/v1/anonymous/sessions"]}},
         ),
     },
 )

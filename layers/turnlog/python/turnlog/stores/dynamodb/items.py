@@ -61,6 +61,11 @@ def partition(owner: str, session_id: str) -> str:
     return "S#" + base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
+def is_partition(name: str) -> bool:
+    """Whether it names a partition and not a session."""
+    return name.startswith("S#")
+
+
 def owner_partition(owner: str) -> str:
     """Where the owner's sessions are named, and its allowances counted."""
     return "U#" + owner_hash(owner)

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from turnlog.errors import KeysUnavailable, SessionCorrupt, SessionNotFound
+from turnlog.errors import ItemUnreadable, KeysUnavailable, SessionCorrupt, SessionNotFound
 from turnlog.sessions import Bill, Charge, Claim, Log, Move, Session, Slot, Turn
 from turnlog.stores.dynamodb import moving, sweeping
 from turnlog.stores.dynamodb.allowances import bill_actions, charged, erase_allowances
@@ -18,6 +18,7 @@ from turnlog.stores.dynamodb.items import (
     header_item,
     index_item,
     index_key,
+    is_partition,
     listed_id,
     meta_item,
     owner_partition,
@@ -69,6 +70,8 @@ class DynamoDBSessionStore:
     # --- what a turn needs
 
     def read(self, owner: str, session_id: str, now_ms: int, newest: int, *, fresh: bool = True) -> Log:
+        if is_partition(session_id):
+            raise ItemUnreadable
         for _ in range(LOOKS - 1):
             try:
                 return self._view(owner, session_id, now_ms, newest, fresh)
@@ -161,6 +164,8 @@ class DynamoDBSessionStore:
         return moving.move(self._sessions, self._keys, move, self._allowances.name)
 
     def delete(self, owner: str, session_id: str, now_ms: int) -> bool:
+        if is_partition(session_id):
+            return self._end_unread(owner, session_id)
         alive = True
         try:
             self.read(owner, session_id, now_ms, newest=1)
@@ -175,7 +180,10 @@ class DynamoDBSessionStore:
         found = []
         for item in self._sessions.query(owner_partition(owner)):
             with suppress(SessionNotFound):  # what an erasure left of a creation that was under way
-                found.append(listed_id(owner, item, self._keys))
+                try:
+                    found.append(listed_id(owner, item, self._keys))
+                except SessionCorrupt:
+                    found.append(item["sk"]["S"])  # its partition, which is all that can be known of it
         return found
 
     def erase(self, owner: str, now_ms: int) -> int:
@@ -188,6 +196,16 @@ class DynamoDBSessionStore:
 
     def sweep(self, now_ms: int) -> int:
         return sweeping.sweep(self._sessions, now_ms)
+
+    def _end_unread(self, owner: str, pk: str) -> bool:
+        """Ends what the owner's list has under an id that cannot be read, as long as it is this owner's list."""
+        index = key(owner_partition(owner), pk)
+        if self._sessions.get(index) is None:
+            return False
+        ended = end(self._sessions, pk, index)
+        if not ended:
+            self._sessions.delete(index)
+        return ended
 
     def _view(self, owner: str, session_id: str, now_ms: int, newest: int, fresh: bool) -> Log:
         items = self._sessions.query(

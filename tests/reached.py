@@ -1,0 +1,63 @@
+"""The other direction of `documented`: a run of all handler tests has seen every answer that the document lists.
+
+Each process keeps what it saw, and a worker of pytest-xdist hands it to the one that began it. A run of fewer tests, or
+one in which a test failed, says nothing about the rest, so nothing is checked then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import documented
+from turnlog.http.openapi import refusals
+from turnlog.http.openapi.operations import OPERATIONS
+from turnlog.http.problems import INTERNAL, problem_of
+
+_HANDLERS = Path(__file__).parent / "handlers"
+
+_unseen: list[str] = []
+_deselected: list[pytest.Item] = []
+_of_workers: list[dict[str, Any]] = []
+
+
+def listed() -> Iterator[documented.Answer]:
+    """What the document says that functions answer; the gateway's own answers reach none."""
+    for route, operation in OPERATIONS.items():
+        yield *route, operation.status, ""
+        yield *route, INTERNAL.status, INTERNAL.code
+        for problem in map(problem_of, refusals.errors_of(operation)):
+            yield *route, problem.status, problem.code
+
+
+def pytest_deselected(items: list[pytest.Item]) -> None:
+    _deselected.extend(items)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """A worker has ended, or died without a word."""
+    _of_workers.append(getattr(node, "workeroutput", {}).get("reached", {"all": False, "seen": []}))
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    ran = {item.path for item in getattr(session, "items", [])}  # of which the one that began the workers has none
+    mine = {"all": ran >= set(_HANDLERS.glob("test_*.py")) and not _deselected, "seen": sorted(documented.seen)}
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["reached"] = mine
+        return
+    runs = _of_workers or [mine]
+    if session.testsfailed or session.config.option.collectonly or not all(run["all"] for run in runs):
+        return
+    seen = {tuple(answer) for run in runs for answer in run["seen"]}
+    _unseen.extend(" ".join(map(str, answer)) for answer in sorted(set(listed()) - seen))
+    if _unseen:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for answer in _unseen:
+        terminalreporter.write_line(f"FAILED the document lists an answer that no handler test has seen: {answer}")
