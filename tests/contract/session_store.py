@@ -1128,13 +1128,16 @@ class Moving(Facts):
         self, store: SessionStore, session: Session
     ) -> None:
         turn = take(store, session, 1)
-        other = new_session(EVE)
-        store.create(other, "Eve's")
+        other = store.create(new_session(EVE), "Eve's")
+        eves = take(store, other, 1)
         with pytest.raises(ClaimLost):
             store.move(replace(move_of(session), to_id=other.id))
-        assert store.read(OWNER, session.id, START_MS, newest=9).turns == (turn,)
-        log = store.read(EVE, other.id, START_MS, newest=9)
-        assert (log.title, log.count) == ("Eve's", 0)
+        log = store.read(OWNER, session.id, START_MS + 200, newest=9)
+        assert log.turns == (turn,)
+        claim = claim_of(2, at_ms=START_MS + 200)
+        assert store.claim(session, claim, over=log.running) == claim
+        log = store.read(EVE, other.id, START_MS + 200, newest=9)
+        assert (log.title, log.turns) == ("Eve's", (eves,))
 
     @pytest.mark.parametrize("why", ["unknown", "foreign", "expired", "deleted"])
     def test_a_session_that_is_not_there_cannot_be_moved(self, store: SessionStore, session: Session, why: str) -> None:

@@ -394,8 +394,21 @@ MOVING = (
     ),
     _mutant(
         "a move that was refused takes its copies back",
-        (f"{_MOVING}:_carry_over", 'if "Item" not in reasons[1]:', "if False:"),
-        harmless="whoever took its claim away has taken the copies back before",
+        (f"{_MOVING}:_carry_over", "if fence(table, old, claim, asked.at_ms):", "if False:"),
+        harmless="its claim goes on to name the place: whoever takes the slot next takes the copies back",
+    ),
+    _mutant(
+        "a mover that was overtaken leaves the copies to whoever overtook it",
+        (
+            f"{_MOVING}:_carry_over",
+            'found = reasons[0].get("Item", {})',
+            'found = reasons[0].get("Item", {})\n            undo_move(table, place, log.count, {"N": str(old.ttl_s)})',
+        ),
+    ),
+    _mutant(
+        "a session that lives where a move was undone is left alone",
+        (f"{_ENDING}:undo_move", "if has_session(table, pk):", "if False:"),
+        harmless="a move has a place of its own here; the contract tests move to one that is taken",
     ),
     _mutant(
         "a move clears out what it leaves",

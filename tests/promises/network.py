@@ -70,7 +70,7 @@ class Network:
     def call(self, process: Process, operation: str, **arguments: Any) -> Any:
         """As boto3's client would answer."""
         step, fault = self.begin(process, operation, arguments)
-        process.come_to(operation)
+        process.come_to(arguments)
         if fault is Fault.CRASH_BEFORE:
             process.die()
         process.cut_off_from = (operation, arguments) if fault in _LASTING else None
@@ -169,8 +169,8 @@ class Process:
     """A Lambda environment at work: its clock, what time it has left, and whether it has died.
 
     `skew_ms` is what its clock is ahead; after `deadline_ms` of true time it is killed, unless it is `frozen` then and
-    goes on later. `cut_off_from` is the call that fails for as long as it is repeated; it dies before the first call of
-    `dies_before`, and stands still for so many ms before that of `slow_before`.
+    goes on later. `cut_off_from` is the call that fails for as long as it is repeated. When all that a move takes along
+    is copied, it dies, or stands still for so many ms, before it makes it a session.
     """
 
     network: Network
@@ -180,8 +180,8 @@ class Process:
     frozen: bool = False
     dead: bool = False
     cut_off_from: tuple[str, dict[str, Any]] | None = None
-    dies_before: str = ""
-    slow_before: tuple[str, int] = ("", 0)
+    dies_when_copied: bool = False
+    stands_still_when_copied_ms: int = 0
 
     def clock(self) -> int:
         return self.network.schedule.now_ms + self.skew_ms
@@ -200,12 +200,15 @@ class Process:
         if self.deadline_ms is not None and self.network.schedule.now_ms > self.deadline_ms and not self.frozen:
             self.die()
 
-    def come_to(self, operation: str) -> None:
+    def come_to(self, arguments: dict[str, Any]) -> None:
         """What is to happen to it before such a call."""
-        if operation == self.dies_before:
+        puts = [action.get("Put", {}).get("Item", {}) for action in arguments.get("TransactItems", [])]
+        if not any("mk" in item for item in puts):
+            return
+        if self.dies_when_copied:
             self.die()
-        if operation == self.slow_before[0]:
-            self.pause(self.slow_before[1])
+        if self.stands_still_when_copied_ms:
+            self.pause(self.stands_still_when_copied_ms)
 
     def expect_alive(self) -> None:
         """Raises Crash: whatever a dead process would still do on its way out does not happen."""

@@ -104,9 +104,16 @@ def _writer_after_a_slow_mover(world: World, home: Residence) -> None:
     _speaks(world, home, "ada", "ada speaks", in_ms=66_000)
 
 
-def _moved_slowly(world: World, home: Residence, at: Address, to: Address) -> None:
-    if world.move(at, to, "mover", "mover", flips_in_ms=67_000).succeeded:
+def _moved_slowly(world: World, home: Residence, at: Address, to: Address, flips_in_ms: int = 67_000) -> None:
+    if world.move(at, to, "mover", "mover", flips_in_ms=flips_in_ms).succeeded:
         home.addresses.append(to)
+
+
+def _slow_mover_and_its_repeat(world: World, home: Residence) -> None:
+    """Which has taken the claim over and is about to finish when the first one goes on."""
+    at, to = home.addresses[0], address("owner after mover", session_id("moved"))
+    world.schedule.spawn("mover", lambda: _moved_slowly(world, home, at, to))
+    world.schedule.spawn("mover again", lambda: _moved_slowly(world, home, at, to, flips_in_ms=1_500), in_ms=66_400)
 
 
 def _forker_and_deleter(world: World, home: Residence) -> None:
@@ -202,5 +209,6 @@ SCENARIOS: dict[str, Scenario] = {
     "mover-and-deleter-after-a-crash": Scenario(_mover_and_deleter_after_a_crash),
     "mover-that-stands-still": Scenario(_mover_that_stands_still),
     "writer-after-a-slow-mover": Scenario(_writer_after_a_slow_mover),
+    "slow-mover-and-its-repeat": Scenario(_slow_mover_and_its_repeat),
     "deleter-after-a-mover-that-died": Scenario(_writer_and_deleter_after_a_mover_died),
 }

@@ -19,9 +19,16 @@ from tests.promises.handlers import LEASE_S, Errand, Outcome, Place, crew
 from tests.promises.ministack import Contents, Tables, is_proving
 from tests.promises.oracle import Oracle, expect_one_order
 from turnlog.clock import system_clock
-from turnlog.errors import SessionNotFound, TurnInProgress, TurnlogError
+from turnlog.errors import (
+    AllowanceUsedUp,
+    ClaimLost,
+    SessionNotFound,
+    StoreUnavailable,
+    TurnInProgress,
+    TurnlogError,
+)
 from turnlog.limits import OwnerLimits
-from turnlog.sessions import Move, Session, Turn, new_session_id
+from turnlog.sessions import Bill, Charge, Move, Session, Turn, new_session_id
 from turnlog.stores.dynamodb import DynamoDBSessionStore
 from turnlog.stores.dynamodb.items import partition
 from turnlog.turns import TurnPolicy
@@ -351,6 +358,34 @@ def test_a_budget_is_settled_to_exactly_what_40_racing_turns_used_and_no_reserva
     for session in sessions:
         log = store.read(session.owner, session.id, START_MS, newest=25)
         expect_one_order(log.turns)
+
+
+def test_of_8_sessions_that_one_owner_claims_at_once_just_as_many_move_as_it_may_make(
+    place: Place, store: DynamoDBSessionStore, contents: Contents
+) -> None:
+    charge = Charge("sessions#2026-11-25", Decimal(1), Decimal(3), system_clock() + 60_000)
+    moves = [replace(move_of(started(store)), bill=Bill(ANOTHER_OWNER, (charge,))) for _ in EIGHT]
+    begin = threading.Barrier(len(moves))
+
+    def is_moved(move: Move) -> bool:
+        own = place.tables.store()
+        begin.wait()
+        for _ in range(10_000):
+            try:
+                return own.move(move).id == move.to_id
+            except (AllowanceUsedUp, ClaimLost):
+                return False
+            except (StoreUnavailable, TurnInProgress):  # the counter was contended
+                move = replace(move, token=new_session_id(), at_ms=system_clock())
+        raise AssertionError("always busy")
+
+    with ThreadPoolExecutor(len(moves)) as pool:
+        outcomes = list(pool.map(is_moved, moves))
+    assert outcomes.count(True) == 3
+    assert list(contents.counters().values()) == ["3"]
+    assert len(store.session_ids(ANOTHER_OWNER)) == 3
+    for move, was_moved in zip(moves, outcomes, strict=True):
+        assert (move.session_id in store.session_ids(move.owner)) != was_moved
 
 
 @pytest.mark.asvs("2.4.1")

@@ -239,10 +239,10 @@ class World:
         return list(found | dict.fromkeys(act.child for act in self.done(Forking)))
 
     def move(
-        self, at: Address, to: Address, key: str, name: str, *, dies_before: str = "", flips_in_ms: int = 0
+        self, at: Address, to: Address, key: str, name: str, *, dies_when_copied: bool = False, flips_in_ms: int = 0
     ) -> Moving:
         process = self.process(name)
-        process.dies_before, process.slow_before = dies_before, ("transact_write_items", flips_in_ms)
+        process.dies_when_copied, process.stands_still_when_copied_ms = dies_when_copied, flips_in_ms
         now_ms = process.clock()
         asked = Move(
             at.owner,
@@ -282,7 +282,7 @@ class World:
 
     def abandon_move(self, at: Address, to: Address, name: str) -> None:
         """Leaves a move whose handler has died when all was copied, and whose lease is over."""
-        self.move(at, to, name, name, dies_before="transact_write_items")
+        self.move(at, to, name, name, dies_when_copied=True)
         self.schedule.now_ms += LEASE_MS + 2 * self.mood.skew_ms + 1
 
     def sweep(self, name: str) -> Sweeping:

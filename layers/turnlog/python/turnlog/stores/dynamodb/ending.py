@@ -103,9 +103,19 @@ def _delete_parts(table: Table, items: Sequence[Item]) -> None:
     table.delete_all([key(item["pk"]["S"], item["sk"]["S"]) for item in parts])
 
 
+def has_session(table: Table, pk: str) -> bool:
+    """Whether one was made in the partition and has not ended."""
+    newest = table.query(pk, newest_first=True, limit=1, until=bool)
+    return bool(newest) and bool(newest[0]["sk"]["S"] == HEADER)
+
+
 def undo_move(table: Table, pk: str, last: int, ttl: Item) -> None:
     """Takes slots 1..`last` of a place to which a move did not finish, whatever is there, so that a copy which is still
-    on its way finds them taken.
+    on its way finds them taken. To be called only when the move can make no session of it any more.
+
+    A session that lives there is then another one, and is left alone.
     """
+    if has_session(table, pk):
+        return
     table.put_all([tombstone(pk, slot_sk(number), ttl) for number in range(1, last + 1)])
     _delete_parts(table, outline(table, pk))

@@ -8,7 +8,7 @@ from dataclasses import replace
 from turnlog.errors import ClaimLost, KeyReused, SessionCorrupt, SessionNotFound, StoreUnavailable, TurnInProgress
 from turnlog.sessions import Bill, Claim, Log, Move, Session, Turn, busy
 from turnlog.stores.dynamodb.allowances import bill_actions, charged, refusal
-from turnlog.stores.dynamodb.ending import blank, outline, undo_move
+from turnlog.stores.dynamodb.ending import blank, has_session, outline, undo_move
 from turnlog.stores.dynamodb.items import (
     HEADER,
     META,
@@ -172,7 +172,8 @@ def _carry_over(table: Table, keys: Keys, asked: Move, log: Log, claim: Claim, n
     old = log.session
     source, place = partition(old.owner, old.id), partition(new.owner, new.id)
     try:
-        _expect_no_session(table, place)
+        if has_session(table, place):
+            raise ClaimLost
         remember(table, new, asked.at_ms, source=source)
         reasons = table.transact([table.put_action(index_item(new)), *keys.still_active(new)])
         if reasons:  # nothing may be named that the erasure which took the key would not see
@@ -194,14 +195,18 @@ def _carry_over(table: Table, keys: Keys, asked: Move, log: Log, claim: Claim, n
     reasons = table.transact([*made, *bill_actions(usage, asked.bill, limited=True)])
     if reasons:
         keys.was_erased(new, reasons[: len(made)])
-        found = reasons[0].get("Item", {})
-        if not ("mk" in found and found["tok"]["S"] == claim.token):
-            if "Item" not in reasons[1]:
-                undo_move(table, place, log.count, {"N": str(old.ttl_s)})
-            _give_way(table, old, claim, asked.at_ms)
-            if any(map(failed, reasons[: len(made)])):
-                raise ClaimLost
-            raise refusal(asked.bill, reasons[len(made) :], asked.at_ms)
+        if failed(reasons[0]):
+            # Whoever took the slot is in charge of the copies: a repeat of this move may be about to finish with them.
+            found = reasons[0].get("Item", {})
+            if "mk" in found:
+                return _finish(table, keys, asked, found)
+            raise ClaimLost
+        _give_way(table, old, claim, asked.at_ms)
+        if fence(table, old, claim, asked.at_ms):
+            table.delete(index_key(new.owner, new.id))
+        if any(map(failed, reasons[: len(made)])):
+            raise ClaimLost
+        raise refusal(asked.bill, reasons[len(made) :], asked.at_ms)
     _clear_out(table, old.owner, old.id, marker)
     return new
 
@@ -209,13 +214,6 @@ def _carry_over(table: Table, keys: Keys, asked: Move, log: Log, claim: Claim, n
 def _give_way(table: Table, session: Session, claim: Claim, now_ms: int) -> None:
     """The claim of a move that failed must not stand in the way of the next turn until its lease is over."""
     table.put(claim_item(session, replace(claim, until_ms=now_ms - 1)), MINE, values(claim.token))
-
-
-def _expect_no_session(table: Table, place: str) -> None:
-    """Raises ClaimLost when a session lives there, which must not get another one's turns."""
-    there = table.query(place, newest_first=True, limit=1, until=bool)
-    if there and there[0]["sk"]["S"] == HEADER:
-        raise ClaimLost
 
 
 def _finish(table: Table, keys: Keys, asked: Move, marker: Item) -> Session:
