@@ -194,6 +194,16 @@ def test_a_busy_function_does_not_hold_the_stop(restarted: Stack, until: Callabl
     assert restarted.remains == []
 
 
+def test_a_start_can_be_stopped_at_any_moment_and_leaves_nothing(restarted: Stack, until: Callable[..., None]) -> None:
+    restarted.stop()
+    for moment in ("Claude: ", "MiniStack answers", "checking all"):
+        restarted.begin()
+        until(lambda moment=moment: moment in restarted.output, PATIENCE_S)
+        assert restarted.stop(signal.SIGINT) < STOPPED_WITHIN_S
+        assert restarted.output.splitlines()[-2:] == ["stopping", "stopped; sessions are kept until `make clean`"]
+        assert restarted.remains == []
+
+
 def test_after_a_kill_of_the_launcher_the_next_start_finds_the_sessions_and_leaves_nothing_old(
     restarted: Stack,
 ) -> None:
