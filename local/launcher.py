@@ -80,12 +80,15 @@ class Launcher:
             self._say(f"checking all {len(routes)} routes and the model, and warming the functions")
             # As somebody else: the checks call every route, and one of them erases its caller.
             checker = issuer.token(_CHECKER, datetime.now(UTC), ["admin", "admin:content"])
-            checks = Checks(ports.api, checker, self._interruption)
+            by_event = event_functions_of(template)
+            silent = {*by_event, *(route.function for route in routes)}
+            checks = Checks(ports.api, checker, self._interruption, partial(self._say_answers, silent))
             checks.gateway()
             checks.model()  # before the routes: it warms the authorizer, which many at once would start many times
+            self._say("the model answers")
             checks.routes(routes)
             names = deployed.named("AWS::Lambda::Function")
-            checks.events(aws, [names[function] for function in event_functions_of(template)])
+            checks.events(aws, {function: names[function] for function in by_event})
             claude = self._base_url or "stand-in"
             facts = welcome.Facts(_api_url(ports), token, USER, issuer.url, claude, claude_url, deployed)
             self._say("ready")
@@ -141,6 +144,12 @@ class Launcher:
     def _show(self, answered: Answered) -> None:
         if self._shown_routes:
             print(request_line(answered, self._shown_routes, datetime.now()), flush=True)
+
+    def _say_answers(self, silent: set[str], function: str) -> None:
+        """Once for each function; those that are `silent` have not answered yet."""
+        if function in silent:
+            silent.remove(function)
+            self._say(f"{function} answers; {len(silent)} to go")
 
     def _say(self, text: str) -> None:
         print(f"{time.monotonic() - self._began:5.1f} s  {text}", flush=True)
