@@ -10,6 +10,7 @@ MOST_SENTENCES = 5
 MOST_WORDS = 30  # of one sentence in a summary: a text without full stops is one sentence
 
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s|\n(?![a-z])")
+_NO_PROSE = re.compile(r"^```.*?^```|^[ \t]*[|#].*?$", re.DOTALL | re.MULTILINE)  # Markdown's code, tables and titles
 _MARKUP = re.compile(r"</?\w[^<>\n]*>")
 _WORD = re.compile(r"[^\W\d_]{3,}")
 _PLAIN_WORDS = frozenset(  # they say nothing by themselves
@@ -42,7 +43,7 @@ def summary(text: str) -> str:
     A sentence tells more the more often its words occur in the whole text, for its length; the earlier wins a tie.
     A single sentence is cut to half its words, so that a summary never repeats the whole.
     """
-    all_sentences = list(dict.fromkeys(sentences(text)))
+    all_sentences = list(dict.fromkeys(sentences(_NO_PROSE.sub("", text)) or sentences(text)))
     if len(all_sentences) < 2:
         only = " ".join(all_sentences) or text
         return _first_words(only, min(MOST_WORDS, max(1, len(only.split()) // 2)))

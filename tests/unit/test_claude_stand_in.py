@@ -301,6 +301,14 @@ class TestAnswers:
         assert said(sdk, f"{self.DOCUMENT}\n" * times, system="Write a summary.") == once
         assert said(sdk, "Herons eat fish. " * times, system="Write a summary.") == "In short: Herons …"
 
+    def test_a_summary_of_markdown_is_of_its_prose(self, sdk: anthropic.Anthropic) -> None:
+        table = "| herons | fish |\n|---|---|\n| herons | frogs |\n"
+        document = (
+            f"# Herons, fish\n\nHerons eat fish. It rained.\n\n```\nherons.eat(fish)\n```\n\n{table}A bus was late.\n"
+        )
+        assert said(sdk, document, system="Write a summary.") == "In short: Herons eat fish."
+        assert said(sdk, table, system="Write a summary.").startswith("In short: | herons")
+
     def test_a_summary_does_not_begin_twice_with_the_words_at_which_it_cuts(self, sdk: anthropic.Anthropic) -> None:
         long = " ".join(["herons"] * 30)
         document = f"{long} eat. {long} sleep. " + "It rained. " + " ".join(f"Bus {n} was late." for n in range(6))
