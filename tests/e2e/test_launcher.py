@@ -149,7 +149,7 @@ def test_the_lines_to_paste_work(stack: Stack) -> None:
     assert len(pasted) == 4
     shell = subprocess.run(["/bin/bash", "-c", "; echo; ".join(pasted)], capture_output=True, text=True, check=True)
     query, turn = (json.loads(line) for line in shell.stdout.splitlines() if line)
-    assert "lambda" in query["text"]
+    assert "heron" in query["text"]
     assert turn["turn"] == 1
 
 
