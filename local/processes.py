@@ -49,7 +49,7 @@ class Interruption:
     def _ask(self, *_: object) -> None:
         self._asked = True
         for number in _SIGNALS:
-            signal.signal(number, signal.SIG_IGN)  # until the very end, when Python has put its own handlers back
+            signal.signal(number, signal.SIG_IGN)  # at the very end too, when Python drops its handlers
         with contextlib.suppress(OSError):  # the terminal may be gone
             os.write(_STDOUT, b"stopping\n")  # print may be at work just now
 
