@@ -1,11 +1,11 @@
 # Everything is installed into this folder: .tools (uv, MiniStack), .venv; what runs keeps its state in .turnlog.
 
-PYTHON ?= $(shell command -v python3)
+PYTHON := $(or $(PYTHON),$(shell command -v python3))
 OWN_UV := .tools/uv/bin/uv
 ifndef UV
 UV := $(or $(shell command -v uv),$(OWN_UV))
 endif
-UV_FOLDER := $(if $(filter $(OWN_UV),$(UV)),$(CURDIR)/.tools/uv/bin,$(patsubst %/,%,$(dir $(UV))))
+UV_FOLDER := $(if $(filter $(OWN_UV),$(UV)),$(CURDIR)/.tools/uv/bin,$(shell dirname "$(UV)"))
 UV_VERSION := 0.13.9
 
 export PATH := $(CURDIR)/.venv/bin:$(UV_FOLDER):$(PATH)
@@ -76,13 +76,13 @@ lock: $(if $(filter $(OWN_UV),$(UV)),$(OWN_UV))  ## renew the locks from pyproje
 	  --no-annotate $(if $(UPGRADE),--upgrade) $$each --output-file $${each%.in}.txt; done
 
 clean:  ## remove all that was built, installed and stored
-	@$(PYTHON) -m local.clean
+	@"$(PYTHON)" -m local.clean
 
 # --- what the targets above need -------------------------------------------------------------------------------------
 
 $(OWN_UV):
 	@echo "installing uv $(UV_VERSION) into .tools/uv"
-	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-warn-script-location --root-user-action ignore \
+	@"$(PYTHON)" -m pip install --quiet --disable-pip-version-check --no-warn-script-location --root-user-action ignore \
 	  --upgrade --target .tools/uv uv==$(UV_VERSION)
 
 $(VENV): requirements.lock $(filter $(OWN_UV),$(UV))

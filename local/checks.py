@@ -96,12 +96,13 @@ def _asks_claude(properties: Mapping[str, Any]) -> bool:
 
 
 class Checks:
-    """Asks the API on `port`, with `token` where one is needed."""
+    """Asks the API on `port`, with `token` where one is needed; `on_answer` is told which function has answered."""
 
-    def __init__(self, port: int, token: str, interruption: Interruption) -> None:
+    def __init__(self, port: int, token: str, interruption: Interruption, on_answer: Callable[[str], None]) -> None:
         self._port = port
         self._token = token
         self._interruption = interruption
+        self._on_answer = on_answer
 
     def gateway(self) -> None:
         """An unknown route gets the gateway's own answer, as problem+json."""
@@ -121,15 +122,17 @@ class Checks:
         for asked in twice, [route for route in routes if route not in warmed.values()]:
             self._all_of([lambda route=route: self._with_token(route) for route in asked])  # type: ignore[misc]
 
-    def events(self, aws: Aws, names: Iterable[str]) -> None:
-        """Each function takes an event that says nothing to it, and two workers of each are warm."""
+    def events(self, aws: Aws, functions: Mapping[str, str]) -> None:
+        """Each function, by its physical name, takes an event that says nothing to it, and two workers are warm."""
         client = aws.client("lambda")  # here, since making one is not safe in threads
-        self._all_of([lambda name=name: self._invoke(client, name) for name in names for _ in range(_WARM_WORKERS)])  # type: ignore[misc]
+        twice = [each for each in functions.items() for _ in range(_WARM_WORKERS)]
+        self._all_of([lambda each=each: self._invoke(client, *each) for each in twice])  # type: ignore[misc]
 
-    def _invoke(self, client: Any, name: str) -> None:
+    def _invoke(self, client: Any, function: str, name: str) -> str:
         answer = client.invoke(FunctionName=name, Payload=b"{}")
         if "FunctionError" in answer:
             raise CheckFailed(f"the function {name} fails on an empty event")
+        return function
 
     def model(self) -> None:
         """A question gets an answer."""
@@ -145,22 +148,24 @@ class Checks:
         if answer.status != 401 or not answer.is_problem or "www-authenticate" not in answer.headers:
             raise CheckFailed(f"{route} without a token answers {_shown(answer)}, not 401 as {_PROBLEM}")
 
-    def _with_token(self, route: Route) -> None:
+    def _with_token(self, route: Route) -> str:
         answer = self._ask(route.method, route.example, self._token, _REFUSED if route.method == "POST" else None)
         is_ours = answer.is_problem or answer.content_type == "application/json"
         # What the gateway says itself when nothing behind it answers, it says without a reason of ours.
         if answer.status >= 500 or answer.status in (401, 403) or not is_ours or not isinstance(answer.body, dict):
             raise CheckFailed(f"{route} with a token answers {_shown(answer)}")
+        return route.function
 
-    def _all_of(self, checks: list[Callable[[], None]]) -> None:
-        """In threads, so that nobody who wants to stop has to wait for a cold start."""
+    def _all_of(self, checks: list[Callable[[], str | None]]) -> None:
+        """In threads, so that nobody who wants to stop has to wait for a cold start. Some say who has answered."""
         pool = ThreadPoolExecutor(_AT_ONCE)
         try:
             left = {pool.submit(check) for check in checks}
             while left:
                 done, left = wait(left, timeout=0.1, return_when=FIRST_COMPLETED)
                 for each in done:
-                    each.result()
+                    if function := each.result():
+                        self._on_answer(function)
                 self._interruption.check()
         finally:
             pool.shutdown(wait=False, cancel_futures=True)

@@ -102,7 +102,7 @@ class MiniStack:
 
     def _answers(self) -> bool:
         try:
-            with urllib.request.urlopen(f"{self.endpoint}/_ministack/health", timeout=5):
+            with urllib.request.urlopen(f"{self.endpoint}/_ministack/health", timeout=1):
                 return True
         except OSError:
             return False

@@ -9,15 +9,22 @@ import contextlib
 import os
 import signal
 import subprocess
+import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeVar
 
 from local.state import ROOT, StateFolder
 
 _POLL_S = 0.05
+_DEATH_WITHIN_S = 1.0  # of who was killed; it takes a moment, and longer only in the midst of a slow disk's work
+_STDOUT = 1
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+Result = TypeVar("Result")
 
 
 class Stopping(Exception):
@@ -25,7 +32,8 @@ class Stopping(Exception):
 
 
 class Interruption:
-    """Remembers a signal. Whoever waits in the launcher waits through this, and gets Stopping instead of a result.
+    """Remembers a signal, and says so. Whoever waits in the launcher waits through this, and gets Stopping instead of
+    a result.
 
     The handler only sets a flag: an exception out of nowhere could lose a process that was just being started.
     """
@@ -35,11 +43,15 @@ class Interruption:
 
     def listen(self) -> None:
         """From now on signals ask to stop; again and again does nothing more."""
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in _SIGNALS:
             signal.signal(number, self._ask)
 
     def _ask(self, *_: object) -> None:
         self._asked = True
+        for number in _SIGNALS:
+            signal.signal(number, signal.SIG_IGN)  # at the very end too, when Python drops its handlers
+        with contextlib.suppress(OSError):  # the terminal may be gone
+            os.write(_STDOUT, b"stopping\n")  # print may be at work just now
 
     def check(self) -> None:
         """Raises Stopping if that was asked."""
@@ -53,6 +65,22 @@ class Interruption:
         while (left := until - time.monotonic()) > 0:
             time.sleep(min(left, _POLL_S))
             self.check()
+
+    def during(self, work: Callable[[], Result]) -> Result:
+        """What `work` returns or raises. Raises Stopping as soon as that is asked, whatever becomes of the work."""
+        done: Future[Result] = Future()
+
+        def do() -> None:
+            try:
+                done.set_result(work())
+            except BaseException as error:  # noqa: BLE001 (whatever it is, it is raised where the result is wanted)
+                done.set_exception(error)
+
+        threading.Thread(target=do, daemon=True).start()
+        while not done.done():
+            self.check()
+            wait([done], _POLL_S)
+        return done.result()
 
 
 class Processes:
@@ -110,6 +138,9 @@ class Processes:
             started.wait(within_s)
         _signal_group(started.pid, signal.SIGKILL)  # its children too, if it has left any
         started.wait()
+        until = time.monotonic() + _DEATH_WITHIN_S
+        while _members(started.pid) and time.monotonic() < until:
+            time.sleep(_POLL_S)
         for pipe in (started.stdin, started.stdout, started.stderr):
             if pipe:
                 with contextlib.suppress(OSError):  # what was still to be written has no reader any more

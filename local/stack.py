@@ -112,13 +112,16 @@ class Stack:
             return None
         return there[1]
 
-    def deploy(self, forget: Callable[[], None]) -> Deployed:
-        """Makes or updates the stack. A broken one goes first, by `forget`: SAM would find nothing to change in it."""
+    def make_way(self, forget: Callable[[], None]) -> None:
+        """Before a deploy. A broken stack goes, by `forget`: SAM would find nothing to change in it."""
         self._state.deployed_json.unlink(missing_ok=True)
         there = self._describe()
         if there is None or self._missing(there[1].resources):
             forget()
         shutil.rmtree(self._state.layers, ignore_errors=True)  # unpacked from what was deployed before
+
+    def deploy(self) -> Deployed:
+        """Makes or updates the stack. Raises StackFailed."""
         parameters = [f"{name}={value}" for name, value in self._parameters.items()]
         arguments = ["--template-file", str(self._state.build / "template.yaml"), "--stack-name", NAME, "--resolve-s3"]
         arguments += ["--capabilities", "CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND", "--no-confirm-changeset"]

@@ -8,7 +8,7 @@ import os
 import shutil
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -101,7 +101,9 @@ class StateFolder:
         except TypeError:
             return None
 
-    def choose_ports(self, api: int | None, base: int, wait_s: float = 0) -> Ports:
+    def choose_ports(
+        self, api: int | None, base: int, wait_s: float = 0, sleep: Callable[[float], None] = time.sleep
+    ) -> Ports:
         """Those of the last start where they are free, since others mean another deploy; else free ones from `base` up.
 
         `api` is one that was asked for: PortTaken when it is not free. The first choice is waited for up to `wait_s`.
@@ -113,7 +115,7 @@ class StateFolder:
             wanted = [first := api or base, first + 1, first + 2]
         until = time.monotonic() + wait_s
         while not all(is_free(port) for port in wanted) and time.monotonic() < until:
-            time.sleep(0.05)
+            sleep(0.05)
         if api is not None and not is_free(api):
             raise PortTaken(f"Port {api} is taken by another program")
         chosen: list[int] = []

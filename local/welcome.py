@@ -47,9 +47,9 @@ A token of the user {user} for 12 hours, to paste into another shell (`make toke
 TOKEN={facts.token}
 
 Then a query, a session, and a turn in it. The same turn again gives the same reply; another key takes the next turn.
-curl -s {api}/query {json} -d '{{"message": "What is a lambda?"}}'
+curl -s {api}/query {json} -d '{{"message":"What is a heron?"}}'
 SID=$(curl -s {api}/sessions {json} -d '{{}}' | {its_id})
-curl -s {api}/sessions/$SID/turns {json} -H 'Idempotency-Key: first' -d '{{"message": "My name is Ada."}}'
+curl -s {api}/sessions/$SID/turns {json} -H 'Idempotency-Key: 1' -d '{{"message":"My name is Ada."}}'
 
 A document, .txt or .md, that is put under inbox/{owner}/ has its summary under outbox/ soon after:
 curl -sT README.md {bucket}/inbox/{owner}/readme.md

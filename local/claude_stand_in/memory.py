@@ -60,7 +60,7 @@ def recalled(user_texts: list[str]) -> str | None:
         return _fact_recalled(user_texts, asked[1].lower(), asked[2])
     if _REMEMBER_ASKED.search(question):
         told = _told_to_remember(user_texts)
-        return f"You asked me to remember: {'; '.join(told) or 'nothing'}."
+        return f"You asked me to remember: {'; '.join(dict.fromkeys(told)) or 'nothing'}."
     return None
 
 

@@ -40,6 +40,19 @@ class Stack:
 
     def start(self, **environment: str) -> None:
         """Returns when it is ready; fails with its output when it does not get there."""
+        self.begin(**environment)
+        assert self._launcher
+        run_json = self.state / "run.json"
+        deadline = time.monotonic() + STARTED_WITHIN_S
+        while not (run_json.exists() and self._launcher.pid in json.loads(run_json.read_text())["pids"]):
+            if self._launcher.poll() is not None or time.monotonic() > deadline:
+                self.kill()
+                pytest.fail(f"The stack did not start.\n{self.output}", pytrace=False)
+            time.sleep(0.05)
+        self.run = json.loads(run_json.read_text())
+
+    def begin(self, **environment: str) -> None:
+        """As `start`, without waiting."""
         self._output.parent.mkdir(parents=True, exist_ok=True)
         clean = {
             name: value for name, value in os.environ.items() if name not in ("ANTHROPIC_API_KEY", "CLAUDE_BASE_URL")
@@ -54,14 +67,6 @@ class Stack:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        run_json = self.state / "run.json"
-        deadline = time.monotonic() + STARTED_WITHIN_S
-        while not (run_json.exists() and self._launcher.pid in json.loads(run_json.read_text())["pids"]):
-            if self._launcher.poll() is not None or time.monotonic() > deadline:
-                self.kill()
-                pytest.fail(f"The stack did not start.\n{self.output}", pytrace=False)
-            time.sleep(0.05)
-        self.run = json.loads(run_json.read_text())
 
     def command(self, *more: str) -> list[str]:
         base = [sys.executable, "-m", "local.run", "--state", str(self.state), "--port-base", str(PORT_BASE)]

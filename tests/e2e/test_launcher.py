@@ -135,13 +135,21 @@ def test_a_request_is_one_line_without_a_word_of_it(stack: Stack, until: Callabl
     assert session_id not in stack.output
 
 
+def test_a_start_shows_which_function_it_waits_for(stack: Stack) -> None:
+    """In lines that a log can keep."""
+    began, *_, last = [line for line in stack.output.splitlines() if " answers; " in line]
+    assert " to go" in began
+    assert last.endswith(" answers; 0 to go")
+    assert all(line.isprintable() for line in stack.output.splitlines())
+
+
 def test_the_lines_to_paste_work(stack: Stack) -> None:
     lines = [line for line in stack.output.splitlines() if line.startswith(("TOKEN=", "SID=", "curl -s http"))]
     pasted = [line for line in lines if "/outbox/" not in line]
     assert len(pasted) == 4
     shell = subprocess.run(["/bin/bash", "-c", "; echo; ".join(pasted)], capture_output=True, text=True, check=True)
     query, turn = (json.loads(line) for line in shell.stdout.splitlines() if line)
-    assert "lambda" in query["text"]
+    assert "heron" in query["text"]
     assert turn["turn"] == 1
 
 
@@ -192,6 +200,16 @@ def test_a_busy_function_does_not_hold_the_stop(restarted: Stack, until: Callabl
         assert restarted.stop(signal.SIGINT) < STOPPED_WITHIN_S
         assert waiting.exception() or waiting.result().status_code >= 500
     assert restarted.remains == []
+
+
+def test_a_start_can_be_stopped_at_any_moment_and_leaves_nothing(restarted: Stack, until: Callable[..., None]) -> None:
+    restarted.stop()
+    for moment in ("Claude: ", "MiniStack answers", "checking all", "the model answers"):
+        restarted.begin()
+        until(lambda moment=moment: moment in restarted.output, PATIENCE_S)
+        assert restarted.stop(signal.SIGINT) < STOPPED_WITHIN_S
+        assert restarted.output.splitlines()[-2:] == ["stopping", "stopped; sessions are kept until `make clean`"]
+        assert restarted.remains == []
 
 
 def test_after_a_kill_of_the_launcher_the_next_start_finds_the_sessions_and_leaves_nothing_old(

@@ -188,6 +188,21 @@ def test_a_failed_turn_says_that_nothing_was_stored_and_how_to_retry(
     assert take(call, session_id, "hello", "k").body["turn"] == 1
 
 
+def test_a_request_is_to_be_repeated_under_the_key_that_it_has(
+    call: Call, backstage: Backstage, session_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise StoreUnavailable
+
+    for method in ("read", "create"):
+        monkeypatch.setattr(backstage.store, method, fail)
+    named = {"Idempotency-Key": "k"}
+    assert get(call, session_id).body["retry"] == "again"
+    assert call("session", "POST", "/sessions", {}).body["retry"] == "again"
+    assert call("session", "POST", "/sessions", {}, headers=named).body["retry"] == "same-key"
+    assert take(call, session_id, "hello", "k").body["retry"] == "same-key"
+
+
 def test_turns_are_listed_oldest_first_a_page_at_a_time(call: Call, session_id: str) -> None:
     replies = [take(call, session_id, f"turn {number}").body["text"] for number in range(5)]
     seen: list[dict[str, Any]] = []

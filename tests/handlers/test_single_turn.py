@@ -229,6 +229,17 @@ def test_a_failing_model_is_a_clear_answer(
     assert answer.headers.get("Retry-After") == ("7" if status == 503 else None)
 
 
+@pytest.mark.parametrize("path", ["/query", "/analyze", "/summarize"])
+@pytest.mark.parametrize(("error", "retry"), [(ModelTimeout(), "again"), (ContextTooLong(), None)], ids=str)
+def test_a_question_that_failed_can_be_asked_again_without_a_key(
+    call: Call, backstage: Backstage, path: str, error: ModelError, retry: str | None
+) -> None:
+    function = {"/analyze": "analyze_code"}.get(path, path[1:])
+    for headers in ({}, {"Idempotency-Key": "of-no-use"}):
+        backstage.model.fail_with = [error]
+        assert call(function, "POST", path, {"message": "a"}, headers=headers).body.get("retry") == retry
+
+
 @pytest.mark.asvs("16.5.4")
 def test_any_other_failure_is_a_problem_without_its_text(call: Call, backstage: Backstage, logged: io.StringIO) -> None:
     def broken() -> None:

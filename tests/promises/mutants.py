@@ -417,7 +417,7 @@ MOVING = (
     ),
     _mutant(
         "a repeated move knows its key",
-        (f"{_MOVING}:move", 'if top and "mk" in top:', "if False:"),
+        (f"{_MOVING}:_look", 'if top and "mk" in top:', "if False:"),
         quick=True,
     ),
 )

@@ -121,6 +121,16 @@ def _forker_and_deleter(world: World, home: Residence) -> None:
     world.schedule.spawn("deleter", partial(actors.delete, world, "deleter", home), in_ms=30)
 
 
+def _writers_and_deleters(world: World, home: Residence) -> None:
+    """In three sessions, so that some delete looks at what there is just while a turn comes."""
+    for name in ("ada", "bob", "cyd"):
+        place = Residence([address(home.addresses[0].owner, session_id(name))])
+        world.create(place.addresses[0], "before")
+        _speaks(world, place, name, f"{name} speaks")
+        deleter = f"deleter after {name}"
+        world.schedule.spawn(deleter, partial(actors.delete, world, deleter, place), in_ms=100)
+
+
 def _two_creators(world: World, home: Residence) -> None:
     created = Residence([address(home.addresses[0].owner, session_id("created"))])
     for name in ("ada", "bob"):
@@ -197,6 +207,9 @@ SCENARIOS: dict[str, Scenario] = {
         replace(_MOOD, policy=TurnPolicy(WindowPolicy(turns=4), owner=OwnerLimits(sessions_a_day=1))),
     ),
     "large-turns": Scenario(_writer_and_deleter, replace(_MOOD, part_bytes=150)),
+    "writers-and-deleters-over-torn-reads": Scenario(
+        _writers_and_deleters, replace(_MOOD, latency_ms=40, torn=True, part_bytes=150)
+    ),
     "forker-and-deleter-over-pages": Scenario(
         _forker_and_deleter, replace(_MOOD, torn=True, page_bytes=600, part_bytes=150)
     ),

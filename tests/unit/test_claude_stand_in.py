@@ -221,6 +221,11 @@ class TestAnswers:
     ) -> None:
         assert said(sdk, told, "Yes.", asked) == answer
 
+    def test_what_was_told_twice_is_remembered_once(self, sdk: anthropic.Anthropic) -> None:
+        told = "Remember the number 7."
+        answer = said(sdk, told, "Yes.", told, "Yes.", "What did I ask you to remember?")
+        assert answer == "You asked me to remember: the number 7."
+
     def test_what_the_assistant_said_is_not_taken_for_told(self, sdk: anthropic.Anthropic) -> None:
         assert said(sdk, "Hello", "My name is Claude.", "What is my name?") == "You have not told me your name."
 
@@ -290,8 +295,32 @@ class TestAnswers:
     def test_a_summary_of_one_sentence_does_not_repeat_it(self, sdk: anthropic.Anthropic) -> None:
         assert said(sdk, "The heron stands in the river.", system="Summarise.") == "In short: The heron stands …"
 
+    @pytest.mark.parametrize("times", [2, 9])
+    def test_a_summary_says_no_sentence_twice(self, sdk: anthropic.Anthropic, times: int) -> None:
+        once = said(sdk, self.DOCUMENT, system="Write a summary.")
+        assert said(sdk, f"{self.DOCUMENT}\n" * times, system="Write a summary.") == once
+        assert said(sdk, "Herons eat fish. " * times, system="Write a summary.") == "In short: Herons …"
+
+    def test_a_summary_of_markdown_is_of_its_prose(self, sdk: anthropic.Anthropic) -> None:
+        table = "| herons | fish |\n|---|---|\n| herons | frogs |\n"
+        document = (
+            f"# Herons, fish\n\nHerons eat fish. It rained.\n\n```\nherons.eat(fish)\n```\n\n{table}A bus was late.\n"
+        )
+        assert said(sdk, document, system="Write a summary.") == "In short: Herons eat fish."
+        assert said(sdk, table, system="Write a summary.").startswith("In short: | herons")
+
+    def test_a_summary_does_not_begin_twice_with_the_words_at_which_it_cuts(self, sdk: anthropic.Anthropic) -> None:
+        long = " ".join(["herons"] * 30)
+        document = f"{long} eat. {long} sleep. " + "It rained. " + " ".join(f"Bus {n} was late." for n in range(6))
+        assert said(sdk, document, system="Write a summary.").count(long) == 1
+
     def test_a_conversation_can_be_summarised(self, sdk: anthropic.Anthropic) -> None:
         answer = said(sdk, "Herons eat fish. I saw one.", "Nice.", "Summarise our conversation, please.")
+        assert answer == "In short: Herons eat fish."
+
+    def test_a_summary_of_a_conversation_says_no_sentence_twice(self, sdk: anthropic.Anthropic) -> None:
+        told = "Herons eat fish. I saw one. It rained."
+        answer = said(sdk, told, "Nice.", told, "Nice.", "Summarise our conversation, please.")
         assert answer == "In short: Herons eat fish."
 
     def test_code_is_reviewed_with_its_lines_and_functions(self, sdk: anthropic.Anthropic) -> None:

@@ -1,16 +1,18 @@
 """The state folder: whole files for its user alone, one launcher at a time, ports that stay the same."""
 
+import signal
 import socket
 import stat
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from local import clean
 from local.processes import Interruption, Processes, commands_of
-from local.state import AlreadyRunning, Ports, PortTaken, StateFolder, is_free
+from local.state import ROOT, AlreadyRunning, Ports, PortTaken, StateFolder, is_free
 
 
 @pytest.fixture
@@ -118,6 +120,44 @@ def test_a_program_is_ended_with_its_children_even_if_they_ignore_being_asked(st
         started.stdout.close()
         assert processes.pids == []
         assert [each for each in commands_of(state.path) if "deaf" in each] == []
+
+
+WAITS_FOR_EVER = """
+import sys, threading
+from local.processes import Interruption, Stopping
+interruption = Interruption()
+interruption.listen()
+print("listening", flush=True)
+try:
+    interruption.during(threading.Event().wait)
+except Stopping:
+    print("on its way", flush=True)
+    sys.stdin.readline()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_whoever_is_asked_to_stop_says_so_at_once_whatever_is_at_work_and_needs_no_second_time(number: int) -> None:
+    command = [sys.executable, "-c", WAITS_FOR_EVER]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, **pipes, text=True, cwd=ROOT) as asked:  # type: ignore[call-overload]
+        assert asked.stdout.readline() == "listening\n"
+        asked.send_signal(number)
+        assert [asked.stdout.readline() for _ in range(2)] == ["stopping\n", "on its way\n"]
+        for again in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            asked.send_signal(again)
+        assert asked.communicate("\n", timeout=5) == ("", "")
+    assert asked.returncode == 0
+
+
+def test_what_is_done_while_a_stop_may_be_asked_for_comes_out_as_it_is() -> None:
+    assert Interruption().during(lambda: 7) == 7
+    with pytest.raises(PortTaken, match="8787"):
+        Interruption().during(partial(_raise, PortTaken("8787")))
+
+
+def _raise(error: Exception) -> None:
+    raise error
 
 
 def test_clean_removes_nothing_while_a_stack_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 from samcli.yamlhelper import yaml_parse
 
+from local import welcome
+from local.launcher import DEFAULT_PORT
+from local.stack import Deployed
 from turnlog.http.api import Api
 
 README = Path("README.md").read_text()
@@ -51,6 +54,13 @@ def test_every_module_of_the_layer_is_in_the_tree() -> None:
         described += [name.rstrip("/") for name in re.split(r"\s{2,}", line.strip())[0].split()]
     modules = {path.stem for path in LAYER.iterdir() if path.name not in ("__init__.py", "__pycache__")}
     assert set(described) == modules
+
+
+def test_the_lines_to_paste_are_those_that_a_start_prints() -> None:
+    deployed = Deployed({"DocumentsBucketName": "documents"}, {})
+    url = f"http://127.0.0.1:{DEFAULT_PORT}/v1"
+    printed = welcome.message(welcome.Facts(url, "a token", "me", "https://issuer", "stand-in", "", deployed))
+    assert set(code_block("three lines to paste").splitlines()) <= set(printed.splitlines())
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=str)

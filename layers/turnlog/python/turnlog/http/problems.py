@@ -105,7 +105,7 @@ PROBLEMS: dict[type[errors.TurnlogError], Problem] = {
         503,
         "dependency_unavailable",
         "Service unavailable",
-        "The store cannot be reached. Whether the turn was stored is not known: repeat it with the same key.",
+        "The store cannot be reached. Whether the request took effect is not known: repeat it under its key, if any.",
         {"retry": "same-key"},
     ),
     errors.LimitUnknown: Problem(
@@ -204,8 +204,10 @@ _INVALID_DETAILS = {
 }
 
 
-def problem_body(problem: Problem, request_id: str, retry_after_s: int | None = None) -> dict[str, Any]:
-    """The problem as it leaves."""
+def problem_body(
+    problem: Problem, request_id: str, retry_after_s: int | None = None, *, is_named: bool = True
+) -> dict[str, Any]:
+    """The problem as it leaves, for a request that `is_named` by an Idempotency-Key or is not."""
     body = {
         "type": f"urn:turnlog:problem:{problem.code}",
         "title": problem.title,
@@ -215,6 +217,8 @@ def problem_body(problem: Problem, request_id: str, retry_after_s: int | None = 
         "code": problem.code,
         **problem.more,
     }
+    if "retry" in body and not is_named:
+        body["retry"] = "again"
     return body if retry_after_s is None else body | {"retry_after": retry_after_s}
 
 

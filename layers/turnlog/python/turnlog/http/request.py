@@ -45,6 +45,9 @@ AnyBody = TypeVar("AnyBody", bound=Body)
 class Request:
     """An event of a REST API's Lambda proxy integration. Nothing in it is believed but what the authorizer verified."""
 
+    is_named = False
+    """Whether the route has taken the Idempotency-Key: some take none, whatever is sent."""
+
     def __init__(self, event: Mapping[str, Any], now_ms: int) -> None:
         self._event = event
         self._now_ms = now_ms
@@ -157,6 +160,7 @@ class Request:
             raise InvalidRequest("idempotency_key_too_long")
         if not key or not all("\x21" <= character <= "\x7e" for character in key):
             raise InvalidRequest("idempotency_key_invalid")
+        self.is_named = True
         return key
 
     @property

@@ -45,7 +45,8 @@ FIELDS = {
     "pointer": "Where in the body (RFC 6901).",
     "reason": "In a problem, the code of what is wrong there; in a request, why it is made, in one line for people.",
     "ref": "What administrators call a session: it comes from their list, says nothing and is good for each of them.",
-    "retry": "`same-key`: repeat the request under its Idempotency-Key.",
+    "retry": "The request can be repeated: `same-key`, under its Idempotency-Key if it has one; `again`, as it is, "
+    "since it has none.",
     "retry_after": "Seconds after which a repeat may succeed, as in the header Retry-After.",
     "secret": "The anonymous session's secret: 256 random bits as base64url.",
     "secret_sha256": "SHA-256 of the 43 characters of the secret, in lower-case hexadecimal.",

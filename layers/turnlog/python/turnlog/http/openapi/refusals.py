@@ -61,15 +61,17 @@ TOKEN_UNCHECKED = _by_gateway(*_UNAVAILABLE, "The token could not be checked. Tr
 def refusals(operation: Operation) -> list[Example]:
     """Each problem that the operation can answer with, once, by its code."""
     found: dict[str, Example] = {}
+    is_named = operation.key is not None
     kinds = [caller == ANONYMOUS for caller in operation.callers] or [True]  # nobody is signed in on a public route
-    said = [_example(error, is_anonymous) for error in errors_of(operation) for is_anonymous in kinds]
+    said = [_example(error, is_anonymous, is_named) for error in errors_of(operation) for is_anonymous in kinds]
     for problem in [*said, problem_body(INTERNAL, _REQUEST_ID), *_gateway(operation)]:
         found.setdefault(repr(problem), problem)
     return sorted(found.values(), key=lambda problem: (problem["status"], problem["code"]))
 
 
-def _example(error: TurnlogError, is_anonymous: bool) -> Example:
-    return problem_body(problem_of(error, is_anonymous=is_anonymous), _REQUEST_ID, error.retry_after_s)
+def _example(error: TurnlogError, is_anonymous: bool, is_named: bool) -> Example:
+    problem = problem_of(error, is_anonymous=is_anonymous)
+    return problem_body(problem, _REQUEST_ID, error.retry_after_s, is_named=is_named)
 
 
 def _gateway(operation: Operation) -> tuple[Example, ...]:

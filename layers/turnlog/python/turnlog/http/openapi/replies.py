@@ -222,7 +222,7 @@ PROBLEM = shape(
         },
         "retry_after": number(2, 1),
         "stored": {"const": False},
-        "retry": {"const": "same-key"},
+        "retry": {"enum": ["same-key", "again"]},
         "limit": text("session_turns", description="Which limit it is."),
         "start_over": shape(
             "The request that begins a new session, for such a caller.",

@@ -1,0 +1,216 @@
+"""One run of the whole stack on this machine: what is started, in which order, and how it ends.
+
+Everything listens on the loopback interface only; everything kept is in the state folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from local import mends, welcome
+from local.checks import CheckFailed, Checks, event_functions_of, routes_of
+from local.claude_relay import ANTHROPIC, relay
+from local.claude_stand_in import StandIn
+from local.guard import HOST
+from local.issuer import AUDIENCE, Issuer
+from local.ministack import MiniStack, MiniStackFailed, is_installed
+from local.processes import Interruption, Processes, Stopping
+from local.request_line import Answered, request_line
+from local.stack import Aws, Deployed, Stack, StackFailed, find_uv
+from local.state import ROOT, AlreadyRunning, Ports, PortTaken, StateFolder
+
+DEFAULT_PORT = 8787
+USER = "me"
+_CHECKER = "check"
+_LIMITS_OFF = ("SessionTurns", "SessionTurnsAMinute", "OwnerTurnsAMinute", "OwnerBudgetADay", "OwnerSessionsADay")
+_LEFTOVERS_WITHIN_S = 8.0  # one that lost its launcher is saving its state
+_PORTS_WITHIN_S = 3.0  # a program that was just killed may hold its port for a moment
+
+
+class Launcher:
+    """One run of the stack. Which Claude is asked, `base_url` and `key` tell; both empty means the stand-in."""
+
+    def __init__(self, state: StateFolder, interruption: Interruption, base_url: str, key: str) -> None:
+        self._state = state
+        self._interruption = interruption
+        self._base_url = base_url or (ANTHROPIC if key else "")
+        self._key = key
+        self._began = time.monotonic()
+        self._processes = Processes(state, interruption)
+        self._shown_routes: list[str] = []  # none until ready: the checks are no news
+
+    def run(self, port: int | None, base_port: int) -> None:
+        """Starts everything, says ready, and goes on until it is asked to stop, which ends it with Stopping."""
+        was_killed = self._processes.end_leftovers(_LEFTOVERS_WITHIN_S)
+        if was_killed:
+            self._say("cleaned up after a launcher that was killed")
+        self._state.run_json.unlink(missing_ok=True)
+        self._state.empty_tmp()
+        before = self._state.ports()
+        wait_s = _PORTS_WITHIN_S if was_killed else 0
+        ports = self._state.choose_ports(port, base_port, wait_s, self._interruption.sleep)
+        self._state.say_where(_api_url(ports))
+        if port is None and ports.api != base_port:
+            self._say(f"port {ports.api}, as the last time or since {base_port} is taken; PORT=… chooses another")
+        if before and before.issuer != ports.issuer:
+            self._say(f"the issuer moves from port {before.issuer} to {ports.issuer}: its earlier sessions stay behind")
+        with ExitStack() as running:
+            running.callback(self._state.remove_tmp)
+            claude_url = self._start_claude(ports, running)
+            issuer = Issuer(self._state.issuer_key, ports.issuer)
+            running.enter_context(issuer.server(ports.issuer))
+            ministack = MiniStack(self._state, ports.api, self._processes, self._interruption, self._show)
+            running.callback(ministack.stop)
+            running.callback(self._state.run_json.unlink, missing_ok=True)
+            ministack.start()
+            aws = Aws(ministack.endpoint)
+            deployed, template = self._deploy(ministack, aws, claude_url, issuer)
+            routes = routes_of(template)
+            token = issuer.token(USER, datetime.now(UTC))
+            self._say(f"checking all {len(routes)} routes and the model, and warming the functions")
+            # As somebody else: the checks call every route, and one of them erases its caller.
+            checker = issuer.token(_CHECKER, datetime.now(UTC), ["admin", "admin:content"])
+            by_event = event_functions_of(template)
+            silent = {*by_event, *(route.function for route in routes)}
+            checks = Checks(ports.api, checker, self._interruption, partial(self._say_answers, silent))
+            checks.gateway()
+            checks.model()  # before the routes: it warms the authorizer, which many at once would start many times
+            self._say("the model answers")
+            checks.routes(routes)
+            names = deployed.named("AWS::Lambda::Function")
+            checks.events(aws, {function: names[function] for function in by_event})
+            claude = self._base_url or "stand-in"
+            facts = welcome.Facts(_api_url(ports), token, USER, issuer.url, claude, claude_url, deployed)
+            self._say("ready")
+            print(welcome.message(facts), flush=True)
+            self._shown_routes = [f"/v1{route.path}" for route in routes]
+            pids = [os.getpid(), *self._processes.pids]
+            self._state.write(self._state.run_json, welcome.run_json(facts, ministack.endpoint, pids))
+            while True:
+                ministack.check()
+                self._interruption.sleep(0.5)
+
+    def _start_claude(self, ports: Ports, running: ExitStack) -> str:
+        """The address at which the functions ask for Claude: in this process in any case."""
+        if not self._base_url:
+            self._say("Claude: the stand-in, which is not Claude; with ANTHROPIC_API_KEY set Claude itself answers")
+            return running.enter_context(StandIn(ports.claude)).url
+        self._say(f"Claude: {self._base_url}, {'with' if self._key else 'without'} a key")
+        return running.enter_context(relay(ports.claude, self._base_url, self._key)).url
+
+    def _deploy(
+        self, ministack: MiniStack, aws: Aws, claude_url: str, issuer: Issuer
+    ) -> tuple[Deployed, dict[str, Any]]:
+        """What is there now, and the template that it was made from."""
+        parameters = {
+            "Environment": "local",
+            "ClaudeBaseUrl": claude_url,
+            "TokenIssuer": issuer.url,
+            "TokenAudience": AUDIENCE,
+            "TokenJwksUrl": issuer.jwks_url,
+            "RequestsPerSecond": "1000",
+            "ReservedConcurrency": "10",
+            **dict.fromkeys(_LIMITS_OFF, "0"),
+            "AnonymousCreationsAnHour": "1000",
+        }
+        stack = Stack(self._state, aws, self._processes, parameters)
+        if stack.needs_build():
+            self._say("building the functions and their layers with SAM, for this machine's platform and Python")
+            stack.build()
+        ministack.wait_until_ready()
+        self._say(f"MiniStack answers on {ministack.endpoint}")
+        found = self._interruption.during(stack.find)
+        if not found:
+            self._say("deploying template.yaml to it")
+            self._interruption.during(partial(stack.make_way, ministack.forget))
+        deployed = found or stack.deploy()
+        mended = self._interruption.during(partial(mends.mend, aws, deployed, stack.template))
+        mends.check(aws, deployed, stack.template)
+        ministack.serve_api(deployed.outputs["ApiId"])
+        if mended or not found:
+            ministack.save()
+        return deployed, stack.template
+
+    def _show(self, answered: Answered) -> None:
+        if self._shown_routes:
+            print(request_line(answered, self._shown_routes, datetime.now()), flush=True)
+
+    def _say_answers(self, silent: set[str], function: str) -> None:
+        """Once for each function; those that are `silent` have not answered yet."""
+        if function in silent:
+            silent.remove(function)
+            self._say(f"{function} answers; {len(silent)} to go")
+
+    def _say(self, text: str) -> None:
+        print(f"{time.monotonic() - self._began:5.1f} s  {text}", flush=True)
+
+
+def _api_url(ports: Ports) -> str:
+    return f"http://{HOST}:{ports.api}/v1"
+
+
+def launch() -> int:
+    """As the command line says, until it is asked to stop; the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m local.run", description="Runs Turnlog on this machine.")
+    parser.add_argument("--port", type=_port, help="of the API, 1024 to 65533; an error if it is taken")
+    parser.add_argument("--port-base", type=int, default=DEFAULT_PORT, help="the first port to try without --port")
+    parser.add_argument("--state", type=Path, default=ROOT / ".turnlog", help="the folder of all that is kept")
+    asked = parser.parse_args()
+    interruption = Interruption()
+    interruption.listen()
+    state = StateFolder(asked.state)
+    key, base_url = os.environ.pop("ANTHROPIC_API_KEY", ""), os.environ.pop("CLAUDE_BASE_URL", "")
+    try:
+        _prepare_environment()
+        with state.hold():
+            Launcher(state, interruption, base_url, key).run(asked.port, asked.port_base)
+    except Stopping:
+        print("stopped; sessions are kept until `make clean`", flush=True)
+        return 0
+    except AlreadyRunning as where:
+        return _failed(f"Turnlog runs from {state.path} already: {where}")
+    except CheckFailed as error:
+        return _failed(f"Turnlog is not ready: {error}.")
+    except PortTaken as error:
+        return _failed(f"{error}. `make run PORT=<another>`, or without PORT to let it choose.")
+    except (NotInstalled, MiniStackFailed, StackFailed, ClientError, BotoCoreError, OSError) as error:
+        return _failed(f"Turnlog is not running: {error}")
+    return 0
+
+
+def _port(text: str) -> int:
+    """Raises what argparse takes for a refusal."""
+    if not (text.isascii() and text.isdigit() and 1024 <= int(text) <= 65533):
+        raise argparse.ArgumentTypeError(f"{text} is no port from 1024 to 65533")
+    return int(text)
+
+
+class NotInstalled(Exception):
+    """Something that the Makefile installs is not there."""
+
+
+def _prepare_environment() -> None:
+    """What is started finds uv and this environment's tools, and reaches this machine without a proxy."""
+    uv = find_uv()
+    if uv is None or not is_installed():
+        raise NotInstalled("its tools are not installed; `make run` installs them.")
+    paths = [str(Path(sys.executable).parent), str(uv), os.environ.get("PATH", os.defpath)]
+    os.environ["PATH"] = os.pathsep.join(paths)
+    os.environ.setdefault("UV_SYSTEM_CERTS", "1")  # as pip and git: the certificates that this machine trusts
+    for name in ("NO_PROXY", "no_proxy"):
+        os.environ[name] = ",".join(filter(None, [os.environ.get(name), HOST, "localhost"]))
+
+
+def _failed(message: str) -> int:
+    print(message, file=sys.stderr, flush=True)
+    return 1
