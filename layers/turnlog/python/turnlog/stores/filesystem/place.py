@@ -13,11 +13,17 @@ from turnlog.sessions import Claim, Log, Session, Slot, Turn, owner_hash
 from turnlog.stores.filesystem import forms
 from turnlog.stores.filesystem.forms import End
 
+_PLACE = re.compile("[0-9a-f]{64}")
 _SLOT = re.compile("[0-9]{9}")
 
 
 def place_of(root: Path, owner: str, session_id: str) -> Place:
-    """Neither the owner nor the id is ever part of a path, so neither can lead out of the root."""
+    """Neither the owner nor the id is ever part of a path, so neither can lead out of the root.
+
+    A place whose session's id cannot be read goes by its own name, which is no id.
+    """
+    if _PLACE.fullmatch(session_id):
+        return Place(root / owner_hash(owner) / session_id)
     name = hashlib.sha256(f"{owner_hash(owner)}|{session_id}".encode()).hexdigest()
     return Place(root / owner_hash(owner) / name)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from turnlog.errors import StoreUnavailable
+from turnlog.errors import SessionCorrupt, StoreUnavailable
 from turnlog.sessions import Bill, owner_hash
 from turnlog.stores.filesystem import files, forms
 from turnlog.stores.filesystem.files import PATIENCE_S, Sleep, Sync
@@ -86,14 +86,17 @@ class Shelf:
                 allowances.take(bill.charges, now_ms)
 
     def session_ids(self, owner: str) -> list[str]:
-        """Of the sessions in the owner's folder. Raises a kind of SessionCorrupt."""
+        """Of the sessions in the owner's folder; the place's name where the id cannot be read."""
         found = []
         for place in map(Place, self.folders(owner)):
             if not place.is_alive:
                 continue  # one that is still being made is not waited for
             with suppress(FileNotFoundError), self.held(place.folder, shared=True):
-                if place.is_alive:
-                    found.append(place.session(owner)[0].id)
+                try:
+                    if place.is_alive:
+                        found.append(place.session(owner)[0].id)
+                except SessionCorrupt:
+                    found.append(place.folder.name)
         return found
 
     def folders(self, owner: str) -> list[Path]:
