@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -46,9 +46,7 @@ def _take(world: World, home: Residence, name: str, wanted: Want) -> bool:
     """False when the session is gone."""
     for _ in range(world.mood.tries):
         at = home.pick(world)
-        if world.chance.random() < world.mood.gives_up:
-            world.schedule.spawn(f"{name} unheard", partial(_take_unheard, world, wanted, at, name))
-            world.schedule.pause(_GATEWAY_MS)
+        if _gives_up(world, name, partial(world.take, wanted, at, name)):
             continue
         taking = world.take(wanted, at, name)
         if taking.succeeded:
@@ -71,8 +69,13 @@ def _perhaps_again(world: World, name: str, at: Address, wanted: Want) -> None:
         world.take(wanted, at, name)
 
 
-def _take_unheard(world: World, wanted: Want, at: Address, name: str) -> None:
-    world.take(wanted, at, name)
+def _gives_up(world: World, name: str, act: Callable[[], object]) -> bool:
+    """As a caller does who no longer waits for the answer: what was asked for goes on beside the next try."""
+    if world.chance.random() >= world.mood.gives_up:
+        return False
+    world.schedule.spawn(f"{name} unheard", act)
+    world.schedule.pause(_GATEWAY_MS)
+    return True
 
 
 def _wait(world: World, error: TurnlogError | None) -> None:
@@ -89,6 +92,8 @@ def delete(world: World, name: str, home: Residence) -> None:
     """Until it is answered."""
     at = home.pick(world)
     for _ in range(world.mood.tries):
+        if _gives_up(world, name, partial(world.delete, at, name)):
+            continue
         if world.delete(at, name).succeeded:
             return
         _wait(world, None)
@@ -113,6 +118,8 @@ def move(world: World, name: str, home: Residence) -> None:
     key = name
     for _ in range(world.mood.tries):
         to = address(heir(name), session_id(at.pk, key))
+        if _gives_up(world, name, partial(world.move, at, to, key, name)):
+            continue
         moving = world.move(at, to, key, name)
         if moving.succeeded:
             home.addresses.append(to)
@@ -130,6 +137,8 @@ def fork(world: World, name: str, home: Residence, number: int) -> None:
     child = address(at.owner, session_id("fork", name))
     home.forks.append(child)
     for _ in range(world.mood.tries):
+        if _gives_up(world, name, partial(world.fork, at, number, child, name)):
+            continue
         forking = world.fork(at, number, child, name)
         if forking.succeeded:
             nest = Residence([child])
@@ -146,6 +155,8 @@ def fork(world: World, name: str, home: Residence, number: int) -> None:
 def create(world: World, name: str, home: Residence) -> None:
     """A session under a key that others may use too, until it is there; then a turn, and perhaps a delete."""
     for _ in range(world.mood.tries):
+        if _gives_up(world, name, partial(world.create, home.addresses[0], name)):
+            continue
         creating = world.create(home.addresses[0], name)
         if creating.succeeded:
             converse(world, name, home, [want(f"{name} after the creation")])

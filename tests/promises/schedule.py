@@ -24,7 +24,7 @@ class Actor:
     """Something that happens by itself. `error` is what it ended with, if that was not foreseen."""
 
     name: str
-    work: Callable[[], None]
+    work: Callable[[], object]
     error: BaseException | None = None
     _baton: threading.Lock = field(default_factory=threading.Lock)
 
@@ -53,7 +53,7 @@ class Schedule:
         self._all_done = threading.Lock()
         self._all_done.acquire()
 
-    def spawn(self, name: str, work: Callable[[], None], *, in_ms: int = 0) -> None:
+    def spawn(self, name: str, work: Callable[[], object], *, in_ms: int = 0) -> None:
         """A new actor that begins then."""
         actor = Actor(name, work)
         self.actors.append(actor)
