@@ -118,7 +118,7 @@ def _thumbprint(public: dict[str, Any]) -> str:
 
 
 def main() -> int:
-    """Prints a token and nothing else; 1 when the stack has never run."""
+    """Prints a token, and on stderr how administrators name the user; 1 when the stack has never run."""
     parser = argparse.ArgumentParser(prog="python -m local.issuer", description="A token for a user of the stack.")
     parser.add_argument("--user", default="me")
     parser.add_argument("--roles", default="", help="such as 'admin admin:content'")
@@ -132,7 +132,10 @@ def main() -> int:
     if not asked.user.strip() or not asked.user.isprintable() or len(asked.user) > 200:
         print("A user's name is 1 to 200 printable characters.", file=sys.stderr)
         return 1
-    print(Issuer(state.issuer_key, ports.issuer).token(asked.user, datetime.now(UTC), asked.roles.split()))
+    issuer = Issuer(state.issuer_key, ports.issuer)
+    owner = base64.urlsafe_b64encode(f"{issuer.url}|{asked.user}".encode()).rstrip(b"=").decode()
+    print(f"to administrators this user is {owner}", file=sys.stderr)
+    print(issuer.token(asked.user, datetime.now(UTC), asked.roles.split()))
     return 0
 
 

@@ -32,7 +32,10 @@ from local.state import ROOT, AlreadyRunning, Ports, PortTaken, StateFolder
 DEFAULT_PORT = 8787
 USER = "me"
 _CHECKER = "check"
-_LIMITS_OFF = ("SessionTurns", "SessionTurnsAMinute", "OwnerTurnsAMinute", "OwnerBudgetADay", "OwnerSessionsADay")
+_LIMITS_OFF = (
+    *("SessionTurns", "SessionTurnsAMinute", "AnonymousTurns"),
+    *("OwnerTurnsAMinute", "OwnerBudgetADay", "OwnerSessionsADay"),
+)
 _LEFTOVERS_WITHIN_S = 8.0  # one that lost its launcher is saving its state
 _PORTS_WITHIN_S = 3.0  # a program that was just killed may hold its port for a moment
 

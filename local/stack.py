@@ -180,6 +180,7 @@ class Stack:
         environment = {
             **clean_environment(),
             "SAM_CLI_TELEMETRY": "0",
+            "TMPDIR": str(self._state.tmp),  # SAM leaves folders behind
             "__SAM_CLI_APP_DIR": str(self._state.home),
             "AWS_ENDPOINT_URL": self._aws.endpoint,
             "AWS_ACCESS_KEY_ID": "test",

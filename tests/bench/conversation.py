@@ -137,7 +137,7 @@ def _one_turn(number: int, session_id: str, meter: Meter, model: HashModel) -> T
 def _send(method: str, resource: str, body: dict[str, Any], session_id: str = "", key: str = "") -> dict[str, Any]:
     request = event("session") | {"httpMethod": method, "resource": resource, "body": json.dumps(body)}
     request |= {"pathParameters": {"id": session_id}, "isBase64Encoded": False}
-    request["headers"] = {"Content-Type": "application/json", "Idempotency-Key": key}
+    request["headers"] = {"Content-Type": "application/json"} | ({"Idempotency-Key": key} if key else {})
     answer = app("session").handler(request, Context(60))
     if answer["statusCode"] not in (200, 201):
         raise RuntimeError(answer["body"])

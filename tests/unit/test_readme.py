@@ -60,7 +60,7 @@ def test_the_lines_to_paste_are_those_that_a_start_prints() -> None:
     deployed = Deployed({"DocumentsBucketName": "documents"}, {})
     url = f"http://127.0.0.1:{DEFAULT_PORT}/v1"
     printed = welcome.message(welcome.Facts(url, "a token", "me", "https://issuer", "stand-in", "", deployed))
-    assert set(code_block("three lines to paste").splitlines()) <= set(printed.splitlines())
+    assert set(code_block("prints a token and lines to paste").splitlines()) <= set(printed.splitlines())
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=str)
