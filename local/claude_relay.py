@@ -43,6 +43,22 @@ def outgoing_headers(headers: Iterable[tuple[str, str]], key: str) -> list[tuple
     return [*kept, ("x-api-key", key)] if key else kept
 
 
+def expect_reachable(base_url: str) -> None:
+    """Raises ClaudeUnreachable when the address is none, or nothing takes a connection there."""
+    try:
+        httpx2.get(base_url, timeout=httpx2.Timeout(5.0))
+    except (httpx2.UnsupportedProtocol, httpx2.InvalidURL) as error:
+        raise ClaudeUnreachable(f"{base_url} is no address of a Messages API, such as {ANTHROPIC}") from error
+    except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
+        raise ClaudeUnreachable(f"no connection to {base_url} ({error})") from error
+    except httpx2.HTTPError:
+        pass  # somebody is there, and what it says to a question is another matter
+
+
+class ClaudeUnreachable(Exception):
+    """The message says which address it was, and why."""
+
+
 @contextmanager
 def relay(port: int, base_url: str, key: str) -> Iterator[LoopbackServer]:
     """Forwards /v1/* of `port` to `base_url`, bodies streamed as they come. Raises OSError when the port is taken."""

@@ -19,7 +19,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from local import mends, welcome
 from local.checks import CheckFailed, Checks, event_functions_of, routes_of
-from local.claude_relay import ANTHROPIC, relay
+from local.claude_relay import ANTHROPIC, ClaudeUnreachable, expect_reachable, relay
 from local.claude_stand_in import StandIn
 from local.guard import HOST
 from local.issuer import AUDIENCE, Issuer
@@ -109,6 +109,7 @@ class Launcher:
             self._say("Claude: the stand-in, which is not Claude; with ANTHROPIC_API_KEY set Claude itself answers")
             return running.enter_context(StandIn(ports.claude)).url
         self._say(f"Claude: {self._base_url}, {'with' if self._key else 'without'} a key")
+        self._interruption.during(partial(expect_reachable, self._base_url))
         return running.enter_context(relay(ports.claude, self._base_url, self._key)).url
 
     def _deploy(
@@ -186,6 +187,10 @@ def launch() -> int:
         return _failed(f"Turnlog is not ready: {error}.")
     except PortTaken as error:
         return _failed(f"{error}. `make run PORT=<another>`, or without PORT to let it choose.")
+    except ClaudeUnreachable as error:
+        return _failed(
+            f"Claude cannot be asked: {error}. Without ANTHROPIC_API_KEY and CLAUDE_BASE_URL a stand-in answers."
+        )
     except (NotInstalled, MiniStackFailed, StackFailed, ClientError, BotoCoreError, OSError) as error:
         return _failed(f"Turnlog is not running: {error}")
     return 0
