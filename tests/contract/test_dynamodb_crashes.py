@@ -261,6 +261,29 @@ def test_a_mover_that_comes_back_after_it_was_overtaken_can_finish_nothing(
     assert content(dynamodb, partition(ANOTHER_OWNER, move.to_id)) == []
 
 
+@pytest.mark.parametrize("call", [2, 3])
+def test_a_delete_that_a_move_overtakes_does_not_say_that_the_session_is_gone(
+    store: DynamoDBSessionStore, dynamodb: DynamoDBClient, call: int
+) -> None:
+    session = session_with(store, 3)
+    move = move_of(session)
+    begun: list[str] = []
+
+    class _Late:
+        """Stops before its second look, or before the write after it, until another handler has moved the session."""
+
+        def __getattr__(self, name: str) -> Callable[..., Any]:
+            begun.append(name)
+            if len(begun) == call:
+                store.move(move)
+            return getattr(dynamodb, name)  # type: ignore[no-any-return]
+
+    late: Any = _Late()
+    assert not DynamoDBSessionStore(late, TABLE, USAGE_TABLE, sleep=lambda _: None).delete(OWNER, session.id, START_MS)
+    assert begun[call - 1] == {2: "query", 3: "put_item"}[call]
+    assert where(store, session, move, START_MS) == ["new"]
+
+
 def test_a_move_whose_allowance_is_used_up_while_it_copies_leaves_the_session_where_it_was(
     store: DynamoDBSessionStore, dynamodb: DynamoDBClient
 ) -> None:

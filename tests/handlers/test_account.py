@@ -117,6 +117,15 @@ class TestExport:
                 numbers[each["session"]["session_id"]] += [turn["turn"] for turn in each["turns"]]
         assert numbers == {session_id: list(range(1, turns + 1)) for session_id, turns in sessions.items()}
 
+    def test_many_long_system_prompts_come_in_parts_too(
+        self, call: Call, backstage: Backstage, bucket: S3Client, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        sessions = [begun(backstage, turns) for turns in (0, 0, 0, 0, 1)]
+        monkeypatch.setattr(pages, "_CHARACTERS", 2 * len(sessions[0].settings.system))
+        held = [[each["session"]["session_id"] for each in part["sessions"]] for part in whole_export(call)]
+        assert max(map(len, held)) == 2
+        assert sorted(each for part in held for each in part) == sorted(session.id for session in sessions)
+
     def test_a_damaged_session_is_named_and_hides_no_other(
         self, call: Call, backstage: Backstage, bucket: S3Client, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -639,6 +639,11 @@ def test_nothing_but_a_proper_title_changes(
     assert (answer.status, answer.body["code"]) == (status, code)
 
 
+@pytest.mark.parametrize("title", ["a tab\t", "two\nlines", "\u202egnp.exe"])
+def test_who_is_refused_a_title_is_told_what_holds_for_one_line(call: Call, session_id: str, title: str) -> None:
+    assert "one line, such as a title, may hold none" in rename(call, session_id, {"title": title}).body["detail"]
+
+
 def test_nobody_else_renames_a_session(call: Call, session_id: str) -> None:
     foreign, never = rename(call, session_id, {"title": "E"}, owner=EVE), rename(call, new_session_id(), {"title": "E"})
     assert (foreign.status, foreign.raw) == (404, never.raw)

@@ -292,6 +292,7 @@ FORGED = [
     ("no subject", f"Bearer {token(sub=None)}", SIGNATURE),
     ("an empty subject", f"Bearer {token(sub='')}", SIGNATURE),
     ("a subject that is no text", f"Bearer {token(sub=['ada'])}", SIGNATURE),
+    ("a subject that is no Unicode", f"Bearer {token(sub='ada' + chr(0xD800))}", SIGNATURE),
 ]
 
 

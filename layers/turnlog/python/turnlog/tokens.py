@@ -64,6 +64,7 @@ class TokenVerifier:
                 leeway=_LEEWAY_S,
                 options={"require": ["exp", "iss", "aud", "sub"]},
             )
+            claims["sub"].encode()  # JSON can hold half of a surrogate pair, under which nothing could be filed
         except (jwt.PyJWTError, ValueError, RecursionError) as error:  # PyJWT lets the last two through
             raise Unauthorized from error
         if not claims["sub"] or _kind(token) not in _KINDS:

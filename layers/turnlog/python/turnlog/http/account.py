@@ -22,12 +22,15 @@ _FORMAT = "turnlog-user-1"
 
 @dataclass
 class _Part:
-    """One answer of an export while it is filled; `next` is where the part after it begins."""
+    """One answer of an export while it is filled; `next` is where the part after it begins, and `prompts` how many
+    characters the system prompts of its sessions have.
+    """
 
     sessions: list[dict[str, Any]] = field(default_factory=list)
     damaged: list[str] = field(default_factory=list)
     unnamed: int = 0
     turns: list[Turn] = field(default_factory=list)
+    prompts: int = 0
     next: tuple[str, int] | None = None
 
 
@@ -74,12 +77,13 @@ def _filled(owner: str, now_ms: int, begin_at: str, after: int) -> _Part:
     part, store = _Part(), runtime.session_store()
     for session_id in sorted(each for each in store.session_ids(owner) if each >= begin_at):
         already = after if session_id == begin_at else 0
-        if not has_room(part.turns):
+        if not has_room(part.turns, part.prompts):
             part.next = session_id, already
             break
         try:
             log = store.read(owner, session_id, now_ms, newest=1)
-            turns = turns_after(log, already, WHOLE, part.turns)
+            prompts = part.prompts + len(log.session.settings.system)
+            turns = turns_after(log, already, WHOLE, part.turns, prompts)
         except SessionNotFound:
             continue
         except SessionCorrupt:
@@ -92,6 +96,7 @@ def _filled(owner: str, now_ms: int, begin_at: str, after: int) -> _Part:
             part.next = session_id, already
             break
         part.turns += turns
+        part.prompts = prompts
         part.sessions.append({"session": session_shape(log, now_ms), "turns": [turn_shape(turn) for turn in turns]})
         if already + len(turns) < log.count:
             part.next = session_id, already + len(turns)

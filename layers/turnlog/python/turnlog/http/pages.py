@@ -9,32 +9,33 @@ from turnlog import runtime
 from turnlog.errors import TurnsMissing
 from turnlog.sessions import Log, Turn
 
-_CHARACTERS = 1_500_000  # of turns: Lambda's answer may have 6 MB (quota), of UTF-8 in JSON in JSON
+_CHARACTERS = 1_500_000  # of turns and system prompts: Lambda's answer may have 6 MB (quota), of UTF-8 in JSON in JSON
 _READ_AT_ONCE = 50  # turns: 30 MB, if each is as large as a request and a reply can make it
 
 WHOLE = 1000
 """Turns of one part of an export, since small ones have more around them than in them."""
 
 
-def turns_after(log: Log, after: int, limit: int, beside: Sequence[Turn] = ()) -> Sequence[Turn]:
-    """The turns after that one, at most `limit`, as many as fit beside others into one answer.
+def turns_after(log: Log, after: int, limit: int, beside: Sequence[Turn] = (), prompts: int = 0) -> Sequence[Turn]:
+    """The turns after that one, at most `limit`, as many as fit into one answer beside others and system prompts of
+    `prompts` characters.
 
     Without others at least one, however large it is. Raises TurnsMissing unless they are all that the view had;
     SessionNotFound when it ended between two reads.
     """
     last, turns = min(after + limit, log.count), list[Turn]()
-    while after + len(turns) < last and _fitting(beside, turns) >= len(turns):
+    while after + len(turns) < last and _fitting(beside, turns, prompts) >= len(turns):
         first = after + len(turns) + 1
         upto = min(first + _READ_AT_ONCE - 1, last)
         read = runtime.session_store().turns(log.session, first, upto)
         expect_all(read, log, first - 1, upto)
         turns += read
-    return turns[: _fitting(beside, turns)]
+    return turns[: _fitting(beside, turns, prompts)]
 
 
-def has_room(beside: Sequence[Turn]) -> bool:
-    """Whether an answer with these has room for more."""
-    return sum(map(_size, beside)) < _CHARACTERS and len(beside) < WHOLE
+def has_room(beside: Sequence[Turn], prompts: int) -> bool:
+    """Whether an answer with these, and system prompts of so many characters, has room for more."""
+    return prompts + sum(map(_size, beside)) < _CHARACTERS and len(beside) < WHOLE
 
 
 def expect_all(turns: Sequence[Turn], log: Log, after: int, last: int) -> None:
@@ -44,9 +45,9 @@ def expect_all(turns: Sequence[Turn], log: Log, after: int, last: int) -> None:
         raise TurnsMissing
 
 
-def _fitting(beside: Sequence[Turn], turns: Sequence[Turn]) -> int:
+def _fitting(beside: Sequence[Turn], turns: Sequence[Turn], prompts: int) -> int:
     """How many of the turns fit; the first in any case, if it is alone."""
-    sizes = accumulate(map(_size, turns), initial=sum(map(_size, beside)))
+    sizes = accumulate(map(_size, turns), initial=prompts + sum(map(_size, beside)))
     return max(not beside, sum(size <= _CHARACTERS for size in sizes) - 1)
 
 

@@ -181,7 +181,8 @@ _INVALID_DETAILS = {
     "body_too_large": "The body is larger than 262144 bytes.",
     "continuation_invalid": "The continuation is not one that this caller was given within the last 15 minutes.",
     "continuation_settles": "The continuation brings its own system prompt, model and max_tokens.",
-    "control_character": "Text may hold no control characters but tab, line feed and carriage return.",
+    "control_character": "Text may hold no control characters but tab, line feed and carriage return; "
+    "one line, such as a title, may hold none, nor invisible format characters.",
     "cursor_invalid": "The cursor is not one that this list gave.",
     "encoding_invalid": "The body is not UTF-8.",
     "field_missing": "A required field is missing.",

@@ -31,8 +31,9 @@ def outline(table: Table, pk: str) -> list[Item]:
     return table.query(pk, newest_first=True, only=_KEYS)
 
 
-def end(table: Table, pk: str, index: Item, *, only_if: Callable[[Sequence[Item]], bool] = bool) -> bool:
-    """Removes all content of the partition, and returns only when it is gone. False when it was not to be ended.
+def end(table: Table, pk: str, index: Item, *, only_if: Callable[[Sequence[Item]], bool] = bool) -> Item | None:
+    """Removes all content of the partition, and returns only when it is gone: the slot with which it ends, or None when
+    it was not to be ended.
 
     `only_if` is asked about the items before each try, since a turn may get in between. Raises StoreUnavailable when
     turns got in again and again.
@@ -40,14 +41,19 @@ def end(table: Table, pk: str, index: Item, *, only_if: Callable[[Sequence[Item]
     for _ in range(_ROUNDS):
         items = outline(table, pk)
         if not only_if(items):
-            return False
+            return None
         top = _stopped(table, items, pk)
-        if top in items:
+        if top and top in items:
             _empty(table, items, pk, index, top)
-            return True
+            return top
         # A query is no snapshot: what was stored while it ran may be missing, so it is asked again now that nothing can
         # come any more, or since a turn got in.
     raise StoreUnavailable
+
+
+def has_left(top: Item) -> bool:
+    """Whether the session whose place ends with this slot went elsewhere: then a move was faster than the end."""
+    return "dst" in top
 
 
 def end_all(table: Table, names: str) -> int:

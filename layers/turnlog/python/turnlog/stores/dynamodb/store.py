@@ -12,7 +12,7 @@ from turnlog.errors import ItemUnreadable, KeysUnavailable, SessionCorrupt, Sess
 from turnlog.sessions import Bill, Charge, Claim, Log, Move, Session, Slot, Turn
 from turnlog.stores.dynamodb import moving, sweeping
 from turnlog.stores.dynamodb.allowances import bill_actions, charged, erase_allowances
-from turnlog.stores.dynamodb.ending import end, end_all
+from turnlog.stores.dynamodb.ending import end, end_all, has_left
 from turnlog.stores.dynamodb.items import (
     claim_item,
     header_item,
@@ -173,8 +173,8 @@ class DynamoDBSessionStore:
             alive = False
         except (SessionCorrupt, KeysUnavailable):
             pass  # what cannot be read can still be removed
-        end(self._sessions, partition(owner, session_id), index_key(owner, session_id))
-        return alive
+        top = end(self._sessions, partition(owner, session_id), index_key(owner, session_id))
+        return alive and not (top and has_left(top))  # it may have been moved since the look
 
     def session_ids(self, owner: str) -> list[str]:
         found = []
@@ -202,10 +202,10 @@ class DynamoDBSessionStore:
         index = key(owner_partition(owner), pk)
         if self._sessions.get(index) is None:
             return False
-        ended = end(self._sessions, pk, index)
-        if not ended:
-            self._sessions.delete(index)
-        return ended
+        if end(self._sessions, pk, index):
+            return True
+        self._sessions.delete(index)
+        return False
 
     def _view(self, owner: str, session_id: str, now_ms: int, newest: int, fresh: bool) -> Log:
         items = self._sessions.query(

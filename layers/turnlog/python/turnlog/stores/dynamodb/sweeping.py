@@ -100,7 +100,8 @@ def _look(table: Table, entry: Item, now_ms: int) -> bool:
     elif not _is_abandoned(table, entry, items, now_ms):
         _put_back(table, entry, now_ms + _MARGIN_MS)
     elif _has_header(items) or any(is_content(item) and item.get("st") != s("ended") for item in items):
-        removed = end(table, pk, _index(entry), only_if=lambda found: _alive_until(found) + _MARGIN_MS <= now_ms)
+        ended = end(table, pk, _index(entry), only_if=lambda found: _alive_until(found) + _MARGIN_MS <= now_ms)
+        removed = ended is not None
         if not removed:  # a turn got in, which was accepted before the end
             _put_back(table, entry, now_ms + _MARGIN_MS)
     else:
