@@ -302,7 +302,11 @@ ENDING = (
     ),
     _mutant(
         "an end asks again what there is when nothing can come any more",
-        (f"{_ENDING}:end", "if top in items:", "if top is not None:"),
+        (f"{_ENDING}:end", "if top and top in items:", "if top is not None:"),
+    ),
+    _mutant(
+        "a delete looks whether a move was faster",
+        (f"{_STORE}.delete", "alive and not (top and has_left(top))", "alive"),
     ),
     _mutant(
         "a delete removes the header last",

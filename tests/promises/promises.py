@@ -76,6 +76,7 @@ def broken_by_a_run(world: World, found: Sequence[Family]) -> Iterator[str]:
         yield from _forgotten(world, family)
         yield from _at_once(world, family)
         yield from _after_the_end(world, family)
+        yield from _answered_and_alive_elsewhere(world, family)
         yield from _refused_while_alive(world, family)
 
 
@@ -328,6 +329,16 @@ def _after_the_end(world: World, family: Family) -> Iterator[str]:
         possible = _ends_ms(world.journal, act)
         if possible and act.clock_ms >= max(possible):
             yield f"P5 it ended at {max(possible)}, and {act.process.name} was answered at {act.clock_ms}"
+
+
+def _answered_and_alive_elsewhere(world: World, family: Family) -> Iterator[str]:
+    """P7: who is told that a session is gone can be sure of it, also when it was moved meanwhile."""
+    erasers = {act.process.name for act in world.done(Erasing)}  # for those it is enough that their owner lost it
+    for act in family.done(Deleting):
+        versions = world.journal.versions(act.address.pk)
+        has_moved = any(version.item and "mk" in version.item for version in versions)
+        if act.result and has_moved and act.process.name not in erasers:
+            yield f"P7 {act.process.name} was told that {act.address.id} is gone, and it had moved"
 
 
 def has_ended_it(world: World, deleting: Deleting) -> bool:
