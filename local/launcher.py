@@ -126,6 +126,7 @@ class Launcher:
             "ReservedConcurrency": "10",
             **dict.fromkeys(_LIMITS_OFF, "0"),
             "AnonymousCreationsAnHour": "1000",
+            "AnonymousTurnsAMinute": "1000",
         }
         stack = Stack(self._state, aws, self._processes, parameters)
         if stack.needs_build():

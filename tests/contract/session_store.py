@@ -773,6 +773,28 @@ class Committing(Facts):
         assert (log.turns, log.running) == ((turn,), claim_of(2))
 
 
+class SharedAllowances(Facts):
+    """A turn may be charged to an allowance that others share, too."""
+
+    def test_both_are_charged_or_neither(self, store: SessionStore) -> None:
+        sessions = [store.create(new_session(f"anonymous:{number}"), "") for number in range(3)]
+        shared = replace(charge("1", "2", "all#1"), owner="anonymous")
+        claim = claim_of(1, charges=(charge("1", "1"), shared))
+        assert [store.claim(each, claim, over=None) for each in sessions[:2]] == [claim, claim]
+        with pytest.raises(AllowanceUsedUp) as error:
+            store.claim(sessions[2], claim, over=None)
+        assert error.value.limit == "all"
+        own_alone = claim_of(1, charges=(charge("1", "1"),))
+        assert store.claim(sessions[2], own_alone, over=None) == own_alone
+
+    def test_what_is_given_back_others_can_use(self, store: SessionStore) -> None:
+        sessions = [store.create(new_session(f"anonymous:{number}"), "") for number in range(2)]
+        claim = claim_of(1, charges=(replace(charge("1", "1", "all#1"), owner="anonymous"),))
+        store.claim(sessions[0], claim, over=None)
+        store.release(sessions[0], claim, billed=False, now_ms=START_MS)
+        assert store.claim(sessions[1], claim, over=None) == claim
+
+
 class Billing(Facts):
     """What a session costs is charged together with its creation or its move."""
 
@@ -1472,6 +1494,7 @@ class SessionStoreContract(
     Charging,
     Releasing,
     Committing,
+    SharedAllowances,
     Billing,
     Forking,
     Renaming,

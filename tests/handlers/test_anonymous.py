@@ -44,7 +44,7 @@ def session_id(call: Call, secret: str) -> str:
     return str(begin(call, secret).body["session_id"])
 
 
-def limited(monkeypatch: pytest.MonkeyPatch, **settings: int) -> None:
+def limited(monkeypatch: pytest.MonkeyPatch, **settings: Any) -> None:
     made = AnonymousSettings(**settings)
     monkeypatch.setattr(runtime, "anonymous_settings", lambda: made)
 
@@ -96,6 +96,50 @@ class TestCreating:
     def test_the_hash_is_needed(self, call: Call) -> None:
         answer = call("anonymous", "POST", "/anonymous/sessions", {}, owner=None)
         assert (answer.status, answer.body["code"]) == (400, "field_missing")
+
+
+class TestAllTogether:
+    @pytest.mark.asvs("2.4.1")
+    def test_they_take_no_more_turns_a_minute_than_the_limit_and_people_who_are_signed_in_still_can(
+        self, call: Call, backstage: Backstage, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        limited(monkeypatch, anonymous_turns_a_minute=2)
+        secrets = [new_secret() for _ in range(3)]
+        ids = [str(begin(call, secret).body["session_id"]) for secret in secrets]
+        answers = [take(call, each, "hello", secret=secret) for each, secret in zip(ids, secrets, strict=True)]
+        assert [answer.status for answer in answers] == [200, 200, 429]
+        assert (answers[2].body["limit"], answers[2].headers["Retry-After"]) == ("anonymous_turns", "40")
+        assert take(call, ids[0], "hello", secret=secrets[0]).headers["Idempotent-Replayed"] == "true"
+        own = str(call("session", "POST", "/sessions", {}).body["session_id"])
+        assert take(call, own, "hello").status == 200
+        backstage.clock.tick(seconds=40)
+        assert take(call, ids[2], "hello", secret=secrets[2]).status == 200
+
+    def test_they_do_not_wait_for_a_busy_session(
+        self, call: Call, backstage: Backstage, secret: str, session_id: str
+    ) -> None:
+        path: Any = {"parameters": {"id": session_id}, "secret": secret}
+        headers = {"Idempotency-Key": "k", "Prefer": "wait=10"}
+        seen: list[Answered] = []
+
+        def meanwhile() -> None:
+            backstage.model.during = None
+            seen.append(call("session", "POST", "/sessions/{id}/turns", {"message": "hi"}, headers=headers, **path))
+
+        backstage.model.during = meanwhile
+        take(call, session_id, "slow", secret=secret)
+        assert (seen[0].status, seen[0].body["code"]) == (409, "turn_in_progress")
+        assert backstage.slept == []
+        free = call("session", "POST", "/sessions/{id}/turns", {"message": "hi"}, headers=headers, **path)
+        assert (free.status, "Preference-Applied" in free.headers) == (200, False)
+
+    def test_none_is_begun_where_they_are_switched_off(
+        self, call: Call, backstage: Backstage, monkeypatch: pytest.MonkeyPatch, secret: str, session_id: str
+    ) -> None:
+        limited(monkeypatch, anonymous_sessions="off")
+        refused = begin(call, new_secret())
+        assert (refused.status, refused.body["code"]) == (403, "forbidden")
+        assert take(call, session_id, "hello", secret=secret).status == 200
 
 
 class TestCreationsFromOneAddress:

@@ -133,11 +133,14 @@ class OwnerLimitSettings(Settings):
 
 
 class AnonymousSettings(Settings):
-    """What sessions without a signed-in owner may do beside what holds for all; 0 is no limit."""
+    """What sessions without a signed-in owner may do beside what holds for all; 0 is no limit. `off`: none is begun."""
 
+    anonymous_sessions: Literal["on", "off"] = "on"
     anonymous_idle_minutes: Annotated[int, Field(ge=2)] = 10
     anonymous_lifetime_minutes: Annotated[int, Field(ge=2)] = 60
     anonymous_turns: Limit = 20
+    anonymous_turns_a_minute: Limit = 15
+    """Of all of them together."""
     anonymous_creations_an_hour: Limit = 20
 
     @property

@@ -27,6 +27,9 @@ _DAY_MS = 24 * _HOUR_MS
 REPLY_BYTES_PER_TOKEN = 16
 """The most that a token of a reply is reckoned to take as JSON, before compression; prose has about 4."""
 
+_ALL_ANONYMOUS = "anonymous"
+"""Whose allowance all anonymous callers share. It is nobody's name, since those have a bar or a colon."""
+
 _FRAME_TOKENS = 64
 """For what surrounds the texts of a prompt: roles, and the tags of blocks."""
 
@@ -51,6 +54,8 @@ class OwnerLimits:
     budget_unit: Literal["tokens", "usd"] = "tokens"
     sessions_a_day: int | None = None
     """Made, not alive: what is made can be counted exactly, while a session's end needs nobody who could count it."""
+    anonymous_turns_a_minute: int | None = None
+    """Of all anonymous callers together; only for them."""
 
 
 def expect_room(log: Log, limits: SessionLimits, now_ms: int) -> None:
@@ -101,6 +106,9 @@ def _charges(model: str, prompt: int, max_tokens: int, limits: OwnerLimits, now_
     taken = []
     if limits.turns_a_minute is not None:
         taken.append(_one_a_minute("turns", limits.turns_a_minute, now_ms))
+    if limits.anonymous_turns_a_minute is not None:
+        shared = _one_a_minute("anonymous_turns", limits.anonymous_turns_a_minute, now_ms)
+        taken.append(replace(shared, owner=_ALL_ANONYMOUS))
     if limits.budget_a_day is not None:
         day_ms = now_ms // _DAY_MS * _DAY_MS
         most = _most(model, prompt, max_tokens, limits.budget_unit, now_ms)

@@ -115,13 +115,15 @@ class Charge:
     """What a turn takes from an allowance of its owner, which must not exceed `limit` in all.
 
     `counter` names the allowance and its window of time, such as `turns#2026-11-25T14:05`, and `resets_ms` says when
-    that window ends. A settlement is a charge too, of what was used beyond what was reserved, and may be negative.
+    that window ends. `owner` is whose allowance it is, if it is not that of who is charged with the rest. A settlement
+    is a charge too, of what was used beyond what was reserved, and may be negative.
     """
 
     counter: str
     amount: Decimal
     limit: Decimal
     resets_ms: int
+    owner: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from turnlog import runtime
-from turnlog.errors import KeyReused, SessionNotFound
+from turnlog.errors import Forbidden, KeyReused, SessionNotFound
 from turnlog.http import auditing, continuations
 from turnlog.http.api import Answer, Remaining
 from turnlog.http.billing import of_anonymous_creation, of_creation
@@ -49,6 +49,8 @@ def create_anonymous(request: Request, _: Remaining) -> Answer:
     now = runtime.now_ms()
     request.query()
     body = request.body(NewAnonymousSessionBody)
+    if runtime.anonymous_settings().anonymous_sessions == "off":
+        raise Forbidden
     owner, hashed = anonymous_owner(body.secret_sha256), runtime.server_key().keyed_hash
     session_id, fingerprint = hashed("anonymous-session", owner.encode()), hashed("fingerprint", canonical(body))
     session = body.session(owner, now, named_session_id(session_id), fingerprint, runtime.anonymous_settings())

@@ -39,6 +39,8 @@ def take(request: Request, remaining_s: Remaining) -> Answer:
         message=body.message,
         number=body.turn,
     )
+    # Who is not signed in does not wait: it holds a handler that people need.
+    wait_s = None if request.is_anonymous else request.wait_s
     taken = when_free(
         lambda: take_turn(
             asked,
@@ -48,7 +50,7 @@ def take(request: Request, remaining_s: Remaining) -> Answer:
             remaining_s=remaining_s,
             policy=_policy(request),
         ),
-        wait_s=request.wait_s or 0,
+        wait_s=wait_s or 0,
         left_s=lambda: remaining_s() - _LEFT_FOR_A_TURN_S,
         sleep=runtime.sleep,
         before_waiting=lambda: _charge_wait(request),
@@ -63,8 +65,8 @@ def take(request: Request, remaining_s: Remaining) -> Answer:
         "cost_usd": turn.cost_usd,
     }
     headers = {"Idempotent-Replayed": "true"} if taken.replayed else {}
-    if request.wait_s is not None:
-        headers["Preference-Applied"] = f"wait={request.wait_s}"
+    if wait_s is not None:
+        headers["Preference-Applied"] = f"wait={wait_s}"
     return Answer(200, taken_turn_shape(taken), headers, noted)
 
 
@@ -75,12 +77,15 @@ def _charge_wait(request: Request) -> None:
 
 
 def _policy(request: Request) -> TurnPolicy:
-    """What holds for the caller's turns: an anonymous session takes fewer."""
-    policy, most = runtime.turn_policy(), runtime.anonymous_settings().anonymous_turns
-    if not request.is_anonymous or most is None:
+    """What holds for the caller's turns: an anonymous session takes fewer, and all of them together no more than so
+    many, or they would keep out people who are signed in.
+    """
+    policy, anonymous = runtime.turn_policy(), runtime.anonymous_settings()
+    if not request.is_anonymous:
         return policy
-    turns = most if policy.session.turns is None else min(most, policy.session.turns)
-    return replace(policy, session=replace(policy.session, turns=turns))
+    turns = min(filter(None, [anonymous.anonymous_turns, policy.session.turns]), default=None)
+    owner = replace(policy.owner, anonymous_turns_a_minute=anonymous.anonymous_turns_a_minute)
+    return replace(policy, session=replace(policy.session, turns=turns), owner=owner)
 
 
 def list_turns(request: Request, _: Remaining) -> Answer:

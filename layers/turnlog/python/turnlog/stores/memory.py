@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from turnlog.errors import ClaimLost, SessionNotFound
+from turnlog.errors import AllowanceUsedUp, ClaimLost, SessionNotFound
 from turnlog.sessions import Bill, Charge, Claim, Ended, Log, Move, Session, Slot, Turn, busy
 from turnlog.stores.rules import (
     Allowances,
     alive,
+    by_owner,
     can_be_taken,
     content_bytes,
     expect_storable,
@@ -58,8 +60,7 @@ class MemorySessionStore:
             except SessionNotFound:
                 return Ended(claim.number)
             if kept.is_next(claim.number) and can_be_taken(kept.running, claim, over):
-                if claim.charges:
-                    self._allowance(session.owner).take(claim.charges, claim.at_ms)
+                self._take(session.owner, claim.charges, claim.at_ms)
                 kept.running = claim
             return kept.slot(claim.number)
 
@@ -69,8 +70,9 @@ class MemorySessionStore:
             if kept is None or not is_held(kept.slot(claim.number), claim.token):
                 return
             kept.running = claim.after_release(billed, now_ms)
-            if claim.charges and not billed:
-                self._allowance(session.owner).give_back(claim.charges)
+            if not billed:
+                for owner, charges in by_owner(session.owner, claim.charges).items():
+                    self._allowance(owner).give_back(charges)
 
     def commit(self, session: Session, turn: Turn, settlement: tuple[Charge, ...] = ()) -> Slot | None:
         expect_storable(turn)
@@ -207,6 +209,18 @@ class MemorySessionStore:
             idle = (key for key, kept in self._sessions.items() if not kept.log().running_at(now_ms))
             free = next(idle, newest)
             self._end(oldest if free == newest else free)
+
+    def _take(self, owner: str, charges: Sequence[Charge], now_ms: int) -> None:
+        """All of them, or none: raises AllowanceUsedUp."""
+        taken = by_owner(owner, charges)
+        before = {each: self._allowance(each).used for each in taken}
+        try:
+            for each, own in taken.items():
+                self._allowance(each).take(own, now_ms)
+        except AllowanceUsedUp:
+            for each, used in before.items():
+                self._allowance(each).used = used
+            raise
 
     def _allowance(self, owner: str) -> Allowances:
         self._allowances.setdefault(owner, Allowances())

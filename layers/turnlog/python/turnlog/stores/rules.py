@@ -55,6 +55,14 @@ def expect_storable(turn: Turn) -> None:
         pack_turn(turn)
 
 
+def by_owner(owner: str, charges: Iterable[Charge]) -> dict[str, list[Charge]]:
+    """The charges by whose allowance they are of, when `owner` is charged with them."""
+    found: dict[str, list[Charge]] = {}
+    for charge in charges:
+        found.setdefault(charge.owner or owner, []).append(charge)
+    return found
+
+
 @dataclass
 class Allowances:
     """What one owner has used of each allowance, and when the allowance's window of time ends."""

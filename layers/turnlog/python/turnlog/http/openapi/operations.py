@@ -218,7 +218,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         "createAnonymousSession",
         "Begin a session for whoever holds a secret.",
         "Session",
-        _CREATION,
+        (errors.Forbidden(), *_CREATION),
         status=201,
         callers=(),
         body=NewAnonymousSessionBody,

@@ -33,7 +33,7 @@ class DynamoDBAllowances:
 
     def settle(self, bill: Bill) -> None:
         for charge in bill.charges:
-            action = charge_action(self._usage.name, bill.owner, charge)
+            action = charge_action(self._usage.name, charge.owner or bill.owner, charge)
             if charge.amount < 0:  # of a counter that was erased meanwhile there is nothing to give back
                 action["Update"]["ConditionExpression"] = EXISTS
             self._usage.transact([action])
@@ -65,7 +65,9 @@ def charged(
 
 def bill_actions(table: str, bill: Bill | None, *, limited: bool = False) -> list[Item]:
     """One Update for each charge, for `transact`."""
-    return [charge_action(table, bill.owner, each, limited=limited) for each in bill.charges] if bill else []
+    return (
+        [charge_action(table, each.owner or bill.owner, each, limited=limited) for each in bill.charges] if bill else []
+    )
 
 
 def _room_check(action: Item) -> Item:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from turnlog.errors import SessionCorrupt, StoreUnavailable
-from turnlog.sessions import Bill, owner_hash
+from turnlog.sessions import Bill, Charge, owner_hash
 from turnlog.stores.filesystem import files, forms
 from turnlog.stores.filesystem.files import PATIENCE_S, Sleep, Sync
 from turnlog.stores.filesystem.place import Place, place_of
-from turnlog.stores.rules import Allowances
+from turnlog.stores.rules import Allowances, by_owner
 
 _ROUNDS = 10
 
@@ -76,6 +76,16 @@ class Shelf:
             used = forms.allowances_of(path.read_bytes()) if path.exists() else Allowances()
             yield used
             files.replace(path, forms.allowances_bytes(used), self.sync)
+
+    def change(self, owner: str, charges: Iterable[Charge], how: Callable[[Allowances, list[Charge]], None]) -> None:
+        """Changes all the allowances that the charges are of, or none if one of them refuses.
+
+        An owner's own come before those that many share, so that nobody wants two the other way round.
+        """
+        with ExitStack() as stack:
+            for each, own in by_owner(owner, charges).items():
+                files.make_folder(self.root / owner_hash(each))
+                how(stack.enter_context(self.allowances(each)), own)
 
     def charge(self, bill: Bill | None, now_ms: int) -> None:
         """Raises AllowanceUsedUp, and then nothing was charged. The bill's owner may have no folder yet."""

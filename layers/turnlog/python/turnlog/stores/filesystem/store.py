@@ -14,7 +14,7 @@ from turnlog.stores.filesystem import ending, files, forms, moving
 from turnlog.stores.filesystem.files import Sleep, Sync
 from turnlog.stores.filesystem.place import Place
 from turnlog.stores.filesystem.shelf import Shelf
-from turnlog.stores.rules import alive, can_be_taken, is_held
+from turnlog.stores.rules import Allowances, alive, can_be_taken, is_held
 
 
 @contextmanager
@@ -71,10 +71,12 @@ class FileSessionStore:
             found = place.slot(claim.number)
             if not can_be_taken(found, claim, over) or not _is_next(place, claim.number):
                 return found
-            if claim.charges:
-                with self._shelf.allowances(session.owner) as allowances:
-                    allowances.forget(claim.at_ms)
-                    allowances.take(claim.charges, claim.at_ms)
+
+            def take(allowances: Allowances, charges: list[Charge]) -> None:
+                allowances.forget(claim.at_ms)
+                allowances.take(charges, claim.at_ms)
+
+            self._shelf.change(session.owner, claim.charges, take)
             path, content = place.slot_path(claim.number), forms.claim_bytes(claim)
             if found:
                 files.replace(path, content, self._shelf.sync)
@@ -92,9 +94,8 @@ class FileSessionStore:
                 files.replace(path, forms.claim_bytes(left), self._shelf.sync)
             else:
                 path.unlink()
-            if claim.charges and not billed:
-                with self._shelf.allowances(session.owner) as allowances:
-                    allowances.give_back(claim.charges)
+            if not billed:
+                self._shelf.change(session.owner, claim.charges, Allowances.give_back)
 
     @_available()
     def commit(self, session: Session, turn: Turn, settlement: tuple[Charge, ...] = ()) -> Slot | None:
