@@ -197,9 +197,12 @@ _INVALID_DETAILS = {
     "owner_invalid": "The path names a user by the base64url of the token's iss, a bar and its sub, without padding.",
     "parameter_duplicate": "A query parameter is given twice.",
     "parameter_invalid": "A query parameter has no valid value.",
-    "parameter_unknown": "There is no such query parameter here.",
+    "parameter_unknown": "There is no such query parameter here; those that there are stand in errors.",
     "secret_not_new": "The new secret is the old one.",
-    "unknown_field": "There is no such field here.",
+    "secret_range": "The secret has not the form that the API's document says.",
+    "secret_sha256_range": "The hash of the secret has not the form that the API's document says.",
+    "stop_sequences_range": "There are too many stop sequences, or one of them is too long or blank.",
+    "unknown_field": "There is no such field here; those that there are stand in errors.",
     "wrong_type": "A field has the wrong JSON type.",
 }
 
@@ -228,10 +231,8 @@ def problem_of(error: errors.TurnlogError, *, is_anonymous: bool = False) -> Pro
     """
     if isinstance(error, errors.InvalidRequest):
         detail = _INVALID_DETAILS.get(error.code, "A field is out of its range.")
-        where: dict[str, Any] = {"pointer": error.pointer, "reason": error.code}
-        if error.allowed:
-            where["allowed"] = list(error.allowed)
-        more = {"errors": [where]} if error.pointer is not None else {}
+        where = {**({} if error.pointer is None else {"pointer": error.pointer}), **error.told}
+        more = {"errors": [{"reason": error.code, **where}]} if where else {}
         return Problem(error.status, error.code, _INVALID_TITLES[error.status], detail, more)
     if is_anonymous and isinstance(error, errors.SessionNotFound):
         return _NOT_FOUND_BY_SECRET
