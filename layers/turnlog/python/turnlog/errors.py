@@ -66,12 +66,16 @@ class SessionNotFound(TurnlogError):
     """Gone, somebody else's, or never there: nobody can tell which."""
 
 
+class NameUsedUp(SessionNotFound):
+    """What was made under this key or secret has ended, and nothing else is made under it."""
+
+
 class TurnNotFound(TurnlogError):
     """The session is there and has no such turn."""
 
 
 class TurnInProgress(TurnlogError):
-    """Another turn of the session is running; nothing was paid for this one."""
+    """A turn of the session is running, maybe the one that is asked for; nothing was paid for this try."""
 
     def __init__(self, retry_after_s: int) -> None:
         super().__init__("turn in progress")

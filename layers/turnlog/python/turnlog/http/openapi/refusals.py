@@ -80,7 +80,7 @@ def refusals(operation: Operation) -> list[Example]:
 
 
 def _example(error: TurnlogError, operation: Operation, *, is_anonymous: bool) -> Example:
-    problem = problem_of(error, is_anonymous=is_anonymous)
+    problem = problem_of(error, is_anonymous=is_anonymous, is_admin=bool(operation.roles))
     return problem_body(problem, _REQUEST_ID, error.retry_after_s, is_named=operation.key is not None)
 
 
