@@ -38,7 +38,7 @@ def _taken(operation: Operation) -> list[str]:
     if operation.body:
         fields = operation.body.model_fields.items()
         taken = [f"**`{name}`**" if each.is_required() else f"`{name}`" for name, each in fields]
-    taken += [f"`{name}`" for name in operation.asks]
+    taken += [f"`?{name}`" for name in operation.asks]
     if operation.key is not None:
         taken.append("**`Idempotency-Key`**" if operation.key else "`Idempotency-Key`")
     if operation.waits:

@@ -285,7 +285,9 @@ class TestRefs:
     ) -> None:
         ref = refs(call)[0]
         delete(call, session_id)
-        never = get(call, "ses_" + "a" * 22)
+        never = ask(call, TERMINATE, "never")
+        assert "start_over" not in never.body
+        assert never.body["detail"] == "There is no such session, or it has ended."
         for route in (TERMINATE, CONTENT):
             backstage.audit.events.clear()
             answer = ask(call, route, ref)

@@ -237,7 +237,8 @@ def test_a_field_that_is_not_known_is_refused_by_every_route_and_never_named(wat
     for name in STRANGE_NAMES:
         body = dict(OPERATIONS[route].example) | {name: CANARY}
         answer = watch.refused(route, 400, "unknown_field", body=body)
-        assert answer.body["errors"] == [{"pointer": "", "reason": "unknown_field"}]
+        allowed = list(BODIES[route].model_fields)
+        assert answer.body["errors"] == [{"pointer": "", "reason": "unknown_field", "allowed": allowed}]
 
 
 @pytest.mark.asvs("15.3.5")
@@ -336,6 +337,40 @@ def test_a_model_that_is_not_offered_is_answered_with_those_that_are(watch: Watc
     assert answer.body["errors"] == [{"pointer": "/model", "reason": "model_unknown", "allowed": allowed}]
 
 
+def test_a_field_that_a_text_block_has_not_is_answered_with_those_that_it_has(watch: Watch) -> None:
+    blocks = [{"type": "text", "text": "a", CANARY: CANARY}]
+    answer = watch.refused(("POST", "/query"), 400, "unknown_field", body={"message": blocks})
+    assert answer.body["errors"] == [{"pointer": "/message", "reason": "unknown_field", "allowed": ["type", "text"]}]
+
+
+BOUNDS: list[tuple[Route, str, Any, str, dict[str, int]]] = [
+    (("POST", "/query"), "max_tokens", 99_999, "/max_tokens", {"maximum": 16_000}),
+    (("POST", "/query"), "max_tokens", 0, "/max_tokens", {"minimum": 1}),
+    (("POST", "/query"), "stop_sequences", ["a"] * 9, "/stop_sequences", {"max_length": 8}),
+    (("POST", "/query"), "stop_sequences", ["a", "b" * 101], "/stop_sequences/1", {"max_length": 100}),
+    (("POST", "/query"), "stop_sequences", [" "], "/stop_sequences/0", {}),
+    (("POST", "/sessions"), "idle_timeout_s", 5, "/idle_timeout_s", {"minimum": 120}),
+    (("POST", "/sessions"), "idle_timeout_s", 1801, "/idle_timeout_s", {"maximum": 1800}),
+    (("POST", "/sessions"), "lifetime_s", 10**9, "/lifetime_s", {"maximum": 86_400}),
+    (("POST", "/anonymous/sessions"), "lifetime_s", 3601, "/lifetime_s", {"maximum": 3600}),
+    (("POST", "/anonymous/sessions"), "secret_sha256", CANARY, "/secret_sha256", {}),
+    (("PATCH", "/sessions/{id}"), "title", "x" * 201, "/title", {"max_length": 200}),
+    (("POST", "/sessions/{id}/turns"), "turn", 10**9, "/turn", {"maximum": 999_999_999}),
+    (("POST", "/admin/sessions/{ref}/content"), "reason", "short", "/reason", {"min_length": 10}),
+    (("POST", "/admin/sessions/{ref}/content"), "reason", "x" * 501, "/reason", {"max_length": 500}),
+]
+
+
+@pytest.mark.parametrize(("route", "name", "value", "pointer", "bounds"), BOUNDS)
+def test_a_value_that_is_out_of_its_range_is_answered_with_the_bound_that_it_breaks(
+    watch: Watch, route: Route, name: str, value: Any, pointer: str, bounds: dict[str, int]
+) -> None:
+    body = dict(OPERATIONS[route].example) | {name: value}
+    answer = watch.refused(route, 422, f"{name}_range", reads=True, body=body)
+    assert answer.body["errors"] == [{"pointer": pointer, "reason": f"{name}_range", **bounds}]
+    assert ("out of its range" in answer.body["detail"]) == (name not in ("secret_sha256", "stop_sequences"))
+
+
 @pytest.mark.parametrize("name", ["idle_timeout_s", "lifetime_s"])
 @each([("POST", "/sessions"), ("POST", "/anonymous/sessions")])
 def test_a_longer_life_than_the_service_gives_is_refused(watch: Watch, route: Route, name: str) -> None:
@@ -352,13 +387,17 @@ def test_a_longer_life_than_the_service_gives_is_refused(watch: Watch, route: Ro
 def test_a_query_parameter_is_refused_by_every_route_unless_it_is_known_and_given_once(
     watch: Watch, route: Route
 ) -> None:
-    in_path = re.findall(r"{(\w+)}", route[1])
+    in_path, asks = re.findall(r"{(\w+)}", route[1]), OPERATIONS[route].asks
     for name in {CANARY, "owner", "Limit", "limit[]", "", "debug", "session_id", "secret"} - set(in_path):
-        watch.refused(route, 400, "parameter_unknown", query={name: [CANARY]})
+        answer = watch.refused(route, 400, "parameter_unknown", query={name: [CANARY]})
+        assert answer.body["errors"] == [{"reason": "parameter_unknown", "allowed": list(asks)}]
     for name in ("limit", "cursor", CANARY):
-        watch.refused(route, 400, "parameter_duplicate", query={name: ["1", "1"]})
+        answer = watch.refused(route, 400, "parameter_duplicate", query={name: ["1", "1"]})
+        told = {"parameter": name} if name in asks else {"allowed": list(asks)}
+        assert answer.body["errors"] == [{"reason": "parameter_duplicate", **told}]
     for name in in_path:
-        watch.refused(route, 400, "parameter_duplicate", query={name: [watch.own]})
+        answer = watch.refused(route, 400, "parameter_duplicate", query={name: [watch.own]})
+        assert answer.body["errors"] == [{"reason": "parameter_duplicate", "parameter": name}]
 
 
 NO_LIMITS = [
@@ -399,9 +438,12 @@ NO_CURSORS = [
 @each(PAGED)
 def test_a_page_that_cannot_be_is_refused_by_every_list(watch: Watch, route: Route) -> None:
     for limit in NO_LIMITS if "limit" in OPERATIONS[route].asks else []:
-        watch.refused(route, 400, "parameter_invalid", query={"limit": [limit]})
+        answer = watch.refused(route, 400, "parameter_invalid", query={"limit": [limit]})
+        where = {"parameter": "limit", "minimum": 1, "maximum": 100}
+        assert answer.body["errors"] == [{"reason": "parameter_invalid", **where}]
     for cursor in NO_CURSORS:
-        watch.refused(route, 400, "cursor_invalid", reads=True, query={"cursor": [cursor]})
+        answer = watch.refused(route, 400, "cursor_invalid", reads=True, query={"cursor": [cursor]})
+        assert answer.body["errors"] == [{"reason": "cursor_invalid", "parameter": "cursor"}]
         assert watch.store.calls == []
 
 

@@ -58,7 +58,21 @@ class TestForking:
 
     def test_a_fork_that_has_ended_is_not_made_again(self, call: Call, session_id: str) -> None:
         delete(call, str(fork(call, session_id, 1, "k").body["session_id"]))
-        assert fork(call, session_id, 1, "k").body["code"] == "session_not_found"
+        answer = fork(call, session_id, 1, "k")
+        assert (answer.status, answer.body["code"], "start_over" in answer.body) == (404, "session_not_found", False)
+        assert answer.body["detail"].endswith("no other is made under it: take another.")
+
+    def test_a_fork_whose_parent_ends_meanwhile_does_not_blame_its_key(
+        self, call: Call, backstage: Backstage, monkeypatch: pytest.MonkeyPatch, session_id: str
+    ) -> None:
+        forks = backstage.store.fork
+
+        def late(*given: Any, **named: Any) -> None:
+            delete(call, session_id)
+            forks(*given, **named)
+
+        monkeypatch.setattr(backstage.store, "fork", late)
+        assert fork(call, session_id, 1, "k").raw == get(call, session_id).raw
 
     def test_a_repeat_finds_the_fork_though_the_parent_has_ended(self, call: Call, session_id: str) -> None:
         first = fork(call, session_id, 1, "k")
@@ -223,4 +237,5 @@ class TestClaiming:
     def test_what_is_no_secret_is_refused_without_an_echo(self, call: Call, anonymous_id: str, text: str) -> None:
         answer = claim(call, anonymous_id, text)
         assert (answer.status, answer.body["code"]) == (422, "secret_range")
+        assert answer.body["detail"] == "The secret has not the form that the API's document says."
         assert "a" * 42 not in answer.raw

@@ -166,14 +166,17 @@ def test_a_busy_session_answers_409_with_retry_after(call: Call, backstage: Back
 
     def meanwhile() -> None:
         backstage.model.during = None
-        seen.append(take(call, session_id, "me too"))
+        seen.append(take(call, session_id, "me too", "another"))
+        seen.append(take(call, session_id, "slow", "k"))
         seen.append(get(call, session_id))
 
     backstage.model.during = meanwhile
-    assert take(call, session_id, "slow").status == 200
-    refused, during = seen
-    assert (refused.status, refused.body["code"]) == (409, "turn_in_progress")
-    assert int(refused.headers["Retry-After"]) == refused.body["retry_after"] > 0
+    assert take(call, session_id, "slow", "k").status == 200
+    *refused, during = seen
+    for answer in refused:  # also that of the very key that runs, which must stay the same
+        assert (answer.status, answer.body["code"], answer.body["retry"]) == (409, "turn_in_progress", "same-key")
+        assert "Repeat it with the same Idempotency-Key" in answer.body["detail"]
+        assert int(answer.headers["Retry-After"]) == answer.body["retry_after"] > 0
     assert during.body["turn_in_progress"] is True
     assert len(backstage.model.requests) == 1
 
@@ -417,6 +420,14 @@ def test_a_creation_under_a_key_can_be_repeated_and_another_body_under_it_is_ref
     assert (other.status, other.body["code"]) == (422, "idempotency_key_reused")
     foreign = call("session", "POST", "/sessions", {"title": "T"}, headers=named, owner="https://issuer.example/|eve")
     assert foreign.body["session_id"] != first.body["session_id"]
+
+
+def test_a_key_whose_session_has_ended_makes_no_other_and_is_told_to_be_used_up(call: Call) -> None:
+    named = {"Idempotency-Key": "my-session"}
+    delete(call, str(call("session", "POST", "/sessions", {}, headers=named).body["session_id"]))
+    answer = call("session", "POST", "/sessions", {}, headers=named)
+    assert (answer.status, answer.body["code"], "start_over" in answer.body) == (404, "session_not_found", False)
+    assert answer.body["detail"].endswith("no other is made under it: take another.")
 
 
 def test_a_turn_that_expects_another_number_is_refused_and_nothing_is_paid(call: Call, backstage: Backstage) -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 from local.api_reference import PAGE, errors, renewed, routes
+from turnlog.http.openapi.operations import OPERATIONS
+from turnlog.http.openapi.refusals import refusals
 
 
 def test_the_tables_are_those_that_make_docs_writes() -> None:
@@ -17,3 +21,12 @@ def test_a_stale_table_is_written_anew_and_the_rest_stays() -> None:
     stale = page.replace(routes(), "| nothing |").replace("`turn_in_progress`", "`turn_running`", 1)
     assert renewed(stale).startswith(page[: page.index("<!-- routes")])
     assert routes() in renewed(stale)
+
+
+def test_the_answers_that_say_when_to_come_back_are_those_that_it_names() -> None:
+    problems = [each for one in OPERATIONS.values() for each in refusals(one)]
+    (sentence,) = re.findall(r"^409 (.*) and each 503 have `Retry-After`, and a 429", PAGE.read_text(), re.MULTILINE)
+    late = {(each["status"], each["code"]) for each in problems if "retry_after" in each}
+    assert re.findall(r"`(\w+)`", sentence) == sorted(code for status, code in late if status == 409)
+    assert {code for status, code in late if status == 503} == {e["code"] for e in problems if e["status"] == 503}
+    assert {status for status, _ in late} == {409, 429, 503}

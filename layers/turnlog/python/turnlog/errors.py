@@ -5,6 +5,9 @@ Messages are fixed texts: no content, no raw id and no text of another library e
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 
 class TurnlogError(Exception):
     """The root: whatever is raised on purpose is one of these."""
@@ -17,17 +20,17 @@ class TurnlogError(Exception):
 
 
 class InvalidRequest(TurnlogError):
-    """The request is refused before any I/O. `code` names the rule, `pointer` (RFC 6901) the place, if any; `allowed`
-    are the values that would do, where there is a list of them.
+    """The request is refused before any I/O. `code` names the rule, `pointer` (RFC 6901) the place, if any. `told` is
+    what else is said of it, such as the bounds of a value: from what the service documents, never from the request.
     """
 
     status = 400
 
-    def __init__(self, code: str, pointer: str | None = None, allowed: tuple[str, ...] = ()) -> None:
+    def __init__(self, code: str, pointer: str | None = None, told: Mapping[str, Any] | None = None) -> None:
         super().__init__(code)
         self.code = code
         self.pointer = pointer
-        self.allowed = allowed
+        self.told = told or {}
 
 
 class ValueRefused(InvalidRequest):
@@ -63,12 +66,16 @@ class SessionNotFound(TurnlogError):
     """Gone, somebody else's, or never there: nobody can tell which."""
 
 
+class NameUsedUp(SessionNotFound):
+    """What was made under this key or secret has ended, and nothing else is made under it."""
+
+
 class TurnNotFound(TurnlogError):
     """The session is there and has no such turn."""
 
 
 class TurnInProgress(TurnlogError):
-    """Another turn of the session is running; nothing was paid for this one."""
+    """A turn of the session is running, maybe the one that is asked for; nothing was paid for this try."""
 
     def __init__(self, retry_after_s: int) -> None:
         super().__init__("turn in progress")

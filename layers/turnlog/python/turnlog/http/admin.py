@@ -115,7 +115,7 @@ def _after(asked: dict[str, str], admin: str, owner: str) -> tuple[int, str] | N
     try:
         active_ms, session_id = _opened("admin-cursor", asked["cursor"], admin, owner).split(" ")
     except ValueError as error:
-        raise InvalidRequest("cursor_invalid") from error
+        raise InvalidRequest("cursor_invalid", told={"parameter": "cursor"}) from error
     return int(active_ms), session_id
 
 

@@ -82,7 +82,8 @@ class Api:
             with refusals_noted(request):
                 answer = route(request, remaining_s)
         except TurnlogError as error:
-            problem = problem_of(error, is_anonymous=request.is_anonymous or not request.caller)
+            is_anonymous, is_admin = request.is_anonymous or not request.caller, request.route[1].startswith("/admin/")
+            problem = problem_of(error, is_anonymous=is_anonymous, is_admin=is_admin)
             return _problem(problem, request, error.retry_after_s)
         except Exception as error:  # noqa: BLE001 (the last resort: any other error becomes a problem without its text)
             return _problem(INTERNAL, request, where=telemetry.place(error))

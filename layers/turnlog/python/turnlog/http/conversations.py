@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from turnlog import runtime
-from turnlog.errors import Forbidden, KeyReused, SessionNotFound
+from turnlog.errors import Forbidden, KeyReused, NameUsedUp, SessionNotFound
 from turnlog.http import auditing, continuations
 from turnlog.http.api import Answer, Remaining
 from turnlog.http.billing import of_anonymous_creation, of_creation
@@ -79,7 +79,10 @@ def _created(session: Session, title: str, bill: Bill | None, first: Turn | None
 
 
 def _made(session: Session, title: str, bill: Bill | None, first: Turn | None = None) -> Session:
-    made = runtime.session_store().create(session, title, bill=bill, first=first)
+    try:
+        made = runtime.session_store().create(session, title, bill=bill, first=first)
+    except SessionNotFound as error:
+        raise NameUsedUp from error
     if made.fingerprint != session.fingerprint:
         raise KeyReused
     return made

@@ -12,6 +12,7 @@ from turnlog.errors import (
     Forbidden,
     KeyReused,
     MoveLost,
+    NameUsedUp,
     SessionNotFound,
     TurnNotFound,
     ValueRefused,
@@ -110,6 +111,11 @@ def _forked(parent: Log, turn: int, child_id: str, fingerprint: bytes, now_ms: i
     old = parent.session
     dies_ms = now_ms + old.dies_ms - old.created_ms
     child = Session(old.owner, child_id, now_ms, dies_ms, old.idle_ms, old.settings, fingerprint)
-    with suppress(ClaimLost):  # another one was faster under this name, or has ended since: the look says which
-        runtime.session_store().fork(old, turn, child, parent.title, bill=bill)
-    return runtime.session_store().read(old.owner, child_id, now_ms, newest=1)
+    store = runtime.session_store()
+    try:
+        with suppress(ClaimLost):  # another one was faster under this name, or has ended since: the look says which
+            store.fork(old, turn, child, parent.title, bill=bill)
+        return store.read(old.owner, child_id, now_ms, newest=1)
+    except SessionNotFound as error:
+        store.read(old.owner, old.id, now_ms, newest=1)  # it may be the parent that ended meanwhile
+        raise NameUsedUp from error

@@ -42,12 +42,20 @@ PROBLEMS: dict[type[errors.TurnlogError], Problem] = {
         "There is no such session, or it has ended. Start a new one with POST /v1/sessions.",
         {"start_over": {"method": "POST", "href": "/v1/sessions"}},
     ),
-    errors.TurnNotFound: Problem(404, "turn_not_found", "Turn not found", "The session has no such turn yet."),
+    errors.NameUsedUp: Problem(
+        404,
+        "session_not_found",
+        "Session not found",
+        "The session that was made under this key or secret has ended, and no other is made under it: take another.",
+    ),
+    errors.TurnNotFound: Problem(404, "turn_not_found", "Turn not found", "The session has no such turn."),
     errors.TurnInProgress: Problem(
         409,
         "turn_in_progress",
         "Turn in progress",
-        "Another turn of this session is running; nothing was paid for this one.",
+        "A turn of this session is running, maybe by this very request. Repeat it with the same Idempotency-Key; "
+        "nothing was paid for this try.",
+        {"retry": "same-key"},
     ),
     errors.ClaimLost: Problem(
         409,
@@ -72,8 +80,8 @@ PROBLEMS: dict[type[errors.TurnlogError], Problem] = {
     errors.TurnNumberTaken: Problem(
         409,
         "turn_number_taken",
-        "Turn number taken",
-        "The session is not at the turn that the request expects; nothing was paid.",
+        "Another turn is next",
+        "The next turn of this session has another number than the request expects; nothing was paid.",
         {"stored": False},
     ),
     errors.SessionLimitReached: Problem(
@@ -168,6 +176,10 @@ _NOT_FOUND_BY_SECRET = replace(
     more={"start_over": {"method": "POST", "href": "/v1/anonymous/sessions"}},
 )
 
+_NOT_FOUND_BY_ADMIN = replace(
+    PROBLEMS[errors.SessionNotFound], detail="There is no such session, or it has ended.", more={}
+)
+
 _INVALID_TITLES = {
     400: "Bad request",
     413: "Content too large",
@@ -188,7 +200,7 @@ _INVALID_DETAILS = {
     "field_missing": "A required field is missing.",
     "header_duplicate": "A header that has one value is given twice.",
     "idempotency_key_invalid": "An Idempotency-Key consists of the visible ASCII characters 0x21 to 0x7E.",
-    "idempotency_key_missing": "Name the turn with an Idempotency-Key header, the same at each retry.",
+    "idempotency_key_missing": "Name the request with an Idempotency-Key header, the same at each retry.",
     "idempotency_key_too_long": "An Idempotency-Key has at most 255 characters.",
     "json_duplicate_key": "An object has the same key twice.",
     "json_invalid": "The body is not valid JSON.",
@@ -198,9 +210,12 @@ _INVALID_DETAILS = {
     "owner_invalid": "The path names a user by the base64url of the token's iss, a bar and its sub, without padding.",
     "parameter_duplicate": "A query parameter is given twice.",
     "parameter_invalid": "A query parameter has no valid value.",
-    "parameter_unknown": "There is no such query parameter here.",
+    "parameter_unknown": "There is no such query parameter here; those that there are stand in errors.",
     "secret_not_new": "The new secret is the old one.",
-    "unknown_field": "There is no such field here.",
+    "secret_range": "The secret has not the form that the API's document says.",
+    "secret_sha256_range": "The hash of the secret has not the form that the API's document says.",
+    "stop_sequences_range": "There are too many stop sequences, or one of them is too long or blank.",
+    "unknown_field": "There is no such field here; those that there are stand in errors.",
     "wrong_type": "A field has the wrong JSON type.",
 }
 
@@ -223,20 +238,18 @@ def problem_body(
     return body if retry_after_s is None else body | {"retry_after": retry_after_s}
 
 
-def problem_of(error: errors.TurnlogError, *, is_anonymous: bool = False) -> Problem:
-    """What the error says, to a caller who is not signed in where it tells how to go on; classes without an entry of
-    their own say what their nearest base says.
+def problem_of(error: errors.TurnlogError, *, is_anonymous: bool = False, is_admin: bool = False) -> Problem:
+    """What the error says, to a caller who is not signed in or to an administrator where it tells how to go on; classes
+    without an entry of their own say what their nearest base says.
     """
     if isinstance(error, errors.InvalidRequest):
         detail = _INVALID_DETAILS.get(error.code, "A field is out of its range.")
-        where: dict[str, Any] = {"pointer": error.pointer, "reason": error.code}
-        if error.allowed:
-            where["allowed"] = list(error.allowed)
-        more = {"errors": [where]} if error.pointer is not None else {}
+        where = {**({} if error.pointer is None else {"pointer": error.pointer}), **error.told}
+        more = {"errors": [{"reason": error.code, **where}]} if where else {}
         return Problem(error.status, error.code, _INVALID_TITLES[error.status], detail, more)
-    if is_anonymous and isinstance(error, errors.SessionNotFound):
-        return _NOT_FOUND_BY_SECRET
     problem = next((PROBLEMS[kind] for kind in type(error).__mro__ if kind in PROBLEMS), INTERNAL)
+    if problem is PROBLEMS[errors.SessionNotFound] and (is_admin or is_anonymous):
+        return _NOT_FOUND_BY_ADMIN if is_admin else _NOT_FOUND_BY_SECRET
     if isinstance(error, errors.LimitReached):
         return replace(problem, more={**problem.more, "limit": error.limit})
     return problem

@@ -24,6 +24,15 @@ _WAIT = re.compile(r"\s*wait\s*=\s*\"?([0-9]{1,9})\"?\s*(?:;.*)?", re.IGNORECASE
 MAX_KEY = 255
 DEFAULT_LIMIT, MOST_LIMIT = 20, 100
 
+_TOLD = {
+    "allowed": "allowed",
+    "ge": "minimum",
+    "le": "maximum",
+    "min_length": "min_length",
+    "max_length": "max_length",
+}
+"""What callers are told of a rule that they broke, by pydantic's name for it: the rest of its context may be theirs."""
+
 
 class Body(BaseModel):
     """A request's body: strict types, no unknown fields, and no input in error texts."""
@@ -129,10 +138,12 @@ class Request:
         """The query parameters. Raises InvalidRequest when one is not allowed or given twice, also once in the path."""
         given: Mapping[str, list[str]] = self._event.get("multiValueQueryStringParameters") or {}
         for name, values in given.items():
-            if len(values) > 1 or name in (self._event.get("pathParameters") or {}):
-                raise InvalidRequest("parameter_duplicate")
-            if name not in allowed:
-                raise InvalidRequest("parameter_unknown")
+            is_known = name in allowed or name in self.path_parameters
+            told = {"parameter": name} if is_known else {"allowed": list(allowed)}  # another name is the caller's text
+            if len(values) > 1 or name in self.path_parameters:
+                raise InvalidRequest("parameter_duplicate", told=told)
+            if not is_known:
+                raise InvalidRequest("parameter_unknown", told=told)
         return {name: values[0] for name, values in given.items()}
 
     @staticmethod
@@ -140,7 +151,7 @@ class Request:
         """How many items a page may have, by the query parameter `limit`."""
         text = asked.get("limit", str(DEFAULT_LIMIT))
         if not (text.isascii() and text.isdigit() and len(text) <= 3 and 1 <= int(text) <= MOST_LIMIT):
-            raise InvalidRequest("parameter_invalid")
+            raise InvalidRequest("parameter_invalid", told={"parameter": "limit", "minimum": 1, "maximum": MOST_LIMIT})
         return int(text)
 
     @property
@@ -184,7 +195,7 @@ class Request:
         try:
             return kind.model_validate_json(raw)
         except ValidationError as error:
-            _refuse(error)
+            _refuse(error, kind)
 
     def _header(self, name: str) -> str:
         """The header's value, empty when it was not sent. Raises InvalidRequest when it was sent twice."""
@@ -252,19 +263,20 @@ def _no_constant(_: str) -> NoReturn:
     raise ValueError
 
 
-def _refuse(error: ValidationError) -> NoReturn:
+def _refuse(error: ValidationError, body: type[Body]) -> NoReturn:
     first = error.errors(include_input=False, include_url=False)[0]
-    kind, place = first["type"], first["loc"]
+    kind, place, rule = first["type"], first["loc"], first.get("ctx", {})
+    told = {ours: rule[theirs] for theirs, ours in _TOLD.items() if theirs in rule}
     pointer = "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in place)
     if kind == "json_invalid":
         raise InvalidRequest("json_invalid")
     if kind == "missing":
         raise InvalidRequest("field_missing", pointer)
     if kind == "extra_forbidden":
-        # The name of the field is the caller's text: only where it stands is said.
-        raise InvalidRequest("unknown_field", pointer.rpartition("/")[0])
+        # The name of the field is the caller's text: only where it stands is said, and what may stand there.
+        raise InvalidRequest("unknown_field", "", {"allowed": list(body.model_fields)})
     if kind in ("control_character", "wrong_type", "unknown_field") or kind.endswith(("_type", "_parsing")):
-        raise InvalidRequest(kind if kind in ("control_character", "unknown_field") else "wrong_type", pointer)
+        raise InvalidRequest(kind if kind in ("control_character", "unknown_field") else "wrong_type", pointer, told)
     if kind in ("message_empty", "model_unknown"):
-        raise ValueRefused(kind, pointer, first.get("ctx", {}).get("allowed", ()))
-    raise ValueRefused(f"{place[0]}_range" if place else "value_range", pointer)
+        raise ValueRefused(kind, pointer, told)
+    raise ValueRefused(f"{place[0]}_range" if place else "value_range", pointer, told)

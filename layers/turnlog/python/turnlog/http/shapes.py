@@ -59,7 +59,7 @@ def _message(value: object) -> Message:
         texts = [value]
     elif isinstance(value, list) and all(isinstance(block, dict) for block in value):
         if any(set(block) - {"type", "text"} for block in value):
-            raise PydanticCustomError("unknown_field", "unknown field")
+            raise PydanticCustomError("unknown_field", "unknown field", {"allowed": ["type", "text"]})
         if any(block.get("type") != "text" or not isinstance(block.get("text"), str) for block in value):
             raise PydanticCustomError("wrong_type", "wrong type")
         texts = [block["text"] for block in value]
@@ -75,7 +75,7 @@ def _message(value: object) -> Message:
 def _offered_model(name: str) -> str:
     allowed = runtime.model_settings().claude_models
     if name not in allowed:
-        raise PydanticCustomError("model_unknown", "unknown model", {"allowed": allowed})
+        raise PydanticCustomError("model_unknown", "unknown model", {"allowed": list(allowed)})
     return name
 
 
@@ -204,7 +204,7 @@ class ReasonBody(Body):
 def _within(name: str, asked_s: int | None, limit: timedelta) -> int:
     longest_s = int(limit.total_seconds())
     if asked_s is not None and asked_s > longest_s:
-        raise ValueRefused(f"{name}_range", f"/{name}")
+        raise ValueRefused(f"{name}_range", f"/{name}", {"maximum": longest_s})
     return longest_s if asked_s is None else asked_s
 
 

@@ -157,7 +157,7 @@ def _problem(status: int, problems: list[Example], examples: dict[str, Example])
 
 def _named(problem: Example, examples: dict[str, Example]) -> str:
     """The example's name among all of them: its code, and where that is not enough the place or a number."""
-    pointer = problem["errors"][0]["pointer"] if "errors" in problem else ""
+    pointer = problem["errors"][0].get("pointer", "") if "errors" in problem else ""
     name = str(problem["code"]) + pointer.replace("/", ".")
     count = 1
     while examples.setdefault(name, problem) != problem:

@@ -52,7 +52,7 @@ _MODEL: Errors = (
 _ALLOWANCE: Errors = (errors.AllowanceUsedUp("tokens", 3600), errors.LimitUnknown())
 _QUESTION: Errors = (errors.Forbidden(), errors.AuditUnavailable(), *_ALLOWANCE, *_MODEL)
 _SESSION: Errors = (errors.SessionNotFound(), *_STORE)
-_CREATION: Errors = (errors.KeyReused(), errors.AllowanceUsedUp("sessions", 3600), *_SESSION)
+_CREATION: Errors = (errors.KeyReused(), errors.NameUsedUp(), errors.AllowanceUsedUp("sessions", 3600), *_STORE)
 _ERASED: Errors = (errors.ErasureInProgress(),)  # where what a user has is begun: nobody else can have it erased
 _MOVE: Errors = (errors.Forbidden(), errors.TurnInProgress(2), errors.MoveLost(), *_SESSION)
 
@@ -143,7 +143,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         "forkSession",
         "Begin a session with another's turns up to one of them, its title and its settings.",
         "Session",
-        (errors.TurnNotFound(), *_ERASED, *_CREATION),
+        (errors.SessionNotFound(), errors.TurnNotFound(), *_ERASED, *_CREATION),
         status=201,
         body=ForkBody,
         example={"turn": 1},

@@ -9,13 +9,20 @@ from turnlog import errors
 from turnlog.errors import InvalidRequest, TurnlogError, ValueRefused
 from turnlog.http.openapi.operations import ANONYMOUS, Operation
 from turnlog.http.problems import INTERNAL, problem_body, problem_of
-from turnlog.http.request import Body
+from turnlog.http.request import MOST_LIMIT, Body
 
 Example = dict[str, Any]
 
 _REQUEST_ID = "7f5d0ab5-6a4e-4c55-a2f5-3c1c0e4e7f10"
 _TEXTS = {"message", "system", "title", "reason"}
-_BOUNDS = {"minimum", "maximum", "minLength", "maxLength", "maxItems", "pattern"}
+_BOUNDS = {
+    "minimum": "minimum",
+    "minLength": "min_length",
+    "maximum": "maximum",
+    "maxLength": "max_length",
+    "maxItems": "max_length",
+}
+"""The bounds of a schema, by what a problem calls them."""
 
 
 def _by_gateway(status: int, code: str, title: str, detail: str, **more: Any) -> Example:
@@ -61,17 +68,20 @@ TOKEN_UNCHECKED = _by_gateway(*_UNAVAILABLE, "The token could not be checked. Tr
 def refusals(operation: Operation) -> list[Example]:
     """Each problem that the operation can answer with, once, by its code."""
     found: dict[str, Example] = {}
-    is_named = operation.key is not None
     kinds = [caller == ANONYMOUS for caller in operation.callers] or [True]  # nobody is signed in on a public route
-    said = [_example(error, is_anonymous, is_named) for error in errors_of(operation) for is_anonymous in kinds]
+    said = [
+        _example(error, operation, is_anonymous=is_anonymous)
+        for error in errors_of(operation)
+        for is_anonymous in kinds
+    ]
     for problem in [*said, problem_body(INTERNAL, _REQUEST_ID), *_gateway(operation)]:
         found.setdefault(repr(problem), problem)
     return sorted(found.values(), key=lambda problem: (problem["status"], problem["code"]))
 
 
-def _example(error: TurnlogError, is_anonymous: bool, is_named: bool) -> Example:
-    problem = problem_of(error, is_anonymous=is_anonymous)
-    return problem_body(problem, _REQUEST_ID, error.retry_after_s, is_named=is_named)
+def _example(error: TurnlogError, operation: Operation, *, is_anonymous: bool) -> Example:
+    problem = problem_of(error, is_anonymous=is_anonymous, is_admin=bool(operation.roles))
+    return problem_body(problem, _REQUEST_ID, error.retry_after_s, is_named=operation.key is not None)
 
 
 def _gateway(operation: Operation) -> tuple[Example, ...]:
@@ -81,11 +91,13 @@ def _gateway(operation: Operation) -> tuple[Example, ...]:
 def errors_of(operation: Operation) -> Iterator[TurnlogError]:
     """What the function itself can raise."""
     yield from operation.errors
-    yield from map(InvalidRequest, ("parameter_unknown", "parameter_duplicate"))
+    unknown = {"allowed": list(operation.asks)}
+    yield InvalidRequest("parameter_unknown", told=unknown)
+    yield InvalidRequest("parameter_duplicate", told={"parameter": operation.asks[0]} if operation.asks else unknown)
     if "limit" in operation.asks:
-        yield InvalidRequest("parameter_invalid")
+        yield InvalidRequest("parameter_invalid", told={"parameter": "limit", "minimum": 1, "maximum": MOST_LIMIT})
     if "cursor" in operation.asks:
-        yield InvalidRequest("cursor_invalid")
+        yield InvalidRequest("cursor_invalid", told={"parameter": "cursor"})
     if operation.callers:
         yield errors.Unauthorized()
     if operation.key is not None:
@@ -104,7 +116,7 @@ def _of_body(kind: type[Body]) -> Iterator[TurnlogError]:
     yield InvalidRequest("header_duplicate")
     yield errors.MediaTypeUnsupported("media_type_unsupported")
     yield errors.BodyTooLarge("body_too_large")
-    yield InvalidRequest("unknown_field", "")
+    yield InvalidRequest("unknown_field", "", {"allowed": list(schema["properties"])})
     yield InvalidRequest("wrong_type", f"/{first}")
     if "required" in schema:
         yield InvalidRequest("field_missing", f"/{schema['required'][0]}")
@@ -113,7 +125,9 @@ def _of_body(kind: type[Body]) -> Iterator[TurnlogError]:
     if "message" in schema["properties"]:
         yield ValueRefused("message_empty", "/message")
     if "model" in schema["properties"]:
-        yield ValueRefused("model_unknown", "/model", ("claude-sonnet-5-5", "claude-haiku-5-5"))
+        yield ValueRefused("model_unknown", "/model", {"allowed": ["claude-sonnet-5-5", "claude-haiku-5-5"]})
     for name, each in schema["properties"].items():
-        if name != "message" and any(f"'{bound}'" in repr(each) for bound in _BOUNDS):
-            yield ValueRefused(f"{name}_range", f"/{name}")
+        rules = each | each.get("anyOf", [{}])[0]  # a field that may be left out
+        bounds = [{said: rules[bound]} for bound, said in _BOUNDS.items() if bound in rules]
+        if name != "message" and (bounds or "pattern" in rules):
+            yield ValueRefused(f"{name}_range", f"/{name}", bounds[-1] if bounds else {})

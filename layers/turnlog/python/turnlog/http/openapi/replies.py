@@ -215,9 +215,17 @@ PROBLEM = shape(
         "errors": {
             "type": "array",
             "items": shape(
-                "A part of the body that is refused.",
-                {"pointer": text("/message"), "reason": text("wrong_type")},
-                {"allowed": {"type": "array", "items": {"type": "string"}}},
+                "A part of the request that is refused, and what would do there.",
+                {"reason": text("wrong_type")},
+                {
+                    "pointer": text("/message"),
+                    "parameter": text("limit"),
+                    "allowed": {"type": "array", "items": {"type": "string"}},
+                    "minimum": number(1),
+                    "maximum": number(16_000),
+                    "min_length": number(10),
+                    "max_length": number(200),
+                },
             ),
         },
         "retry_after": number(2, 1),
