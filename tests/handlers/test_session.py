@@ -650,6 +650,11 @@ def test_nothing_but_a_proper_title_changes(
     assert (answer.status, answer.body["code"]) == (status, code)
 
 
+@pytest.mark.parametrize("title", ["\U0001f469\u200d\U0001f680", "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645"])
+def test_a_title_may_hold_what_joins_emoji_and_spells_words(call: Call, title: str) -> None:
+    assert create(call, {"title": title}).body["title"] == title
+
+
 @pytest.mark.parametrize("title", ["a tab\t", "two\nlines", "\u202egnp.exe"])
 def test_who_is_refused_a_title_is_told_what_holds_for_one_line(call: Call, session_id: str, title: str) -> None:
     assert "one line, such as a title, may hold none" in rename(call, session_id, {"title": title}).body["detail"]

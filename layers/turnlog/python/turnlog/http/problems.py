@@ -75,7 +75,7 @@ PROBLEMS: dict[type[errors.TurnlogError], Problem] = {
         422,
         "idempotency_key_reused",
         "Idempotency key reused",
-        "This key already stands for a request with another body.",
+        "This key, or the secret of an anonymous session, already stands for a request with another body.",
     ),
     errors.TurnNumberTaken: Problem(
         409,

@@ -27,6 +27,7 @@ _SOON_MS = 5 * 60 * 1000
 _EXPIRES_SOON = "The session ends soon, whatever happens. A fork of it goes on."
 _IDLE_EXPIRES_SOON = "The session ends soon unless another turn begins."
 _PLAIN_CONTROLS = "\t\n\r"
+_JOINERS = dict.fromkeys((0x200C, 0x200D))  # which spell words in Persian and Indic scripts, and join emoji
 
 
 def _plain_text(text: str) -> str:
@@ -37,7 +38,8 @@ def _plain_text(text: str) -> str:
 
 def _one_line(text: str) -> str:
     # Cf holds the bidirectional overrides and zero-width characters, which make a title read as another.
-    if any(unicodedata.category(character) in ("Cc", "Cf", "Zl", "Zp") for character in text):
+    plain = text.translate(_JOINERS)
+    if any(unicodedata.category(character) in ("Cc", "Cf", "Zl", "Zp") for character in plain):
         raise PydanticCustomError("control_character", "control character")
     return text
 
@@ -246,7 +248,7 @@ def taken_turn_shape(taken: TakenTurn) -> dict[str, Any]:
 
 
 def _warning(dies_ms: int, idle_expires_ms: int, now_ms: int) -> dict[str, Any]:
-    """What people should be told when the session ends soon."""
+    """What people should be told when the session ends soon: first of the end that no turn can put off."""
     if dies_ms - now_ms < _SOON_MS:
         return {"warning": {"code": "expires_soon", "at": rfc3339(dies_ms), "detail": _EXPIRES_SOON}}
     if idle_expires_ms - now_ms < _SOON_MS:
