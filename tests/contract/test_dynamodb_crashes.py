@@ -310,6 +310,50 @@ def test_a_move_whose_allowance_is_used_up_while_it_copies_leaves_the_session_wh
     assert store.claim(session, claim, over=log.running) == claim
 
 
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_title_that_is_changed_while_a_session_moves_goes_along_or_is_refused(
+    store: DynamoDBSessionStore, dynamodb: DynamoDBClient, when: str
+) -> None:
+    session = session_with(store, 3)
+    move = move_of(session)
+    tried: list[type[Exception] | None] = []
+
+    class _Late:
+        """Stops before or after its last transaction until somebody, who found the session before, has renamed it."""
+
+        def __init__(self) -> None:
+            self.transactions = 0
+
+        def __getattr__(self, name: str) -> Callable[..., Any]:
+            call: Callable[..., Any] = getattr(dynamodb, name)
+            self.transactions += name == "transact_write_items"
+            if name != "transact_write_items" or self.transactions != 2:
+                return call
+
+            def transact(**arguments: Any) -> Any:
+                if when == "after":
+                    answer = call(**arguments)
+                tried.append(self.rename())
+                return answer if when == "after" else call(**arguments)
+
+            return transact
+
+        def rename(self) -> type[Exception] | None:
+            renaming = DynamoDBSessionStore(dynamodb, TABLE, USAGE_TABLE, sleep=lambda _: None)
+            renaming.read = lambda *_, **__: replace(log)  # type: ignore[method-assign] # what it has seen before
+            try:
+                renaming.rename(session.owner, session.id, "New", START_MS)
+            except SessionNotFound as error:
+                return type(error)
+            return None
+
+    log, late = store.read(session.owner, session.id, START_MS, newest=1), _Late()
+    moved = DynamoDBSessionStore(late, TABLE, USAGE_TABLE, sleep=lambda _: None).move(move)  # type: ignore[arg-type]
+    assert tried == ([None] if when == "before" else [SessionNotFound])
+    title = store.read(ANOTHER_OWNER, moved.id, START_MS, newest=9).title
+    assert title == ("New" if when == "before" else "A title")
+
+
 def test_a_turn_of_random_bytes_lies_in_parts_and_goes_with_its_session(
     store: DynamoDBSessionStore, dynamodb: DynamoDBClient
 ) -> None:

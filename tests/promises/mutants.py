@@ -347,19 +347,19 @@ ENDING = (
 MOVING = (
     _mutant(
         "the flip of a move is conditional on its claim",
-        (f"{_MOVING}:_carry_over", "put_action(marker, MINE, values(claim.token))", "put_action(marker)"),
+        (f"{_MOVING}:_flip", 'put_action(marker, MINE, values(marker["tok"]["S"]))', "put_action(marker)"),
     ),
     _mutant(
         "the flip of a move is conditional on its own token",
         (
-            f"{_MOVING}:_carry_over",
-            "put_action(marker, MINE, values(claim.token))",
-            f"put_action(marker, {_RUNNING}, values(claim.token))",
+            f"{_MOVING}:_flip",
+            'put_action(marker, MINE, values(marker["tok"]["S"]))',
+            f'put_action(marker, {_RUNNING}, values(marker["tok"]["S"]))',
         ),
     ),
     _mutant(
         "the new header of a move is conditional",
-        (f"{_MOVING}:_carry_over", "put_action(header_item(new), EMPTY)", "put_action(header_item(new))"),
+        (f"{_MOVING}:_flip", "put_action(header_item(new), EMPTY)", "put_action(header_item(new))"),
         harmless="only the holder of the old session's claim can flip, and the place belongs to that old session",
     ),
     _mutant(
@@ -405,9 +405,14 @@ MOVING = (
         "a mover that was overtaken leaves the copies to whoever overtook it",
         (
             f"{_MOVING}:_carry_over",
-            'found = reasons[0].get("Item", {})',
-            'found = reasons[0].get("Item", {})\n            undo_move(table, place, log.count, {"N": str(old.ttl_s)})',
+            "if slot is not None:",
+            'if slot is not None:\n        undo_move(table, marker["dst"]["S"], log.count, {"N": str(old.ttl_s)})',
         ),
+    ),
+    _mutant(
+        "a move takes along the title that was given last",
+        (f"{_MOVING}:_flip", "TITLED", '"title = :title OR title <> :title"'),
+        harmless="nobody here renames; the contract tests do",
     ),
     _mutant(
         "a session that lives where a move was undone is left alone",
@@ -473,7 +478,7 @@ ALLOWANCES = (
     ),
     _mutant(
         "a move is charged in the transaction that makes it",
-        (f"{_MOVING}:_carry_over", "[*made, *bill_actions(usage, asked.bill, limited=True)]", "made"),
+        (f"{_MOVING}:_flip", "[*made, *bill_actions(usage, asked.bill, limited=True)]", "made"),
     ),
     _mutant(
         "a move is charged once",
@@ -516,7 +521,7 @@ SEALING = (
     ),
     _mutant(
         "a move takes its name under a key that is active",
-        (f"{_MOVING}:_carry_over", ", *keys.still_active(new)]", "]"),
+        (f"{_MOVING}:_copy_all", ", *keys.still_active(new)]", "]"),
     ),
     _mutant(
         "an erasure takes the first slot of a place that is still empty",
@@ -532,7 +537,7 @@ SEALING = (
     ),
     _mutant(
         "a move checks that the key of its new owner is active",
-        (f"{_MOVING}:_carry_over", "*keys.still_active(new),", ""),
+        (f"{_MOVING}:_flip", "*keys.still_active(new),", ""),
     ),
     _mutant(
         "a fork checks that its key is active",

@@ -73,10 +73,7 @@ class SessionStore(TurnLog, Protocol):
         """
 
     def rename(self, owner: str, session_id: str, title: str, now_ms: int) -> None:
-        """Gives the session another title; that is no use of it, so it lives no longer. Raises SessionNotFound.
-
-        A move that begins at the same moment may take the old title along.
-        """
+        """Gives the session another title; that is no use of it, so it lives no longer. Raises SessionNotFound."""
 
     def move(self, move: Move) -> Session:
         """Gives the session its new owner and id, its times kept; the old ones are dead in the same instant.

@@ -5,7 +5,16 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import replace
 
-from turnlog.errors import ClaimLost, KeyReused, SessionCorrupt, SessionNotFound, StoreUnavailable, TurnInProgress
+from turnlog.errors import (
+    ClaimLost,
+    ItemUnreadable,
+    KeyReused,
+    SessionCorrupt,
+    SessionNotFound,
+    StoreUnavailable,
+    TurnInProgress,
+    TurnlogError,
+)
 from turnlog.sessions import Bill, Claim, Log, Move, Session, Turn, busy
 from turnlog.stores.dynamodb.allowances import bill_actions, charged, refusal
 from turnlog.stores.dynamodb.ending import blank, has_session, outline, undo_move
@@ -21,13 +30,26 @@ from turnlog.stores.dynamodb.items import (
     partition,
     session_of,
     slot_sk,
+    title_of,
     tombstone,
     turn_items,
     values,
 )
 from turnlog.stores.dynamodb.keys import Keys
 from turnlog.stores.dynamodb.sweeping import entry_of, remember
-from turnlog.stores.dynamodb.table import DONE, EMPTY, LAPSED, MINE, Item, Table, failed, item_that_failed, key, s
+from turnlog.stores.dynamodb.table import (
+    DONE,
+    EMPTY,
+    LAPSED,
+    MINE,
+    TITLED,
+    Item,
+    Table,
+    failed,
+    item_that_failed,
+    key,
+    s,
+)
 from turnlog.stores.dynamodb.views import LOOKS, log_of, slots_between
 
 _ROUNDS = 4
@@ -100,19 +122,21 @@ def move(table: Table, keys: Keys, asked: Move, usage: str) -> Session:
     be given back.
     """
     for _ in range(_ROUNDS):
-        log = _seen(table, keys, asked)
-        if not isinstance(log, Log):
-            return _finish(table, keys, asked, log)
+        seen = _seen(table, keys, asked)
+        if isinstance(seen, dict):
+            return _finish(table, keys, asked, seen)
+        log, meta = seen
         if log.running and log.running.until_ms > asked.at_ms:
             raise busy(log.running, asked.at_ms)
         new = replace(log.session, owner=asked.to_owner, id=asked.to_id, seal=keys.current(asked.to_owner))
         if (claim := _claimed(table, asked, log, usage)) is not None:
-            return _carry_over(table, keys, asked, log, claim, new, usage)
+            return _carry_over(table, keys, asked, log, meta, claim, new, usage)
     raise TurnInProgress(1)
 
 
-def _seen(table: Table, keys: Keys, asked: Move) -> Log | Item:
-    """The session with all its turns, or the marker that it has left. Raises SessionNotFound, a kind of SessionCorrupt.
+def _seen(table: Table, keys: Keys, asked: Move) -> tuple[Log, Item] | Item:
+    """The session with all its turns, and its meta item; or the marker that it has left. Raises SessionNotFound, a kind
+    of SessionCorrupt.
 
     A query is no snapshot, and others may write between its items; so what seems to be damaged is looked at again.
     """
@@ -122,12 +146,16 @@ def _seen(table: Table, keys: Keys, asked: Move) -> Log | Item:
     return _look(table, keys, asked)
 
 
-def _look(table: Table, keys: Keys, asked: Move) -> Log | Item:
+def _look(table: Table, keys: Keys, asked: Move) -> tuple[Log, Item] | Item:
     items = table.query(partition(asked.owner, asked.session_id), newest_first=True)
     top = next((item for item in items if is_slot(item)), None)
     if top and "mk" in top:
         return top
-    return log_of(asked.owner, asked.session_id, items, asked.at_ms, keys)
+    log = log_of(asked.owner, asked.session_id, items, asked.at_ms, keys)
+    meta = next((item for item in items if item["sk"]["S"] == META), None)
+    if meta is None:
+        raise ItemUnreadable
+    return log, meta
 
 
 def _claimed(table: Table, asked: Move, log: Log, usage: str) -> Claim | None:
@@ -168,47 +196,73 @@ def _is_mine(found: Item, token: str) -> bool:
     return "tok" in found and found["tok"]["S"] == token and found["st"]["S"] == "running"
 
 
-def _carry_over(table: Table, keys: Keys, asked: Move, log: Log, claim: Claim, new: Session, usage: str) -> Session:
+def _carry_over(
+    table: Table, keys: Keys, asked: Move, log: Log, meta: Item, claim: Claim, new: Session, usage: str
+) -> Session:
     old = log.session
-    source, place = partition(old.owner, old.id), partition(new.owner, new.id)
     try:
-        if has_session(table, place):
-            raise ClaimLost
-        remember(table, new, asked.at_ms, source=source)
-        reasons = table.transact([table.put_action(index_item(new)), *keys.still_active(new)])
-        if reasons:  # nothing may be named that the erasure which took the key would not see
-            keys.was_erased(new, reasons)
-            raise ClaimLost
-        for turn in log.turns:
-            _copy(table, new, turn)
+        _copy_all(table, keys, asked, log, new)
     except ClaimLost:  # another session is there, or an earlier try of this move was undone
         _give_way(table, old, claim, asked.at_ms)
         raise
-    marker = tombstone(source, slot_sk(claim.number), {"N": str(old.ttl_s)})
-    marker |= {"mk": {"B": asked.key}, "dst": s(place), "tok": s(claim.token)}
-    made = [
-        table.put_action(marker, MINE, values(claim.token)),
-        table.put_action(header_item(new), EMPTY),
-        table.put_action(meta_item(new, log.title)),
-        *keys.still_active(new),
-    ]
-    reasons = table.transact([*made, *bill_actions(usage, asked.bill, limited=True)])
-    if reasons:
+    marker = tombstone(partition(old.owner, old.id), slot_sk(claim.number), {"N": str(old.ttl_s)})
+    marker |= {"mk": {"B": asked.key}, "dst": s(partition(new.owner, new.id)), "tok": s(claim.token)}
+    refused = _flip(table, keys, asked, old, meta, marker, new, usage)
+    if refused is None:
+        _clear_out(table, old.owner, old.id, marker)
+        return new
+    slot, error = refused
+    if slot is not None:
+        # Whoever took the slot is in charge of the copies: a repeat of this move may be about to finish with them.
+        if "mk" in slot:
+            return _finish(table, keys, asked, slot)
+        raise error
+    _give_way(table, old, claim, asked.at_ms)
+    if fence(table, old, claim, asked.at_ms):
+        table.delete(index_key(new.owner, new.id))
+    raise error
+
+
+def _copy_all(table: Table, keys: Keys, asked: Move, log: Log, new: Session) -> None:
+    """Raises ClaimLost when the place is another session's, or was taken from under the copies."""
+    if has_session(table, partition(new.owner, new.id)):
+        raise ClaimLost
+    remember(table, new, asked.at_ms, source=partition(log.session.owner, log.session.id))
+    reasons = table.transact([table.put_action(index_item(new)), *keys.still_active(new)])
+    if reasons:  # nothing may be named that the erasure which took the key would not see
+        keys.was_erased(new, reasons)
+        raise ClaimLost
+    for turn in log.turns:
+        _copy(table, new, turn)
+
+
+def _flip(
+    table: Table, keys: Keys, asked: Move, old: Session, meta: Item, marker: Item, new: Session, usage: str
+) -> tuple[Item | None, TurnlogError] | None:
+    """Ends the old place and begins the new one in one instant: None. Else what holds the slot, if that is no longer
+    this move's claim, and the error to raise.
+
+    A title that was changed since goes along; one that is changed afterwards finds nothing to change.
+    """
+    while True:
+        made = [
+            table.put_action(marker, MINE, values(marker["tok"]["S"])),
+            table.put_action(header_item(new), EMPTY),
+            table.put_action(meta_item(new, title_of(meta, old.seal))),
+            table.delete_action(key(meta["pk"]["S"], META), TITLED, {":title": meta["title"]}),
+            *keys.still_active(new),
+        ]
+        reasons = table.transact([*made, *bill_actions(usage, asked.bill, limited=True)])
+        if not reasons:
+            return None
+        slot, newer = item_that_failed(reasons), reasons[3].get("Item")
+        if slot is None and newer:
+            meta = newer
+            continue
         keys.was_erased(new, reasons[: len(made)])
-        if failed(reasons[0]):
-            # Whoever took the slot is in charge of the copies: a repeat of this move may be about to finish with them.
-            found = reasons[0].get("Item", {})
-            if "mk" in found:
-                return _finish(table, keys, asked, found)
-            raise ClaimLost
-        _give_way(table, old, claim, asked.at_ms)
-        if fence(table, old, claim, asked.at_ms):
-            table.delete(index_key(new.owner, new.id))
         if any(map(failed, reasons[: len(made)])):
-            raise ClaimLost
-        raise refusal(asked.bill, reasons[len(made) :], asked.at_ms)
-    _clear_out(table, old.owner, old.id, marker)
-    return new
+            return slot, ClaimLost()
+        return None, refusal(asked.bill, reasons[len(made) :], asked.at_ms)
 
 
 def _give_way(table: Table, session: Session, claim: Claim, now_ms: int) -> None:

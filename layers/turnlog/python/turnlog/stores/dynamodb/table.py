@@ -24,6 +24,7 @@ EMPTY = "attribute_not_exists(pk)"  # nothing holds the slot, or the item does n
 EXISTS = "attribute_exists(pk)"
 MINE = "st = :running AND tok = :token"  # the slot still holds the claim with this token
 LAPSED = "st = :running AND tok = :token AND til < :now"  # ... and its lease is over
+TITLED = "title = :title"  # a session's title is still the one that was read
 DONE = "st = :done"  # the slot holds a finished turn
 ACTIVE = "st = :active"  # a key has its bytes
 NEVER = "attribute_exists(pk) AND n <= :room"  # of a counter, which is not negative, when there is no room
