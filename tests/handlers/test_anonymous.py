@@ -117,23 +117,26 @@ class TestAllTogether:
         backstage.clock.tick(seconds=40)
         assert take(call, ids[2], "hello", secret=secrets[2]).status == 200
 
-    def test_they_do_not_wait_for_a_busy_session(
-        self, call: Call, backstage: Backstage, secret: str, session_id: str
+    def test_they_wait_for_busy_sessions_no_more_often_than_that(
+        self, call: Call, backstage: Backstage, monkeypatch: pytest.MonkeyPatch, secret: str, session_id: str
     ) -> None:
+        limited(monkeypatch, anonymous_turns_a_minute=2)
         path: Any = {"parameters": {"id": session_id}, "secret": secret}
-        headers = {"Idempotency-Key": "k", "Prefer": "wait=10"}
+        headers = {"Idempotency-Key": "k", "Prefer": "wait=1"}
         seen: list[Answered] = []
 
         def meanwhile() -> None:
             backstage.model.during = None
-            seen.append(call("session", "POST", "/sessions/{id}/turns", {"message": "hi"}, headers=headers, **path))
+            body = {"message": "hi"}
+            seen.extend(
+                call("session", "POST", "/sessions/{id}/turns", body, headers=headers, **path) for _ in range(3)
+            )
 
         backstage.model.during = meanwhile
-        take(call, session_id, "slow", secret=secret)
-        assert (seen[0].status, seen[0].body["code"]) == (409, "turn_in_progress")
-        assert backstage.slept == []
-        free = call("session", "POST", "/sessions/{id}/turns", {"message": "hi"}, headers=headers, **path)
-        assert (free.status, "Preference-Applied" in free.headers) == (200, False)
+        assert take(call, session_id, "slow", secret=secret).status == 200
+        assert [answer.status for answer in seen] == [409, 409, 429]
+        assert seen[2].body["limit"] == "anonymous_waits"
+        assert backstage.slept == [0.5] * 4
 
     def test_none_is_begun_where_they_are_switched_off(
         self, call: Call, backstage: Backstage, monkeypatch: pytest.MonkeyPatch, secret: str, session_id: str

@@ -139,8 +139,8 @@ class AnonymousSettings(Settings):
     anonymous_idle_minutes: Annotated[int, Field(ge=2)] = 10
     anonymous_lifetime_minutes: Annotated[int, Field(ge=2)] = 60
     anonymous_turns: Limit = 20
-    anonymous_turns_a_minute: Limit = 15
-    """Of all of them together."""
+    anonymous_turns_a_minute: Limit = 10
+    """Of all of them together, and as many waits for a busy session."""
     anonymous_creations_an_hour: Limit = 20
 
     @property

@@ -107,8 +107,7 @@ def _charges(model: str, prompt: int, max_tokens: int, limits: OwnerLimits, now_
     if limits.turns_a_minute is not None:
         taken.append(_one_a_minute("turns", limits.turns_a_minute, now_ms))
     if limits.anonymous_turns_a_minute is not None:
-        shared = _one_a_minute("anonymous_turns", limits.anonymous_turns_a_minute, now_ms)
-        taken.append(replace(shared, owner=_ALL_ANONYMOUS))
+        taken.append(_shared_by_anonymous("anonymous_turns", limits.anonymous_turns_a_minute, now_ms))
     if limits.budget_a_day is not None:
         day_ms = now_ms // _DAY_MS * _DAY_MS
         most = _most(model, prompt, max_tokens, limits.budget_unit, now_ms)
@@ -119,9 +118,12 @@ def _charges(model: str, prompt: int, max_tokens: int, limits: OwnerLimits, now_
 
 def wait_bill(owner: str, limits: OwnerLimits, now_ms: int) -> Bill | None:
     """What waiting for a busy session costs: a wait holds a handler, so there are no more of them than turns."""
-    if limits.turns_a_minute is None:
-        return None
-    return Bill(owner, (_one_a_minute("waits", limits.turns_a_minute, now_ms),))
+    taken = []
+    if limits.turns_a_minute is not None:
+        taken.append(_one_a_minute("waits", limits.turns_a_minute, now_ms))
+    if limits.anonymous_turns_a_minute is not None:
+        taken.append(_shared_by_anonymous("anonymous_waits", limits.anonymous_turns_a_minute, now_ms))
+    return Bill(owner, tuple(taken)) if taken else None
 
 
 def creation_bill(owner: str, limits: OwnerLimits, now_ms: int) -> Bill | None:
@@ -157,6 +159,10 @@ def _one_a_minute(counted: str, limit: int, now_ms: int) -> Charge:
     minute_ms = now_ms // _MINUTE_MS * _MINUTE_MS
     counter = f"{counted}#{_utc(minute_ms):%Y-%m-%dT%H:%M}"
     return Charge(counter, Decimal(1), Decimal(limit), minute_ms + _MINUTE_MS)
+
+
+def _shared_by_anonymous(counted: str, limit: int, now_ms: int) -> Charge:
+    return replace(_one_a_minute(counted, limit, now_ms), owner=_ALL_ANONYMOUS)
 
 
 def _most(model: str, prompt: int, max_tokens: int, unit: str, now_ms: int) -> Decimal:

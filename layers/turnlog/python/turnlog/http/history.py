@@ -39,8 +39,6 @@ def take(request: Request, remaining_s: Remaining) -> Answer:
         message=body.message,
         number=body.turn,
     )
-    # Who is not signed in does not wait: it holds a handler that people need.
-    wait_s = None if request.is_anonymous else request.wait_s
     taken = when_free(
         lambda: take_turn(
             asked,
@@ -50,7 +48,7 @@ def take(request: Request, remaining_s: Remaining) -> Answer:
             remaining_s=remaining_s,
             policy=_policy(request),
         ),
-        wait_s=wait_s or 0,
+        wait_s=request.wait_s or 0,
         left_s=lambda: remaining_s() - _LEFT_FOR_A_TURN_S,
         sleep=runtime.sleep,
         before_waiting=lambda: _charge_wait(request),
@@ -65,14 +63,14 @@ def take(request: Request, remaining_s: Remaining) -> Answer:
         "cost_usd": turn.cost_usd,
     }
     headers = {"Idempotent-Replayed": "true"} if taken.replayed else {}
-    if wait_s is not None:
-        headers["Preference-Applied"] = f"wait={wait_s}"
+    if request.wait_s is not None:
+        headers["Preference-Applied"] = f"wait={request.wait_s}"
     return Answer(200, taken_turn_shape(taken), headers, noted)
 
 
 def _charge_wait(request: Request) -> None:
     now = runtime.now_ms()
-    if bill := wait_bill(request.owner, runtime.turn_policy().owner, now):
+    if bill := wait_bill(request.owner, _policy(request).owner, now):
         runtime.allowances().charge(bill, now)
 
 

@@ -164,11 +164,12 @@ class MemorySessionStore:
 
     def charge(self, bill: Bill, now_ms: int) -> None:
         with self._lock:
-            self._allowance(bill.owner).take(bill.charges, now_ms)
+            self._take(bill.owner, bill.charges, now_ms)
 
     def settle(self, bill: Bill) -> None:
         with self._lock:
-            self._allowance(bill.owner).settle(bill.charges)
+            for owner, charges in by_owner(bill.owner, bill.charges).items():
+                self._allowance(owner).settle(charges)
 
     # --- under the lock
 
