@@ -145,6 +145,8 @@ class TestAllTogether:
         refused = begin(call, new_secret())
         assert (refused.status, refused.body["code"]) == (403, "forbidden")
         assert take(call, session_id, "hello", secret=secret).status == 200
+        path: Any = {"parameters": {"id": session_id}, "secret": secret}
+        assert call("session", "POST", "/sessions/{id}/fork", {"turn": 1}, **path).status == 403
 
 
 class TestCreationsFromOneAddress:

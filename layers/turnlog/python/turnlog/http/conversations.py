@@ -49,8 +49,7 @@ def create_anonymous(request: Request, _: Remaining) -> Answer:
     now = runtime.now_ms()
     request.query()
     body = request.body(NewAnonymousSessionBody)
-    if runtime.anonymous_settings().anonymous_sessions == "off":
-        raise Forbidden
+    expect_anonymous_sessions()
     owner, hashed = anonymous_owner(body.secret_sha256), runtime.server_key().keyed_hash
     session_id, fingerprint = hashed("anonymous-session", owner.encode()), hashed("fingerprint", canonical(body))
     session = body.session(owner, now, named_session_id(session_id), fingerprint, runtime.anonymous_settings())
@@ -60,6 +59,12 @@ def create_anonymous(request: Request, _: Remaining) -> Answer:
     return Answer(
         201, session_shape(Log(made, body.title, 0, ()), now), location(made.id), {"session": logged(made.id)}
     )
+
+
+def expect_anonymous_sessions() -> None:
+    """Raises Forbidden where none may be begun."""
+    if runtime.anonymous_settings().anonymous_sessions == "off":
+        raise Forbidden
 
 
 def there(owner: str, session_id: str, now_ms: int) -> Log | None:

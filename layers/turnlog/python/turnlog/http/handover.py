@@ -20,7 +20,7 @@ from turnlog.errors import (
 from turnlog.http import auditing
 from turnlog.http.api import Answer, Remaining
 from turnlog.http.billing import of_creation
-from turnlog.http.conversations import there
+from turnlog.http.conversations import expect_anonymous_sessions, there
 from turnlog.http.naming import location, logged, session_of
 from turnlog.http.request import Request
 from turnlog.http.shapes import ClaimBody, ForkBody, NewSecretBody, session_shape
@@ -44,6 +44,8 @@ def fork(request: Request, _: Remaining) -> Answer:
     request.query()
     key = request.optional_idempotency_key
     turn = request.body(ForkBody).turn
+    if request.is_anonymous:
+        expect_anonymous_sessions()
     hashed = runtime.server_key().keyed_hash
     child_id, fingerprint = new_session_id(), b""
     if key is not None:

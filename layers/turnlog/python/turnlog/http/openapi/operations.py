@@ -143,7 +143,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         "forkSession",
         "Begin a session with another's turns up to one of them, its title and its settings.",
         "Session",
-        (errors.SessionNotFound(), errors.TurnNotFound(), *_ERASED, *_CREATION),
+        (errors.Forbidden(), errors.SessionNotFound(), errors.TurnNotFound(), *_ERASED, *_CREATION),
         status=201,
         body=ForkBody,
         example={"turn": 1},
