@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from turnlog.http.openapi.operations import ANONYMOUS, OPERATIONS, USER, Operation
-from turnlog.http.openapi.refusals import refusals
-from turnlog.http.problems import ROUTE_NOT_FOUND
+from turnlog.entrypoints.http.openapi.operations import ANONYMOUS, OPERATIONS, USER, Operation
+from turnlog.entrypoints.http.openapi.refusals import refusals
+from turnlog.entrypoints.http.problems import ROUTE_NOT_FOUND
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "api.md"
 _WHO = {USER: "signed in", ANONYMOUS: "anonymous"}

@@ -12,7 +12,7 @@ from local.stack import Deployed
 from local.state import ROOT
 
 sys.path.append(str(ROOT / "layers" / "turnlog" / "python"))  # Lambda mounts it; here nobody does
-from turnlog.sessions import owner_hash
+from turnlog.domain.owners import owner_hash
 
 
 @dataclass(frozen=True, slots=True)

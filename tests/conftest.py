@@ -9,7 +9,7 @@ import pytest
 from tests.fakes import HeldClock, KeptLog
 from tests.reached import pytest_deselected, pytest_sessionfinish, pytest_terminal_summary, pytest_testnodedown
 from turnlog import runtime
-from turnlog.audit import AuditTrail
+from turnlog.adapters.cloudwatch_audit import AuditTrail
 
 __all__ = ["pytest_deselected", "pytest_sessionfinish", "pytest_terminal_summary", "pytest_testnodedown"]
 

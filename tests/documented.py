@@ -13,7 +13,7 @@ from jsonschema import Draft202012Validator, FormatChecker
 from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT202012
 
-from turnlog.http.openapi import document
+from turnlog.entrypoints.http.openapi import document
 
 Answer = tuple[str, str, int, str]
 """Method, path, status, and the code of a problem."""

@@ -8,11 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from turnlog.documents import Document
+from turnlog.adapters.s3_documents import Document
+from turnlog.domain.messages import Message, ModelRequest, Reply, Usage, to_json
+from turnlog.domain.sessions import Session, SessionSettings, new_session_id
 from turnlog.errors import ModelError
-from turnlog.messages import Message, Reply, Usage, to_json
-from turnlog.model import ModelRequest
-from turnlog.sessions import Session, SessionSettings, new_session_id
 
 START_MS = 1_790_000_000_000
 MODEL = "claude-sonnet-5-5"

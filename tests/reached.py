@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from tests import documented
-from turnlog.http.openapi import refusals
-from turnlog.http.openapi.operations import OPERATIONS
-from turnlog.http.problems import INTERNAL, problem_of
+from turnlog.entrypoints.http.openapi import refusals
+from turnlog.entrypoints.http.openapi.operations import OPERATIONS
+from turnlog.entrypoints.http.problems import INTERNAL, problem_of
 
 _HANDLERS = Path(__file__).parent / "handlers"
 

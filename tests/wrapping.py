@@ -5,8 +5,8 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass, field
 
+from turnlog.domain.content_encryption import KEY_BYTES, DataKey
 from turnlog.errors import ItemUnreadable, KeysUnavailable
-from turnlog.sealing import KEY_BYTES, DataKey
 
 _OUTER = DataKey("", bytes(range(KEY_BYTES)))
 

@@ -1,6 +1,6 @@
 """/admin: administrators see which sessions somebody has, end them, and for a reason see what was said."""
 
-from turnlog.http import Api, admin
+from turnlog.entrypoints.http import Api, admin
 
 handler = Api(
     {

@@ -1,6 +1,6 @@
 """POST /analyze: one source file in, findings out."""
 
-from turnlog.http import single_turn
+from turnlog.entrypoints.http import single_turn
 
 handler = single_turn(
     "/analyze",

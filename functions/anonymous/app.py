@@ -1,5 +1,5 @@
 """POST /anonymous/sessions: the one public route; a session for whoever makes up a secret."""
 
-from turnlog.http import Api, conversations
+from turnlog.entrypoints.http import Api, sessions
 
-handler = Api({("POST", "/anonymous/sessions"): conversations.create_anonymous})
+handler = Api({("POST", "/anonymous/sessions"): sessions.create_anonymous})

@@ -1,5 +1,5 @@
 """API Gateway's authorizer: a JWT in, the verified caller out."""
 
-from turnlog.http.authorizer import authorize
+from turnlog.entrypoints.http.authorizer import authorize
 
 handler = authorize

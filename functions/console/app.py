@@ -1,5 +1,5 @@
 """GET /health and GET /openapi.json: that the service answers, and what it answers to."""
 
-from turnlog.http import Api, console
+from turnlog.entrypoints.http import Api, meta
 
-handler = Api({("GET", "/health"): console.health, ("GET", "/openapi.json"): console.openapi})
+handler = Api({("GET", "/health"): meta.health, ("GET", "/openapi.json"): meta.openapi})

@@ -1,5 +1,5 @@
 """POST /query: any single-turn question."""
 
-from turnlog.http import single_turn
+from turnlog.entrypoints.http import single_turn
 
 handler = single_turn("/query")

@@ -1,22 +1,22 @@
 """/sessions: conversations that their owner starts, continues, reads and ends."""
 
 from turnlog import runtime
-from turnlog.http import Api, conversations, handover, history
+from turnlog.entrypoints.http import Api, sessions, transfers, turns
 
 runtime.load_claude()
 handler = Api(
     {
-        ("POST", "/sessions"): conversations.create,
-        ("GET", "/sessions"): conversations.list_all,
-        ("GET", "/sessions/{id}"): conversations.get,
-        ("PATCH", "/sessions/{id}"): conversations.rename,
-        ("DELETE", "/sessions/{id}"): conversations.delete,
-        ("GET", "/sessions/{id}/export"): history.export,
-        ("POST", "/sessions/{id}/fork"): handover.fork,
-        ("POST", "/sessions/{id}/rotate"): handover.rotate,
-        ("POST", "/sessions/{id}/claim"): handover.claim,
-        ("POST", "/sessions/{id}/turns"): history.take,
-        ("GET", "/sessions/{id}/turns"): history.list_turns,
-        ("GET", "/sessions/{id}/turns/{n}"): history.get_turn,
+        ("POST", "/sessions"): sessions.create,
+        ("GET", "/sessions"): sessions.list_all,
+        ("GET", "/sessions/{id}"): sessions.get,
+        ("PATCH", "/sessions/{id}"): sessions.rename,
+        ("DELETE", "/sessions/{id}"): sessions.delete,
+        ("GET", "/sessions/{id}/export"): turns.export,
+        ("POST", "/sessions/{id}/fork"): transfers.fork,
+        ("POST", "/sessions/{id}/rotate"): transfers.rotate,
+        ("POST", "/sessions/{id}/claim"): transfers.claim,
+        ("POST", "/sessions/{id}/turns"): turns.take,
+        ("GET", "/sessions/{id}/turns"): turns.list_turns,
+        ("GET", "/sessions/{id}/turns/{n}"): turns.get_turn,
     }
 )

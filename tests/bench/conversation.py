@@ -17,16 +17,16 @@ from tests.bench.capacity import Meter
 from tests.fakes import MODEL, HashModel, HeldClock, KeptLog
 from tests.handlers.conftest import Context, app, event
 from tests.wrapping import LocalWrapper
-from turnlog import runtime, telemetry
-from turnlog.audit import AuditTrail
+from turnlog import runtime
+from turnlog.adapters import telemetry
+from turnlog.adapters.cloudwatch_audit import AuditTrail
+from turnlog.adapters.dynamodb import DynamoDBSessionStore, OwnerKeys
+from turnlog.adapters.read_cache import HybridSessionStore
 from turnlog.config import LifeSettings, ModelSettings
-from turnlog.crypto import ServerKey
-from turnlog.messages import Reply, to_json
-from turnlog.model import ModelRequest
-from turnlog.store import SessionStore
-from turnlog.stores.dynamodb import DynamoDBSessionStore, OwnerKeys
-from turnlog.stores.hybrid import HybridSessionStore
-from turnlog.turns import TurnPolicy
+from turnlog.domain.messages import ModelRequest, Reply, to_json
+from turnlog.domain.server_key import ServerKey
+from turnlog.ports.session_store import SessionStore
+from turnlog.usecases.take_turn import TurnPolicy
 
 TABLE, KEYS = "sessions", "keys"
 _LETTERS = random.Random(0)

@@ -29,6 +29,11 @@ from typing import TypeVar
 import pytest
 
 from tests.fakes import OWNER, START_MS, new_session
+from turnlog.domain.expiry import CLOCK_TOLERANCE, SWEEP_MARGIN
+from turnlog.domain.messages import Message, Reply, Usage, to_json
+from turnlog.domain.quotas import Bill, Charge
+from turnlog.domain.sessions import Move, Session, SessionSettings, new_session_id
+from turnlog.domain.turns import KEY_HASH, MAX_TURN_BYTES, Claim, Ended, Slot, Totals, Turn
 from turnlog.errors import (
     AllowanceUsedUp,
     ClaimLost,
@@ -38,26 +43,8 @@ from turnlog.errors import (
     TurnInProgress,
     TurnTooLarge,
 )
-from turnlog.messages import Message, Reply, Usage, to_json
-from turnlog.sessions import (
-    CLOCK_TOLERANCE,
-    KEY_HASH,
-    MAX_TURN_BYTES,
-    SWEEP_MARGIN,
-    Bill,
-    Charge,
-    Claim,
-    Ended,
-    Move,
-    Session,
-    SessionSettings,
-    Slot,
-    Totals,
-    Turn,
-    new_session_id,
-)
-from turnlog.store import SessionStore
-from turnlog.turns import KEY_STRIDE, OLDER_KEYS, OTHER_KEYS
+from turnlog.ports.session_store import SessionStore
+from turnlog.usecases.take_turn import KEY_STRIDE, OLDER_KEYS, OTHER_KEYS
 
 T = TypeVar("T")
 

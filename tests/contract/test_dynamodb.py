@@ -12,10 +12,12 @@ from botocore.exceptions import ClientError, ConnectTimeoutError, ReadTimeoutErr
 from tests.contract.conftest import TABLE, USAGE_TABLE
 from tests.contract.session_store import charge, claim_of, move_of, take, take_all
 from tests.fakes import OWNER, START_MS, new_session
+from turnlog.adapters.dynamodb import DynamoDBSessionStore
+from turnlog.adapters.dynamodb.items import partition
+from turnlog.domain.expiry import GRACE
+from turnlog.domain.quotas import Bill
+from turnlog.domain.sessions import Session
 from turnlog.errors import AllowanceUsedUp, KeyReused, SessionCorrupt, SessionNotFound, StoreUnavailable
-from turnlog.sessions import GRACE, Bill, Session
-from turnlog.stores.dynamodb import DynamoDBSessionStore
-from turnlog.stores.dynamodb.items import partition
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

@@ -12,8 +12,8 @@ from tests.contract.conftest import KEYS_TABLE, TABLE, USAGE_TABLE
 from tests.contract.session_store import SessionStoreContract
 from tests.fakes import HeldClock
 from tests.wrapping import LocalWrapper
-from turnlog.store import SessionStore
-from turnlog.stores.dynamodb import DynamoDBSessionStore, OwnerKeys
+from turnlog.adapters.dynamodb import DynamoDBSessionStore, OwnerKeys
+from turnlog.ports.session_store import SessionStore
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

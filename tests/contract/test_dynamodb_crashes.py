@@ -12,10 +12,12 @@ import pytest
 from tests.contract.conftest import TABLE, USAGE_TABLE
 from tests.contract.session_store import charge, claim_of, take, turn_of
 from tests.fakes import OWNER, START_MS, new_session
+from turnlog.adapters.dynamodb import DynamoDBSessionStore
+from turnlog.adapters.dynamodb.items import owner_partition, partition
+from turnlog.domain.expiry import SWEEP_MARGIN
+from turnlog.domain.quotas import Bill
+from turnlog.domain.sessions import Move, Session, new_session_id
 from turnlog.errors import AllowanceUsedUp, ClaimLost, SessionNotFound
-from turnlog.sessions import SWEEP_MARGIN, Bill, Move, Session, new_session_id
-from turnlog.stores.dynamodb import DynamoDBSessionStore
-from turnlog.stores.dynamodb.items import owner_partition, partition
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

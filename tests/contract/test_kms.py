@@ -10,9 +10,9 @@ import pytest
 from botocore.exceptions import ClientError, ConnectTimeoutError, NoCredentialsError
 from moto import mock_aws
 
+from turnlog.adapters.kms import KmsWrapper
+from turnlog.domain.content_encryption import KEY_BYTES
 from turnlog.errors import ItemUnreadable, KeysUnavailable
-from turnlog.sealing import KEY_BYTES
-from turnlog.stores.dynamodb import KmsWrapper
 
 
 @pytest.fixture

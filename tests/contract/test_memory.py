@@ -21,11 +21,12 @@ from tests.contract.session_store import (
     turn_of,
 )
 from tests.fakes import OWNER, START_MS, new_session
+from turnlog.adapters.memory import MemorySessionStore
+from turnlog.domain.messages import Message
+from turnlog.domain.sessions import Session
+from turnlog.domain.turns import Ended
 from turnlog.errors import SessionNotFound
-from turnlog.messages import Message
-from turnlog.sessions import Ended, Session
-from turnlog.store import SessionStore
-from turnlog.stores.memory import MemorySessionStore
+from turnlog.ports.session_store import SessionStore
 
 
 class TestMemory(SessionStoreContract):

@@ -23,12 +23,14 @@ from tests.contract.session_store import (
     turn_of,
 )
 from tests.fakes import OWNER, START_MS, HeldClock, new_session
+from turnlog.adapters.files import FileSessionStore
+from turnlog.adapters.memory import MemorySessionStore
+from turnlog.adapters.write_behind import WriteBehindSessionStore
+from turnlog.domain.quotas import Charge
+from turnlog.domain.sessions import Session
+from turnlog.domain.turns import Claim, Slot, Turn
 from turnlog.errors import AllowanceUsedUp, ClaimLost, SessionNotFound, StoreUnavailable, TurnlogError
-from turnlog.sessions import Charge, Claim, Session, Slot, Turn
-from turnlog.store import SessionStore
-from turnlog.stores.filesystem import FileSessionStore
-from turnlog.stores.memory import MemorySessionStore
-from turnlog.stores.write_behind import WriteBehindSessionStore
+from turnlog.ports.session_store import SessionStore
 
 
 def no_sync(_: int) -> None:

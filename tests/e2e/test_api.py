@@ -17,7 +17,7 @@ import jwt
 import pytest
 
 from tests.e2e.conftest import Stack
-from turnlog.sessions import owner_hash
+from turnlog.domain.owners import owner_hash
 
 PATIENCE_S = 60  # for what happens by itself; a cold start on a busy machine takes many seconds
 

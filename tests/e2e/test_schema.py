@@ -24,7 +24,7 @@ from schemathesis.specs.openapi import checks
 
 from tests import documented
 from tests.e2e.conftest import Stack
-from turnlog.http.openapi.operations import OPERATIONS, USER, Operation
+from turnlog.entrypoints.http.openapi.operations import OPERATIONS, USER, Operation
 
 EXAMPLES = int(os.environ.get("TURNLOG_FUZZ_EXAMPLES", "12"))
 """Of each kind for each route."""

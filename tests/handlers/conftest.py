@@ -17,13 +17,14 @@ import pytest
 
 from tests import documented
 from tests.fakes import HashModel, HeldClock, KeptLog, NoDocuments
-from turnlog import runtime, telemetry
+from turnlog import runtime
+from turnlog.adapters import telemetry
+from turnlog.adapters.memory import MemorySessionStore
 from turnlog.config import AnonymousSettings, LifeSettings, ModelSettings
-from turnlog.crypto import ServerKey
+from turnlog.domain.server_key import ServerKey
+from turnlog.domain.sessions import Log
 from turnlog.errors import ItemUnreadable
-from turnlog.sessions import Log
-from turnlog.stores.memory import MemorySessionStore
-from turnlog.turns import TurnPolicy
+from turnlog.usecases.take_turn import TurnPolicy
 
 Event = dict[str, Any]
 SERVER_KEY = ServerKey("a server key for tests")

@@ -15,12 +15,14 @@ from tests.contract.session_store import turn_of
 from tests.fakes import OWNER, START_MS, new_session
 from tests.handlers.conftest import Answered, Backstage, Call, Context, WithUnnamed, app
 from turnlog import runtime
-from turnlog.documents import DocumentStore
+from turnlog.adapters.s3_documents import DocumentStore
+from turnlog.domain.limits import OwnerLimits
+from turnlog.domain.owners import owner_hash
+from turnlog.domain.sessions import Log, Session
+from turnlog.domain.turns import Claim
+from turnlog.entrypoints.http import pagination
 from turnlog.errors import StoreUnavailable, TurnsMissing
-from turnlog.http import pages
-from turnlog.limits import OwnerLimits
-from turnlog.sessions import Claim, Log, Session, owner_hash
-from turnlog.turns import TurnPolicy
+from turnlog.usecases.take_turn import TurnPolicy
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -104,8 +106,8 @@ class TestExport:
         self, call: Call, backstage: Backstage, bucket: S3Client, monkeypatch: pytest.MonkeyPatch, turns_a_part: int
     ) -> None:
         sessions = {begun(backstage, turns).id: turns for turns in (3, 0, 4, 1)}
-        size = pages._size(backstage.store.turns(begun(backstage, 1, EVE), 1, 1)[0])
-        monkeypatch.setattr(pages, "_CHARACTERS", turns_a_part * size)
+        size = pagination._size(backstage.store.turns(begun(backstage, 1, EVE), 1, 1)[0])
+        monkeypatch.setattr(pagination, "_CHARACTERS", turns_a_part * size)
         parts = whole_export(call)
         held = [sum(len(each["turns"]) for each in part["sessions"]) for part in parts]
         assert all(1 <= turns <= turns_a_part for turns in held[:-1])
@@ -121,7 +123,7 @@ class TestExport:
         self, call: Call, backstage: Backstage, bucket: S3Client, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         sessions = [begun(backstage, turns) for turns in (0, 0, 0, 0, 1)]
-        monkeypatch.setattr(pages, "_CHARACTERS", 2 * len(sessions[0].settings.system))
+        monkeypatch.setattr(pagination, "_CHARACTERS", 2 * len(sessions[0].settings.system))
         held = [[each["session"]["session_id"] for each in part["sessions"]] for part in whole_export(call)]
         assert max(map(len, held)) == 2
         assert sorted(each for part in held for each in part) == sorted(session.id for session in sessions)
@@ -147,8 +149,8 @@ class TestExport:
         self, call: Call, backstage: Backstage, bucket: S3Client, monkeypatch: pytest.MonkeyPatch, turns_a_part: int
     ) -> None:
         whole = {begun(backstage, turns).id for turns in (1, 2, 0)}
-        size = pages._size(backstage.store.turns(begun(backstage, 1, EVE), 1, 1)[0])
-        monkeypatch.setattr(pages, "_CHARACTERS", turns_a_part * size)
+        size = pagination._size(backstage.store.turns(begun(backstage, 1, EVE), 1, 1)[0])
+        monkeypatch.setattr(pagination, "_CHARACTERS", turns_a_part * size)
         backstage.store = WithUnnamed(backstage.store)  # type: ignore[assignment] # a store all the same
         parts = whole_export(call)
         assert {each["session"]["session_id"] for part in parts for each in part["sessions"]} == whole
@@ -159,7 +161,7 @@ class TestExport:
         self, call: Call, backstage: Backstage, bucket: S3Client, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         begun(backstage, 3)
-        monkeypatch.setattr(pages, "_CHARACTERS", 1)
+        monkeypatch.setattr(pagination, "_CHARACTERS", 1)
         cursor = exported(call).body["next"]
         assert exported(call, query={"cursor": [cursor]}, owner=EVE).body["code"] == "cursor_invalid"
 

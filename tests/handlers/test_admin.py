@@ -15,10 +15,10 @@ from tests.handlers.conftest import Answered, Backstage, Call, Context, WithUnna
 from tests.handlers.test_anonymous import begin, hash_of, new_secret
 from tests.handlers.test_session import EVE, create, delete, get, take
 from turnlog import runtime
-from turnlog.crypto import ServerKey
+from turnlog.domain.owners import anonymous_owner, owner_hash
+from turnlog.domain.server_key import ServerKey
+from turnlog.entrypoints.http.naming import logged
 from turnlog.errors import StoreUnavailable, TurnsMissing
-from turnlog.http.naming import logged
-from turnlog.sessions import anonymous_owner, owner_hash
 
 ROOT = "https://issuer.example/|root"
 LIST = ("GET", "/admin/users/{owner}/sessions")

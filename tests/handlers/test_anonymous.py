@@ -16,9 +16,9 @@ from tests.handlers.conftest import Answered, Backstage, Call, Context, app, eve
 from tests.handlers.test_session import create, delete, get, take
 from turnlog import runtime
 from turnlog.config import AnonymousSettings
-from turnlog.limits import SessionLimits
-from turnlog.sessions import anonymous_owner, owner_hash
-from turnlog.turns import TurnPolicy
+from turnlog.domain.limits import SessionLimits
+from turnlog.domain.owners import anonymous_owner, owner_hash
+from turnlog.usecases.take_turn import TurnPolicy
 
 
 def new_secret() -> str:

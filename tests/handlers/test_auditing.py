@@ -19,9 +19,9 @@ from tests.handlers.test_limits import limited
 from tests.handlers.test_session import EVE, create, delete, get, take
 from turnlog import runtime
 from turnlog.config import AnonymousSettings
+from turnlog.domain.owners import anonymous_owner, owner_hash
+from turnlog.entrypoints.http.naming import logged
 from turnlog.errors import ClaimLost, ErasureInProgress, StoreUnavailable, TurnInProgress, TurnsMissing
-from turnlog.http.naming import logged
-from turnlog.sessions import anonymous_owner, owner_hash
 
 Act = Callable[[Call, str, str], Answered]
 NEVER = "ses_" + "a" * 22

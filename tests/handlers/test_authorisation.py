@@ -22,11 +22,13 @@ import pytest
 from tests.contract.session_store import turn_of
 from tests.fakes import new_session
 from tests.handlers.conftest import SERVER_KEY, Answered, Backstage, Context, app
-from tests.unit.test_tokens import ISSUER, OTHER_KEY, IssuersServer, token, unsigned
+from tests.unit.test_jwt_tokens import ISSUER, OTHER_KEY, IssuersServer, token, unsigned
 from turnlog import runtime
-from turnlog.sessions import Claim, Session, anonymous_owner_of, new_session_id
-from turnlog.stores.memory import MemorySessionStore
-from turnlog.tokens import TokenVerifier
+from turnlog.adapters.jwt_tokens import TokenVerifier
+from turnlog.adapters.memory import MemorySessionStore
+from turnlog.domain.owners import anonymous_owner_of
+from turnlog.domain.sessions import Session, new_session_id
+from turnlog.domain.turns import Claim
 
 Route = tuple[str, str]
 

@@ -18,10 +18,13 @@ import pytest
 
 from tests.fakes import OWNER
 from tests.handlers.conftest import REFUSED_FIELDS, Answered, Backstage, Call, Context, app, event
-from tests.handlers.everybody import Everybody, Route
+from tests.handlers.every_route import Everybody, Route
 from tests.handlers.test_authorisation import FUNCTION_OF
 from tests.handlers.test_session import EVE, create, delete, get, take
 from turnlog import runtime
+from turnlog.domain.limits import SessionLimits
+from turnlog.domain.sessions import new_session_id
+from turnlog.entrypoints.http.openapi.operations import OPERATIONS
 from turnlog.errors import (
     ContextTooLong,
     ModelError,
@@ -34,10 +37,7 @@ from turnlog.errors import (
     StoreUnavailable,
     TurnlogError,
 )
-from turnlog.http.openapi.operations import OPERATIONS
-from turnlog.limits import SessionLimits
-from turnlog.sessions import new_session_id
-from turnlog.turns import TurnPolicy
+from turnlog.usecases.take_turn import TurnPolicy
 
 CANARY = "canary-5b1d9a"
 KNOWN = {*REFUSED_FIELDS, "errors", "retry_after", "stored", "retry", "limit", "start_over"}

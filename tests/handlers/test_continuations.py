@@ -14,9 +14,9 @@ from tests.handlers.conftest import Answered, Backstage, Call
 from tests.handlers.test_anonymous import begin, new_secret
 from tests.handlers.test_session import EVE, create, get, take
 from turnlog import runtime
-from turnlog.crypto import SealBroken, ServerKey
+from turnlog.domain.messages import Message
+from turnlog.domain.server_key import SealBroken, ServerKey
 from turnlog.errors import SecretUnavailable
-from turnlog.messages import Message
 
 ASKED = {"message": "hello", "system": "Be kind.", "model": "claude-haiku-5-5", "max_tokens": 77, "continuable": True}
 

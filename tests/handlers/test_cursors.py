@@ -6,10 +6,10 @@ import pytest
 
 from tests.fakes import OWNER
 from tests.handlers.conftest import Call
-from tests.handlers.everybody import Everybody, Route
+from tests.handlers.every_route import Everybody, Route
 from tests.handlers.test_session import create, take
-from turnlog.http import pages
-from turnlog.http.openapi.operations import OPERATIONS
+from turnlog.entrypoints.http import pagination
+from turnlog.entrypoints.http.openapi.operations import OPERATIONS
 
 LISTS = [route for route, each in OPERATIONS.items() if "cursor" in each.asks]
 
@@ -17,7 +17,7 @@ LISTS = [route for route, each in OPERATIONS.items() if "cursor" in each.asks]
 @pytest.mark.asvs("8.2.2")
 @pytest.mark.parametrize("route", LISTS, ids=" ".join)
 def test_it_is_taken_by_its_own_list_alone(call: Call, monkeypatch: pytest.MonkeyPatch, route: Route) -> None:
-    monkeypatch.setattr(pages, "_CHARACTERS", 1)  # so that every part has one turn
+    monkeypatch.setattr(pagination, "_CHARACTERS", 1)  # so that every part has one turn
     everybody = Everybody(call)
     take(call, everybody.own, "again")
     take(call, str(create(call).body["session_id"]), "hello")

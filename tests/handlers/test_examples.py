@@ -11,10 +11,11 @@ import pytest
 
 from tests.fakes import MODEL, new_session
 from tests.handlers.conftest import Backstage, Context, app
-from turnlog.messages import Message, Reply, Usage
-from turnlog.sessions import Session, anonymous_owner_of
-from turnlog.turns import first_turn
-from turnlog.window import WindowPolicy
+from turnlog.domain.messages import Message, Reply, Usage
+from turnlog.domain.owners import anonymous_owner_of
+from turnlog.domain.sessions import Session
+from turnlog.domain.window import WindowPolicy
+from turnlog.usecases.take_turn import first_turn
 
 EXAMPLES = [Path("events/session.json"), *sorted(Path("events/session").glob("*.json"))]
 

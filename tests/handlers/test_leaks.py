@@ -21,6 +21,8 @@ from tests.fakes import OWNER, new_session
 from tests.handlers.conftest import Answered, Backstage, Call
 from tests.handlers.test_authorisation import FUNCTION_OF, SECRET, named, ref
 from turnlog import runtime
+from turnlog.domain.owners import anonymous_owner_of
+from turnlog.domain.sessions import new_session_id
 from turnlog.errors import (
     AuditUnavailable,
     ContextTooLong,
@@ -34,7 +36,6 @@ from turnlog.errors import (
     StoreUnavailable,
     TurnsMissing,
 )
-from turnlog.sessions import anonymous_owner_of, new_session_id
 
 CANARY = "Xanary"
 """In all that is sent but ids and secrets, whose forms are fixed: those are looked for as they are."""

@@ -10,14 +10,14 @@ import pytest
 
 from tests.handlers.conftest import Answered, Backstage, Call
 from tests.handlers.test_anonymous import begin, new_secret
-from tests.handlers.test_handover import claim, rotate
 from tests.handlers.test_session import EVE, busy_for, create, get, take
 from tests.handlers.test_single_turn import STATELESS
+from tests.handlers.test_transfers import claim, rotate
 from turnlog import runtime
 from turnlog.config import AnonymousSettings
+from turnlog.domain.limits import OwnerLimits
 from turnlog.errors import ModelTimeout, ModelUnavailable, StoreUnavailable
-from turnlog.limits import OwnerLimits
-from turnlog.turns import TurnPolicy
+from turnlog.usecases.take_turn import TurnPolicy
 
 SMALL = {"message": "hi", "max_tokens": 100}
 

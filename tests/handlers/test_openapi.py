@@ -16,12 +16,12 @@ from samcli.yamlhelper import yaml_parse
 import turnlog
 from tests import documented
 from tests.handlers.conftest import Backstage, Call, Context, app, event
-from tests.handlers.everybody import Everybody
+from tests.handlers.every_route import Everybody
 from tests.handlers.test_authorisation import FUNCTION_OF
-from turnlog.http.openapi.fields import FIELDS
-from turnlog.http.openapi.operations import ANONYMOUS, OPERATIONS, USER
-from turnlog.http.openapi.refusals import GATEWAY, TOKEN_UNCHECKED, refusals
-from turnlog.http.request import Request
+from turnlog.entrypoints.http.openapi.fields import FIELDS
+from turnlog.entrypoints.http.openapi.operations import ANONYMOUS, OPERATIONS, USER
+from turnlog.entrypoints.http.openapi.refusals import GATEWAY, TOKEN_UNCHECKED, refusals
+from turnlog.entrypoints.http.request import Request
 
 ROUTES = pytest.mark.parametrize("route", OPERATIONS, ids=" ".join)
 STRANGER = "s" * 43

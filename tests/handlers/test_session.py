@@ -12,9 +12,10 @@ from tests.contract.session_store import random_text
 from tests.fakes import OWNER, expected_text
 from tests.handlers.conftest import REFUSED_FIELDS, Answered, Backstage, Call, Context, WithUnnamed, app, event
 from turnlog import runtime
+from turnlog.domain.messages import Message, Reply, Usage, to_json
+from turnlog.domain.sessions import new_session_id
+from turnlog.domain.turns import MAX_TURN_BYTES, Claim
 from turnlog.errors import ModelTimeout, SecretUnavailable, SessionCorrupt, StoreUnavailable
-from turnlog.messages import Message, Reply, Usage, to_json
-from turnlog.sessions import MAX_TURN_BYTES, Claim, new_session_id
 
 EVE = "https://issuer.example/|eve"
 

@@ -10,6 +10,7 @@ import pytest
 
 from tests.fakes import expected_text
 from tests.handlers.conftest import REFUSED_FIELDS, Backstage, Call, Context, app, event
+from turnlog.domain.messages import Message
 from turnlog.errors import (
     ContextTooLong,
     ModelError,
@@ -19,7 +20,6 @@ from turnlog.errors import (
     ModelTimeout,
     ModelUnavailable,
 )
-from turnlog.messages import Message
 
 STATELESS = [("query", "/query"), ("summarize", "/summarize"), ("analyze_code", "/analyze")]
 CANARY = "canary-5b1d9a"

@@ -15,10 +15,10 @@ from moto import mock_aws
 from tests.fakes import expected_text
 from tests.handlers.conftest import Backstage, Context, app, event
 from turnlog import runtime
-from turnlog.documents import MAX_DOCUMENT, MAX_KEY, DocumentStore, Upload
+from turnlog.adapters.s3_documents import MAX_DOCUMENT, MAX_KEY, DocumentStore, Upload
+from turnlog.domain.messages import Message
+from turnlog.entrypoints.events.uploads import UploadsFailed
 from turnlog.errors import ModelAccessDenied, ModelError, ModelRejected, ModelTimeout, StoreUnavailable
-from turnlog.events.uploads import UploadsFailed
-from turnlog.messages import Message
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

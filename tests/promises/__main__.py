@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 
 from tests.promises.faults import Fault
-from tests.promises.hunting import hunt_all
+from tests.promises.mutation_run import hunt_all
 from tests.promises.proving import Tally, random_runs, with_double_faults, with_single_faults
 from tests.promises.runs import Run, random_run
 from tests.promises.scenarios import SCENARIOS, scenario_run

@@ -9,9 +9,10 @@ from tests.promises.families import Family
 from tests.promises.history import Address, Deleting, Moving, Taking
 from tests.promises.promises import broken_by_a_log, content_left, has_ended_it
 from tests.promises.world import ALL_TURNS, LEASE_MS, SESSIONS, World, ttl_s, want
+from turnlog.adapters.dynamodb.items import index_key
+from turnlog.domain.expiry import GRACE, SWEEP_MARGIN
+from turnlog.domain.sessions import Log
 from turnlog.errors import AllowanceUsedUp, SessionLimitReached, SessionNotFound, TurnInProgress
-from turnlog.sessions import GRACE, SWEEP_MARGIN, Log
-from turnlog.stores.dynamodb.items import index_key
 
 _SPAN_MS = 15 * 60 * 1000
 _HOUR_MS = 60 * 60 * 1000

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.promises.history import Act, Address, Creating, Forking, Moving, Taking
-from turnlog.sessions import Turn
-from turnlog.turns import TakenTurn
+from turnlog.domain.turns import Turn
+from turnlog.usecases.take_turn import TakenTurn
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,9 @@ from typing import Any
 from tests.promises.ministack import Tables
 from tests.promises.oracle import PATIENCE_S, DistantModel
 from turnlog.clock import Clock, system_clock
+from turnlog.domain.messages import Message
 from turnlog.errors import TurnInProgress, TurnlogError
-from turnlog.messages import Message
-from turnlog.turns import TakenTurn, TurnPolicy, TurnRequest, take_turn
+from turnlog.usecases.take_turn import TakenTurn, TurnPolicy, TurnRequest, take_turn
 
 LEASE_S = 34
 """Of the handlers' claims: they have 29 s left, and COMMIT_RESERVE_S is 5 s."""

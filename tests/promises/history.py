@@ -6,10 +6,11 @@ from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
 from tests.promises.network import Process
+from turnlog.domain.messages import Message
+from turnlog.domain.sessions import Log, Session
+from turnlog.domain.turns import Claim
 from turnlog.errors import TurnlogError
-from turnlog.messages import Message
-from turnlog.sessions import Claim, Log, Session
-from turnlog.turns import TakenTurn
+from turnlog.usecases.take_turn import TakenTurn
 
 Result = TypeVar("Result")
 

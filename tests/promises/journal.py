@@ -13,10 +13,10 @@ from functools import cached_property
 from tests.promises.attribute_values import Item
 from tests.promises.simulated_tables import Key, Tables
 from tests.wrapping import LocalWrapper
+from turnlog.adapters.dynamodb.items import HEADER, slots_of
+from turnlog.domain.content_encryption import PLAIN, DataKey, Seal
+from turnlog.domain.turns import Slot, Turn
 from turnlog.errors import ItemUnreadable
-from turnlog.sealing import PLAIN, DataKey, Seal
-from turnlog.sessions import Slot, Turn
-from turnlog.stores.dynamodb.items import HEADER, slots_of
 
 
 @dataclass

@@ -23,7 +23,7 @@ from local.guard import HOST
 from local.ministack import MiniStack, is_installed
 from local.processes import Interruption, Processes, commands_of
 from local.state import StateFolder
-from turnlog.stores.dynamodb import DynamoDBSessionStore
+from turnlog.adapters.dynamodb import DynamoDBSessionStore
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

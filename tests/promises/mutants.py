@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tests.promises.planting import Edit
+from tests.promises.patching import Edit
 
-_STORE = "stores.dynamodb.store:DynamoDBSessionStore"
-_MOVING = "stores.dynamodb.moving"
-_ENDING = "stores.dynamodb.ending"
-_SWEEPING = "stores.dynamodb.sweeping"
-_ALLOWANCES = "stores.dynamodb.allowances"
-_KEYS = "stores.dynamodb.keys:OwnerKeys"
-_TAKING = "turns:_Taking"
+_STORE = "adapters.dynamodb.store:DynamoDBSessionStore"
+_MOVING = "adapters.dynamodb.transfer"
+_ENDING = "adapters.dynamodb.deletion"
+_SWEEPING = "adapters.dynamodb.expiry"
+_ALLOWANCES = "adapters.dynamodb.quotas"
+_KEYS = "adapters.dynamodb.keys:OwnerKeys"
+_TAKING = "usecases.take_turn:_Taking"
 
 # Conditions with the same placeholders as those that they stand in for.
 _ANY_OF_TWO = '"attribute_exists(pk) OR attribute_not_exists(pk) OR st = :running OR tok = :token"'
@@ -55,7 +55,7 @@ CLAIMING = (
     _mutant(
         "a claim respects a live claim's lease",
         (f"{_STORE}.claim", "LAPSED", _SEEN),
-        ("sessions:Log.running_at", "self.running.until_ms > now_ms", "False"),
+        ("domain.sessions:Log.running_at", "self.running.until_ms > now_ms", "False"),
         quick=True,
     ),
     _mutant(
@@ -65,7 +65,7 @@ CLAIMING = (
     ),
     _mutant(
         "a reader looks at the lease before it claims",
-        ("sessions:Log.running_at", "self.running.until_ms > now_ms", "False"),
+        ("domain.sessions:Log.running_at", "self.running.until_ms > now_ms", "False"),
         harmless="the condition of the takeover names the lease",
     ),
     _mutant(
@@ -93,7 +93,7 @@ CLAIMING = (
     ),
     _mutant(
         "a running claim counts as use",
-        ("sessions:Log.active_ms", "self.running.at_ms if self.running else", ""),
+        ("domain.sessions:Log.active_ms", "self.running.at_ms if self.running else", ""),
     ),
     _mutant(
         "a claim of unknown fate is given back",
@@ -162,7 +162,7 @@ KEYS = (
     ),
     _mutant(
         "older keys are looked for",
-        ("turns:_places", "turn.older_keys[back * KEY_HASH :].startswith(wanted)", "False"),
+        ("usecases.take_turn:_places", "turn.older_keys[back * KEY_HASH :].startswith(wanted)", "False"),
         quick=True,
     ),
     _mutant(
@@ -181,7 +181,7 @@ KEYS = (
     ),
     _mutant(
         "attempts stay counted when another key takes the slot over",
-        ("turns:_attempts", "log.running.others if log.running else", 'b"" if log.running else'),
+        ("usecases.take_turn:_attempts", "log.running.others if log.running else", 'b"" if log.running else'),
         quick=True,
     ),
     _mutant(
@@ -195,43 +195,43 @@ KEYS = (
     ),
     _mutant(
         "a claim stays when its call may have been billed",
-        ("sessions:Claim.after_release", "if billed:", "if False:"),
-        ("sessions:Claim.after_release", "left if left.attempt or left.others else None", "None"),
+        ("domain.turns:Claim.after_release", "if billed:", "if False:"),
+        ("domain.turns:Claim.after_release", "left if left.attempt or left.others else None", "None"),
     ),
 )
 
 READING = (
     _mutant(
         "a page has room for the header, the meta item and a claim",
-        ("stores.dynamodb.views:page_of", "newest + 3", "newest"),
+        ("adapters.dynamodb.reads:page_of", "newest + 3", "newest"),
         harmless="the store reads on until it has all turns: it costs a call, and no turn",
     ),
     _mutant(
         "a claim does not count as one of the newest turns",
-        ("stores.dynamodb.views:has_all", "newest + running", "newest"),
-        ("stores.dynamodb.views:page_of", "newest + 3", "newest + 2"),
+        ("adapters.dynamodb.reads:has_all", "newest + running", "newest"),
+        ("adapters.dynamodb.reads:page_of", "newest + 3", "newest + 2"),
         quick=True,
     ),
     _mutant(
         "pages are read until all turns are there",
-        ("stores.dynamodb.table:Table.query", 'if "LastEvaluatedKey" not in page or until(items):', "if True:"),
+        ("adapters.dynamodb.table:Table.query", 'if "LastEvaluatedKey" not in page or until(items):', "if True:"),
         quick=True,
     ),
     _mutant(
         "turns have no gap",
         (
-            "stores.dynamodb.views:log_of",
+            "adapters.dynamodb.reads:log_of",
             "if [turn.number for turn in turns] != list(range(first, count + 1))",
             "if False",
         ),
     ),
     _mutant(
         "slots that seem to be damaged are looked at again",
-        ("stores.dynamodb.views:slots_between", "range(LOOKS - 1)", "range(0)"),
+        ("adapters.dynamodb.reads:slots_between", "range(LOOKS - 1)", "range(0)"),
     ),
     _mutant(
         "reads are strongly consistent",
-        ("stores.dynamodb.table:Table.query", '"ConsistentRead": fresh', '"ConsistentRead": False'),
+        ("adapters.dynamodb.table:Table.query", '"ConsistentRead": fresh', '"ConsistentRead": False'),
         quick=True,
     ),
     _mutant(
@@ -248,20 +248,20 @@ READING = (
 ENDING = (
     _mutant(
         "an expired session is gone though it is still there",
-        ("sessions:Log.alive_at", "now_ms < self.idle_expires_ms", "True"),
+        ("domain.sessions:Log.alive_at", "now_ms < self.idle_expires_ms", "True"),
         quick=True,
     ),
     _mutant(
         "TTL lies after the absolute end",
         (
-            "sessions:Session.ttl_s",
+            "domain.sessions:Session.ttl_s",
             "self.dies_ms // 1000) + int(GRACE.total_seconds())",
             "(self.created_ms + self.idle_ms) // 1000)",
         ),
     ),
     _mutant(
         "TTL lies an hour after the end",
-        ("sessions:Session.ttl_s", " + int(GRACE.total_seconds())", ""),
+        ("domain.sessions:Session.ttl_s", " + int(GRACE.total_seconds())", ""),
         harmless="nobody sees a session after its end; the grace is for clocks that are further apart than those here",
     ),
     _mutant(
@@ -322,7 +322,7 @@ ENDING = (
     ),
     _mutant(
         "what a batch leaves over is written again",
-        ("stores.dynamodb.table:Table._write_all", "requests = unprocessed + rest", "requests = rest"),
+        ("adapters.dynamodb.table:Table._write_all", "requests = unprocessed + rest", "requests = rest"),
     ),
     _mutant(
         "a sweep looks again before it ends a session",
@@ -508,7 +508,7 @@ ALLOWANCES = (
     ),
     _mutant(
         "a transaction that is sent again is the same one",
-        ("stores.dynamodb.table:Table.transact", ", ClientRequestToken=token", ""),
+        ("adapters.dynamodb.table:Table.transact", ", ClientRequestToken=token", ""),
         harmless="each begins with a condition that no longer holds after it, and that failure is looked at",
     ),
 )
@@ -517,7 +517,7 @@ SEALING = (
     _mutant(
         "a fork takes its name under a key that is active",
         (f"{_MOVING}:_take_name", ", *keys.still_active(child)]", "]"),
-        ("stores.dynamodb.keys:OwnerKeys.was_erased", 'reasons[-1].get("Code") != "ConditionalCheckFailed"', "False"),
+        ("adapters.dynamodb.keys:OwnerKeys.was_erased", 'reasons[-1].get("Code") != "ConditionalCheckFailed"', "False"),
     ),
     _mutant(
         "a move takes its name under a key that is active",
@@ -567,7 +567,7 @@ SEALING = (
     ),
     _mutant(
         "content is opened for its place",
-        ("stores.dynamodb.items:_place", 'item["sk"]["S"]', '""'),
+        ("adapters.dynamodb.items:_place", 'item["sk"]["S"]', '""'),
         harmless="nobody here moves what is stored; the contract tests do",
     ),
 )

@@ -11,10 +11,9 @@ from typing import Any
 
 from local.loopback import GuardedHandler, LoopbackServer
 from tests.fakes import expected_text
-from turnlog.messages import Message, Reply, Usage, to_json
-from turnlog.model import ModelRequest
-from turnlog.sessions import Turn
-from turnlog.window import WindowPolicy, messages
+from turnlog.domain.messages import Message, ModelRequest, Reply, Usage, to_json
+from turnlog.domain.turns import Turn
+from turnlog.domain.window import WindowPolicy, messages
 
 PATIENCE_S = 60.0
 """How long anything is waited for before a test gives up on it."""

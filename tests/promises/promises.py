@@ -25,6 +25,11 @@ from tests.promises.history import (
 from tests.promises.journal import Journal
 from tests.promises.simulated_tables import STALE_MS, Key
 from tests.promises.world import KEYS, SESSIONS, World, ttl_s
+from turnlog.adapters.dynamodb.items import owner_partition
+from turnlog.domain.expiry import CLOCK_TOLERANCE
+from turnlog.domain.messages import to_json
+from turnlog.domain.turns import KEY_HASH, Claim, Ended, Turn, key_hash
+from turnlog.domain.window import messages
 from turnlog.errors import (
     AllowanceUsedUp,
     AttemptsExhausted,
@@ -39,11 +44,7 @@ from turnlog.errors import (
     StoreUnavailable,
     TurnInProgress,
 )
-from turnlog.messages import to_json
-from turnlog.sessions import CLOCK_TOLERANCE, KEY_HASH, Claim, Ended, Turn, key_hash
-from turnlog.stores.dynamodb.items import owner_partition
-from turnlog.turns import ATTEMPTS
-from turnlog.window import messages
+from turnlog.usecases.take_turn import ATTEMPTS
 
 _CLEAR = (
     AllowanceUsedUp,

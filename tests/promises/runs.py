@@ -16,12 +16,12 @@ from tests.promises.aftermath import broken_afterwards
 from tests.promises.families import families
 from tests.promises.faults import Plan, RandomFaults
 from tests.promises.history import Taking
-from tests.promises.mood import Mood, any_mood
 from tests.promises.promises import broken_by_a_run
+from tests.promises.run_config import Mood, any_mood
 from tests.promises.trace import trace
 from tests.promises.world import World, address, session_id, want
-from turnlog import turns
-from turnlog.stores.dynamodb import items
+from turnlog.adapters.dynamodb import items
+from turnlog.usecases import take_turn
 
 
 @dataclass
@@ -61,18 +61,18 @@ def judged(name: str, world: World) -> Run:
 def seeded(seed: int, mood: Mood) -> Iterator[None]:
     """The run has its own dice, for jitter and for tokens, and the sizes that its mood makes small."""
     state, token_bytes = random.getstate(), secrets.token_bytes
-    part_bytes, key_stride = items.PART_BYTES, turns.KEY_STRIDE
+    part_bytes, key_stride = items.PART_BYTES, take_turn.KEY_STRIDE
     tokens = random.Random(seed)
     random.seed(seed)
     secrets.token_bytes = lambda nbytes=None: tokens.randbytes(nbytes or 32)
     items.PART_BYTES = mood.part_bytes or part_bytes
-    turns.KEY_STRIDE = mood.key_stride
+    take_turn.KEY_STRIDE = mood.key_stride
     try:
         yield
     finally:
         random.setstate(state)
         secrets.token_bytes = token_bytes
-        items.PART_BYTES, turns.KEY_STRIDE = part_bytes, key_stride
+        items.PART_BYTES, take_turn.KEY_STRIDE = part_bytes, key_stride
 
 
 def settled(

@@ -12,12 +12,12 @@ from tests.promises import actors
 from tests.promises.actors import Residence
 from tests.promises.faults import Fault, ListedFaults, possible
 from tests.promises.history import Address
-from tests.promises.mood import Mood
+from tests.promises.run_config import Mood
 from tests.promises.runs import Run, judged, seeded, settled
 from tests.promises.world import World, address, session_id, want
-from turnlog.limits import OwnerLimits
-from turnlog.turns import TurnPolicy
-from turnlog.window import WindowPolicy
+from turnlog.domain.limits import OwnerLimits
+from turnlog.domain.window import WindowPolicy
+from turnlog.usecases.take_turn import TurnPolicy
 
 Faults = Mapping[int, Fault]
 

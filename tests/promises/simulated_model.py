@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from tests.fakes import HashModel
 from tests.promises.faults import MODEL, Fault
 from tests.promises.history import ModelCall, Taking
+from turnlog.domain.messages import ModelRequest, Reply
 from turnlog.errors import ModelFailed, ModelTimeout, ModelUnavailable
-from turnlog.messages import Reply
-from turnlog.model import ModelRequest
 
 _AFTER_THE_LEASE_MS = (100, 30_000)
 

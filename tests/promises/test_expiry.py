@@ -14,12 +14,13 @@ import pytest
 from tests.fakes import OWNER, START_MS, HashModel, HeldClock, new_session
 from tests.promises.handlers import Errand
 from tests.promises.simulated_dynamodb import SimulatedDynamoDB
+from turnlog.adapters.dynamodb import DynamoDBSessionStore
+from turnlog.adapters.dynamodb.items import partition
+from turnlog.domain.sessions import Move, Session, new_session_id
+from turnlog.domain.turns import Claim
 from turnlog.errors import SessionNotFound
-from turnlog.listing import list_sessions
-from turnlog.sessions import Claim, Move, Session, new_session_id
-from turnlog.stores.dynamodb import DynamoDBSessionStore
-from turnlog.stores.dynamodb.items import partition
-from turnlog.turns import TakenTurn, TurnPolicy, take_turn
+from turnlog.usecases.listing import list_sessions
+from turnlog.usecases.take_turn import TakenTurn, TurnPolicy, take_turn
 
 SESSIONS, USAGE = "sessions", "usage"
 IDLE_S, LIFE_S = 1800, 86_400

@@ -20,6 +20,14 @@ import pytest
 from tests.fakes import OWNER, START_MS, HashModel, HeldClock
 from tests.promises.simulated_dynamodb import SimulatedDynamoDB
 from tests.wrapping import LocalWrapper
+from turnlog.adapters.dynamodb import DynamoDBSessionStore, OwnerKeys
+from turnlog.adapters.dynamodb.items import claim_item, header_item, index_item, meta_item, partition, turn_items
+from turnlog.domain.expiry import CLOCK_TOLERANCE
+from turnlog.domain.messages import Message, ModelRequest, Reply, Usage
+from turnlog.domain.packing import unpack
+from turnlog.domain.quotas import Charge
+from turnlog.domain.sessions import Move, Session, SessionSettings
+from turnlog.domain.turns import MAX_TURN_BYTES, Claim, Totals, Turn, key_hash
 from turnlog.errors import (
     AllowanceUsedUp,
     ClockBehind,
@@ -32,31 +40,7 @@ from turnlog.errors import (
     TurnsMissing,
     TurnTooLarge,
 )
-from turnlog.messages import Message, Reply, Usage
-from turnlog.model import ModelRequest
-from turnlog.packing import unpack
-from turnlog.sessions import (
-    CLOCK_TOLERANCE,
-    MAX_TURN_BYTES,
-    Charge,
-    Claim,
-    Move,
-    Session,
-    SessionSettings,
-    Totals,
-    Turn,
-    key_hash,
-)
-from turnlog.stores.dynamodb import DynamoDBSessionStore, OwnerKeys
-from turnlog.stores.dynamodb.items import (
-    claim_item,
-    header_item,
-    index_item,
-    meta_item,
-    partition,
-    turn_items,
-)
-from turnlog.turns import TakenTurn, TurnPolicy, TurnRequest, take_turn
+from turnlog.usecases.take_turn import TakenTurn, TurnPolicy, TurnRequest, take_turn
 
 Item = dict[str, Any]
 

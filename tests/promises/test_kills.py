@@ -15,14 +15,14 @@ import pytest
 from tests.fakes import OWNER, START_MS, HeldClock, new_session
 from tests.promises.fault_proxy import Broken, FaultProxy, Step
 from tests.promises.handlers import Errand, Outcome, Place, processes
+from tests.promises.killable import Moment, take_until
 from tests.promises.ministack import Contents, Tables, is_proving
-from tests.promises.mortals import Moment, take_until
 from tests.promises.oracle import PATIENCE_S, DistantModel, Oracle, expect_one_order
+from turnlog.adapters.dynamodb import DynamoDBSessionStore
 from turnlog.clock import Clock, system_clock
+from turnlog.domain.sessions import Session
 from turnlog.errors import AttemptsExhausted, TurnInProgress
-from turnlog.sessions import Session
-from turnlog.stores.dynamodb import DynamoDBSessionStore
-from turnlog.turns import TakenTurn, TurnPolicy, take_turn
+from turnlog.usecases.take_turn import TakenTurn, TurnPolicy, take_turn
 
 REMAINING_S = 29.0
 LEASE_MS = 34_000

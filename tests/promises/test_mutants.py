@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tests.promises.hunting import hunt
 from tests.promises.mutants import MUTANTS, Mutant
-from tests.promises.planting import Edit, planted
-from turnlog.sessions import key_hash
+from tests.promises.mutation_run import hunt
+from tests.promises.patching import Edit, planted
+from turnlog.domain.turns import key_hash
 
 QUICK = [mutant for mutant in MUTANTS if mutant.quick]
 SEEDS = 40
@@ -33,11 +33,11 @@ def test_no_two_mutants_have_the_same_name() -> None:
 
 
 def test_a_mutant_is_gone_after_its_hunt() -> None:
-    with planted([Edit("sessions:key_hash", "KEY_HASH", "2")]):
+    with planted([Edit("domain.turns:key_hash", "KEY_HASH", "2")]):
         assert key_hash(b"abcdef") == b"ab"
     assert key_hash(b"abcdef") == b"abcdef"
 
 
 def test_a_mutant_of_code_that_has_changed_is_an_error() -> None:
-    with pytest.raises(LookupError), planted([Edit("sessions:key_hash", "what was there", "")]):
+    with pytest.raises(LookupError), planted([Edit("domain.turns:key_hash", "what was there", "")]):
         pass

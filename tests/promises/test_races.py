@@ -18,20 +18,15 @@ from tests.fakes import OWNER, START_MS, new_session
 from tests.promises.handlers import LEASE_S, Errand, Outcome, Place, crew
 from tests.promises.ministack import Contents, Tables, is_proving
 from tests.promises.oracle import Oracle, expect_one_order
+from turnlog.adapters.dynamodb import DynamoDBSessionStore
+from turnlog.adapters.dynamodb.items import partition
 from turnlog.clock import system_clock
-from turnlog.errors import (
-    AllowanceUsedUp,
-    ClaimLost,
-    SessionNotFound,
-    StoreUnavailable,
-    TurnInProgress,
-    TurnlogError,
-)
-from turnlog.limits import OwnerLimits
-from turnlog.sessions import Bill, Charge, Move, Session, Turn, new_session_id
-from turnlog.stores.dynamodb import DynamoDBSessionStore
-from turnlog.stores.dynamodb.items import partition
-from turnlog.turns import TurnPolicy
+from turnlog.domain.limits import OwnerLimits
+from turnlog.domain.quotas import Bill, Charge
+from turnlog.domain.sessions import Move, Session, new_session_id
+from turnlog.domain.turns import Turn
+from turnlog.errors import AllowanceUsedUp, ClaimLost, SessionNotFound, StoreUnavailable, TurnInProgress, TurnlogError
+from turnlog.usecases.take_turn import TurnPolicy
 
 ANOTHER_OWNER = "https://issuer.example/|eve"
 ROUNDS = 10 if is_proving() else 1

@@ -26,19 +26,20 @@ from tests.promises.handlers import Errand
 from tests.promises.ministack import Tables, is_proving
 from tests.promises.oracle import expect_one_order
 from tests.promises.simulated_dynamodb import SimulatedDynamoDB
-from turnlog import runtime, telemetry
+from turnlog import runtime
+from turnlog.adapters import telemetry
+from turnlog.adapters.dynamodb import DynamoDBSessionStore
+from turnlog.adapters.dynamodb.items import partition
+from turnlog.adapters.read_cache import HybridSessionStore
 from turnlog.config import LifeSettings, ModelSettings
-from turnlog.crypto import ServerKey
+from turnlog.domain.messages import ModelRequest, Reply, to_json
+from turnlog.domain.packing import pack, pack_turn
+from turnlog.domain.server_key import ServerKey
+from turnlog.domain.sessions import Session
+from turnlog.domain.turns import MAX_TURN_BYTES, Turn
 from turnlog.errors import TurnTooLarge
-from turnlog.messages import Reply, to_json
-from turnlog.model import ModelRequest
-from turnlog.packing import pack, pack_turn
-from turnlog.sessions import MAX_TURN_BYTES, Session, Turn
-from turnlog.store import SessionStore
-from turnlog.stores.dynamodb import DynamoDBSessionStore
-from turnlog.stores.dynamodb.items import partition
-from turnlog.stores.hybrid import HybridSessionStore
-from turnlog.turns import TakenTurn, TurnPolicy, take_turn
+from turnlog.ports.session_store import SessionStore
+from turnlog.usecases.take_turn import TakenTurn, TurnPolicy, take_turn
 
 TURNS = 5_000
 SESSIONS = 100_000 if is_proving() else 10_000

@@ -19,12 +19,13 @@ from tests.promises.fault_proxy import Broken, FaultProxy, Step
 from tests.promises.handlers import Errand
 from tests.promises.ministack import Contents, Tables, client_of
 from tests.promises.oracle import expect_one_order
+from turnlog.adapters.dynamodb import DynamoDBSessionStore
+from turnlog.domain.limits import OwnerLimits, charges
+from turnlog.domain.messages import Usage, to_json
+from turnlog.domain.sessions import Session
+from turnlog.domain.turns import Turn
 from turnlog.errors import ModelError, ModelTimeout, ModelUnavailable, StoreUnavailable, TurnInProgress
-from turnlog.limits import OwnerLimits, charges
-from turnlog.messages import Usage, to_json
-from turnlog.sessions import Session, Turn
-from turnlog.stores.dynamodb import DynamoDBSessionStore
-from turnlog.turns import TakenTurn, TurnPolicy, take_turn
+from turnlog.usecases.take_turn import TakenTurn, TurnPolicy, take_turn
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

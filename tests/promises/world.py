@@ -27,19 +27,21 @@ from tests.promises.history import (
     Want,
 )
 from tests.promises.journal import Journal
-from tests.promises.mood import Mood
 from tests.promises.network import Client, Network, Process
+from tests.promises.run_config import Mood
 from tests.promises.schedule import Crash, Schedule
 from tests.promises.simulated_dynamodb import SimulatedDynamoDB
 from tests.promises.simulated_model import SimulatedModel
 from tests.wrapping import LocalWrapper
+from turnlog.adapters.dynamodb import DynamoDBSessionStore, OwnerKeys
+from turnlog.adapters.dynamodb.items import owner_partition, partition
+from turnlog.domain.limits import creation_bill
+from turnlog.domain.messages import Message
+from turnlog.domain.quotas import Bill
+from turnlog.domain.sessions import Move, Session, SessionSettings
+from turnlog.domain.turns import Claim, Slot
 from turnlog.errors import KeysUnavailable, TurnlogError
-from turnlog.limits import creation_bill
-from turnlog.messages import Message
-from turnlog.sessions import Bill, Claim, Move, Session, SessionSettings, Slot
-from turnlog.stores.dynamodb import DynamoDBSessionStore, OwnerKeys
-from turnlog.stores.dynamodb.items import owner_partition, partition
-from turnlog.turns import COMMIT_RESERVE_S, TurnRequest, take_turn
+from turnlog.usecases.take_turn import COMMIT_RESERVE_S, TurnRequest, take_turn
 
 SESSIONS, USAGE, KEYS = "sessions", "usage", "keys"
 HANDLER_MS = 60_000

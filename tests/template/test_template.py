@@ -18,9 +18,10 @@ from tests.fakes import HeldClock
 from tests.handlers import test_admin
 from tests.handlers.conftest import Context, app, event
 from tests.template.conftest import OfType, Resource
-from turnlog import runtime, telemetry
-from turnlog.http.problems import PROBLEMS
-from turnlog.stores.memory import MemorySessionStore
+from turnlog import runtime
+from turnlog.adapters import telemetry
+from turnlog.adapters.memory import MemorySessionStore
+from turnlog.entrypoints.http.problems import PROBLEMS
 
 ASK_CLAUDE = {"QueryFunction", "AnalyzeCodeFunction", "SummarizeFunction", "SessionFunction", "SummarizeUploadFunction"}
 KEEP_SESSIONS = {"SessionFunction", "AnonymousFunction", "SweepFunction", "AccountFunction", "AdminFunction"}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from local.api_reference import PAGE, errors, renewed, routes
-from turnlog.http.openapi.operations import OPERATIONS
-from turnlog.http.openapi.refusals import refusals
+from turnlog.entrypoints.http.openapi.operations import OPERATIONS
+from turnlog.entrypoints.http.openapi.refusals import refusals
 
 
 def test_the_tables_are_those_that_make_docs_writes() -> None:

@@ -12,7 +12,7 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 from moto import mock_aws
 
-from turnlog.audit import AuditTrail
+from turnlog.adapters.cloudwatch_audit import AuditTrail
 from turnlog.errors import AuditUnavailable
 
 if TYPE_CHECKING:

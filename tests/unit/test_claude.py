@@ -13,8 +13,9 @@ import pytest
 
 from local.claude_stand_in import StandIn
 from local.loopback import GuardedHandler, LoopbackServer
-from turnlog import claude
-from turnlog.claude import Claude
+from turnlog.adapters import claude
+from turnlog.adapters.claude import Claude
+from turnlog.domain.messages import Message, ModelRequest, to_json
 from turnlog.errors import (
     ContextTooLong,
     ModelAccessDenied,
@@ -25,8 +26,6 @@ from turnlog.errors import (
     ModelTimeout,
     ModelUnavailable,
 )
-from turnlog.messages import Message, to_json
-from turnlog.model import ModelRequest
 
 HISTORY = (
     Message.of_text("My name is Ada."),

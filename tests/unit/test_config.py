@@ -20,8 +20,8 @@ from turnlog.config import (
     SessionLimitSettings,
     TokenSettings,
 )
-from turnlog.crypto import ServerKey
-from turnlog.limits import OwnerLimits, SessionLimits
+from turnlog.domain.limits import OwnerLimits, SessionLimits
+from turnlog.domain.server_key import ServerKey
 
 CLAUDE = {"CLAUDE_BASE_URL": "https://api.anthropic.com", "CLAUDE_KEY_SECRET": "claude"}
 

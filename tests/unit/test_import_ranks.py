@@ -1,36 +1,40 @@
-"""A file imports only from a lower rank; the table below is the whole architecture."""
+"""A file imports only from a lower folder, and never in a circle; the table below is the whole architecture."""
 
 from __future__ import annotations
 
 import ast
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 LAYER = Path("layers/turnlog/python")
+PACKAGE = LAYER / "turnlog"
 RANKS = [
-    {"errors", "clock", "prompts", "sealing"},
-    {"messages"},
-    {"sessions", "prices", "model"},
-    {"store", "packing", "window"},
-    {"limits", "listing"},
-    {"turns"},
-    {"config", "claude", "crypto", "tokens", "audit", "documents", "telemetry", "stores"},
+    {"errors", "clock"},
+    {"domain"},
+    {"ports"},
+    {"usecases", "adapters"},
+    {"config"},
     {"runtime"},
-    {"http", "events"},
+    {"entrypoints"},
 ]
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names}
+APART = ("adapters", "entrypoints")
+"""Folders whose members do not know each other."""
 SDKS = {
     "boto3": {"runtime"},
-    "anthropic": {"claude"},
-    "httpx2": {"claude"},
-    "jwt": {"tokens"},
-    "botocore": {"runtime", "stores", "documents", "audit"},
+    "anthropic": {"adapters/claude"},
+    "httpx2": {"adapters/claude"},
+    "jwt": {"adapters/jwt_tokens"},
+    "botocore": {"runtime", "adapters"},
+    "aws_lambda_powertools": {"runtime", "adapters/telemetry"},
 }
-FILES = sorted(LAYER.rglob("*.py"))
+FILES = sorted(PACKAGE.rglob("*.py"))
 
 
 def imported(path: Path) -> set[str]:
+    """The full names of the modules and symbols that the file imports."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -40,20 +44,52 @@ def imported(path: Path) -> set[str]:
     return found
 
 
-def module_of(name: str) -> str:
-    return name.split(".")[1]
+def module_of(name: str) -> Path | None:
+    """The file of our own that an imported name comes from; None when it is the root package's own."""
+    path = LAYER / name.replace(".", "/")
+    for each in (path, path.parent):
+        if each.with_suffix(".py").is_file():
+            return each.with_suffix(".py")
+        if (each / "__init__.py").is_file() and each != PACKAGE:
+            return each / "__init__.py"
+    return None
+
+
+def ours(path: Path) -> set[Path]:
+    """The files of our own that the file imports."""
+    names = (name for name in imported(path) if name.split(".")[0] == "turnlog")
+    return {found for name in names if (found := module_of(name))}
+
+
+def parts(path: Path) -> tuple[str, ...]:
+    return path.relative_to(PACKAGE).with_suffix("").parts
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(LAYER)))
 def test_a_module_imports_only_from_lower_ranks(path: Path) -> None:
-    if path == LAYER / "turnlog/__init__.py":
+    if path == PACKAGE / "__init__.py":
         assert imported(path) == set()
         return
-    own = path.relative_to(LAYER / "turnlog").parts[0].removesuffix(".py")
-    ours = {module_of(name) for name in imported(path) if name.startswith("turnlog.")} - {own}
-    assert {name for name in ours if RANK[name] >= RANK[own]} == set()
+    own = parts(path)
+    for other in map(parts, ours(path)):
+        if other[0] == own[0]:
+            assert own[0] not in APART or other[1] == own[1], f"{own[0]}/{own[1]} and {other[1]} know each other"
+        else:
+            assert RANK[other[0]] < RANK[own[0]]
     outside = {name.split(".")[0] for name in imported(path)}
-    assert {sdk for sdk, users in SDKS.items() if sdk in outside and own not in users} == set()
+    place = "/".join(own)
+    misused = {sdk for sdk, users in SDKS.items() if sdk in outside and not any(map(place.startswith, users))}
+    assert misused == set()
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    list(TopologicalSorter({path: ours(path) - {path} for path in FILES}).static_order())  # raises CycleError
+
+
+def test_the_root_has_at_most_ten_names() -> None:
+    names = {path.name for path in PACKAGE.iterdir() if path.name != "__pycache__"}
+    assert names - {"__init__.py"} == {f"{name}.py" if (PACKAGE / f"{name}.py").exists() else name for name in RANK}
+    assert len(names) <= 10
 
 
 @pytest.mark.parametrize("path", sorted(Path("functions").glob("*/*.py")), ids=lambda path: path.parent.name)

@@ -13,8 +13,8 @@ import pytest
 
 from local.issuer import AUDIENCE, LIFETIME, Issuer
 from local.loopback import LoopbackServer
+from turnlog.adapters.jwt_tokens import TokenVerifier
 from turnlog.errors import Unauthorized
-from turnlog.tokens import TokenVerifier
 
 
 @pytest.fixture

@@ -10,8 +10,7 @@ from decimal import Decimal
 import pytest
 
 from tests.fakes import MODEL, START_MS, new_session
-from turnlog.errors import AllowanceUsedUp, SessionLimitReached, TurnTooLarge
-from turnlog.limits import (
+from turnlog.domain.limits import (
     REPLY_BYTES_PER_TOKEN,
     OwnerLimits,
     SessionLimits,
@@ -20,9 +19,11 @@ from turnlog.limits import (
     expect_storable,
     settlement,
 )
-from turnlog.messages import Message, Reply, Usage
-from turnlog.prices import cost_usd
-from turnlog.sessions import MAX_TURN_BYTES, Log, Totals, Turn
+from turnlog.domain.messages import Message, Reply, Usage
+from turnlog.domain.prices import cost_usd
+from turnlog.domain.sessions import Log
+from turnlog.domain.turns import MAX_TURN_BYTES, Totals, Turn
+from turnlog.errors import AllowanceUsedUp, SessionLimitReached, TurnTooLarge
 
 MINUTE_MS = 60_000
 MESSAGE = Message.of_text("hello")

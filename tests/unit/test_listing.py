@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 
 from tests.fakes import OWNER, START_MS, new_session
+from turnlog.adapters.memory import MemorySessionStore
+from turnlog.domain.sessions import Log, Session
+from turnlog.domain.turns import Claim
 from turnlog.errors import ItemUnreadable, TurnsMissing
-from turnlog.listing import list_sessions
-from turnlog.sessions import Claim, Log, Session
-from turnlog.stores.memory import MemorySessionStore
+from turnlog.usecases.listing import list_sessions
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from turnlog.messages import Usage, to_json
-from turnlog.prices import PRICES, cost_usd
+from turnlog.domain.messages import Usage, to_json
+from turnlog.domain.prices import PRICES, cost_usd
 
 TODAY = date(2026, 11, 24)
 

@@ -12,7 +12,7 @@ from samcli.yamlhelper import yaml_parse
 from local import welcome
 from local.launcher import DEFAULT_PORT
 from local.stack import Deployed
-from turnlog.http.api import Api
+from turnlog.entrypoints.http.api import Api
 
 README = Path("README.md").read_text()
 LAYER = Path("layers/turnlog/python/turnlog")

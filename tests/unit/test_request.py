@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from turnlog.entrypoints.http.request import Request
 from turnlog.errors import Forbidden, Unauthorized
-from turnlog.http.request import Request
 
 ADMIN = {"owner": "https://issuer.example/|root", "kind": "user", "expires": "4102444800", "roles": "admin"}
 

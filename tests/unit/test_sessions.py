@@ -7,7 +7,8 @@ import secrets
 
 import pytest
 
-from turnlog.sessions import is_secret, is_session_id, new_session_id
+from turnlog.domain.owners import is_secret
+from turnlog.domain.sessions import is_session_id, new_session_id
 
 
 @pytest.mark.asvs("7.2.3")

@@ -6,9 +6,9 @@ from decimal import Decimal
 
 import pytest
 
-from turnlog.messages import Message, Reply, Usage, to_json
-from turnlog.sessions import Totals, Turn
-from turnlog.window import WindowPolicy, messages, next_from
+from turnlog.domain.messages import Message, Reply, Usage, to_json
+from turnlog.domain.turns import Totals, Turn
+from turnlog.domain.window import WindowPolicy, messages, next_from
 
 POLICY = WindowPolicy(turns=4, tokens=1000)
 THINKING = {"type": "thinking", "thinking": "Hm.", "signature": "c2lnbmVk"}

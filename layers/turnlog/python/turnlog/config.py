@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from turnlog.limits import OwnerLimits, SessionLimits
+from turnlog.domain.limits import OwnerLimits, SessionLimits
 
 
 def _names(text: object) -> object:

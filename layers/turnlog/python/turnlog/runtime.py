@@ -28,19 +28,20 @@ from turnlog.config import (
     StoreSettings,
     TokenSettings,
 )
-from turnlog.crypto import ServerKey
+from turnlog.domain.server_key import ServerKey
 from turnlog.errors import SecretUnavailable
-from turnlog.model import ChatModel
-from turnlog.store import AllowanceStore, SessionStore
-from turnlog.turns import TurnPolicy
+from turnlog.ports.chat_model import ChatModel
+from turnlog.ports.quota_store import AllowanceStore
+from turnlog.ports.session_store import SessionStore
+from turnlog.usecases.take_turn import TurnPolicy
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-    from turnlog.audit import AuditTrail
-    from turnlog.documents import DocumentStore
-    from turnlog.stores.dynamodb import OwnerKeys
-    from turnlog.tokens import TokenVerifier
+    from turnlog.adapters.cloudwatch_audit import AuditTrail
+    from turnlog.adapters.dynamodb import OwnerKeys
+    from turnlog.adapters.jwt_tokens import TokenVerifier
+    from turnlog.adapters.s3_documents import DocumentStore
 
 _SECRET_AGE_S = 300  # a rotated secret is taken up within five minutes
 
@@ -54,7 +55,7 @@ def load_claude() -> None:
     Functions that ask Claude call this while they are loaded: there Lambda gives a full processor, SnapStart keeps the
     result, and the first request's time budget is not spent on it.
     """
-    import turnlog.claude  # noqa: F401
+    import turnlog.adapters.claude  # noqa: F401
 
 
 @cache
@@ -90,7 +91,7 @@ def turn_policy() -> TurnPolicy:
 
 @cache
 def chat_model() -> ChatModel:
-    from turnlog.claude import Claude
+    from turnlog.adapters.claude import Claude
 
     settings = ClaudeSettings.read(os.environ)
     return Claude(
@@ -106,21 +107,21 @@ def session_store() -> SessionStore:
     settings = StoreSettings.read(os.environ)
     match settings.session_store:
         case "memory":
-            from turnlog.stores.memory import MemorySessionStore
+            from turnlog.adapters.memory import MemorySessionStore
 
             return MemorySessionStore()
         case "filesystem":
-            from turnlog.stores.filesystem import FileSessionStore
+            from turnlog.adapters.files import FileSessionStore
 
             return FileSessionStore(Path(settings.sessions_folder))
         case "write_behind":
-            from turnlog.stores.filesystem import FileSessionStore
-            from turnlog.stores.write_behind import WriteBehindSessionStore
+            from turnlog.adapters.files import FileSessionStore
+            from turnlog.adapters.write_behind import WriteBehindSessionStore
 
             store = WriteBehindSessionStore(FileSessionStore(Path(settings.sessions_folder), sole=True))
             atexit.register(store.close)
             return store
-    from turnlog.stores.dynamodb import DynamoDBSessionStore
+    from turnlog.adapters.dynamodb import DynamoDBSessionStore
 
     is_hybrid = settings.session_store == "hybrid"
     tables = settings.sessions_table, settings.usage_table
@@ -129,13 +130,14 @@ def session_store() -> SessionStore:
     durable = DynamoDBSessionStore(client, *tables, keys=_owner_keys(client), eventual=is_hybrid)
     if not is_hybrid:
         return durable
-    from turnlog.stores.hybrid import HybridSessionStore
+    from turnlog.adapters.read_cache import HybridSessionStore
 
     return HybridSessionStore(durable)
 
 
 def _owner_keys(client: DynamoDBClient) -> OwnerKeys | None:
-    from turnlog.stores.dynamodb import KmsWrapper, OwnerKeys
+    from turnlog.adapters.dynamodb import OwnerKeys
+    from turnlog.adapters.kms import KmsWrapper
 
     settings = ContentSettings.read(os.environ)
     if not settings.keys_table:
@@ -147,7 +149,7 @@ def _owner_keys(client: DynamoDBClient) -> OwnerKeys | None:
 @cache
 def allowances() -> AllowanceStore:
     """What is charged without a session, for functions that have no right to those."""
-    from turnlog.stores.dynamodb.allowances import DynamoDBAllowances
+    from turnlog.adapters.dynamodb.quotas import DynamoDBAllowances
 
     return DynamoDBAllowances(_client("dynamodb", read_timeout_s=1), StoreSettings.read(os.environ).usage_table)
 
@@ -159,7 +161,7 @@ def server_key() -> ServerKey:
 
 @cache
 def audit_trail() -> AuditTrail:
-    from turnlog.audit import AuditTrail
+    from turnlog.adapters.cloudwatch_audit import AuditTrail
 
     # At worst 4 s, which a request has left before its function or the gateway gives up.
     client = _client("logs", attempts=2, read_timeout_s=1)
@@ -168,7 +170,7 @@ def audit_trail() -> AuditTrail:
 
 @cache
 def token_verifier() -> TokenVerifier:
-    from turnlog.tokens import TokenVerifier
+    from turnlog.adapters.jwt_tokens import TokenVerifier
 
     settings = TokenSettings.read(os.environ)
     return TokenVerifier(
@@ -181,7 +183,7 @@ def token_verifier() -> TokenVerifier:
 
 @cache
 def documents() -> DocumentStore:
-    from turnlog.documents import DocumentStore
+    from turnlog.adapters.s3_documents import DocumentStore
 
     return DocumentStore(_client("s3", attempts=4), DocumentSettings.read(os.environ).documents_bucket)
 

@@ -9,13 +9,12 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
+from turnlog.adapters.dynamodb import DynamoDBSessionStore
 from turnlog.clock import system_clock
-from turnlog.limits import OwnerLimits
-from turnlog.messages import Message, Reply, Usage, to_json
-from turnlog.model import ModelRequest
-from turnlog.sessions import Session, SessionSettings, new_session_id
-from turnlog.stores.dynamodb import DynamoDBSessionStore
-from turnlog.turns import TurnPolicy, TurnRequest, take_turn
+from turnlog.domain.limits import OwnerLimits
+from turnlog.domain.messages import Message, ModelRequest, Reply, Usage, to_json
+from turnlog.domain.sessions import Session, SessionSettings, new_session_id
+from turnlog.usecases.take_turn import TurnPolicy, TurnRequest, take_turn
 
 from .protocol import Ask, serve
 from .tables import make_table

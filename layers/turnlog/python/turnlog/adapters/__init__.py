@@ -1,0 +1,1 @@
+"""Implementations of the ports: one port and one driver each; none of them knows another."""

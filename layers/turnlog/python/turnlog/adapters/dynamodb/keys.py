@@ -1,0 +1,256 @@
+"""The data keys of owners, in a table of their own: made when one is needed, kept in memory for minutes, erased.
+
+    pk "U#" and the owner's hash    sk "000001"..  the key's name; the newest is for new sessions
+
+    {st: "active", key, made}       a key, wrapped; nothing ever changes it but its erasure
+    {st: "erasing"} {st: "erased"}  a key that is gone for good: an item without key bytes, which stays, so that no name
+                                    is used twice. While one is "erasing" no key is made.
+
+A turn costs nothing while its key is in memory, and else one call and 1 read unit to get it and one call to unwrap it.
+A new session costs 2 capacity units to check that its key is active, and a look at the owner's keys when the newest is
+not in memory; the owner's first one a call for a new key and 1 write unit, too.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Protocol
+
+from turnlog.adapters.dynamodb.table import ACTIVE, EMPTY, Item, Table, key, n, readable, s
+from turnlog.clock import Clock
+from turnlog.domain.content_encryption import PLAIN, DataKey, Seal
+from turnlog.domain.owners import owner_hash
+from turnlog.domain.sessions import Session
+from turnlog.errors import ErasureInProgress, ItemUnreadable, ItemVersionUnknown, SessionNotFound, StoreUnavailable
+from turnlog.ports.key_wrapper import KeyWrapper
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+KEPT = timedelta(minutes=5)
+"""How long an unwrapped key stays in memory; so long may a key that was erased elsewhere still open what is left."""
+
+RENEWED_AFTER = timedelta(days=90)
+"""How old a key may be for new sessions. Sessions that began under it go on under it."""
+
+MOST_KEPT = 1_000
+"""Unwrapped keys in memory, each newest one counted twice; another one pushes out the one that came first."""
+
+VERSION = 1
+_ROUNDS = 10
+_NEWEST = ""  # the name under which the cache knows an owner's newest key
+
+
+class Keys(Protocol):
+    """What the store needs of the keys of its owners' content. All methods raise StoreUnavailable, too."""
+
+    def current(self, owner: str) -> Seal:
+        """For the owner's new sessions. Raises ErasureInProgress or KeysUnavailable; then nothing may be begun."""
+
+    def named(self, owner: str, kid: str) -> Seal:
+        """Of what is there already.
+
+        Raises SessionNotFound when the key was erased, and all under it is gone; KeysUnavailable; ItemUnreadable when
+        there never was such a key or it does not unwrap; ItemVersionUnknown when sealed content cannot be read at all.
+        """
+
+    def still_active(self, session: Session) -> list[Item]:
+        """What the transaction that makes the session has to check, as its last action."""
+
+    def was_erased(self, session: Session, reasons: Sequence[Item]) -> bool:
+        """Whether that check failed the transaction: the next `current` is another one then."""
+
+    def begin_erasure(self, owner: str) -> None:
+        """Destroys all keys of the owner; from its return on nothing begins that was not begun. May be repeated."""
+
+    def finish_erasure(self, owner: str) -> None:
+        """From here on the owner may begin anew, under a key that never was."""
+
+
+class NoKeys:
+    """For who is content with the encryption of the table itself: new sessions are plain, sealed ones are refused."""
+
+    def current(self, owner: str) -> Seal:  # noqa: ARG002
+        return PLAIN
+
+    def named(self, owner: str, kid: str) -> Seal:  # noqa: ARG002
+        raise ItemVersionUnknown
+
+    def still_active(self, session: Session) -> list[Item]:  # noqa: ARG002
+        return []
+
+    def was_erased(self, session: Session, reasons: Sequence[Item]) -> bool:  # noqa: ARG002
+        return False
+
+    def begin_erasure(self, owner: str) -> None:
+        pass
+
+    def finish_erasure(self, owner: str) -> None:
+        pass
+
+
+class OwnerKeys:
+    """Keys in the table `table`, which has pk (S), sk (S), no TTL and no point-in-time recovery: a backup of it would
+    bring back what was erased.
+
+    Needs Query, GetItem, PutItem and ConditionCheckItem. With `seals` off new sessions are plain, and those that were
+    sealed before go on as they are.
+    """
+
+    def __init__(
+        self,
+        client: DynamoDBClient,
+        table: str,
+        wrapper: KeyWrapper,
+        clock: Clock,
+        *,
+        seals: bool = True,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._table = Table(client, table, sleep)
+        self._wrapper = wrapper
+        self._clock = clock
+        self._seals = seals
+        self._kept: OrderedDict[tuple[str, str], tuple[int, DataKey]] = OrderedDict()  # the first to be dropped first
+        self._lock = threading.RLock()  # held while a key is fetched, so that many who need the same one fetch it once
+
+    def current(self, owner: str) -> Seal:
+        return self._key(owner_hash(owner), _NEWEST) if self._seals else PLAIN
+
+    def named(self, owner: str, kid: str) -> Seal:
+        if kid == _NEWEST:
+            raise ItemUnreadable
+        return self._key(owner_hash(owner), kid)
+
+    def still_active(self, session: Session) -> list[Item]:
+        if not session.seal.kid:
+            return []
+        place = _place(owner_hash(session.owner), session.seal.kid)
+        return [self._table.check_action(place, ACTIVE, {":active": s("active")})]
+
+    def was_erased(self, session: Session, reasons: Sequence[Item]) -> bool:
+        if not session.seal.kid or reasons[-1].get("Code") != "ConditionalCheckFailed":
+            return False
+        self._forget(owner_hash(session.owner))
+        return True
+
+    def begin_erasure(self, owner: str) -> None:
+        hashed = owner_hash(owner)
+        for _ in range(_ROUNDS):
+            items = self._items(hashed)
+            active = [item for item in items if _state(item) == "active"]
+            if not active and any(_state(item) == "erasing" for item in items):
+                self._forget(hashed)
+                return
+            for item in active:
+                self._table.put(_item(hashed, item["sk"]["S"], "erasing"), ACTIVE, {":active": s("active")})
+            if not active:
+                self._table.put(_item(hashed, _after(items), "erasing"), EMPTY)
+        raise StoreUnavailable
+
+    def finish_erasure(self, owner: str) -> None:
+        hashed = owner_hash(owner)
+        for item in self._items(hashed):
+            if _state(item) == "erasing":
+                done = _item(hashed, item["sk"]["S"], "erased")
+                self._table.put(done, "st = :erasing", {":erasing": s("erasing")})
+
+    # --- in memory
+
+    def _key(self, hashed: str, kid: str) -> DataKey:
+        with self._lock:
+            self._drop_old()
+            if (hashed, kid) not in self._kept:
+                fetched = self._newest(hashed) if kid == _NEWEST else self._fetched(hashed, kid)
+                until_ms = self._clock() + round(KEPT.total_seconds() * 1000)
+                for name in (kid, fetched.kid):
+                    self._kept.pop((hashed, name), None)
+                    self._kept[hashed, name] = until_ms, fetched
+                while len(self._kept) > MOST_KEPT:
+                    self._kept.popitem(last=False)
+            _, found = self._kept[hashed, kid]
+            if (hashed, _NEWEST) in self._kept and self._kept[hashed, _NEWEST][1].kid < found.kid:
+                del self._kept[hashed, _NEWEST]  # somebody else has made a newer one since
+            return found
+
+    def _drop_old(self) -> None:
+        now_ms = self._clock()
+        while self._kept and next(iter(self._kept.values()))[0] <= now_ms:
+            self._kept.popitem(last=False)
+
+    def _forget(self, hashed: str) -> None:
+        with self._lock:
+            for name in [name for name in self._kept if name[0] == hashed]:
+                del self._kept[name]
+
+    # --- in the table
+
+    def _items(self, hashed: str) -> list[Item]:
+        return self._table.query(_partition(hashed))
+
+    def _newest(self, hashed: str) -> DataKey:
+        for _ in range(_ROUNDS):
+            items = self._items(hashed)
+            with readable():
+                erasing = any(_state(item) == "erasing" for item in items)
+                usable = bool(items) and _state(items[-1]) == "active" and not self._is_old(items[-1])
+            if erasing:
+                raise ErasureInProgress
+            if usable:
+                return self._unwrapped(hashed, items[-1])
+            if made := self._made(hashed, _after(items)):
+                return made
+        raise StoreUnavailable
+
+    def _fetched(self, hashed: str, kid: str) -> DataKey:
+        item = self._table.get(_place(hashed, kid))
+        if item is None:
+            raise ItemUnreadable
+        with readable():
+            erased = _state(item) != "active"
+        if erased:
+            raise SessionNotFound
+        return self._unwrapped(hashed, item)
+
+    def _is_old(self, item: Item) -> bool:
+        return int(item["made"]["N"]) + RENEWED_AFTER.total_seconds() * 1000 <= self._clock()
+
+    def _unwrapped(self, hashed: str, item: Item) -> DataKey:
+        with readable():
+            version, wrapped = int(item["v"]["N"]), bytes(item["key"]["B"])
+        if version != VERSION:
+            raise ItemVersionUnknown
+        return DataKey(item["sk"]["S"], self._wrapper.unwrap(hashed, wrapped))
+
+    def _made(self, hashed: str, kid: str) -> DataKey | None:
+        """A new key under this name; None when another one was faster."""
+        secret, wrapped = self._wrapper.new_key(hashed)
+        item = _item(hashed, kid, "active") | {"key": {"B": wrapped}, "made": n(self._clock())}
+        found = self._table.put(item, EMPTY)
+        is_mine = found is None or found.get("key") == item["key"]  # also when only the answer to its put was lost
+        return DataKey(kid, secret) if is_mine else None
+
+
+def _partition(hashed: str) -> str:
+    return "U#" + hashed
+
+
+def _place(hashed: str, kid: str) -> Item:
+    return key(_partition(hashed), kid)
+
+
+def _item(hashed: str, kid: str, state: str) -> Item:
+    return _place(hashed, kid) | {"v": n(VERSION), "st": s(state)}
+
+
+def _after(items: Sequence[Item]) -> str:
+    """The name after the newest one; always the same number of digits, since they are in order as texts."""
+    return f"{int(items[-1]['sk']['S']) + 1 if items else 1:06d}"
+
+
+def _state(item: Item) -> str:
+    return str(item["st"]["S"])

@@ -1,0 +1,81 @@
+"""A session's Log out of its items: what is alive, whole and in order, or an error that says what is not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+
+from turnlog.adapters.dynamodb.items import (
+    HEADER,
+    META,
+    is_slot,
+    partition,
+    parts_between,
+    session_of,
+    slots_of,
+    title_of,
+)
+from turnlog.adapters.dynamodb.keys import Keys
+from turnlog.adapters.dynamodb.table import Item, Table
+from turnlog.domain.expiry import CLOCK_TOLERANCE
+from turnlog.domain.sessions import Log, Session
+from turnlog.domain.turns import Claim, Ended, Slot, Turn
+from turnlog.errors import ClockBehind, SessionCorrupt, SessionNotFound, TurnsMissing
+
+LOOKS = 3
+"""At a session that seems to be damaged, before it is believed."""
+
+
+def page_of(newest: int) -> int:
+    """Items of one page that has room for the header, the meta item and a claim beside the newest turns."""
+    return newest + 3
+
+
+def slots_between(table: Table, session: Session, first: int, last: int) -> list[Slot]:
+    """The slots of a session that there are among these, oldest first. Raises a kind of SessionCorrupt.
+
+    A query is no snapshot, and an end may come between its items; so what seems to be damaged is looked at again.
+    """
+    pk = partition(session.owner, session.id)
+    for _ in range(LOOKS - 1):
+        with suppress(SessionCorrupt):
+            return slots_of(table.query(pk, between=parts_between(first, last)), session.seal)
+    return slots_of(table.query(pk, between=parts_between(first, last)), session.seal)
+
+
+def has_all(items: Sequence[Item], newest: int) -> bool:
+    """Whether the newest turns are among the items, newest first, with all their parts."""
+    slots = [item for item in items if is_slot(item)]
+    running = bool(slots) and "st" in slots[0] and slots[0]["st"]["S"] == "running"
+    return len(slots) >= newest + running
+
+
+def log_of(
+    owner: str, session_id: str, items: Sequence[Item], now_ms: int, keys: Keys, newest: int | None = None
+) -> Log:
+    """The view that the items give, which came newest first and begin with the header; all turns without `newest`.
+
+    Raises SessionNotFound, a kind of SessionCorrupt, ClockBehind, or what Keys.named raises.
+    """
+    if not items or items[0]["sk"]["S"] != HEADER:
+        raise SessionNotFound
+    session = session_of(owner, session_id, items[0], keys)
+    if now_ms >= session.dies_ms:  # first, since TTL may have taken any of the items from then on
+        raise SessionNotFound
+    slots: list[Slot] = slots_of(items, session.seal)
+    if slots and isinstance(slots[-1], Ended):
+        raise SessionNotFound
+    title = next((title_of(item, session.seal) for item in items if item["sk"]["S"] == META), "")
+    top = slots.pop() if slots and isinstance(slots[-1], Claim) else None
+    running = top if isinstance(top, Claim) else None
+    count = slots[-1].number if slots else 0
+    turns = tuple(slot for slot in slots[-(newest or len(slots) or 1) :] if isinstance(slot, Turn))
+    log = Log(session, title, count, turns, running)
+    if now_ms + CLOCK_TOLERANCE.total_seconds() * 1000 < log.active_ms:
+        raise ClockBehind
+    if not log.alive_at(now_ms):
+        raise SessionNotFound
+    first = 1 if newest is None else max(1, count - newest + 1)
+    if [turn.number for turn in turns] != list(range(first, count + 1)) or (running and running.number != count + 1):
+        raise TurnsMissing
+    return log

@@ -1,0 +1,231 @@
+"""The session protocol on DynamoDB: reads, conditional writes of one slot, and what the other modules add."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from turnlog.adapters.dynamodb import expiry, transfer
+from turnlog.adapters.dynamodb.deletion import end, end_all, has_left
+from turnlog.adapters.dynamodb.items import (
+    claim_item,
+    header_item,
+    index_item,
+    index_key,
+    is_partition,
+    listed_id,
+    meta_item,
+    owner_partition,
+    partition,
+    slot_of,
+    slot_sk,
+    turn_items,
+    values,
+)
+from turnlog.adapters.dynamodb.keys import Keys, NoKeys
+from turnlog.adapters.dynamodb.quotas import bill_actions, charged, erase_allowances
+from turnlog.adapters.dynamodb.reads import LOOKS, has_all, log_of, page_of, slots_between
+from turnlog.adapters.dynamodb.table import EMPTY, EXISTS, LAPSED, MINE, Item, Table, item_that_failed, key
+from turnlog.domain.quotas import Bill, Charge
+from turnlog.domain.sessions import Log, Move, Session
+from turnlog.domain.turns import Claim, Slot, Turn
+from turnlog.errors import ItemUnreadable, KeysUnavailable, SessionCorrupt, SessionNotFound
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+
+class DynamoDBSessionStore:
+    """Sessions in the table `table`, and the allowances of their owners in `usage_table`, which may be left out when
+    no claim carries charges.
+
+    Both tables: pk (S), sk (S), TTL on `ttl`, no index. Needs Query, GetItem, PutItem, UpdateItem (for titles),
+    DeleteItem, BatchWriteItem and ConditionCheckItem; of the usage table UpdateItem, and for an erasure Query and
+    BatchWriteItem. With `keys` all content is sealed; without, what is sealed already is refused. Give it a client
+    without retries of its own
+    (`total_max_attempts=1`) and with short timeouts: see Table.
+
+    A turn of up to 1 KB packed costs, with a window of 25 turns, 3 calls and 2 or 3 write units; an owner's rate limit
+    makes it 6 write units, since it is charged in one transaction with the claim, and a settled budget 10. With
+    `eventual` a read that need not be fresh is eventually consistent, at half the price. Sealing adds 40 bytes to an
+    item and, while the owner's key is in memory, no call: keys.py says when it is not.
+    """
+
+    def __init__(
+        self,
+        client: DynamoDBClient,
+        table: str,
+        usage_table: str = "",
+        *,
+        keys: Keys | None = None,
+        eventual: bool = False,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._sessions = Table(client, table, sleep)
+        self._allowances = Table(client, usage_table, sleep)
+        self._keys = keys or NoKeys()
+        self._eventual = eventual
+
+    # --- what a turn needs
+
+    def read(self, owner: str, session_id: str, now_ms: int, newest: int, *, fresh: bool = True) -> Log:
+        if is_partition(session_id):
+            raise ItemUnreadable
+        for _ in range(LOOKS - 1):
+            try:
+                return self._view(owner, session_id, now_ms, newest, fresh)
+            except SessionCorrupt:
+                # A query is no snapshot: writes may have come between its pages. What is damaged stays so.
+                fresh = True
+        return self._view(owner, session_id, now_ms, newest, fresh)
+
+    def turns(self, session: Session, first: int, last: int) -> list[Turn]:
+        return [slot for slot in self._slots(session, first, last) if isinstance(slot, Turn)]
+
+    def claim(self, session: Session, claim: Claim, over: Claim | None) -> Slot | None:
+        if over and (over.moving_to or over.undo):
+            over = transfer.fence(self._sessions, session, over, claim.at_ms)
+            if over is None:
+                return next(iter(self._slots(session, claim.number, claim.number)), None)
+        item = claim_item(session, claim)
+        condition, given = (LAPSED, values(over.token, claim.at_ms)) if over else (EMPTY, None)
+        if claim.charges:
+            put, bill = self._sessions.put_action(item, condition, given), Bill(session.owner, claim.charges)
+            found = item_that_failed(charged(self._sessions, [put], self._allowances.name, bill, claim.at_ms))
+        else:
+            found = self._sessions.put(item, condition, given)
+        return claim if found is None else self._held(session, claim.number, found)
+
+    def release(self, session: Session, claim: Claim, billed: bool, now_ms: int) -> None:
+        mine = values(claim.token)
+        left = claim.after_release(billed, now_ms)
+        refunds = [] if billed else bill_actions(self._allowances.name, Bill(session.owner, claim.charges).refund)
+        if left is not None:
+            item = claim_item(session, left)
+            if refunds:
+                self._sessions.transact([self._sessions.put_action(item, MINE, mine), *refunds])
+            else:
+                self._sessions.put(item, MINE, mine)
+            return
+        slot = key(partition(session.owner, session.id), slot_sk(claim.number))
+        if refunds:
+            self._sessions.transact([self._sessions.delete_action(slot, MINE, mine), *refunds])
+        else:
+            self._sessions.delete(slot, MINE, mine)
+
+    def commit(self, session: Session, turn: Turn, settlement: tuple[Charge, ...] = ()) -> Slot | None:
+        first, *parts = turn_items(session, turn)
+        mine = values(turn.token)
+        if parts or settlement:
+            actions = [self._sessions.put_action(first, MINE, mine), *map(self._sessions.put_action, parts)]
+            settled = bill_actions(self._allowances.name, Bill(session.owner, settlement))
+            reasons = self._sessions.transact([*actions, *settled])
+            found = item_that_failed(reasons)
+        else:
+            found = self._sessions.put(first, MINE, mine)
+        return turn if found is None else self._held(session, turn.number, found)
+
+    # --- the rest
+
+    def create(self, session: Session, title: str, *, bill: Bill | None = None, first: Turn | None = None) -> Session:
+        pk = partition(session.owner, session.id)
+        there = self._sessions.query(pk, newest_first=True, limit=1, until=bool)
+        if there:
+            return self.read(session.owner, session.id, session.created_ms, newest=1).session
+        session = replace(session, seal=self._keys.current(session.owner))
+        turn, *parts = turn_items(session, first) if first else [None]
+        actions = [
+            self._sessions.put_action(index_item(session)),
+            self._sessions.put_action(expiry.entry_of(session, session.created_ms)),
+            self._sessions.put_action(header_item(session), EMPTY),
+            self._sessions.put_action(meta_item(session, title)),
+            # Under a name that was given to it, another one may have created it since the look, and a third deleted it.
+            self._sessions.put_action(turn, EMPTY) if turn else self._sessions.check_action(key(pk, slot_sk(1)), EMPTY),
+            *(self._sessions.put_action(part) for part in parts if part),
+            *self._keys.still_active(session),
+        ]
+        reasons = charged(self._sessions, actions, self._allowances.name, bill, session.created_ms)
+        if reasons and self._keys.was_erased(session, reasons):
+            return self.create(session, title, bill=bill, first=first)
+        return self.read(session.owner, session.id, session.created_ms, newest=1).session if reasons else session
+
+    def fork(self, parent: Session, number: int, child: Session, title: str, *, bill: Bill | None = None) -> None:
+        transfer.fork(self._sessions, self._keys, parent, number, child, title, bill, self._allowances.name)
+
+    def rename(self, owner: str, session_id: str, title: str, now_ms: int) -> None:
+        session = self.read(owner, session_id, now_ms, newest=1).session
+        renamed = meta_item(session, title)
+        # Only where it still is: it goes with the session, and must not come back.
+        if self._sessions.update(renamed, "SET title = :title", {":title": renamed["title"]}, EXISTS) is not None:
+            raise SessionNotFound
+
+    def move(self, move: Move) -> Session:
+        return transfer.move(self._sessions, self._keys, move, self._allowances.name)
+
+    def delete(self, owner: str, session_id: str, now_ms: int) -> bool:
+        if is_partition(session_id):
+            return self._end_unread(owner, session_id)
+        alive = True
+        try:
+            self.read(owner, session_id, now_ms, newest=1)
+        except SessionNotFound:
+            alive = False
+        except (SessionCorrupt, KeysUnavailable):
+            pass  # what cannot be read can still be removed
+        top = end(self._sessions, partition(owner, session_id), index_key(owner, session_id))
+        return alive and not (top and has_left(top))  # it may have been moved since the look
+
+    def session_ids(self, owner: str) -> list[str]:
+        found = []
+        for item in self._sessions.query(owner_partition(owner)):
+            with suppress(SessionNotFound):  # what an erasure left of a creation that was under way
+                try:
+                    found.append(listed_id(owner, item, self._keys))
+                except SessionCorrupt:
+                    found.append(item["sk"]["S"])  # its partition, which is all that can be known of it
+        return found
+
+    def erase(self, owner: str, now_ms: int) -> int:
+        self._keys.begin_erasure(owner)
+        ended = end_all(self._sessions, owner_partition(owner))
+        if self._allowances.name:
+            erase_allowances(self._allowances, owner, now_ms)
+        self._keys.finish_erasure(owner)
+        return ended
+
+    def sweep(self, now_ms: int) -> int:
+        return expiry.sweep(self._sessions, now_ms)
+
+    def _end_unread(self, owner: str, pk: str) -> bool:
+        """Ends what the owner's list has under an id that cannot be read, as long as it is this owner's list."""
+        index = key(owner_partition(owner), pk)
+        if self._sessions.get(index) is None:
+            return False
+        if end(self._sessions, pk, index):
+            return True
+        self._sessions.delete(index)
+        return False
+
+    def _view(self, owner: str, session_id: str, now_ms: int, newest: int, fresh: bool) -> Log:
+        items = self._sessions.query(
+            partition(owner, session_id),
+            newest_first=True,
+            limit=page_of(newest),
+            until=lambda found: has_all(found, newest),
+            fresh=fresh or not self._eventual,
+        )
+        return log_of(owner, session_id, items, now_ms, self._keys, newest)
+
+    # --- slots
+
+    def _held(self, session: Session, number: int, found: Item) -> Slot | None:
+        """What the slot holds, out of the item that failed a condition; that of a large turn lacks its content."""
+        if "parts" not in found:
+            return slot_of(found, session.seal) if found else None
+        return next(iter(self._slots(session, number, number)), None)
+
+    def _slots(self, session: Session, first: int, last: int) -> list[Slot]:
+        return slots_between(self._sessions, session, first, last)

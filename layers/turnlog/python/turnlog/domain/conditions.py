@@ -1,0 +1,54 @@
+"""What every store that keeps whole values decides alike: the port's conditions as pure functions."""
+
+from __future__ import annotations
+
+from typing import TypeGuard
+
+from turnlog.domain.expiry import CLOCK_TOLERANCE, GRACE, SWEEP_MARGIN
+from turnlog.domain.packing import pack_turn
+from turnlog.domain.sessions import Log
+from turnlog.domain.turns import MAX_TURN_BYTES, Claim, Slot, Turn
+from turnlog.errors import ClockBehind, SessionNotFound
+
+_TOLERANCE_MS = int(CLOCK_TOLERANCE.total_seconds() * 1000)
+_MARGIN_MS = int(SWEEP_MARGIN.total_seconds() * 1000)
+_GRACE_MS = int(GRACE.total_seconds() * 1000)
+_FRAME_BYTES = 100  # more than packing puts around a turn's texts
+
+
+def alive(log: Log, now_ms: int) -> Log:
+    """The view, if its session is alive. Raises SessionNotFound, or ClockBehind when `now_ms` cannot be right."""
+    if now_ms + _TOLERANCE_MS < log.active_ms:
+        raise ClockBehind
+    if not log.alive_at(now_ms):
+        raise SessionNotFound
+    return log
+
+
+def is_due(ended_ms: int, now_ms: int) -> bool:
+    """Whether a session that ended at `ended_ms` may be swept."""
+    return ended_ms + _MARGIN_MS <= now_ms
+
+
+def can_be_taken(held: Slot | None, claim: Claim, over: Claim | None) -> bool:
+    """Whether the slot is as the claim expects: empty, or held by `over`, whose lease has run out."""
+    if over is None:
+        return held is None
+    return is_held(held, over.token) and held.until_ms < claim.at_ms
+
+
+def is_held(held: Slot | None, token: str) -> TypeGuard[Claim]:
+    """Whether the slot holds the claim with this token."""
+    return isinstance(held, Claim) and held.token == token
+
+
+def content_bytes(turn: Turn) -> int:
+    """Of the turn's texts in UTF-8, before compression."""
+    reply = turn.reply
+    return sum(len(text.encode()) for text in (turn.message.content, reply.content, reply.usage.received, reply.model))
+
+
+def expect_storable(turn: Turn) -> None:
+    """Raises TurnTooLarge. Deflates only what might be too large, which takes tenths of a second."""
+    if content_bytes(turn) + _FRAME_BYTES > MAX_TURN_BYTES:
+        pack_turn(turn)

@@ -1,0 +1,180 @@
+"""What a session and its owner may use: pure functions from a session's view to a refusal or a charge.
+
+A session's own limits are exact without any write: its view has the totals, and its turns come one after the other.
+What an owner's sessions share is charged in the transaction that claims a turn's slot, and for a question without a
+session before it is asked. A budget reserves the most that the turn can use and settles it with the commit, so that no
+race and no retry can exceed it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Literal
+
+from turnlog.domain.messages import Message, ModelRequest, Reply
+from turnlog.domain.packing import pack
+from turnlog.domain.prices import most_usd
+from turnlog.domain.quotas import Bill, Charge
+from turnlog.domain.sessions import Log
+from turnlog.domain.turns import MAX_TURN_BYTES
+from turnlog.errors import AllowanceUsedUp, SessionLimitReached, TurnTooLarge
+
+_MINUTE_MS = 60_000
+_HOUR_MS = 60 * _MINUTE_MS
+_DAY_MS = 24 * _HOUR_MS
+
+REPLY_BYTES_PER_TOKEN = 16
+"""The most that a token of a reply is reckoned to take as JSON, before compression; prose has about 4."""
+
+_ALL_ANONYMOUS = "anonymous"
+"""Whose allowance all anonymous callers share. It is nobody's name, since those have a bar or a colon."""
+
+_FRAME_TOKENS = 64
+"""For what surrounds the texts of a prompt: roles, and the tags of blocks."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionLimits:
+    """What one session may hold and do; None is no limit. `content_bytes` is before compression."""
+
+    turns: int | None = None
+    tokens: int | None = None
+    content_bytes: int | None = None
+    turns_a_minute: int | None = None
+    """At most the window's turns, since it is counted from the view."""
+
+
+@dataclass(frozen=True, slots=True)
+class OwnerLimits:
+    """What an owner may use in all, sessions and questions; None is no limit. Days and minutes are those of UTC."""
+
+    turns_a_minute: int | None = None
+    budget_a_day: Decimal | None = None
+    budget_unit: Literal["tokens", "usd"] = "tokens"
+    sessions_a_day: int | None = None
+    """Made, not alive: what is made can be counted exactly, while a session's end needs nobody who could count it."""
+    anonymous_turns_a_minute: int | None = None
+    """Of all anonymous callers together; only for them."""
+
+
+def expect_room(log: Log, limits: SessionLimits, now_ms: int) -> None:
+    """Raises SessionLimitReached when the session may take no further turn now."""
+    totals = log.totals
+    reached = (
+        ("session_turns", log.count, limits.turns),
+        ("session_tokens", totals.tokens, limits.tokens),
+        ("session_bytes", totals.content_bytes, limits.content_bytes),
+    )
+    for name, used, limit in reached:
+        if limit is not None and used >= limit:
+            raise SessionLimitReached(name)
+    recent = [turn.at_ms for turn in log.turns if turn.at_ms > now_ms - _MINUTE_MS]
+    if limits.turns_a_minute is not None and len(recent) >= limits.turns_a_minute:
+        oldest_that_counts = recent[-limits.turns_a_minute]
+        raise SessionLimitReached("session_turns_a_minute", -(-(oldest_that_counts + _MINUTE_MS - now_ms) // 1000))
+
+
+def expect_storable(message: Message, max_tokens: int) -> None:
+    """Raises TurnTooLarge when the message and the longest reply might not fit into one turn."""
+    left = MAX_TURN_BYTES - max_tokens * REPLY_BYTES_PER_TOKEN
+    if len(message.content.encode()) > left and len(pack(message.content)) > left:
+        raise TurnTooLarge
+
+
+def charges(log: Log, message: Message, limits: OwnerLimits, now_ms: int) -> tuple[Charge, ...]:
+    """What to take together with the slot of the session's next turn: of a token there is at least one byte, and the
+    window was sent before.
+
+    Raises AllowanceUsedUp when a budget of dollars meets a model without a price: money fails closed.
+    """
+    settings = log.session.settings
+    before = log.turns[-1].reply.usage.tokens if log.turns else len(settings.system.encode())
+    prompt = before + len(message.content.encode()) + _FRAME_TOKENS
+    return _charges(settings.model, prompt, settings.max_tokens, limits, now_ms)
+
+
+def question_bill(owner: str, question: ModelRequest, limits: OwnerLimits, now_ms: int) -> Bill | None:
+    """What a question without a session costs, by the counters that turns are charged to. Raises as `charges`."""
+    texts = [question.system, *question.stop_sequences, *(message.content for message in question.messages)]
+    prompt = sum(len(text.encode()) for text in texts) + _FRAME_TOKENS
+    taken = _charges(question.model, prompt, question.max_tokens, limits, now_ms)
+    return Bill(owner, taken) if taken else None
+
+
+def _charges(model: str, prompt: int, max_tokens: int, limits: OwnerLimits, now_ms: int) -> tuple[Charge, ...]:
+    taken = []
+    if limits.turns_a_minute is not None:
+        taken.append(_one_a_minute("turns", limits.turns_a_minute, now_ms))
+    if limits.anonymous_turns_a_minute is not None:
+        taken.append(_shared_by_anonymous("anonymous_turns", limits.anonymous_turns_a_minute, now_ms))
+    if limits.budget_a_day is not None:
+        day_ms = now_ms // _DAY_MS * _DAY_MS
+        most = _most(model, prompt, max_tokens, limits.budget_unit, now_ms)
+        counter = f"{limits.budget_unit}#{_utc(day_ms):%Y-%m-%d}"
+        taken.append(Charge(counter, most, limits.budget_a_day, day_ms + _DAY_MS))
+    return tuple(taken)
+
+
+def wait_bill(owner: str, limits: OwnerLimits, now_ms: int) -> Bill | None:
+    """What waiting for a busy session costs: a wait holds a handler, so there are no more of them than turns."""
+    taken = []
+    if limits.turns_a_minute is not None:
+        taken.append(_one_a_minute("waits", limits.turns_a_minute, now_ms))
+    if limits.anonymous_turns_a_minute is not None:
+        taken.append(_shared_by_anonymous("anonymous_waits", limits.anonymous_turns_a_minute, now_ms))
+    return Bill(owner, tuple(taken)) if taken else None
+
+
+def creation_bill(owner: str, limits: OwnerLimits, now_ms: int) -> Bill | None:
+    """What making a session, or taking one over, costs who has it then."""
+    if limits.sessions_a_day is None:
+        return None
+    day_ms = now_ms // _DAY_MS * _DAY_MS
+    counter = f"sessions#{_utc(day_ms):%Y-%m-%d}"
+    return Bill(owner, (Charge(counter, Decimal(1), Decimal(limits.sessions_a_day), day_ms + _DAY_MS),))
+
+
+def anonymous_creation_bill(source: str, creations_an_hour: int | None, now_ms: int) -> Bill | None:
+    """What making an anonymous session costs the place from which it is made."""
+    if creations_an_hour is None:
+        return None
+    hour_ms = now_ms // _HOUR_MS * _HOUR_MS
+    counter = f"anonymous_creations#{_utc(hour_ms):%Y-%m-%dT%H}"
+    return Bill(source, (Charge(counter, Decimal(1), Decimal(creations_an_hour), hour_ms + _HOUR_MS),))
+
+
+def settlement(taken: tuple[Charge, ...], reply: Reply, cost_usd: Decimal | None) -> tuple[Charge, ...]:
+    """What is given back, or taken on top, so that the budget holds what was used."""
+    settled = []
+    for charge in taken:
+        unit = charge.counter.partition("#")[0]
+        used = {"tokens": Decimal(reply.usage.tokens), "usd": cost_usd}.get(unit)
+        if used is not None and used != charge.amount:
+            settled.append(replace(charge, amount=used - charge.amount))
+    return tuple(settled)
+
+
+def _one_a_minute(counted: str, limit: int, now_ms: int) -> Charge:
+    minute_ms = now_ms // _MINUTE_MS * _MINUTE_MS
+    counter = f"{counted}#{_utc(minute_ms):%Y-%m-%dT%H:%M}"
+    return Charge(counter, Decimal(1), Decimal(limit), minute_ms + _MINUTE_MS)
+
+
+def _shared_by_anonymous(counted: str, limit: int, now_ms: int) -> Charge:
+    return replace(_one_a_minute(counted, limit, now_ms), owner=_ALL_ANONYMOUS)
+
+
+def _most(model: str, prompt: int, max_tokens: int, unit: str, now_ms: int) -> Decimal:
+    """The most that a call can use, in the budget's unit."""
+    if unit == "tokens":
+        return Decimal(prompt + max_tokens)
+    most = most_usd(model, prompt, max_tokens, _utc(now_ms).date())
+    if most is None:
+        raise AllowanceUsedUp(unit)
+    return most
+
+
+def _utc(epoch_ms: int) -> datetime:
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=epoch_ms)

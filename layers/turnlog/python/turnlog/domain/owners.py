@@ -1,0 +1,35 @@
+"""Owners: the verified principals that sessions belong to, and the names under which their things are filed."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+
+_SECRET = re.compile(r"[A-Za-z0-9_-]{43}")
+
+
+def owner_hash(owner: str) -> str:
+    """The name under which an owner's things are filed: 43 URL-safe characters, never reversed to the owner.
+
+    It is part of DynamoDB keys and S3 prefixes, so it must not change between versions.
+    """
+    return base64.urlsafe_b64encode(hashlib.sha256(b"v1|" + owner.encode()).digest()).rstrip(b"=").decode()
+
+
+def anonymous_owner(secret_sha256: str) -> str:
+    """Who holds the secret with this hash, 64 lower-case hexadecimal digits.
+
+    It can be no signed-in caller: those are `iss|sub`, and here is no bar.
+    """
+    return f"anonymous:{secret_sha256}"
+
+
+def anonymous_owner_of(secret: str) -> str:
+    """As `anonymous_owner`, for the secret itself: the hash is that of its characters as they are sent."""
+    return anonymous_owner(hashlib.sha256(secret.encode()).hexdigest())
+
+
+def is_secret(text: str) -> bool:
+    """Whether the text has the form of an anonymous secret: 256 bits as base64url, without padding."""
+    return _SECRET.fullmatch(text) is not None

@@ -1,0 +1,124 @@
+"""Session, Turn, Claim: what a conversation is made of.
+
+A session is an append-only log. A turn's slot is claimed before the model is paid and filled after; whoever fills slot
+n + 1 computed its reply from exactly slots 1..n, because nobody else can.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+import secrets
+from dataclasses import dataclass, field
+
+from turnlog.domain.content_encryption import PLAIN, Seal
+from turnlog.domain.expiry import GRACE
+from turnlog.domain.quotas import Bill
+from turnlog.domain.turns import Claim, Totals, Turn
+
+_SESSION_ID = re.compile(r"ses_[A-Za-z0-9_-]{22}")
+
+
+def new_session_id() -> str:
+    """`ses_` and 22 characters: 128 random bits."""
+    return "ses_" + secrets.token_urlsafe(16)
+
+
+def named_session_id(name: bytes) -> str:
+    """The id of the session that a caller named: `name` is a keyed hash of 16 bytes."""
+    return "ses_" + base64.urlsafe_b64encode(name).rstrip(b"=").decode()
+
+
+def is_session_id(text: str) -> bool:
+    """Whether the text has the form of an id; any other text can be answered without a look into the store."""
+    return _SESSION_ID.fullmatch(text) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class SessionSettings:
+    """What the creator chose for every turn of the session."""
+
+    model: str
+    max_tokens: int
+    system: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """The part of a session that never changes. Times are epoch milliseconds; `idle_ms` is a duration.
+
+    `fingerprint` is that of the request that created it, when the creator named it with a key; else empty.
+    """
+
+    owner: str
+    id: str
+    created_ms: int
+    dies_ms: int
+    idle_ms: int
+    settings: SessionSettings
+    fingerprint: bytes = b""
+    seal: Seal = field(default=PLAIN, compare=False, repr=False)
+    """A store's own note: how the content of the session is kept. Only the session that a store returned has it."""
+
+    @property
+    def ttl_s(self) -> int:
+        """Epoch seconds after which TTL may remove the items, the same for all of them: the end plus GRACE."""
+        return -(-self.dies_ms // 1000) + int(GRACE.total_seconds())
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A session that is to be another owner's, or to have another id, from one instant on.
+
+    `key` is a keyed hash of the caller's name for the move: a repeat under it finds what the first try did. `token`,
+    `at_ms` and `until_ms` are those of a claim, since the move takes the next turn's slot while it copies. `bill` is
+    charged in the instant in which the session moves.
+    """
+
+    owner: str
+    session_id: str
+    to_owner: str
+    to_id: str
+    key: bytes
+    token: str
+    at_ms: int
+    until_ms: int
+    bill: Bill | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """A view of a live session.
+
+    `turns` are the newest ones asked for, oldest first, without a gap up to `count`; `running` is the claim of slot
+    `count + 1`, if there is one, whether or not its lease has run out.
+    """
+
+    session: Session
+    title: str
+    count: int
+    turns: tuple[Turn, ...]
+    running: Claim | None = None
+
+    @property
+    def active_ms(self) -> int:
+        """When the session was last used; a running turn is use, and so is its creation, by a fork of old turns too."""
+        last_ms = self.running.at_ms if self.running else self.turns[-1].at_ms if self.turns else 0
+        return max(last_ms, self.session.created_ms)
+
+    @property
+    def idle_expires_ms(self) -> int:
+        """When the session ends unless a turn begins before; never later than its absolute end."""
+        return min(self.active_ms + self.session.idle_ms, self.session.dies_ms)
+
+    @property
+    def totals(self) -> Totals:
+        return self.turns[-1].totals if self.turns else Totals()
+
+    def alive_at(self, now_ms: int) -> bool:
+        """False from the very millisecond at which the session ends."""
+        return now_ms < self.idle_expires_ms
+
+    def running_at(self, now_ms: int) -> bool:
+        """Whether a turn is in progress, its lease not yet over."""
+        return self.running is not None and self.running.until_ms > now_ms

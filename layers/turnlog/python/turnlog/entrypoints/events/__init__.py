@@ -1,0 +1,6 @@
+"""The event edge: what S3 and the clock report, read as untrusted input."""
+
+from turnlog.entrypoints.events.sweeps import sweep_sessions
+from turnlog.entrypoints.events.uploads import SummarizeUploads
+
+__all__ = ["SummarizeUploads", "sweep_sessions"]

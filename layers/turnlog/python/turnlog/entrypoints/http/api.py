@@ -1,0 +1,110 @@
+"""A function's routes, and the one way in which every answer leaves: JSON or a problem, with the same headers.
+
+API Gateway has matched method and path already, every route being written out in the template; so a route is looked up
+by the gateway's own name for it, and no second matcher can disagree.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from turnlog import runtime
+from turnlog.adapters import telemetry
+from turnlog.entrypoints.http.auditing import refusals_noted
+from turnlog.entrypoints.http.problems import INTERNAL, ROUTE_NOT_FOUND, Problem, problem_body, problem_of
+from turnlog.entrypoints.http.request import Request
+from turnlog.errors import TurnlogError
+
+_HEADERS = {
+    "Cache-Control": "no-store",
+    "Strict-Transport-Security": "max-age=63072000; includeSubDomains",
+    "X-Content-Type-Options": "nosniff",
+}
+_CHALLENGES = "Bearer, Session"  # by which callers are known on every route; whether it is for them is 403's matter
+_EXPOSED = "Idempotent-Replayed, Location, Preference-Applied, Retry-After"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A status, a JSON body (None for 204), headers beside the usual ones, and what the request's log line notes."""
+
+    status: int
+    body: Mapping[str, Any] | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    noted: Mapping[str, Any] = field(default_factory=dict)
+
+
+Remaining = Callable[[], float]
+Route = Callable[[Request, Remaining], Answer]
+
+
+class Api:
+    """The routes of one function; itself the Lambda handler.
+
+    Routes are named by method and path as the template writes them, such as `("GET", "/sessions/{id}")`, and are given
+    the request and a function that tells how many seconds the handler has left.
+    """
+
+    def __init__(self, routes: Mapping[tuple[str, str], Route]) -> None:
+        self._routes = routes
+
+    @property
+    def routes(self) -> frozenset[tuple[str, str]]:
+        """The names of the routes."""
+        return frozenset(self._routes)
+
+    def __call__(self, event: Mapping[str, Any], context: Any) -> dict[str, Any]:
+        began = time.monotonic()
+        request = Request(event, runtime.now_ms())
+        answer = self._answer(request, lambda: context.get_remaining_time_in_millis() / 1000)
+        telemetry.note(
+            "request",
+            request_id=request.id,
+            route=" ".join(request.route),
+            status=answer.status,
+            ms=round((time.monotonic() - began) * 1000),
+            **answer.noted,
+        )
+        return {
+            "statusCode": answer.status,
+            "headers": {**_HEADERS, **_for_pages(), **answer.headers},
+            "body": "" if answer.body is None else json.dumps(answer.body, ensure_ascii=False, separators=(",", ":")),
+        }
+
+    def _answer(self, request: Request, remaining_s: Remaining) -> Answer:
+        try:
+            route = self._routes.get(request.route)
+            if route is None:
+                return _problem(ROUTE_NOT_FOUND, request)
+            with refusals_noted(request):
+                answer = route(request, remaining_s)
+        except TurnlogError as error:
+            is_anonymous, is_admin = request.is_anonymous or not request.caller, request.route[1].startswith("/admin/")
+            problem = problem_of(error, is_anonymous=is_anonymous, is_admin=is_admin)
+            return _problem(problem, request, error.retry_after_s)
+        except Exception as error:  # noqa: BLE001 (the last resort: any other error becomes a problem without its text)
+            return _problem(INTERNAL, request, where=telemetry.place(error))
+        content_type = {"Content-Type": "application/json; charset=utf-8"}
+        return Answer(answer.status, answer.body, {**content_type, **answer.headers}, answer.noted)
+
+
+def _for_pages() -> Mapping[str, str]:
+    """What lets a browser show the answer to a page of the one origin that may call the API, if there is one."""
+    origin = runtime.cors_origin()
+    if origin is None:
+        return {}
+    return {"Access-Control-Allow-Origin": origin, "Access-Control-Expose-Headers": _EXPOSED}
+
+
+def _problem(problem: Problem, request: Request, retry_after_s: int | None = None, where: str = "") -> Answer:
+    headers = {"Content-Type": "application/problem+json; charset=utf-8"}
+    if problem.status == 401:
+        headers["WWW-Authenticate"] = _CHALLENGES
+    if retry_after_s is not None:
+        headers["Retry-After"] = str(retry_after_s)
+    body = problem_body(problem, request.id, retry_after_s, is_named=request.is_named)
+    return Answer(problem.status, body, headers, {"code": problem.code, "where": where})

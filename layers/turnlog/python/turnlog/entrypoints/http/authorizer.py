@@ -1,0 +1,99 @@
+"""The gateway's authorizer: a verified token, or a secret, becomes the caller of every route."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any
+
+from turnlog import runtime
+from turnlog.adapters import telemetry
+from turnlog.domain.owners import anonymous_owner_of, is_secret, owner_hash
+from turnlog.errors import Unauthorized
+
+if TYPE_CHECKING:
+    from turnlog.adapters.jwt_tokens import Principal
+
+_LONGER_THAN_ANY_CACHE_S = 3600  # what the gateway keeps an authorizer's answer at most (API Gateway quota)
+_ANONYMOUS_METHODS = ("GET", "POST", "PATCH", "DELETE")
+_ROLES = ("admin", "admin:content")
+
+
+def authorize(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
+    """Answers a TOKEN authorizer's request with a policy for the whole stage and the caller as its context.
+
+    `Bearer` brings a JWT. `Session` brings the secret of an anonymous session, which is checked by nothing but its
+    form: its hash is the owner's name, so a wrong one finds no session. Such a caller's policy is for sessions' routes.
+
+    The policy is cached for the credential's next requests, to any route, so it must not name only this one. The
+    context says when the token expires, since the cache does not know, and which roles it brings.
+
+    Raises Exception("Unauthorized"), which is the gateway's word for 401; any other exception means 5xx.
+    """
+    scheme, _, credential = str(event.get("authorizationToken", "")).partition(" ")
+    arn = str(event["methodArn"])
+    stage = "/".join(arn.split("/")[:2])
+    try:
+        if scheme.lower() == "session":
+            answer = _anonymous(credential.strip(), stage)
+        elif scheme.lower() == "bearer":
+            answer = _signed_in(runtime.token_verifier().verify(credential.strip()), stage)
+        else:
+            raise Unauthorized
+    except Unauthorized:
+        runtime.audit_trail().note("denied", request_id=context.aws_request_id, reason="unauthorized")
+        telemetry.note("token refused")
+        raise Exception("Unauthorized") from None  # the gateway looks at this very text
+    if not _lets_in(answer["policyDocument"], arn):  # the gateway will say so, and reach no function that could note it
+        who, what = answer["principalId"], _area(arn)
+        runtime.audit_trail().note(
+            "denied", request_id=context.aws_request_id, route=what, owner=who, reason="forbidden"
+        )
+    return answer
+
+
+def _anonymous(secret: str, stage: str) -> dict[str, Any]:
+    if not is_secret(secret):
+        raise Unauthorized
+    expires_s = runtime.now_ms() // 1000 + _LONGER_THAN_ANY_CACHE_S
+    routes = [f"{stage}/{method}/sessions/*" for method in _ANONYMOUS_METHODS]
+    return _answer(anonymous_owner_of(secret), "anonymous", expires_s, [], routes, [])
+
+
+def _signed_in(caller: Principal, stage: str) -> dict[str, Any]:
+    roles, denied = [role for role in _ROLES if role in caller.roles], []
+    if "admin" not in roles:
+        denied.append(f"{stage}/*/admin/*")
+    if "admin:content" not in roles:
+        denied.append(f"{stage}/*/admin/sessions/*/content")
+    return _answer(caller.owner, "user", caller.expires_s, roles, [f"{stage}/*/*"], denied)
+
+
+def _answer(
+    owner: str, kind: str, expires_s: int, roles: list[str], allowed: list[str], denied: list[str]
+) -> dict[str, Any]:
+    statements = [{"Action": "execute-api:Invoke", "Effect": "Allow", "Resource": allowed}]
+    if denied:
+        statements.append({"Action": "execute-api:Invoke", "Effect": "Deny", "Resource": denied})
+    return {
+        "principalId": owner_hash(owner),
+        "policyDocument": {"Version": "2012-10-17", "Statement": statements},
+        "context": {"owner": owner, "kind": kind, "expires": str(expires_s), "roles": " ".join(roles)},
+    }
+
+
+def _lets_in(policy: Mapping[str, Any], arn: str) -> bool:
+    """Whether the gateway will let this very request in by the policy."""
+    effects = {
+        statement["Effect"]
+        for statement in policy["Statement"]
+        if any(fnmatchcase(arn, resource) for resource in statement["Resource"])
+    }
+    return effects == {"Allow"}
+
+
+def _area(arn: str) -> str:
+    """What a request is for, by its method and the first word of its path: the rest may name somebody."""
+    method, _, path = arn.split("/", 2)[2].partition("/")
+    word = path.partition("/")[0]
+    return f"{method} /{word}" if word.isascii() and word.isalpha() else method

@@ -1,0 +1,267 @@
+"""Every route: what it is for, what it takes, and each answer that it can give. A route without a line here is a test's
+failure, and so is an answer that the line does not name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from turnlog import errors
+from turnlog.entrypoints.http.request import Body
+from turnlog.entrypoints.http.schemas import (
+    ClaimBody,
+    ForkBody,
+    NewAnonymousSessionBody,
+    NewSecretBody,
+    NewSessionBody,
+    QueryBody,
+    ReasonBody,
+    SingleTurnBody,
+    TitleBody,
+    TurnBody,
+)
+from turnlog.errors import InvalidRequest, TurnlogError, ValueRefused
+
+USER, ANONYMOUS = "Bearer", "Session"
+"""By what a caller is known: the security schemes."""
+
+_PAGE = ("limit", "cursor")
+
+Errors = tuple[TurnlogError, ...]
+
+_STORE: Errors = (
+    errors.StoreUnavailable(),
+    errors.KeysUnavailable(),
+    errors.SecretUnavailable(),
+    errors.AuditUnavailable(),
+    errors.ClockBehind(),
+    errors.SessionCorrupt(),
+)
+_MODEL: Errors = (
+    errors.ModelUnavailable(7),
+    errors.ModelAccessDenied(),
+    errors.ModelFailed(),
+    errors.ModelProtocolError(),
+    errors.ModelRejected(),
+    errors.ModelTimeout(),
+    errors.ContextTooLong(),
+    errors.SecretUnavailable(),
+)
+_ALLOWANCE: Errors = (errors.AllowanceUsedUp("tokens", 3600), errors.LimitUnknown())
+_QUESTION: Errors = (errors.Forbidden(), errors.AuditUnavailable(), *_ALLOWANCE, *_MODEL)
+_SESSION: Errors = (errors.SessionNotFound(), *_STORE)
+_CREATION: Errors = (errors.KeyReused(), errors.NameUsedUp(), errors.AllowanceUsedUp("sessions", 3600), *_STORE)
+_ERASED: Errors = (errors.ErasureInProgress(),)  # where what a user has is begun: nobody else can have it erased
+_MOVE: Errors = (errors.Forbidden(), errors.TurnInProgress(2), errors.MoveLost(), *_SESSION)
+
+_OF_A_USER: Errors = (errors.Forbidden(), InvalidRequest("owner_invalid"), *_STORE)
+
+_SECRET = "Zm9yIGV4YW1wbGUgb25seSwgdGhpcyBpcyBubyBzZWM"  # noqa: S105 (an example)
+_HASH = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One route. `errors` are those that are its own: what its body, its headers and the gateway add is added for it.
+
+    `key` tells whether an Idempotency-Key is needed; None says that the route takes none. `asks` are the query
+    parameters, `headers` those of the good answer. A route with no `callers` is public; one with `roles` is for
+    signed-in callers who have all of them.
+    """
+
+    name: str
+    summary: str
+    reply: str | None
+    errors: Errors
+    status: int = 200
+    callers: tuple[str, ...] = (USER, ANONYMOUS)
+    body: type[Body] | None = None
+    example: Mapping[str, Any] = field(default_factory=dict)
+    key: bool | None = None
+    asks: tuple[str, ...] = ()
+    waits: bool = False
+    headers: tuple[str, ...] = ()
+    roles: tuple[str, ...] = ()
+
+
+def _question(name: str, summary: str, body: type[Body], message: str) -> Operation:
+    return Operation(name, summary, "Reply", _QUESTION, callers=(USER,), body=body, example={"message": message})
+
+
+OPERATIONS: dict[tuple[str, str], Operation] = {
+    ("POST", "/query"): _question("query", "Ask one question; nothing is stored.", QueryBody, "What is a heron?"),
+    ("POST", "/analyze"): _question("analyze", "Have a source file reviewed.", SingleTurnBody, "print('hi'"),
+    ("POST", "/summarize"): _question("summarize", "Have a document summarized.", SingleTurnBody, "Herons nest …"),
+    ("POST", "/sessions"): Operation(
+        "createSession",
+        "Begin a session.",
+        "Session",
+        (
+            errors.Forbidden(),
+            ValueRefused("continuation_invalid", "/continuation"),
+            ValueRefused("continuation_settles", "/system"),
+            *_ERASED,
+            *_CREATION,
+        ),
+        status=201,
+        callers=(USER,),
+        body=NewSessionBody,
+        example={"system": "Answer in one sentence.", "title": "Herons"},
+        key=False,
+        headers=("Location",),
+    ),
+    ("GET", "/sessions"): Operation(
+        "listSessions",
+        "List your sessions, the one used last first.",
+        "Sessions",
+        (errors.Forbidden(), *_STORE),
+        callers=(USER,),
+        asks=_PAGE,
+    ),
+    ("GET", "/sessions/{id}"): Operation("getSession", "Read what a session is; no content.", "Session", _SESSION),
+    ("PATCH", "/sessions/{id}"): Operation(
+        "renameSession",
+        "Give a session another title.",
+        "Session",
+        _SESSION,
+        body=TitleBody,
+        example={"title": "Herons and storks"},
+    ),
+    ("DELETE", "/sessions/{id}"): Operation(
+        "deleteSession", "End a session; answered once all its content is gone.", None, _SESSION, status=204
+    ),
+    ("GET", "/sessions/{id}/export"): Operation(
+        "exportSession",
+        "Read all that is kept of a session, in as many parts as it takes.",
+        "Export",
+        _SESSION,
+        asks=("cursor",),
+    ),
+    ("POST", "/sessions/{id}/fork"): Operation(
+        "forkSession",
+        "Begin a session with another's turns up to one of them, its title and its settings.",
+        "Session",
+        (errors.Forbidden(), errors.SessionNotFound(), errors.TurnNotFound(), *_ERASED, *_CREATION),
+        status=201,
+        body=ForkBody,
+        example={"turn": 1},
+        key=False,
+        headers=("Location",),
+    ),
+    ("POST", "/sessions/{id}/rotate"): Operation(
+        "rotateSecret",
+        "Move an anonymous session under a new secret and id.",
+        "Session",
+        (ValueRefused("secret_not_new", "/secret_sha256"), errors.AllowanceUsedUp("anonymous_creations", 1800), *_MOVE),
+        callers=(ANONYMOUS,),
+        body=NewSecretBody,
+        example={"secret_sha256": _HASH},
+        key=True,
+        headers=("Location",),
+    ),
+    ("POST", "/sessions/{id}/claim"): Operation(
+        "claimSession",
+        "Make an anonymous session your own, under a new id.",
+        "Session",
+        (errors.AlreadyOwned(), errors.AllowanceUsedUp("sessions", 3600), *_ERASED, *_MOVE),
+        callers=(USER,),
+        body=ClaimBody,
+        example={"secret": _SECRET},
+        key=True,
+        headers=("Location",),
+    ),
+    ("POST", "/sessions/{id}/turns"): Operation(
+        "takeTurn",
+        "Take the session's next turn; the stored one, when its key was used before.",
+        "TakenTurn",
+        (
+            errors.TurnInProgress(2),
+            errors.ClaimLost(),
+            errors.TurnNumberTaken(),
+            errors.KeyReused(),
+            errors.SessionLimitReached("session_turns"),
+            errors.AttemptsExhausted(),
+            *_ALLOWANCE,
+            *_MODEL,
+            *_SESSION,
+        ),
+        body=TurnBody,
+        example={"message": "What is a heron?"},
+        key=True,
+        waits=True,
+        headers=("Idempotent-Replayed", "Preference-Applied"),
+    ),
+    ("GET", "/sessions/{id}/turns"): Operation(
+        "listTurns", "List a session's finished turns, oldest first.", "Turns", _SESSION, asks=_PAGE
+    ),
+    ("GET", "/sessions/{id}/turns/{n}"): Operation(
+        "getTurn", "Read one finished turn.", "Turn", (errors.TurnNotFound(), *_SESSION)
+    ),
+    ("GET", "/me/export"): Operation(
+        "exportEverything",
+        "Read all that is kept of you, in as many parts as it takes.",
+        "UserExport",
+        (errors.Forbidden(), *_STORE),
+        callers=(USER,),
+        asks=("cursor",),
+    ),
+    ("DELETE", "/me"): Operation(
+        "eraseEverything",
+        "Have all that is kept of you erased; answered once nothing is left.",
+        "Erasure",
+        (errors.Forbidden(), *_STORE),
+        callers=(USER,),
+    ),
+    ("POST", "/anonymous/sessions"): Operation(
+        "createAnonymousSession",
+        "Begin a session for whoever holds a secret.",
+        "Session",
+        (errors.Forbidden(), *_CREATION),
+        status=201,
+        callers=(),
+        body=NewAnonymousSessionBody,
+        example={"secret_sha256": _HASH},
+        headers=("Location",),
+    ),
+    ("GET", "/admin/users/{owner}/sessions"): Operation(
+        "listUsersSessions",
+        "List a user's sessions, the one used last first: that they are there, and nothing that was said or named.",
+        "UsersSessions",
+        _OF_A_USER,
+        callers=(USER,),
+        asks=_PAGE,
+        roles=("admin",),
+    ),
+    ("POST", "/admin/users/{owner}/terminate"): Operation(
+        "terminateUsersSessions",
+        "End all sessions of a user, as many as there is time for; a repeat goes on with those that are left.",
+        "Terminated",
+        _OF_A_USER,
+        callers=(USER,),
+        roles=("admin",),
+    ),
+    ("POST", "/admin/sessions/{ref}/terminate"): Operation(
+        "terminateSession",
+        "End somebody's session; answered once all its content is gone.",
+        None,
+        (errors.Forbidden(), *_SESSION),
+        status=204,
+        callers=(USER,),
+        roles=("admin",),
+    ),
+    ("POST", "/admin/sessions/{ref}/content"): Operation(
+        "showContent",
+        "Read the turns of somebody's session, for a reason that is audited and raises an alarm before.",
+        "Turns",
+        (errors.Forbidden(), *_SESSION),
+        callers=(USER,),
+        body=ReasonBody,
+        example={"reason": "Ticket 4711: the user asks for help."},
+        asks=_PAGE,
+        roles=("admin", "admin:content"),
+    ),
+    ("GET", "/health"): Operation("health", "Learn whether the service answers.", "Health", (), callers=()),
+    ("GET", "/openapi.json"): Operation("openapi", "Read this document.", "Document", (), callers=()),
+}

@@ -1,0 +1,133 @@
+"""Every problem that a route can answer with: its own, what its body and headers make possible, and the gateway's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from turnlog import errors
+from turnlog.entrypoints.http.openapi.operations import ANONYMOUS, Operation
+from turnlog.entrypoints.http.problems import INTERNAL, problem_body, problem_of
+from turnlog.entrypoints.http.request import MOST_LIMIT, Body
+from turnlog.errors import InvalidRequest, TurnlogError, ValueRefused
+
+Example = dict[str, Any]
+
+_REQUEST_ID = "7f5d0ab5-6a4e-4c55-a2f5-3c1c0e4e7f10"
+_TEXTS = {"message", "system", "title", "reason"}
+_BOUNDS = {
+    "minimum": "minimum",
+    "minLength": "min_length",
+    "maximum": "maximum",
+    "maxLength": "max_length",
+    "maxItems": "max_length",
+}
+"""The bounds of a schema, by what a problem calls them."""
+
+
+def _by_gateway(status: int, code: str, title: str, detail: str, **more: Any) -> Example:
+    head = {"type": f"urn:turnlog:problem:{code}", "title": title, "status": status, "detail": detail}
+    return head | {"instance": f"urn:req:{_REQUEST_ID}", "code": code} | more
+
+
+_UNAVAILABLE = (503, "dependency_unavailable", "Service unavailable")
+GATEWAY: tuple[Example, ...] = (
+    _by_gateway(400, "bad_request", "Bad request", "The gateway refused the request."),
+    _by_gateway(403, "forbidden", "Forbidden", "This caller may not use this route."),
+    _by_gateway(413, "body_too_large", "Content too large", "The request is larger than the gateway takes."),
+    _by_gateway(415, "media_type_unsupported", "Unsupported media type", "Send application/json in UTF-8."),
+    _by_gateway(
+        429,
+        "too_many_requests",
+        "Too many requests",
+        "The service takes no more requests this second.",
+        retry_after=1,
+    ),
+    _by_gateway(
+        *_UNAVAILABLE,
+        "The service takes no more requests now. Repeat a turn with the same Idempotency-Key.",
+        retry="same-key",
+        retry_after=5,
+    ),
+    _by_gateway(
+        504,
+        "gateway_timeout",
+        "Gateway timeout",
+        "The answer takes longer than the gateway waits. A turn goes on: repeat it with the same Idempotency-Key.",
+        retry="same-key",
+    ),
+)
+"""What the gateway answers by itself on any route, as the template has it; what a function says in the same words is
+left out.
+"""
+
+TOKEN_UNCHECKED = _by_gateway(*_UNAVAILABLE, "The token could not be checked. Try again.", retry_after=5)
+"""The gateway's answer where it has asked the authorizer in vain."""
+
+
+def refusals(operation: Operation) -> list[Example]:
+    """Each problem that the operation can answer with, once, by its code."""
+    found: dict[str, Example] = {}
+    kinds = [caller == ANONYMOUS for caller in operation.callers] or [True]  # nobody is signed in on a public route
+    said = [
+        _example(error, operation, is_anonymous=is_anonymous)
+        for error in errors_of(operation)
+        for is_anonymous in kinds
+    ]
+    for problem in [*said, problem_body(INTERNAL, _REQUEST_ID), *_gateway(operation)]:
+        found.setdefault(repr(problem), problem)
+    return sorted(found.values(), key=lambda problem: (problem["status"], problem["code"]))
+
+
+def _example(error: TurnlogError, operation: Operation, *, is_anonymous: bool) -> Example:
+    problem = problem_of(error, is_anonymous=is_anonymous, is_admin=bool(operation.roles))
+    return problem_body(problem, _REQUEST_ID, error.retry_after_s, is_named=operation.key is not None)
+
+
+def _gateway(operation: Operation) -> tuple[Example, ...]:
+    return (*GATEWAY, TOKEN_UNCHECKED) if operation.callers else GATEWAY
+
+
+def errors_of(operation: Operation) -> Iterator[TurnlogError]:
+    """What the function itself can raise."""
+    yield from operation.errors
+    unknown = {"allowed": list(operation.asks)}
+    yield InvalidRequest("parameter_unknown", told=unknown)
+    yield InvalidRequest("parameter_duplicate", told={"parameter": operation.asks[0]} if operation.asks else unknown)
+    if "limit" in operation.asks:
+        yield InvalidRequest("parameter_invalid", told={"parameter": "limit", "minimum": 1, "maximum": MOST_LIMIT})
+    if "cursor" in operation.asks:
+        yield InvalidRequest("cursor_invalid", told={"parameter": "cursor"})
+    if operation.callers:
+        yield errors.Unauthorized()
+    if operation.key is not None:
+        yield from map(InvalidRequest, ("idempotency_key_too_long", "idempotency_key_invalid", "header_duplicate"))
+    if operation.key:
+        yield InvalidRequest("idempotency_key_missing")
+    if operation.body:
+        yield from _of_body(operation.body)
+
+
+def _of_body(kind: type[Body]) -> Iterator[TurnlogError]:
+    schema = kind.model_json_schema()
+    first = next(iter(schema["properties"]))
+    for code in ("body_missing", "json_invalid", "json_duplicate_key", "encoding_invalid", "base64_invalid"):
+        yield InvalidRequest(code)
+    yield InvalidRequest("header_duplicate")
+    yield errors.MediaTypeUnsupported("media_type_unsupported")
+    yield errors.BodyTooLarge("body_too_large")
+    yield InvalidRequest("unknown_field", "", {"allowed": list(schema["properties"])})
+    yield InvalidRequest("wrong_type", f"/{first}")
+    if "required" in schema:
+        yield InvalidRequest("field_missing", f"/{schema['required'][0]}")
+    if texts := [name for name in schema["properties"] if name in _TEXTS]:
+        yield InvalidRequest("control_character", f"/{texts[0]}")
+    if "message" in schema["properties"]:
+        yield ValueRefused("message_empty", "/message")
+    if "model" in schema["properties"]:
+        yield ValueRefused("model_unknown", "/model", {"allowed": ["claude-sonnet-5-5", "claude-haiku-5-5"]})
+    for name, each in schema["properties"].items():
+        rules = each | each.get("anyOf", [{}])[0]  # a field that may be left out
+        bounds = [{said: rules[bound]} for bound, said in _BOUNDS.items() if bound in rules]
+        if name != "message" and (bounds or "pattern" in rules):
+            yield ValueRefused(f"{name}_range", f"/{name}", bounds[-1] if bounds else {})

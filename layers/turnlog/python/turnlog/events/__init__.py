@@ -1,6 +1,0 @@
-"""The event edge: what S3 and the clock report, read as untrusted input."""
-
-from turnlog.events.sweeps import sweep_sessions
-from turnlog.events.uploads import SummarizeUploads
-
-__all__ = ["SummarizeUploads", "sweep_sessions"]

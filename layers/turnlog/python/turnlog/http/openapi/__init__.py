@@ -1,5 +1,0 @@
-"""The HTTP API as an OpenAPI 3.1 document, put together from what the code says."""
-
-from turnlog.http.openapi.document import document
-
-__all__ = ["document"]

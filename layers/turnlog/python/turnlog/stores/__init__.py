@@ -1,1 +1,0 @@
-"""The shipped implementations of SessionStore; they differ only in durability and reach."""

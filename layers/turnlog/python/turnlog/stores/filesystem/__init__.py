@@ -1,5 +1,0 @@
-"""SessionStore on a local file system: one folder a session, one file a turn."""
-
-from turnlog.stores.filesystem.store import FileSessionStore
-
-__all__ = ["FileSessionStore"]

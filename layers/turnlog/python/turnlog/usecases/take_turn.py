@@ -1,0 +1,367 @@
+"""ask() and take_turn(): the two things that Turnlog does."""
+
+from __future__ import annotations
+
+import math
+import secrets
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from decimal import Decimal
+
+from turnlog.clock import Clock
+from turnlog.domain.limits import OwnerLimits, SessionLimits, charges, expect_room, expect_storable, settlement
+from turnlog.domain.messages import Message, ModelRequest, Reply
+from turnlog.domain.prices import cost_usd
+from turnlog.domain.sessions import Log
+from turnlog.domain.turns import KEY_HASH, Claim, Ended, Slot, Totals, Turn, busy, key_hash
+from turnlog.domain.window import WindowPolicy, messages, next_from
+from turnlog.errors import (
+    AttemptsExhausted,
+    ClaimLost,
+    KeyReused,
+    ModelError,
+    ModelProtocolError,
+    SecretUnavailable,
+    SessionNotFound,
+    StoreUnavailable,
+    TurnInProgress,
+    TurnlogError,
+    TurnNumberTaken,
+    TurnTooLarge,
+)
+from turnlog.ports.chat_model import ChatModel
+from turnlog.ports.session_store import TurnLog
+
+COMMIT_RESERVE_S = 5.0
+"""Kept back from the model's time for the commit and its retries (protocol: remaining time less 5 s)."""
+
+ATTEMPTS = 3
+"""How often the model may be called for one key, the handlers that died included."""
+
+OLDER_KEYS = 64
+"""Within how many turns a late retry finds its reply."""
+
+KEY_STRIDE = 16
+"""A turn remembers the keys of every 16th turn before it, the nearest first, so that 16 turns in a row know all of them
+at 24 bytes a turn. It must not change between versions.
+"""
+
+OTHER_KEYS = 16
+"""Of how many keys that have no turn a session remembers how often the model was asked for them."""
+
+_COUNTED = KEY_HASH + 1  # bytes of a key's hash and its count
+
+POLL_S = 0.5
+"""Between two looks at a busy session; a look costs 10 read units and a few milliseconds."""
+
+Sleep = Callable[[float], None]
+
+_ROUNDS = 4
+"""How often a turn looks again after another one moved the session under it."""
+
+
+@dataclass(frozen=True, slots=True)
+class TurnPolicy:
+    """What holds for every turn. With `old_views` the first look may be at what the session was a moment ago, for a
+    store that can do that more cheaply; nothing is refused or replayed on the strength of it.
+    """
+
+    window: WindowPolicy = field(default_factory=WindowPolicy)
+    session: SessionLimits = field(default_factory=SessionLimits)
+    owner: OwnerLimits = field(default_factory=OwnerLimits)
+    old_views: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TurnRequest:
+    """A turn to take. `key` and `fingerprint` are keyed hashes of the idempotency key and of the canonical body.
+
+    `number` is the turn that the caller expects to take, if it says so; then its key is found however old it is.
+    """
+
+    owner: str
+    session_id: str
+    key: bytes
+    fingerprint: bytes
+    message: Message
+    number: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TakenTurn:
+    """A stored turn and its session as the turn left it; `replayed` when the turn had been stored before."""
+
+    turn: Turn
+    log: Log
+    replayed: bool = False
+
+    @property
+    def idle_expires_ms(self) -> int:
+        """When the session ends unless another turn begins: as of this turn, so that a replay says the same."""
+        session = self.log.session
+        return min(self.turn.at_ms + session.idle_ms, session.dies_ms)
+
+
+def take_turn(
+    request: TurnRequest,
+    *,
+    store: TurnLog,
+    model: ChatModel,
+    clock: Clock,
+    remaining_s: Callable[[], float],
+    policy: TurnPolicy,
+) -> TakenTurn:
+    """Takes the session's next turn: claims its slot, asks the model, commits, and only then returns.
+
+    A key that has a stored turn gives that turn again, and the model is not asked. `remaining_s` tells how many seconds
+    the handler has left; the lease of the claim outlasts it by COMMIT_RESERVE_S.
+
+    Raises SessionNotFound, KeyReused, TurnInProgress, TurnNumberTaken, LimitReached, TurnTooLarge, AttemptsExhausted,
+    ClaimLost, SessionCorrupt, ClockBehind, StoreUnavailable or a ModelError. After each of them but StoreUnavailable
+    nothing is stored; after that one a repeat with the same key finds out.
+    """
+    return _Taking(request, store, model, clock, remaining_s, policy).take()
+
+
+def lease_ms(remaining_s: float) -> int:
+    """How long a handler's claim holds: it outlasts the handler."""
+    return math.ceil((remaining_s + COMMIT_RESERVE_S) * 1000)
+
+
+def when_free(
+    take: Callable[[], TakenTurn],
+    *,
+    wait_s: float,
+    left_s: Callable[[], float],
+    sleep: Sleep,
+    before_waiting: Callable[[], None],
+) -> TakenTurn:
+    """What `take` returns, tried again while the session is busy: for `wait_s` seconds, and no longer than `left_s`.
+
+    Each try looks at the session, which costs no more than that. Raises what `take` raises, TurnInProgress when the
+    wait is over, and what `before_waiting` raises, which is called once, if there is to be a wait at all.
+    """
+    waited_s = 0.0
+    while True:
+        try:
+            return take()
+        except TurnInProgress:
+            pause_s = min(POLL_S, wait_s - waited_s, left_s())
+            if pause_s <= 0:
+                raise
+            if not waited_s:
+                before_waiting()
+        sleep(pause_s)
+        waited_s += pause_s
+
+
+def first_turn(message: Message, reply: Reply, cost_usd: Decimal | None, at_ms: int, window: WindowPolicy) -> Turn:
+    """The turn 1 that a question becomes whose session begins after it. It has no key: it was asked without one."""
+    return Turn(
+        number=1,
+        token=secrets.token_urlsafe(12),
+        key=b"",
+        fingerprint=b"",
+        message=message,
+        reply=reply,
+        cost_usd=cost_usd,
+        totals=_totals(Totals(), message, reply, cost_usd),
+        at_ms=at_ms,
+        window_from=next_from(1, reply, 1, window),
+        older_keys=b"",
+    )
+
+
+def _totals(before: Totals, message: Message, reply: Reply, cost_usd: Decimal | None) -> Totals:
+    size = len(message.content.encode()) + len(reply.content.encode())
+    return Totals(before.tokens + reply.usage.tokens, before.cost_usd + (cost_usd or 0), before.content_bytes + size)
+
+
+@dataclass(frozen=True, slots=True)
+class _Taking:
+    """One handler's try to take a turn, and all that it needs."""
+
+    request: TurnRequest
+    store: TurnLog
+    model: ChatModel
+    clock: Clock
+    remaining_s: Callable[[], float]
+    policy: TurnPolicy
+    token: str = field(default_factory=lambda: secrets.token_urlsafe(12))
+
+    def take(self) -> TakenTurn:
+        for fresh in [False] * self.policy.old_views + [True] * _ROUNDS:
+            now = self.clock()
+            look = self._look(now) if fresh else self._glance(now)
+            if isinstance(look, TakenTurn):
+                return look
+            if look is None:
+                continue
+            log, claim = look
+            found = self._place(log, claim)
+            if isinstance(found, Claim) and found.token == self.token:
+                return TakenTurn(self._answer(log, claim), log)
+            if isinstance(found, Turn) and found.key == self.request.key:
+                return self._replay(log, found)
+            if isinstance(found, Claim) and found.until_ms > now:
+                raise busy(found, now)
+        raise TurnInProgress(1)
+
+    def _look(self, now: int, *, fresh: bool = True) -> TakenTurn | tuple[Log, Claim]:
+        """The turn if it is stored; else the session and the claim to place in it."""
+        request = self.request
+        newest = max(self.policy.window.turns, KEY_STRIDE)
+        log = self.store.read(request.owner, request.session_id, now, newest, fresh=fresh)
+        if stored := self._stored(log):
+            return self._replay(log, stored)
+        return log, self._next_claim(log, now)
+
+    def _glance(self, now: int) -> tuple[Log, Claim] | None:
+        """As `_look`, at what may be old: it proves nothing but what a claim on it proves, so all else is no answer."""
+        try:
+            look = self._look(now, fresh=False)
+        except StoreUnavailable:
+            raise
+        except TurnlogError:
+            return None
+        return None if isinstance(look, TakenTurn) else look
+
+    def _stored(self, log: Log) -> Turn | None:
+        """The turn that stands under the request's key, wherever it may be found."""
+        for turn in reversed(log.turns):
+            if turn.key == self.request.key:
+                return turn
+        # Older keys, and the number that the caller expects, say where to look; only the slot itself proves it.
+        for number in _places(log, self.request):
+            for turn in self.store.turns(log.session, number, number):
+                if turn.key == self.request.key:
+                    return turn
+        if self.request.number not in (None, log.count + 1):
+            raise TurnNumberTaken
+        return None
+
+    def _replay(self, log: Log, turn: Turn) -> TakenTurn:
+        self._expect_same_body(turn)
+        return TakenTurn(turn, log, replayed=True)
+
+    def _next_claim(self, log: Log, now: int) -> Claim:
+        request, attempts = self.request, _attempts(log)
+        if log.running:
+            if log.running.key == request.key:
+                self._expect_same_body(log.running)
+            if log.running_at(now):
+                raise busy(log.running, now)
+        attempt = attempts.pop(key_hash(request.key), 0) + 1
+        if attempt > ATTEMPTS:
+            raise AttemptsExhausted
+        expect_room(log, self.policy.session, now)
+        expect_storable(request.message, log.session.settings.max_tokens)
+        # By the clock of this moment: however long the look took, the lease outlasts the handler.
+        until = self.clock() + lease_ms(self.remaining_s())
+        taken = charges(log, request.message, self.policy.owner, now)
+        return Claim(
+            number=log.count + 1,
+            token=self.token,
+            until_ms=until,
+            key=request.key,
+            fingerprint=request.fingerprint,
+            at_ms=now,
+            attempt=attempt,
+            others=b"".join(hashed + bytes([count]) for hashed, count in attempts.items())[-OTHER_KEYS * _COUNTED :],
+            charges=taken,
+        )
+
+    def _place(self, log: Log, claim: Claim) -> Slot | None:
+        try:
+            return self.store.claim(log.session, claim, over=log.running)
+        except StoreUnavailable:
+            # Whether it was written is unknown, so take it back if it can be done; its lease ends it otherwise.
+            self.store.release(log.session, claim, billed=False, now_ms=claim.at_ms)
+            raise
+
+    def _answer(self, log: Log, claim: Claim) -> Turn:
+        settings = log.session.settings
+        sent = messages(log.turns, self.request.message)
+        question = ModelRequest(settings.model, sent, settings.max_tokens, settings.system, cached=True)
+        try:
+            reply = self.model.reply(question, self.remaining_s() - COMMIT_RESERVE_S)
+            turn = self._turn(log, claim, reply)
+            found = self.store.commit(log.session, turn, settlement(claim.charges, turn.reply, turn.cost_usd))
+        except StoreUnavailable:
+            raise  # the commit may have been applied, or may still be
+        except Exception as error:
+            # Whatever it is, the slot must not stay taken until its lease is over.
+            self.store.release(log.session, claim, _may_be_billed(error), self.clock())
+            if isinstance(error, TurnTooLarge):  # by the reply, since the message was looked at before
+                raise ModelProtocolError from error
+            raise
+        if isinstance(found, Turn) and found.key == self.request.key:
+            self._expect_same_body(found)
+            return found  # mine, or that of a handler which overtook this one with the same request
+        if isinstance(found, Ended):
+            raise SessionNotFound
+        raise ClaimLost
+
+    def _turn(self, log: Log, claim: Claim, reply: Reply) -> Turn:
+        last, now = log.turns[-1] if log.turns else None, self.clock()
+        cost = cost_usd(reply.model, reply.usage, _day(now))
+        message = self.request.message
+        return Turn(
+            number=claim.number,
+            token=claim.token,
+            key=claim.key,
+            fingerprint=claim.fingerprint,
+            message=message,
+            reply=reply,
+            cost_usd=cost,
+            totals=_totals(log.totals, message, reply, cost),
+            at_ms=now,
+            window_from=next_from(claim.number, reply, last.window_from if last else 1, self.policy.window),
+            older_keys=_older_keys(log),
+            others=claim.others,
+        )
+
+    def _expect_same_body(self, held: Claim | Turn) -> None:
+        if held.fingerprint != self.request.fingerprint:
+            raise KeyReused
+
+
+def _places(log: Log, request: TurnRequest) -> Iterator[int]:
+    """Turns before those of the view that may stand under the request's key."""
+    wanted = key_hash(request.key)
+    for turn in log.turns:
+        for back in range(len(turn.older_keys) // KEY_HASH):
+            number = turn.number - KEY_STRIDE * (back + 1)
+            if 0 < number < log.turns[0].number and turn.older_keys[back * KEY_HASH :].startswith(wanted):
+                yield number
+    if request.number is not None and request.number <= log.count:
+        yield request.number
+
+
+def _older_keys(log: Log) -> bytes:
+    """Those that the next turn remembers: one of the view, and what that one remembers."""
+    if log.count < KEY_STRIDE:
+        return b""
+    before = log.turns[-KEY_STRIDE]
+    return (key_hash(before.key) + before.older_keys)[: OLDER_KEYS // KEY_STRIDE * KEY_HASH]
+
+
+def _attempts(log: Log) -> dict[bytes, int]:
+    """How many handlers began under each key that has no turn so far, by the hashes of the keys, the latest last."""
+    held = log.running.others if log.running else log.turns[-1].others if log.turns else b""
+    counts = {held[at : at + KEY_HASH]: held[at + KEY_HASH] for at in range(0, len(held), _COUNTED)}
+    if log.running and log.running.attempt:
+        counts[key_hash(log.running.key)] = log.running.attempt
+    return counts
+
+
+def _may_be_billed(error: Exception) -> bool:
+    """Whether the provider may charge for a call that ended so."""
+    if isinstance(error, ModelError):
+        return error.billed
+    return not isinstance(error, SecretUnavailable)
+
+
+def _day(now_ms: int) -> date:
+    return datetime.fromtimestamp(now_ms / 1000, UTC).date()
