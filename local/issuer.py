@@ -100,11 +100,11 @@ def _key_in(file: Path) -> rsa.RSAPrivateKey:
         made = rsa.generate_private_key(public_exponent=65537, key_size=2048).private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
-        fresh = file.with_suffix(".new")
-        fresh.unlink(missing_ok=True)
-        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
+        consistent = file.with_suffix(".new")
+        consistent.unlink(missing_ok=True)
+        with os.fdopen(os.open(consistent, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
             out.write(made)
-        fresh.replace(file)
+        consistent.replace(file)
     key = serialization.load_pem_private_key(file.read_bytes(), password=None)
     if not isinstance(key, rsa.RSAPrivateKey):
         raise TypeError(f"{file} holds no RSA key")

@@ -38,10 +38,10 @@ class SharedLayers:
             there = self._folder / hashlib.file_digest(content, "sha256").hexdigest()
         with self._unpacking:
             if not there.exists():
-                fresh = there.with_suffix(".new")
+                consistent = there.with_suffix(".new")
                 with zipfile.ZipFile(archive) as members:
-                    members.extractall(fresh)  # which never leaves the folder, whatever a member's name is
-                fresh.rename(there)
+                    members.extractall(consistent)  # which never leaves the folder, whatever a member's name is
+                consistent.rename(there)
         archive.unlink()
         return there
 

@@ -135,12 +135,12 @@ class StateFolder:
 
     def write(self, file: Path, value: Mapping[str, Any]) -> None:
         """Whole or not at all, for this user alone."""
-        fresh = file.with_name(file.name + ".new")
-        fresh.unlink(missing_ok=True)
-        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
+        consistent = file.with_name(file.name + ".new")
+        consistent.unlink(missing_ok=True)
+        with os.fdopen(os.open(consistent, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
             json.dump(value, out, indent=2)
             out.write("\n")
-        fresh.replace(file)
+        consistent.replace(file)
 
 
 def is_free(port: int) -> bool:

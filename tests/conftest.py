@@ -9,7 +9,7 @@ import pytest
 from tests.fakes import HeldClock, KeptLog
 from tests.reached import pytest_deselected, pytest_sessionfinish, pytest_terminal_summary, pytest_testnodedown
 from turnlog import runtime
-from turnlog.adapters.cloudwatch_audit import AuditTrail
+from turnlog.adapters.cloudwatch_audit import CloudWatchAuditTrail
 
 __all__ = ["pytest_deselected", "pytest_sessionfinish", "pytest_terminal_summary", "pytest_testnodedown"]
 
@@ -30,6 +30,6 @@ os.environ.update(
 def audit(monkeypatch: pytest.MonkeyPatch) -> KeptLog:
     """The audit trail of whatever runs in this process."""
     kept = KeptLog()
-    trail = AuditTrail(kept, "audit", HeldClock())  # type: ignore[arg-type] # as much of a client as it uses
+    trail = CloudWatchAuditTrail(kept, "audit", HeldClock())  # type: ignore[arg-type] # as much of a client as it uses
     monkeypatch.setattr(runtime, "audit_trail", lambda: trail)
     return kept

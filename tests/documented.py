@@ -15,10 +15,10 @@ from referencing.jsonschema import DRAFT202012
 
 from turnlog.entrypoints.http.openapi import document
 
-Answer = tuple[str, str, int, str]
+Response = tuple[str, str, int, str]
 """Method, path, status, and the code of a problem."""
 
-seen: set[Answer] = set()
+seen: set[Response] = set()
 """All that was held to the document."""
 
 _ROOT = "urn:openapi"

@@ -24,7 +24,7 @@ _deselected: list[pytest.Item] = []
 _of_workers: list[dict[str, Any]] = []
 
 
-def listed() -> Iterator[documented.Answer]:
+def listed() -> Iterator[documented.Response]:
     """What the document says that functions answer; the gateway's own answers reach none."""
     for route, operation in OPERATIONS.items():
         yield *route, operation.status, ""

@@ -21,7 +21,7 @@ class LocalWrapper:
     def new_key(self, owner: str) -> tuple[bytes, bytes]:
         self._note("new key")
         secret = secrets.token_bytes(KEY_BYTES)
-        return secret, _OUTER.seal(owner.encode(), secret)
+        return secret, _OUTER.cipher(owner.encode(), secret)
 
     def unwrap(self, owner: str, wrapped: bytes) -> bytes:
         self._note("unwrap")

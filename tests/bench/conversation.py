@@ -19,9 +19,9 @@ from tests.handlers.conftest import Context, app, event
 from tests.wrapping import LocalWrapper
 from turnlog import runtime
 from turnlog.adapters import telemetry
-from turnlog.adapters.cloudwatch_audit import AuditTrail
+from turnlog.adapters.cloudwatch_audit import CloudWatchAuditTrail
 from turnlog.adapters.dynamodb import DynamoDBSessionStore, OwnerKeys
-from turnlog.adapters.read_cache import HybridSessionStore
+from turnlog.adapters.read_cache import CachedSessionStore
 from turnlog.config import LifeSettings, ModelSettings
 from turnlog.domain.messages import ModelRequest, Reply, to_json
 from turnlog.domain.server_key import ServerKey
@@ -90,9 +90,9 @@ def measure(turns: int = 50, *, caches: int = 0) -> list[TurnCost]:
 
         stores: list[SessionStore] = [environment(eventual=False)]
         if caches:
-            stores = [HybridSessionStore(environment(eventual=True)) for _ in range(caches)]
+            stores = [CachedSessionStore(environment(eventual=True)) for _ in range(caches)]
         environments = itertools.cycle(stores)
-        policy = TurnPolicy(old_views=bool(caches))
+        policy = TurnPolicy(reads_cached=bool(caches))
         runtime.turn_policy = lambda: policy  # type: ignore[assignment]
         _wire(next(environments), model)
         session_id = _send("POST", "/sessions", {})["session_id"]
@@ -106,7 +106,7 @@ def measure(turns: int = 50, *, caches: int = 0) -> list[TurnCost]:
 
 def _wire(store: SessionStore, model: HashModel) -> None:
     models, life, key = ModelSettings(claude_models=(MODEL,)), LifeSettings(), ServerKey("bench")
-    trail = AuditTrail(KeptLog(), "audit", HeldClock())  # type: ignore[arg-type] # as much of a client as it uses
+    trail = CloudWatchAuditTrail(KeptLog(), "audit", HeldClock())  # type: ignore[arg-type] # as much of a client as it uses
     runtime.audit_trail = lambda: trail  # type: ignore[assignment]
     runtime.chat_model = lambda: model  # type: ignore[assignment]
     runtime.session_store = lambda: store  # type: ignore[assignment]

@@ -31,13 +31,13 @@ import pytest
 from tests.fakes import OWNER, START_MS, new_session
 from turnlog.domain.expiry import CLOCK_TOLERANCE, SWEEP_MARGIN
 from turnlog.domain.messages import Message, Reply, Usage, to_json
-from turnlog.domain.quotas import Bill, Charge
+from turnlog.domain.quotas import QuotaCharge, QuotaCharges
 from turnlog.domain.sessions import Move, Session, SessionSettings, new_session_id
-from turnlog.domain.turns import KEY_HASH, MAX_TURN_BYTES, Claim, Ended, Slot, Totals, Turn
+from turnlog.domain.turns import KEY_HASH, MAX_TURN_BYTES, Lease, Slot, Tombstone, Totals, Turn
 from turnlog.errors import (
-    AllowanceUsedUp,
-    ClaimLost,
     ClockBehind,
+    LeaseLost,
+    QuotaExceeded,
     SessionNotFound,
     StoreUnavailable,
     TurnInProgress,
@@ -63,39 +63,39 @@ STRANGE_BLOCKS = [
 ]
 
 
-def claim_of(
+def lease_of(
     number: int,
     token: str = "",
     *,
     at_ms: int = START_MS,
-    until_ms: int | None = None,
-    charges: tuple[Charge, ...] = (),
-) -> Claim:
-    lease = at_ms + LEASE_MS if until_ms is None else until_ms
-    return Claim(number, token or f"token-{number}", lease, b"k%015d" % number, b"f" * 16, at_ms, charges=charges)
+    lease_expires_ms: int | None = None,
+    charges: tuple[QuotaCharge, ...] = (),
+) -> Lease:
+    lease = at_ms + LEASE_MS if lease_expires_ms is None else lease_expires_ms
+    return Lease(number, token or f"token-{number}", lease, b"k%015d" % number, b"f" * 16, at_ms, charges=charges)
 
 
-def turn_of(claim: Claim, text: str = "hello") -> Turn:
+def turn_of(lease: Lease, text: str = "hello") -> Turn:
     usage = Usage('{"input_tokens":3,"new":{"a":null}}')
     return Turn(
-        number=claim.number,
-        token=claim.token,
-        key=claim.key,
-        fingerprint=claim.fingerprint,
+        number=lease.number,
+        token=lease.token,
+        key=lease.key,
+        fingerprint=lease.fingerprint,
         message=Message.of_text(text),
         reply=Reply("claude-sonnet-5-5", to_json([{"type": "text", "text": "☃"}]), "end_turn", usage),
         cost_usd=Decimal("0.000012"),
-        totals=Totals(12 * claim.number, Decimal("0.00012") * claim.number, 40 * claim.number),
-        at_ms=claim.at_ms + 5,
+        totals=Totals(12 * lease.number, Decimal("0.00012") * lease.number, 40 * lease.number),
+        at_ms=lease.at_ms + 5,
         window_from=1,
-        older_keys=b"abcdef" * (min(claim.number - 1, OLDER_KEYS) // KEY_STRIDE),
+        older_keys=b"abcdef" * (min(lease.number - 1, OLDER_KEYS) // KEY_STRIDE),
     )
 
 
 def take(store: SessionStore, session: Session, number: int, *, at_ms: int = START_MS) -> Turn:
-    claim = claim_of(number, at_ms=at_ms)
-    assert store.claim(session, claim, over=None) == claim
-    turn = turn_of(claim, f"turn {number}")
+    lease = lease_of(number, at_ms=at_ms)
+    assert store.acquire(session, lease, over=None) == lease
+    turn = turn_of(lease, f"turn {number}")
     assert store.commit(session, turn) == turn
     return turn
 
@@ -110,8 +110,8 @@ def forked(store: SessionStore, parent: Session, number: int, child: Session, ti
     return store.read(child.owner, child.id, child.created_ms, newest=1).session
 
 
-def charge(amount: str | Decimal, limit: str = "10", counter: str = COUNTER) -> Charge:
-    return Charge(counter, Decimal(amount), Decimal(limit), START_MS + 60_000)
+def charge(amount: str | Decimal, limit: str = "10", counter: str = COUNTER) -> QuotaCharge:
+    return QuotaCharge(counter, Decimal(amount), Decimal(limit), START_MS + 60_000)
 
 
 @cache
@@ -163,8 +163,8 @@ class Creating(Facts):
         settings = SessionSettings("claude-sonnet-5-5", 64_000, 'Be brief. ☃ \0 \\ "')
         session = replace(new_session(), settings=settings, fingerprint=bytes(range(32)))
         assert store.create(session, "Snow ☃") == session
-        log = store.read(OWNER, session.id, START_MS, newest=5)
-        assert (log.session, log.title, log.count, log.turns, log.running) == (session, "Snow ☃", 0, (), None)
+        view = store.read(OWNER, session.id, START_MS, newest=5)
+        assert (view.session, view.title, view.count, view.turns, view.running) == (session, "Snow ☃", 0, (), None)
 
     def test_a_title_may_be_empty(self, store: SessionStore) -> None:
         session = new_session()
@@ -173,15 +173,15 @@ class Creating(Facts):
 
     def test_a_repeated_creation_finds_the_session_as_it_is(self, store: SessionStore, session: Session) -> None:
         turn = take(store, session, 1)
-        again = replace(session, created_ms=START_MS + 9, dies_ms=session.dies_ms + 9, fingerprint=b"other")
+        again = replace(session, created_ms=START_MS + 9, expires_ms=session.expires_ms + 9, fingerprint=b"other")
         assert store.create(again, "Another title") == session
-        log = store.read(OWNER, session.id, START_MS, newest=1)
-        assert (log.session, log.title, log.turns) == (session, "A title", (turn,))
+        view = store.read(OWNER, session.id, START_MS, newest=1)
+        assert (view.session, view.title, view.turns) == (session, "A title", (turn,))
 
     def test_a_repeated_creation_leaves_a_running_turn_alone(self, store: SessionStore, session: Session) -> None:
-        store.claim(session, claim_of(1), over=None)
+        store.acquire(session, lease_of(1), over=None)
         store.create(session, "")
-        assert store.commit(session, turn_of(claim_of(1))) == turn_of(claim_of(1))
+        assert store.commit(session, turn_of(lease_of(1))) == turn_of(lease_of(1))
 
     def test_the_id_of_a_session_that_was_deleted_is_never_used_again(
         self, store: SessionStore, session: Session
@@ -194,10 +194,10 @@ class Creating(Facts):
     def test_the_id_of_a_session_that_was_swept_is_never_used_again(
         self, store: SessionStore, session: Session
     ) -> None:
-        now = session.dies_ms + HOUR_MS - 1000
+        now = session.expires_ms + HOUR_MS - 1000
         store.sweep(now)
         with pytest.raises(SessionNotFound):
-            store.create(replace(session, created_ms=now, dies_ms=now + HOUR_MS), "")
+            store.create(replace(session, created_ms=now, expires_ms=now + HOUR_MS), "")
         assert is_gone(store, session, now)
 
     @pytest.mark.parametrize("late_ms", [-1, 0])
@@ -219,14 +219,14 @@ class Creating(Facts):
         assert store.read(EVE, session.id, START_MS, newest=1).count == 1
 
     def test_a_session_can_begin_with_a_turn(self, store: SessionStore) -> None:
-        session, first = new_session(), turn_of(claim_of(1), "asked before")
+        session, first = new_session(), turn_of(lease_of(1), "asked before")
         assert store.create(session, "T", first=first) == session
-        log = store.read(OWNER, session.id, START_MS, newest=5)
-        assert (log.session, log.title, log.turns, log.running) == (session, "T", (first,), None)
+        view = store.read(OWNER, session.id, START_MS, newest=5)
+        assert (view.session, view.title, view.turns, view.running) == (session, "T", (first,), None)
         assert take(store, session, 2).number == 2
 
     def test_a_repeated_creation_with_a_turn_changes_nothing(self, store: SessionStore) -> None:
-        first = turn_of(claim_of(1), "asked before")
+        first = turn_of(lease_of(1), "asked before")
         session = store.create(new_session(), "T", first=first)
         second = take(store, session, 2)
         assert store.create(session, "T", first=replace(first, token="another")) == session
@@ -235,14 +235,14 @@ class Creating(Facts):
     def test_a_session_without_a_turn_gets_none_by_a_repeated_creation(
         self, store: SessionStore, session: Session
     ) -> None:
-        assert store.create(session, "", first=turn_of(claim_of(1))) == session
+        assert store.create(session, "", first=turn_of(lease_of(1))) == session
         assert store.read(OWNER, session.id, START_MS, newest=1).count == 0
 
     def test_a_session_can_begin_with_a_large_turn_and_not_with_one_that_is_too_large(
         self, store: SessionStore
     ) -> None:
         refused = new_session()
-        large = replace(turn_of(claim_of(1)), message=Message.of_text(random_text(MAX_TURN_BYTES - 100_000)))
+        large = replace(turn_of(lease_of(1)), message=Message.of_text(random_text(MAX_TURN_BYTES - 100_000)))
         session = store.create(new_session(), "", first=large)
         assert store.turns(session, 1, 1) == [large]
         with pytest.raises(TurnTooLarge):
@@ -250,9 +250,9 @@ class Creating(Facts):
         assert is_gone(store, refused)
 
     def test_a_refused_bill_leaves_no_first_turn(self, store: SessionStore) -> None:
-        session, bill = new_session(), Bill(OWNER, (charge("1", "0"),))
-        with pytest.raises(AllowanceUsedUp):
-            store.create(session, "", bill=bill, first=turn_of(claim_of(1)))
+        session, quota = new_session(), QuotaCharges(OWNER, (charge("1", "0"),))
+        with pytest.raises(QuotaExceeded):
+            store.create(session, "", quota=quota, first=turn_of(lease_of(1)))
         assert is_gone(store, session)
 
 
@@ -267,35 +267,35 @@ class Reading(Facts):
     ) -> None:
         turns = take_all(store, session, 7)
         for newest in (1, 3, 6):
-            log = store.read(OWNER, session.id, START_MS, newest)
-            assert (log.count, list(log.turns)) == (7, turns[-newest:])
+            view = store.read(OWNER, session.id, START_MS, newest)
+            assert (view.count, list(view.turns)) == (7, turns[-newest:])
 
     def test_the_window_is_whole_while_a_claim_is_the_newest_item(self, store: SessionStore, session: Session) -> None:
         turns = take_all(store, session, 5)
-        store.claim(session, claim_of(6), over=None)
+        store.acquire(session, lease_of(6), over=None)
         for newest in (1, 3, 5, 9):
-            log = store.read(OWNER, session.id, START_MS, newest)
-            assert (log.count, list(log.turns), log.running) == (5, turns[-newest:], claim_of(6))
+            view = store.read(OWNER, session.id, START_MS, newest)
+            assert (view.count, list(view.turns), view.running) == (5, turns[-newest:], lease_of(6))
 
     def test_a_read_that_need_not_be_fresh_is_whole_all_the_same(self, store: SessionStore, session: Session) -> None:
         turns = take_all(store, session, 5)
         for newest in (2, 5, 9):
-            log = store.read(OWNER, session.id, START_MS, newest, fresh=False)
-            assert list(log.turns) == turns[: log.count][-newest:]
+            view = store.read(OWNER, session.id, START_MS, newest, consistent=False)
+            assert list(view.turns) == turns[: view.count][-newest:]
 
     def test_a_long_session_is_read_to_its_end(self, store: SessionStore, session: Session) -> None:
         turns = take_all(store, session, 300)
-        log = store.read(OWNER, session.id, START_MS, newest=100)
-        assert (log.count, list(log.turns)) == (300, turns[-100:])
+        view = store.read(OWNER, session.id, START_MS, newest=100)
+        assert (view.count, list(view.turns)) == (300, turns[-100:])
         assert list(store.read(OWNER, session.id, START_MS, newest=300).turns) == turns
         assert store.turns(session, 1, 300) == turns
         assert store.turns(session, 99, 101) == turns[98:101]
 
     def test_content_survives_json_equal_whatever_blocks_it_has(self, store: SessionStore, session: Session) -> None:
-        store.claim(session, claim_of(1), over=None)
+        store.acquire(session, lease_of(1), over=None)
         usage = Usage('{ "input_tokens": 3, "later": {"a": null} }')
         reply = Reply("claude-from-the-future ☃", json.dumps(STRANGE_BLOCKS, indent=1), "a_new_reason", usage)
-        store.commit(session, replace(turn_of(claim_of(1)), message=Message("user", reply.content), reply=reply))
+        store.commit(session, replace(turn_of(lease_of(1)), message=Message("user", reply.content), reply=reply))
         turn = store.read(OWNER, session.id, START_MS, newest=1).turns[0]
         assert turn.message.blocks == STRANGE_BLOCKS
         assert json.loads(turn.reply.content) == STRANGE_BLOCKS
@@ -303,59 +303,59 @@ class Reading(Facts):
         assert (turn.reply.model, turn.reply.stop_reason) == ("claude-from-the-future ☃", "a_new_reason")
 
     def test_totals_and_prices_are_exact(self, store: SessionStore, session: Session) -> None:
-        store.claim(session, claim_of(1), over=None)
+        store.acquire(session, lease_of(1), over=None)
         totals = Totals(2**40, Decimal("12345.678901234567890123"), 2**41)
-        turn = replace(turn_of(claim_of(1)), cost_usd=Decimal("0.000000000000000001"), totals=totals, window_from=7)
+        turn = replace(turn_of(lease_of(1)), cost_usd=Decimal("0.000000000000000001"), totals=totals, window_from=7)
         store.commit(session, turn)
         assert store.read(OWNER, session.id, START_MS, newest=1).turns == (turn,)
 
     def test_older_keys_and_counted_attempts_are_kept(self, store: SessionStore, session: Session) -> None:
         chance = random.Random(7)
         others = chance.randbytes(OTHER_KEYS * (KEY_HASH + 1))
-        store.claim(session, replace(claim_of(1), others=others), over=None)
+        store.acquire(session, replace(lease_of(1), attempt_counts=others), over=None)
         running = store.read(OWNER, session.id, START_MS, newest=1).running
         assert running is not None
-        assert running.others == others
+        assert running.attempt_counts == others
         older = chance.randbytes(OLDER_KEYS // KEY_STRIDE * KEY_HASH)
-        store.commit(session, replace(turn_of(claim_of(1)), older_keys=older, others=others))
+        store.commit(session, replace(turn_of(lease_of(1)), older_keys=older, attempt_counts=others))
         turn = store.read(OWNER, session.id, START_MS, newest=1).turns[0]
-        assert (turn.older_keys, turn.others) == (older, others)
+        assert (turn.older_keys, turn.attempt_counts) == (older, others)
 
-    @pytest.mark.parametrize("fresh", [True, False])
+    @pytest.mark.parametrize("consistent", [True, False])
     def test_an_unknown_and_a_foreign_session_are_not_found(
-        self, store: SessionStore, session: Session, fresh: bool
+        self, store: SessionStore, session: Session, consistent: bool
     ) -> None:
         take(store, session, 1)
         for owner, session_id in [(OWNER, new_session_id()), (EVE, session.id), ("", session.id)]:
             with pytest.raises(SessionNotFound):
-                store.read(owner, session_id, START_MS, newest=1, fresh=fresh)
+                store.read(owner, session_id, START_MS, newest=1, consistent=consistent)
             assert store.turns(replace(session, owner=owner, id=session_id), 1, 9) == []
 
-    @pytest.mark.parametrize("fresh", [True, False])
+    @pytest.mark.parametrize("consistent", [True, False])
     @pytest.mark.parametrize("late_ms", [-1, 0, 1])
     @pytest.mark.parametrize("used", ["created", "turn", "running", "absolute"])
     def test_a_session_ends_at_its_millisecond_without_any_sweep(
-        self, store: SessionStore, used: str, late_ms: int, fresh: bool
+        self, store: SessionStore, used: str, late_ms: int, consistent: bool
     ) -> None:
         session = store.create(new_session(life_s=600 if used == "absolute" else 86_400), "")
         end_ms = START_MS + session.idle_ms
         if used == "turn":
             end_ms = take(store, session, 1, at_ms=START_MS + 70).at_ms + session.idle_ms
         if used == "running":
-            store.claim(session, claim_of(1, at_ms=START_MS + 90), over=None)
+            store.acquire(session, lease_of(1, at_ms=START_MS + 90), over=None)
             end_ms += 90
         if used == "absolute":
-            take(store, session, 1, at_ms=session.dies_ms - 10)
-            end_ms = session.dies_ms
+            take(store, session, 1, at_ms=session.expires_ms - 10)
+            end_ms = session.expires_ms
         if late_ms < 0:
-            assert store.read(OWNER, session.id, end_ms + late_ms, newest=1, fresh=fresh).session == session
+            assert store.read(OWNER, session.id, end_ms + late_ms, newest=1, consistent=consistent).session == session
         else:
             with pytest.raises(SessionNotFound):
-                store.read(OWNER, session.id, end_ms + late_ms, newest=1, fresh=fresh)
+                store.read(OWNER, session.id, end_ms + late_ms, newest=1, consistent=consistent)
 
     def test_a_running_turn_keeps_an_idle_session_alive(self, store: SessionStore, session: Session) -> None:
         at_ms = START_MS + session.idle_ms - 1
-        store.claim(session, claim_of(1, at_ms=at_ms), over=None)
+        store.acquire(session, lease_of(1, at_ms=at_ms), over=None)
         assert store.read(OWNER, session.id, at_ms + 60_000, newest=1).running
 
     @pytest.mark.parametrize("early_ms", [0, 1])
@@ -368,7 +368,7 @@ class Reading(Facts):
             seen_ms = take(store, session, 1, at_ms=START_MS + HOUR_MS // 4).at_ms
         if seen == "running":
             seen_ms += HOUR_MS // 4
-            store.claim(session, claim_of(1, at_ms=seen_ms), over=None)
+            store.acquire(session, lease_of(1, at_ms=seen_ms), over=None)
         now = seen_ms - TOLERANCE_MS - early_ms
         if early_ms:
             with pytest.raises(ClockBehind):
@@ -378,7 +378,7 @@ class Reading(Facts):
 
     def test_a_range_of_turns_leaves_out_what_is_not_finished(self, store: SessionStore, session: Session) -> None:
         turns = take_all(store, session, 5)
-        store.claim(session, claim_of(6), over=None)
+        store.acquire(session, lease_of(6), over=None)
         assert store.turns(session, 1, 1) == turns[:1]
         assert store.turns(session, 2, 4) == turns[1:4]
         assert store.turns(session, 5, 9) == turns[4:]
@@ -388,59 +388,59 @@ class Reading(Facts):
 
 class Claiming(Facts):
     def test_one_of_two_claims_gets_the_slot_and_the_other_sees_it(self, store: SessionStore, session: Session) -> None:
-        mine, other = claim_of(1, "mine"), claim_of(1, "other")
-        assert store.claim(session, mine, over=None) == mine
-        assert store.claim(session, other, over=None) == mine
+        mine, other = lease_of(1, "mine"), lease_of(1, "other")
+        assert store.acquire(session, mine, over=None) == mine
+        assert store.acquire(session, other, over=None) == mine
         assert store.read(OWNER, session.id, START_MS, newest=1).running == mine
 
     def test_a_claim_is_seen_as_it_was_made(self, store: SessionStore, session: Session) -> None:
-        claim = Claim(1, "☃ token", START_MS + 77, bytes(range(32)), b"", START_MS + 3, attempt=3)
-        store.claim(session, claim, over=None)
-        assert store.read(OWNER, session.id, START_MS, newest=1).running == claim
+        lease = Lease(1, "☃ token", START_MS + 77, bytes(range(32)), b"", START_MS + 3, attempt=3)
+        store.acquire(session, lease, over=None)
+        assert store.read(OWNER, session.id, START_MS, newest=1).running == lease
 
     def test_a_claim_repeated_after_a_lost_answer_is_still_ones_own(
         self, store: SessionStore, session: Session
     ) -> None:
-        mine = claim_of(1, "mine")
-        store.claim(session, mine, over=None)
-        assert store.claim(session, mine, over=None) == mine
+        mine = lease_of(1, "mine")
+        store.acquire(session, mine, over=None)
+        assert store.acquire(session, mine, over=None) == mine
 
     @pytest.mark.parametrize(("late_ms", "taken"), [(-1, False), (0, False), (1, True)])
     def test_a_claim_is_taken_over_only_after_its_lease(
         self, store: SessionStore, session: Session, late_ms: int, taken: bool
     ) -> None:
-        dead = claim_of(1, "dead")
-        store.claim(session, dead, over=None)
-        heir = claim_of(1, "heir", at_ms=dead.until_ms + late_ms)
+        dead = lease_of(1, "dead")
+        store.acquire(session, dead, over=None)
+        heir = lease_of(1, "heir", at_ms=dead.lease_expires_ms + late_ms)
         for _ in range(2):  # a repeat after a lost answer finds the same
-            assert store.claim(session, heir, over=dead) == (heir if taken else dead)
+            assert store.acquire(session, heir, over=dead) == (heir if taken else dead)
 
     def test_a_lapsed_claim_is_not_taken_over_unseen(self, store: SessionStore, session: Session) -> None:
-        dead = claim_of(1, "dead")
-        store.claim(session, dead, over=None)
-        assert store.claim(session, claim_of(1, "heir", at_ms=dead.until_ms + 1), over=None) == dead
+        dead = lease_of(1, "dead")
+        store.acquire(session, dead, over=None)
+        assert store.acquire(session, lease_of(1, "heir", at_ms=dead.lease_expires_ms + 1), over=None) == dead
 
     def test_only_the_claim_that_was_seen_can_be_taken_over(self, store: SessionStore, session: Session) -> None:
-        dead = claim_of(1, "dead")
-        store.claim(session, dead, over=None)
-        first = claim_of(1, "first", at_ms=dead.until_ms + 1)
-        assert store.claim(session, first, over=dead) == first
-        second = claim_of(1, "second", at_ms=first.until_ms + 1)
-        assert store.claim(session, second, over=dead) == first
+        dead = lease_of(1, "dead")
+        store.acquire(session, dead, over=None)
+        first = lease_of(1, "first", at_ms=dead.lease_expires_ms + 1)
+        assert store.acquire(session, first, over=dead) == first
+        second = lease_of(1, "second", at_ms=first.lease_expires_ms + 1)
+        assert store.acquire(session, second, over=dead) == first
 
     def test_a_claim_over_one_that_was_released_finds_an_empty_slot(
         self, store: SessionStore, session: Session
     ) -> None:
-        dead = claim_of(1, "dead")
-        store.claim(session, dead, over=None)
+        dead = lease_of(1, "dead")
+        store.acquire(session, dead, over=None)
         store.release(session, dead, billed=False, now_ms=START_MS)
-        assert store.claim(session, claim_of(1, "heir", at_ms=dead.until_ms + 1), over=dead) is None
+        assert store.acquire(session, lease_of(1, "heir", at_ms=dead.lease_expires_ms + 1), over=dead) is None
         assert store.read(OWNER, session.id, START_MS, newest=1).running is None
 
     def test_a_slot_with_a_turn_cannot_be_claimed(self, store: SessionStore, session: Session) -> None:
         turn = take(store, session, 1)
-        assert store.claim(session, claim_of(1, "late"), over=None) == turn
-        assert store.claim(session, claim_of(1, "late", at_ms=START_MS + HOUR_MS), over=claim_of(1)) == turn
+        assert store.acquire(session, lease_of(1, "late"), over=None) == turn
+        assert store.acquire(session, lease_of(1, "late", at_ms=START_MS + HOUR_MS), over=lease_of(1)) == turn
         assert store.read(OWNER, session.id, START_MS, newest=1).turns == (turn,)
 
 
@@ -450,7 +450,7 @@ class Charging(Facts):
     def test_a_limit_is_reached_exactly_and_says_when_it_resets(self, store: SessionStore) -> None:
         for _ in range(3):
             self.charge_one(store, charge("1", limit="3"))
-        with pytest.raises(AllowanceUsedUp) as refused:
+        with pytest.raises(QuotaExceeded) as refused:
             self.charge_one(store, charge("1", limit="3"))
         assert (refused.value.limit, refused.value.retry_after_s) == ("turns", 60)
 
@@ -460,7 +460,7 @@ class Charging(Facts):
         self.expect_used(store, "1")
 
     def test_one_charge_may_be_all_of_an_allowance_and_no_more(self, store: SessionStore) -> None:
-        with pytest.raises(AllowanceUsedUp):
+        with pytest.raises(QuotaExceeded):
             self.charge_one(store, charge(10 + LEAST))
         self.charge_one(store, charge("10"))
         self.expect_used(store, "10")
@@ -468,88 +468,90 @@ class Charging(Facts):
     def test_a_refused_claim_leaves_the_slot_and_every_allowance_as_they_were(
         self, store: SessionStore, session: Session
     ) -> None:
-        claim = claim_of(1, charges=(charge("4"), charge("11", counter="usd#2026-11-25")))
-        with pytest.raises(AllowanceUsedUp) as refused:
-            store.claim(session, claim, over=None)
+        lease = lease_of(1, charges=(charge("4"), charge("11", counter="usd#2026-11-25")))
+        with pytest.raises(QuotaExceeded) as refused:
+            store.acquire(session, lease, over=None)
         assert refused.value.limit == "usd"
         assert store.read(OWNER, session.id, START_MS, newest=1).running is None
         self.expect_used(store, "0")
         self.expect_used(store, "0", counter="usd#2026-11-25")
 
     def test_a_refused_claim_takes_nothing_over(self, store: SessionStore, session: Session) -> None:
-        dead = claim_of(1, "dead")
-        store.claim(session, dead, over=None)
-        with pytest.raises(AllowanceUsedUp):
-            store.claim(session, claim_of(1, "heir", at_ms=dead.until_ms + 1, charges=(charge("11"),)), over=dead)
+        dead = lease_of(1, "dead")
+        store.acquire(session, dead, over=None)
+        with pytest.raises(QuotaExceeded):
+            store.acquire(
+                session, lease_of(1, "heir", at_ms=dead.lease_expires_ms + 1, charges=(charge("11"),)), over=dead
+            )
         assert store.read(OWNER, session.id, START_MS, newest=1).running == dead
 
     def test_several_allowances_are_charged_together_and_kept_apart(
         self, store: SessionStore, session: Session
     ) -> None:
-        store.claim(session, claim_of(1, charges=(charge("4"), charge("7", counter="usd#2026-11-25"))), over=None)
+        store.acquire(session, lease_of(1, charges=(charge("4"), charge("7", counter="usd#2026-11-25"))), over=None)
         self.expect_used(store, "4")
         self.expect_used(store, "7", counter="usd#2026-11-25")
         self.expect_used(store, "0", counter="turns#2026-11-25T14:06")
 
     def test_a_claim_that_finds_the_slot_taken_is_not_charged(self, store: SessionStore, session: Session) -> None:
-        mine = claim_of(1, "mine")
-        store.claim(session, mine, over=None)
-        other = claim_of(1, "other", charges=(charge("4"),))
-        assert store.claim(session, other, over=None) == mine
-        assert store.claim(session, other, over=claim_of(1, "never there")) == mine
+        mine = lease_of(1, "mine")
+        store.acquire(session, mine, over=None)
+        other = lease_of(1, "other", charges=(charge("4"),))
+        assert store.acquire(session, other, over=None) == mine
+        assert store.acquire(session, other, over=lease_of(1, "never there")) == mine
         self.expect_used(store, "0")
 
     def test_a_taken_slot_is_reported_though_the_allowance_is_used_up(
         self, store: SessionStore, session: Session
     ) -> None:
-        mine = claim_of(1, "mine")
-        store.claim(session, mine, over=None)
-        assert store.claim(session, claim_of(1, "other", charges=(charge("11"),)), over=None) == mine
+        mine = lease_of(1, "mine")
+        store.acquire(session, mine, over=None)
+        assert store.acquire(session, lease_of(1, "other", charges=(charge("11"),)), over=None) == mine
 
     def test_a_repeated_claim_is_charged_once(self, store: SessionStore, session: Session) -> None:
-        claim = claim_of(1, charges=(charge("4"),))
+        lease = lease_of(1, charges=(charge("4"),))
         for _ in range(2):
-            assert self.token(store.claim(session, claim, over=None)) == claim.token
+            assert self.token(store.acquire(session, lease, over=None)) == lease.token
         self.expect_used(store, "4")
 
     def test_a_take_over_is_charged_and_the_lost_claim_keeps_its_charge(
         self, store: SessionStore, session: Session
     ) -> None:
-        dead = claim_of(1, "dead", charges=(charge("4"),))
-        store.claim(session, dead, over=None)
-        heir = claim_of(1, "heir", at_ms=dead.until_ms + 1, charges=(charge("3"),))
-        assert self.token(store.claim(session, heir, over=dead)) == "heir"
+        dead = lease_of(1, "dead", charges=(charge("4"),))
+        store.acquire(session, dead, over=None)
+        heir = lease_of(1, "heir", at_ms=dead.lease_expires_ms + 1, charges=(charge("3"),))
+        assert self.token(store.acquire(session, heir, over=dead)) == "heir"
         self.expect_used(store, "7")
 
     def test_a_release_gives_back_what_was_charged_and_only_once(self, store: SessionStore, session: Session) -> None:
         self.charge_one(store, charge("2"))
-        claim = claim_of(1, charges=(charge("4"), charge("1", counter="usd#2026-11-25")))
-        store.claim(session, claim, over=None)
+        lease = lease_of(1, charges=(charge("4"), charge("1", counter="usd#2026-11-25")))
+        store.acquire(session, lease, over=None)
         for _ in range(2):
-            store.release(session, claim, billed=False, now_ms=START_MS)
+            store.release(session, lease, billed=False, now_ms=START_MS)
         self.expect_used(store, "2")
         self.expect_used(store, "0", counter="usd#2026-11-25")
 
     def test_a_repeated_release_of_a_later_attempt_gives_back_only_once_too(
         self, store: SessionStore, session: Session
     ) -> None:
-        second = replace(claim_of(1, charges=(charge("4"),)), attempt=2)
-        store.claim(session, second, over=None)
+        second = replace(lease_of(1, charges=(charge("4"),)), attempt=2)
+        store.acquire(session, second, over=None)
         for later_ms in (1, 2):
             store.release(session, second, billed=False, now_ms=START_MS + later_ms)
         self.expect_used(store, "0")
         assert store.read(OWNER, session.id, START_MS, newest=1).running is not None
 
     def test_what_may_have_been_billed_is_not_given_back(self, store: SessionStore, session: Session) -> None:
-        claim = claim_of(1, charges=(charge("4"),))
-        store.claim(session, claim, over=None)
-        store.release(session, claim, billed=True, now_ms=START_MS)
+        lease = lease_of(1, charges=(charge("4"),))
+        store.acquire(session, lease, over=None)
+        store.release(session, lease, billed=True, now_ms=START_MS)
         self.expect_used(store, "4")
 
     def test_a_claim_that_was_lost_gives_nothing_back(self, store: SessionStore, session: Session) -> None:
-        dead = claim_of(1, "dead", charges=(charge("4"),))
-        store.claim(session, dead, over=None)
-        store.claim(session, claim_of(1, "heir", at_ms=dead.until_ms + 1), over=dead)
+        dead = lease_of(1, "dead", charges=(charge("4"),))
+        store.acquire(session, dead, over=None)
+        store.acquire(session, lease_of(1, "heir", at_ms=dead.lease_expires_ms + 1), over=dead)
         store.release(session, dead, billed=False, now_ms=START_MS)
         self.expect_used(store, "4")
 
@@ -557,28 +559,28 @@ class Charging(Facts):
     def test_a_commit_settles_once_what_was_reserved(
         self, store: SessionStore, session: Session, beyond: str, used: str
     ) -> None:
-        claim = claim_of(1, charges=(charge("4"),))
-        store.claim(session, claim, over=None)
+        lease = lease_of(1, charges=(charge("4"),))
+        store.acquire(session, lease, over=None)
         for _ in range(2):
-            assert store.commit(session, turn_of(claim), (charge(beyond),)) == turn_of(claim)
+            assert store.commit(session, turn_of(lease), (charge(beyond),)) == turn_of(lease)
         self.expect_used(store, used)
 
     def test_what_was_not_reserved_can_be_settled_too(self, store: SessionStore, session: Session) -> None:
-        store.claim(session, claim_of(1), over=None)
-        store.commit(session, turn_of(claim_of(1)), (charge("5"),))
+        store.acquire(session, lease_of(1), over=None)
+        store.commit(session, turn_of(lease_of(1)), (charge("5"),))
         self.expect_used(store, "5")
 
     def test_several_settlements_are_made_together(self, store: SessionStore, session: Session) -> None:
-        claim = claim_of(1, charges=(charge("4"), charge("4", counter="usd#2026-11-25")))
-        store.claim(session, claim, over=None)
-        store.commit(session, turn_of(claim), (charge("-1"), charge("2", counter="usd#2026-11-25")))
+        lease = lease_of(1, charges=(charge("4"), charge("4", counter="usd#2026-11-25")))
+        store.acquire(session, lease, over=None)
+        store.commit(session, turn_of(lease), (charge("-1"), charge("2", counter="usd#2026-11-25")))
         self.expect_used(store, "3")
         self.expect_used(store, "6", counter="usd#2026-11-25")
 
     def test_a_commit_that_stores_nothing_settles_nothing(self, store: SessionStore, session: Session) -> None:
-        claim = claim_of(1, "mine", charges=(charge("4"),))
-        store.claim(session, claim, over=None)
-        store.commit(session, turn_of(claim_of(1, "other")), (charge("-3"),))
+        lease = lease_of(1, "mine", charges=(charge("4"),))
+        store.acquire(session, lease, over=None)
+        store.commit(session, turn_of(lease_of(1, "other")), (charge("-3"),))
         self.expect_used(store, "4")
 
     def test_an_allowance_is_shared_by_an_owners_sessions_and_not_by_owners(self, store: SessionStore) -> None:
@@ -589,7 +591,7 @@ class Charging(Facts):
 
     def test_a_refusal_says_at_least_a_second_though_the_window_is_over(self, store: SessionStore) -> None:
         late = replace(charge("11"), resets_ms=START_MS)
-        with pytest.raises(AllowanceUsedUp) as refused:
+        with pytest.raises(QuotaExceeded) as refused:
             self.charge_one(store, late)
         assert refused.value.retry_after_s == 1
 
@@ -601,8 +603,8 @@ class Charging(Facts):
 
         def admitted(session: Session) -> bool:
             try:
-                return isinstance(store.claim(session, claim_of(1, charges=(charge("1"),)), over=None), Claim)
-            except AllowanceUsedUp:
+                return isinstance(store.acquire(session, lease_of(1, charges=(charge("1"),)), over=None), Lease)
+            except QuotaExceeded:
                 return False
 
         assert sum(at_once(*(lambda session=session: admitted(session) for session in sessions))) == 10
@@ -611,88 +613,88 @@ class Charging(Facts):
     @staticmethod
     def token(found: Slot | None) -> str:
         """Of the claim that was found; stores need not keep its charges."""
-        assert isinstance(found, Claim)
+        assert isinstance(found, Lease)
         return found.token
 
     @staticmethod
-    def charge_one(store: SessionStore, wanted: Charge, *, owner: str = OWNER) -> tuple[Session, Claim]:
+    def charge_one(store: SessionStore, wanted: QuotaCharge, *, owner: str = OWNER) -> tuple[Session, Lease]:
         """Charges a session of its own. Raises AllowanceUsedUp."""
         session = store.create(new_session(owner), "")
-        claim = claim_of(1, charges=(wanted,))
-        store.claim(session, claim, over=None)
-        return session, claim
+        lease = lease_of(1, charges=(wanted,))
+        store.acquire(session, lease, over=None)
+        return session, lease
 
     def expect_used(self, store: SessionStore, used: str, *, owner: str = OWNER, counter: str = COUNTER) -> None:
         """Just what is left of 100 can still be charged; it is given back after the try."""
         left = 100 - Decimal(used)
-        with pytest.raises(AllowanceUsedUp):
+        with pytest.raises(QuotaExceeded):
             self.charge_one(store, charge(left + LEAST, "100", counter), owner=owner)
-        session, claim = self.charge_one(store, charge(left, "100", counter), owner=owner)
-        store.release(session, claim, billed=False, now_ms=START_MS)
+        session, lease = self.charge_one(store, charge(left, "100", counter), owner=owner)
+        store.release(session, lease, billed=False, now_ms=START_MS)
 
 
 class Releasing(Facts):
     def test_an_unbilled_claim_disappears(self, store: SessionStore, session: Session) -> None:
-        store.claim(session, claim_of(1), over=None)
-        store.release(session, claim_of(1), billed=False, now_ms=START_MS)
+        store.acquire(session, lease_of(1), over=None)
+        store.release(session, lease_of(1), billed=False, now_ms=START_MS)
         assert store.read(OWNER, session.id, START_MS, newest=1).running is None
-        assert store.claim(session, claim_of(1, "next"), over=None) == claim_of(1, "next")
+        assert store.acquire(session, lease_of(1, "next"), over=None) == lease_of(1, "next")
 
     def test_a_billed_claim_stays_with_its_lease_over(self, store: SessionStore, session: Session) -> None:
-        store.claim(session, claim_of(1), over=None)
-        store.release(session, claim_of(1), billed=True, now_ms=START_MS + 7)
-        log = store.read(OWNER, session.id, START_MS + 7, newest=1)
-        assert log.running == replace(claim_of(1), until_ms=START_MS + 6)
+        store.acquire(session, lease_of(1), over=None)
+        store.release(session, lease_of(1), billed=True, now_ms=START_MS + 7)
+        view = store.read(OWNER, session.id, START_MS + 7, newest=1)
+        assert view.running == replace(lease_of(1), lease_expires_ms=START_MS + 6)
 
     def test_an_unbilled_claim_leaves_the_count_of_those_before_it_that_may_have_been_billed(
         self, store: SessionStore, session: Session
     ) -> None:
-        third = replace(claim_of(1), attempt=3)
-        store.claim(session, third, over=None)
+        third = replace(lease_of(1), attempt=3)
+        store.acquire(session, third, over=None)
         store.release(session, third, billed=False, now_ms=START_MS + 7)
         running = store.read(OWNER, session.id, START_MS + 7, newest=1).running
         assert running
-        assert (running.attempt, running.until_ms, running.key) == (2, START_MS + 6, third.key)
+        assert (running.attempt, running.lease_expires_ms, running.key) == (2, START_MS + 6, third.key)
 
     def test_a_billed_claim_can_be_taken_over_at_once(self, store: SessionStore, session: Session) -> None:
-        store.claim(session, claim_of(1), over=None)
-        store.release(session, claim_of(1), billed=True, now_ms=START_MS + 7)
-        heir = claim_of(1, "heir", at_ms=START_MS + 7)
-        assert store.claim(session, heir, over=claim_of(1)) == heir
+        store.acquire(session, lease_of(1), over=None)
+        store.release(session, lease_of(1), billed=True, now_ms=START_MS + 7)
+        heir = lease_of(1, "heir", at_ms=START_MS + 7)
+        assert store.acquire(session, heir, over=lease_of(1)) == heir
 
     @pytest.mark.parametrize("billed", [True, False])
     def test_another_handlers_claim_is_left_alone(self, store: SessionStore, session: Session, billed: bool) -> None:
-        other = claim_of(1, "other")
-        store.claim(session, other, over=None)
-        store.release(session, claim_of(1, "mine"), billed=billed, now_ms=START_MS)
+        other = lease_of(1, "other")
+        store.acquire(session, other, over=None)
+        store.release(session, lease_of(1, "mine"), billed=billed, now_ms=START_MS)
         assert store.read(OWNER, session.id, START_MS, newest=1).running == other
 
     @pytest.mark.parametrize("billed", [True, False])
     def test_a_stored_turn_is_left_alone(self, store: SessionStore, session: Session, billed: bool) -> None:
         turn = take(store, session, 1)
-        store.release(session, claim_of(1), billed=billed, now_ms=START_MS)
+        store.release(session, lease_of(1), billed=billed, now_ms=START_MS)
         assert store.read(OWNER, session.id, START_MS, newest=1).turns == (turn,)
 
     @pytest.mark.parametrize("billed", [True, False])
     def test_an_empty_slot_stays_empty(self, store: SessionStore, session: Session, billed: bool) -> None:
-        store.release(session, claim_of(1), billed=billed, now_ms=START_MS)
+        store.release(session, lease_of(1), billed=billed, now_ms=START_MS)
         assert store.read(OWNER, session.id, START_MS, newest=1).running is None
 
     @pytest.mark.parametrize("billed", [True, False])
     def test_a_deleted_session_stays_deleted(self, store: SessionStore, session: Session, billed: bool) -> None:
-        store.claim(session, claim_of(1), over=None)
+        store.acquire(session, lease_of(1), over=None)
         store.delete(OWNER, session.id, START_MS)
-        store.release(session, claim_of(1), billed=billed, now_ms=START_MS)
+        store.release(session, lease_of(1), billed=billed, now_ms=START_MS)
         assert is_gone(store, session)
 
 
 class Committing(Facts):
     @pytest.mark.asvs("2.3.1")
     def test_a_commit_without_the_claim_stores_nothing(self, store: SessionStore, session: Session) -> None:
-        assert store.commit(session, turn_of(claim_of(1))) is None
-        other = claim_of(1, "other")
-        store.claim(session, other, over=None)
-        assert store.commit(session, turn_of(claim_of(1, "mine"))) == other
+        assert store.commit(session, turn_of(lease_of(1))) is None
+        other = lease_of(1, "other")
+        store.acquire(session, other, over=None)
+        assert store.commit(session, turn_of(lease_of(1, "mine"))) == other
         assert store.read(OWNER, session.id, START_MS, newest=1).count == 0
 
     def test_a_commit_repeated_after_a_lost_answer_finds_its_own_turn(
@@ -703,47 +705,47 @@ class Committing(Facts):
 
     def test_a_turn_is_never_overwritten(self, store: SessionStore, session: Session) -> None:
         turn = take(store, session, 1)
-        assert store.commit(session, turn_of(claim_of(1, "other"), "another")) == turn
-        assert store.commit(session, turn_of(claim_of(1), "the same token")) == turn
+        assert store.commit(session, turn_of(lease_of(1, "other"), "another")) == turn
+        assert store.commit(session, turn_of(lease_of(1), "the same token")) == turn
         assert store.read(OWNER, session.id, START_MS, newest=1).turns == (turn,)
 
     def test_whoever_was_overtaken_finds_the_turn_of_the_other(self, store: SessionStore, session: Session) -> None:
-        slow = claim_of(1, "slow")
-        store.claim(session, slow, over=None)
-        fast = claim_of(1, "fast", at_ms=slow.until_ms + 1)
-        store.claim(session, fast, over=slow)
+        slow = lease_of(1, "slow")
+        store.acquire(session, slow, over=None)
+        fast = lease_of(1, "fast", at_ms=slow.lease_expires_ms + 1)
+        store.acquire(session, fast, over=slow)
         assert store.commit(session, turn_of(slow)) == fast
         assert store.commit(session, turn_of(fast)) == turn_of(fast)
         assert store.commit(session, turn_of(slow)) == turn_of(fast)
 
     def test_a_lapsed_claim_that_nobody_took_over_still_commits(self, store: SessionStore, session: Session) -> None:
-        store.claim(session, claim_of(1), over=None)
-        store.release(session, claim_of(1), billed=True, now_ms=START_MS)
-        assert store.commit(session, turn_of(claim_of(1))) == turn_of(claim_of(1))
+        store.acquire(session, lease_of(1), over=None)
+        store.release(session, lease_of(1), billed=True, now_ms=START_MS)
+        assert store.commit(session, turn_of(lease_of(1))) == turn_of(lease_of(1))
 
     def test_a_price_that_is_not_known_stays_unknown(self, store: SessionStore, session: Session) -> None:
-        store.claim(session, claim_of(1), over=None)
-        turn = replace(turn_of(claim_of(1)), cost_usd=None)
+        store.acquire(session, lease_of(1), over=None)
+        turn = replace(turn_of(lease_of(1)), cost_usd=None)
         store.commit(session, turn)
         assert store.read(OWNER, session.id, START_MS, newest=1).turns == (turn,)
 
     @pytest.mark.asvs("2.3.3")
     def test_a_turn_of_nearly_the_largest_size_is_kept_whole(self, store: SessionStore, session: Session) -> None:
         take(store, session, 1)
-        store.claim(session, claim_of(2), over=None)
-        large = replace(turn_of(claim_of(2)), message=Message.of_text(random_text(MAX_TURN_BYTES - 100_000)))
+        store.acquire(session, lease_of(2), over=None)
+        large = replace(turn_of(lease_of(2)), message=Message.of_text(random_text(MAX_TURN_BYTES - 100_000)))
         assert store.commit(session, large) == large
         third = take(store, session, 3)
-        log = store.read(OWNER, session.id, START_MS, newest=2)
-        assert (log.count, log.turns) == (3, (large, third))
+        view = store.read(OWNER, session.id, START_MS, newest=2)
+        assert (view.count, view.turns) == (3, (large, third))
         assert store.turns(session, 2, 2) == [large]
         assert store.commit(session, large) == large
 
     def test_a_turn_that_only_compresses_to_a_storable_size_is_kept(
         self, store: SessionStore, session: Session
     ) -> None:
-        store.claim(session, claim_of(1), over=None)
-        large = replace(turn_of(claim_of(1)), message=Message.of_text("again and again, " * 500_000))
+        store.acquire(session, lease_of(1), over=None)
+        large = replace(turn_of(lease_of(1)), message=Message.of_text("again and again, " * 500_000))
         assert store.commit(session, large) == large
         assert store.read(OWNER, session.id, START_MS, newest=1).turns == (large,)
 
@@ -752,12 +754,12 @@ class Committing(Facts):
         self, store: SessionStore, session: Session
     ) -> None:
         turn = take(store, session, 1)
-        store.claim(session, claim_of(2), over=None)
+        store.acquire(session, lease_of(2), over=None)
         reply = replace(turn.reply, content=to_json([{"type": "text", "text": random_text(MAX_TURN_BYTES + 100_000)}]))
         with pytest.raises(TurnTooLarge):
-            store.commit(session, replace(turn_of(claim_of(2)), reply=reply))
-        log = store.read(OWNER, session.id, START_MS, newest=9)
-        assert (log.turns, log.running) == ((turn,), claim_of(2))
+            store.commit(session, replace(turn_of(lease_of(2)), reply=reply))
+        view = store.read(OWNER, session.id, START_MS, newest=9)
+        assert (view.turns, view.running) == ((turn,), lease_of(2))
 
 
 class SharedAllowances(Facts):
@@ -766,113 +768,116 @@ class SharedAllowances(Facts):
     def test_both_are_charged_or_neither(self, store: SessionStore) -> None:
         sessions = [store.create(new_session(f"anonymous:{number}"), "") for number in range(3)]
         shared = replace(charge("1", "2", "all#1"), owner="anonymous")
-        claim = claim_of(1, charges=(charge("1", "1"), shared))
-        assert [store.claim(each, claim, over=None) for each in sessions[:2]] == [claim, claim]
-        with pytest.raises(AllowanceUsedUp) as error:
-            store.claim(sessions[2], claim, over=None)
+        lease = lease_of(1, charges=(charge("1", "1"), shared))
+        assert [store.acquire(each, lease, over=None) for each in sessions[:2]] == [lease, lease]
+        with pytest.raises(QuotaExceeded) as error:
+            store.acquire(sessions[2], lease, over=None)
         assert error.value.limit == "all"
-        own_alone = claim_of(1, charges=(charge("1", "1"),))
-        assert store.claim(sessions[2], own_alone, over=None) == own_alone
+        own_alone = lease_of(1, charges=(charge("1", "1"),))
+        assert store.acquire(sessions[2], own_alone, over=None) == own_alone
 
     def test_what_is_given_back_others_can_use(self, store: SessionStore) -> None:
         sessions = [store.create(new_session(f"anonymous:{number}"), "") for number in range(2)]
-        claim = claim_of(1, charges=(replace(charge("1", "1", "all#1"), owner="anonymous"),))
-        store.claim(sessions[0], claim, over=None)
-        store.release(sessions[0], claim, billed=False, now_ms=START_MS)
-        assert store.claim(sessions[1], claim, over=None) == claim
+        lease = lease_of(1, charges=(replace(charge("1", "1", "all#1"), owner="anonymous"),))
+        store.acquire(sessions[0], lease, over=None)
+        store.release(sessions[0], lease, billed=False, now_ms=START_MS)
+        assert store.acquire(sessions[1], lease, over=None) == lease
 
 
 class Billing(Facts):
     """What a session costs is charged together with its creation or its move."""
 
     def test_no_more_sessions_are_made_than_the_bill_s_owner_may_make(self, store: SessionStore) -> None:
-        bill = Bill("address", (charge("1", "2"),))
-        made = [store.create(new_session(f"owner {number}"), "", bill=bill) for number in range(2)]
+        quota = QuotaCharges("address", (charge("1", "2"),))
+        made = [store.create(new_session(f"owner {number}"), "", quota=quota) for number in range(2)]
         refused = new_session()
-        with pytest.raises(AllowanceUsedUp) as error:
-            store.create(refused, "", bill=bill)
+        with pytest.raises(QuotaExceeded) as error:
+            store.create(refused, "", quota=quota)
         assert (error.value.limit, error.value.retry_after_s) == ("turns", 60)
         assert is_gone(store, refused)
         assert [store.read(each.owner, each.id, START_MS, newest=1).session for each in made] == made
-        assert store.create(refused, "", bill=Bill("another address", bill.charges)) == refused
+        assert store.create(refused, "", quota=QuotaCharges("another address", quota.charges)) == refused
 
     def test_a_creation_that_finds_its_session_costs_nothing(self, store: SessionStore) -> None:
-        bill, session = Bill(OWNER, (charge("1", "2"),)), new_session()
+        quota, session = QuotaCharges(OWNER, (charge("1", "2"),)), new_session()
         for _ in range(5):
-            assert store.create(session, "", bill=bill) == session
-        store.create(new_session(), "", bill=bill)
-        with pytest.raises(AllowanceUsedUp):
-            store.create(new_session(), "", bill=bill)
-        assert store.create(session, "", bill=bill) == session
+            assert store.create(session, "", quota=quota) == session
+        store.create(new_session(), "", quota=quota)
+        with pytest.raises(QuotaExceeded):
+            store.create(new_session(), "", quota=quota)
+        assert store.create(session, "", quota=quota) == session
 
     def test_a_refused_creation_can_be_made_when_the_window_is_over(self, store: SessionStore) -> None:
         session = new_session()
-        store.create(new_session(), "", bill=Bill(OWNER, (charge("1", "1"),)))
-        with pytest.raises(AllowanceUsedUp):
-            store.create(session, "T", bill=Bill(OWNER, (charge("1", "1"),)))
-        later = Bill(OWNER, (charge("1", "1", "turns#2026-11-25T14:06"),))
-        assert store.create(session, "T", bill=later) == session
+        store.create(new_session(), "", quota=QuotaCharges(OWNER, (charge("1", "1"),)))
+        with pytest.raises(QuotaExceeded):
+            store.create(session, "T", quota=QuotaCharges(OWNER, (charge("1", "1"),)))
+        later = QuotaCharges(OWNER, (charge("1", "1", "turns#2026-11-25T14:06"),))
+        assert store.create(session, "T", quota=later) == session
         assert take(store, session, 1).number == 1
 
     def test_of_two_charges_either_both_are_taken_or_none(self, store: SessionStore) -> None:
-        both = Bill(OWNER, (charge("1", "5", "a#1"), charge("1", "0", "b#1")))
-        with pytest.raises(AllowanceUsedUp):
-            store.create(new_session(), "", bill=both)
+        both = QuotaCharges(OWNER, (charge("1", "5", "a#1"), charge("1", "0", "b#1")))
+        with pytest.raises(QuotaExceeded):
+            store.create(new_session(), "", quota=both)
         for _ in range(5):
-            store.create(new_session(), "", bill=Bill(OWNER, (charge("1", "5", "a#1"),)))
+            store.create(new_session(), "", quota=QuotaCharges(OWNER, (charge("1", "5", "a#1"),)))
 
     def test_a_fork_is_charged_once_and_a_refused_one_is_not_made(self, store: SessionStore, session: Session) -> None:
         take_all(store, session, 2)
-        bill, child, refused = Bill("address", (charge("1", "1"),)), new_session(), new_session()
+        quota, child, refused = QuotaCharges("address", (charge("1", "1"),)), new_session(), new_session()
         for _ in range(3):
-            store.fork(session, 1, child, "", bill=bill)
-        with pytest.raises(AllowanceUsedUp):
-            store.fork(session, 1, refused, "", bill=bill)
+            store.fork(session, 1, child, "", quota=quota)
+        with pytest.raises(QuotaExceeded):
+            store.fork(session, 1, refused, "", quota=quota)
         with pytest.raises(SessionNotFound):
             store.read(OWNER, refused.id, START_MS, newest=1)
-        store.fork(session, 1, refused, "", bill=Bill("another address", bill.charges))
+        store.fork(session, 1, refused, "", quota=QuotaCharges("another address", quota.charges))
         assert store.read(OWNER, refused.id, START_MS, newest=1).count == 1
 
     def test_a_move_is_charged_once_and_not_when_it_is_refused_or_repeated(
         self, store: SessionStore, session: Session
     ) -> None:
         turn = take(store, session, 1)
-        bill, used_up = Bill("address", (charge("1", "1"),)), Bill("another address", (charge("1", "0"),))
-        move = replace(move_of(session), bill=bill)
-        with pytest.raises(AllowanceUsedUp) as error:
-            store.move(replace(move, bill=used_up))
+        quota, used_up = (
+            QuotaCharges("address", (charge("1", "1"),)),
+            QuotaCharges("another address", (charge("1", "0"),)),
+        )
+        move = replace(move_of(session), quota=quota)
+        with pytest.raises(QuotaExceeded) as error:
+            store.move(replace(move, quota=used_up))
         assert (error.value.limit, error.value.retry_after_s) == ("turns", 60)
         assert store.read(OWNER, session.id, START_MS + 100, newest=9).turns == (turn,)
         moved = store.move(move)
-        assert store.move(replace(move, bill=used_up)) == moved
-        with pytest.raises(AllowanceUsedUp):
-            store.move(replace(move_of(store.create(new_session(), "")), bill=bill))
+        assert store.move(replace(move, quota=used_up)) == moved
+        with pytest.raises(QuotaExceeded):
+            store.move(replace(move_of(store.create(new_session(), "")), quota=quota))
 
     def test_a_move_that_fails_costs_nothing(self, store: SessionStore, session: Session) -> None:
-        other, bill = store.create(new_session(EVE), ""), Bill("address", (charge("1", "1"),))
-        with pytest.raises(ClaimLost):
-            store.move(replace(move_of(session), to_id=other.id, bill=bill))
+        other, quota = store.create(new_session(EVE), ""), QuotaCharges("address", (charge("1", "1"),))
+        with pytest.raises(LeaseLost):
+            store.move(replace(move_of(session), to_id=other.id, quota=quota))
         with pytest.raises(SessionNotFound):
-            store.move(replace(move_of(new_session()), bill=bill))
+            store.move(replace(move_of(new_session()), quota=quota))
         at_ms = START_MS + LEASE_MS
-        assert store.move(replace(move_of(session, at_ms=at_ms), bill=bill)).owner == EVE
+        assert store.move(replace(move_of(session, at_ms=at_ms), quota=quota)).owner == EVE
 
     def test_of_many_moves_at_once_just_as_many_are_made_as_may_be(self, store: SessionStore) -> None:
-        bill = Bill("address", (charge("1", "3"),))
+        quota = QuotaCharges("address", (charge("1", "3"),))
 
         def moved(move: Move) -> bool:
             for _ in range(20):
                 with suppress(StoreUnavailable):
                     try:
                         return store.move(move).id == move.to_id
-                    except (AllowanceUsedUp, ClaimLost):
+                    except (QuotaExceeded, LeaseLost):
                         return False
             return False
 
         sessions = [store.create(new_session(f"owner {number}"), "") for number in range(8)]
         for session in sessions:
             take(store, session, 1)
-        moves = [replace(move_of(session), bill=bill) for session in sessions]
+        moves = [replace(move_of(session), quota=quota) for session in sessions]
         outcomes = at_once(*[lambda move=each: moved(move) for each in moves])
         assert outcomes.count(True) == 3
         for session, was_moved in zip(sessions, outcomes, strict=True):
@@ -881,8 +886,8 @@ class Billing(Facts):
     def test_of_many_creations_at_once_just_as_many_are_made_as_may_be(self, store: SessionStore) -> None:
         def made(session: Session) -> bool:
             try:
-                store.create(session, "", bill=Bill("address", (charge("1", "3"),)))
-            except (AllowanceUsedUp, StoreUnavailable):
+                store.create(session, "", quota=QuotaCharges("address", (charge("1", "3"),)))
+            except (QuotaExceeded, StoreUnavailable):
                 return False
             return True
 
@@ -901,9 +906,9 @@ class Forking(Facts):
         turns = take_all(store, session, 5)
         child = new_session(created_ms=START_MS + 50, life_s=5000)
         store.fork(session, number, child, "A fork")
-        log = store.read(OWNER, child.id, START_MS + 50, newest=9)
-        assert (log.session, log.title, log.count, log.running) == (child, "A fork", number, None)
-        assert list(log.turns) == [self.without_key(turn) for turn in turns[:number]]
+        view = store.read(OWNER, child.id, START_MS + 50, newest=9)
+        assert (view.session, view.title, view.count, view.running) == (child, "A fork", number, None)
+        assert list(view.turns) == [self.without_key(turn) for turn in turns[:number]]
         assert store.read(OWNER, session.id, START_MS, newest=9).turns == tuple(turns)
 
     def test_a_fork_and_its_parent_go_on_apart(self, store: SessionStore, session: Session) -> None:
@@ -918,11 +923,11 @@ class Forking(Facts):
         self, store: SessionStore, session: Session
     ) -> None:
         take(store, session, 1)
-        store.claim(session, claim_of(2), over=None)
+        store.acquire(session, lease_of(2), over=None)
         child = new_session()
         store.fork(session, 1, child, "")
         assert store.read(OWNER, child.id, START_MS, newest=9).running is None
-        assert store.commit(session, turn_of(claim_of(2))) == turn_of(claim_of(2))
+        assert store.commit(session, turn_of(lease_of(2))) == turn_of(lease_of(2))
 
     def test_a_fork_lives_as_long_as_any_new_session_however_old_its_turns_are(
         self, store: SessionStore, session: Session
@@ -941,12 +946,12 @@ class Forking(Facts):
         child = forked(store, session, 2, new_session(), "A fork")
         third = take(store, child, 3)
         store.fork(session, 2, child, "Another title")
-        log = store.read(OWNER, child.id, START_MS, newest=1)
-        assert (log.title, log.turns) == ("A fork", (third,))
+        view = store.read(OWNER, child.id, START_MS, newest=1)
+        assert (view.title, view.turns) == ("A fork", (third,))
 
     def test_a_large_turn_is_forked_whole(self, store: SessionStore, session: Session) -> None:
-        store.claim(session, claim_of(1), over=None)
-        large = replace(turn_of(claim_of(1)), message=Message.of_text(random_text(MAX_TURN_BYTES - 100_000)))
+        store.acquire(session, lease_of(1), over=None)
+        large = replace(turn_of(lease_of(1)), message=Message.of_text(random_text(MAX_TURN_BYTES - 100_000)))
         store.commit(session, large)
         child = forked(store, session, 1, new_session())
         assert store.turns(child, 1, 1) == [self.without_key(large)]
@@ -981,10 +986,10 @@ class Renaming(Facts):
         before = store.read(OWNER, session.id, START_MS, newest=9)
         for title in ("Snow ☃", "", 'Quote " and \\'):
             store.rename(OWNER, session.id, title, START_MS + 50)
-            for fresh in (True, False):
-                log = store.read(OWNER, session.id, START_MS + 50, newest=9, fresh=fresh)
-                assert log == replace(before, title=title)
-        assert list(log.turns) == turns
+            for consistent in (True, False):
+                view = store.read(OWNER, session.id, START_MS + 50, newest=9, consistent=consistent)
+                assert view == replace(before, title=title)
+        assert list(view.turns) == turns
         assert take(store, session, 3, at_ms=START_MS + 60).number == 3
 
     def test_a_title_goes_along_with_a_move(self, store: SessionStore, session: Session) -> None:
@@ -993,9 +998,9 @@ class Renaming(Facts):
         assert store.read(EVE, moved.id, START_MS + 100, newest=1).title == "New"
 
     def test_a_session_can_be_renamed_while_its_turn_runs(self, store: SessionStore, session: Session) -> None:
-        store.claim(session, claim_of(1), over=None)
+        store.acquire(session, lease_of(1), over=None)
         store.rename(OWNER, session.id, "New", START_MS)
-        assert store.commit(session, turn_of(claim_of(1))) == turn_of(claim_of(1))
+        assert store.commit(session, turn_of(lease_of(1))) == turn_of(lease_of(1))
         assert store.read(OWNER, session.id, START_MS, newest=1).title == "New"
 
     def test_a_new_title_prolongs_nothing(self, store: SessionStore, session: Session) -> None:
@@ -1029,7 +1034,14 @@ class Renaming(Facts):
 def move_of(session: Session, *, at_ms: int = START_MS + 100) -> Move:
     """To another owner and another id."""
     return Move(
-        session.owner, session.id, EVE, new_session_id(), b"m" * 32, "mover", at_ms=at_ms, until_ms=at_ms + LEASE_MS
+        session.owner,
+        session.id,
+        EVE,
+        new_session_id(),
+        b"m" * 32,
+        "mover",
+        at_ms=at_ms,
+        lease_expires_ms=at_ms + LEASE_MS,
     )
 
 
@@ -1041,9 +1053,9 @@ class Moving(Facts):
         move = move_of(session)
         moved = store.move(move)
         assert moved == replace(session, owner=EVE, id=move.to_id)
-        log = store.read(EVE, move.to_id, START_MS + 100, newest=9)
-        assert (log.session, log.title, log.running) == (moved, "A title", None)
-        assert (list(log.turns), log.totals) == (turns, turns[-1].totals)
+        view = store.read(EVE, move.to_id, START_MS + 100, newest=9)
+        assert (view.session, view.title, view.running) == (moved, "A title", None)
+        assert (list(view.turns), view.totals) == (turns, turns[-1].totals)
         assert store.turns(moved, 1, 9) == turns
         assert take(store, moved, 6, at_ms=START_MS + 200).number == 6
 
@@ -1061,8 +1073,8 @@ class Moving(Facts):
         assert is_gone(store, session, START_MS + 100)
 
     def test_a_large_turn_is_moved_whole(self, store: SessionStore, session: Session) -> None:
-        store.claim(session, claim_of(1), over=None)
-        large = replace(turn_of(claim_of(1)), message=Message.of_text(random_text(MAX_TURN_BYTES - 100_000)))
+        store.acquire(session, lease_of(1), over=None)
+        large = replace(turn_of(lease_of(1)), message=Message.of_text(random_text(MAX_TURN_BYTES - 100_000)))
         store.commit(session, large)
         assert store.turns(store.move(move_of(session)), 1, 1) == [large]
 
@@ -1075,7 +1087,7 @@ class Moving(Facts):
             store.read(EVE, session.id, START_MS + 100, newest=1)
         with pytest.raises(SessionNotFound):
             store.read(OWNER, move.to_id, START_MS + 100, newest=1)
-        assert isinstance(store.claim(session, claim_of(2), over=None), Ended)
+        assert isinstance(store.acquire(session, lease_of(2), over=None), Tombstone)
         assert store.delete(OWNER, session.id, START_MS + 100) is False
         with pytest.raises(SessionNotFound):
             store.create(session, "")
@@ -1114,23 +1126,23 @@ class Moving(Facts):
 
     def test_a_session_is_not_moved_while_its_turn_runs(self, store: SessionStore, session: Session) -> None:
         take(store, session, 1)
-        claim = claim_of(2)
-        store.claim(session, claim, over=None)
+        lease = lease_of(2)
+        store.acquire(session, lease, over=None)
         move = move_of(session)
         with pytest.raises(TurnInProgress) as refused:
             store.move(move)
         assert 1 <= (refused.value.retry_after_s or 0) <= 7
-        assert store.commit(session, turn_of(claim)) == turn_of(claim)
+        assert store.commit(session, turn_of(lease)) == turn_of(lease)
         assert store.move(move).id == move.to_id
 
     def test_a_lapsed_claim_does_not_come_along(self, store: SessionStore, session: Session) -> None:
         turn = take(store, session, 1)
-        dead = claim_of(2, "dead", until_ms=START_MS + 50)
-        store.claim(session, dead, over=None)
+        dead = lease_of(2, "dead", lease_expires_ms=START_MS + 50)
+        store.acquire(session, dead, over=None)
         moved = store.move(move_of(session))
-        log = store.read(EVE, moved.id, START_MS + 100, newest=9)
-        assert (log.turns, log.running) == ((turn,), None)
-        assert isinstance(store.commit(session, turn_of(dead)), Ended)
+        view = store.read(EVE, moved.id, START_MS + 100, newest=9)
+        assert (view.turns, view.running) == ((turn,), None)
+        assert isinstance(store.commit(session, turn_of(dead)), Tombstone)
         assert take(store, moved, 2, at_ms=START_MS + 100).number == 2
 
     def test_a_move_to_a_place_that_is_taken_leaves_both_sessions_as_they_were(
@@ -1139,14 +1151,14 @@ class Moving(Facts):
         turn = take(store, session, 1)
         other = store.create(new_session(EVE), "Eve's")
         eves = take(store, other, 1)
-        with pytest.raises(ClaimLost):
+        with pytest.raises(LeaseLost):
             store.move(replace(move_of(session), to_id=other.id))
-        log = store.read(OWNER, session.id, START_MS + 200, newest=9)
-        assert log.turns == (turn,)
-        claim = claim_of(2, at_ms=START_MS + 200)
-        assert store.claim(session, claim, over=log.running) == claim
-        log = store.read(EVE, other.id, START_MS + 200, newest=9)
-        assert (log.title, log.turns) == ("Eve's", (eves,))
+        view = store.read(OWNER, session.id, START_MS + 200, newest=9)
+        assert view.turns == (turn,)
+        lease = lease_of(2, at_ms=START_MS + 200)
+        assert store.acquire(session, lease, over=view.running) == lease
+        view = store.read(EVE, other.id, START_MS + 200, newest=9)
+        assert (view.title, view.turns) == ("Eve's", (eves,))
 
     @pytest.mark.parametrize("why", ["unknown", "foreign", "expired", "deleted"])
     def test_a_session_that_is_not_there_cannot_be_moved(self, store: SessionStore, session: Session, why: str) -> None:
@@ -1187,9 +1199,9 @@ class Deleting(Facts):
 
     def test_a_running_turn_cannot_bring_a_deleted_session_back(self, store: SessionStore, session: Session) -> None:
         take(store, session, 1)
-        store.claim(session, claim_of(2), over=None)
+        store.acquire(session, lease_of(2), over=None)
         assert store.delete(OWNER, session.id, START_MS) is True
-        assert isinstance(store.commit(session, turn_of(claim_of(2))), Ended)
+        assert isinstance(store.commit(session, turn_of(lease_of(2))), Tombstone)
         assert is_gone(store, session)
 
     @pytest.mark.parametrize("number", [1, 2, 3])
@@ -1198,12 +1210,12 @@ class Deleting(Facts):
     ) -> None:
         take_all(store, session, 2)
         store.delete(OWNER, session.id, START_MS)
-        assert isinstance(store.claim(session, claim_of(number), over=None), Ended)
+        assert isinstance(store.acquire(session, lease_of(number), over=None), Tombstone)
         assert is_gone(store, session)
 
     def test_an_expired_session_is_emptied_though_it_is_not_found(self, store: SessionStore, session: Session) -> None:
         take(store, session, 1)
-        assert store.delete(OWNER, session.id, session.dies_ms) is False
+        assert store.delete(OWNER, session.id, session.expires_ms) is False
         assert store.turns(session, 1, 1) == []
 
     def test_another_owner_deletes_nothing(self, store: SessionStore, session: Session) -> None:
@@ -1251,37 +1263,37 @@ class Erasing(Facts):
         assert store.session_ids(EVE) == [eves.id]
 
     def test_a_running_turn_brings_nothing_back(self, store: SessionStore, session: Session) -> None:
-        store.claim(session, claim_of(1), over=None)
+        store.acquire(session, lease_of(1), over=None)
         store.erase(OWNER, START_MS)
-        assert isinstance(store.commit(session, turn_of(claim_of(1))), Ended)
+        assert isinstance(store.commit(session, turn_of(lease_of(1))), Tombstone)
         assert is_gone(store, session)
 
     def test_an_expired_session_is_erased_too(self, store: SessionStore, session: Session) -> None:
         take(store, session, 1)
-        assert store.erase(OWNER, session.dies_ms) == 1
+        assert store.erase(OWNER, session.expires_ms) == 1
         assert store.turns(session, 1, 1) == []
 
     @pytest.mark.parametrize("over", [True, False])
     def test_what_was_used_of_an_allowance_is_forgotten_when_its_window_is_over(
         self, store: SessionStore, session: Session, over: bool
     ) -> None:
-        charged = replace(claim_of(1), charges=(charge("10"),))
-        assert store.claim(session, charged, over=None) == charged
+        charged = replace(lease_of(1), charges=(charge("10"),))
+        assert store.acquire(session, charged, over=None) == charged
         store.erase(OWNER, charged.charges[0].resets_ms - (not over))
         again = store.create(new_session(), "")
         if over:
-            assert store.claim(again, charged, over=None) == charged
+            assert store.acquire(again, charged, over=None) == charged
         else:
-            with pytest.raises(AllowanceUsedUp):
-                store.claim(again, charged, over=None)
+            with pytest.raises(QuotaExceeded):
+                store.acquire(again, charged, over=None)
 
     def test_an_erasure_can_be_repeated_and_the_owner_begin_anew(self, store: SessionStore, session: Session) -> None:
         assert store.erase(OWNER, START_MS) == 1
         assert store.erase(OWNER, START_MS) == 0
         anew = store.create(new_session(), "Anew")
         turn = take(store, anew, 1)
-        log = store.read(OWNER, anew.id, START_MS, newest=1)
-        assert (log.title, log.turns) == ("Anew", (turn,))
+        view = store.read(OWNER, anew.id, START_MS, newest=1)
+        assert (view.title, view.turns) == ("Anew", (turn,))
         assert store.session_ids(OWNER) == [anew.id]
 
     def test_who_has_nothing_can_be_erased(self, store: SessionStore) -> None:
@@ -1304,13 +1316,13 @@ class Sweeping(Facts):
     def test_a_session_goes_after_its_absolute_end_too(self, store: SessionStore) -> None:
         session = store.create(new_session(life_s=600), "")
         take(store, session, 1)
-        assert store.sweep(session.dies_ms + HOUR_MS) == 1
-        assert is_gone(store, session, session.dies_ms)
+        assert store.sweep(session.expires_ms + HOUR_MS) == 1
+        assert is_gone(store, session, session.expires_ms)
 
     def test_a_session_goes_though_a_handler_died_in_it(self, store: SessionStore, session: Session) -> None:
-        store.claim(session, claim_of(1), over=None)
+        store.acquire(session, lease_of(1), over=None)
         assert store.sweep(START_MS + session.idle_ms + HOUR_MS) == 1
-        assert isinstance(store.commit(session, turn_of(claim_of(1))), Ended)
+        assert isinstance(store.commit(session, turn_of(lease_of(1))), Tombstone)
         assert is_gone(store, session)
 
     def test_only_the_dead_are_counted_and_the_living_are_left_alone(self, store: SessionStore) -> None:
@@ -1322,14 +1334,14 @@ class Sweeping(Facts):
         for session in (used, running):
             take(store, session, 2, at_ms=START_MS + 1_700_000)
         turn = take(store, used, 3, at_ms=START_MS + 3_000_000)
-        claim = claim_of(3, at_ms=START_MS + 3_000_000)
-        store.claim(running, claim, over=None)
+        lease = lease_of(3, at_ms=START_MS + 3_000_000)
+        store.acquire(running, lease, over=None)
         assert store.sweep(now) == 1
         assert store.sweep(now) == 0
         assert is_gone(store, dead, now)
         assert sorted(store.session_ids(OWNER)) == sorted([used.id, running.id, new.id])
         assert store.read(OWNER, used.id, now, newest=1).turns == (turn,)
-        assert store.commit(running, turn_of(claim)) == turn_of(claim)
+        assert store.commit(running, turn_of(lease)) == turn_of(lease)
         assert store.read(OWNER, new.id, now, newest=1).count == 0
 
     def test_a_session_that_was_used_again_goes_after_its_new_end(self, store: SessionStore, session: Session) -> None:
@@ -1366,18 +1378,18 @@ class Racing(Facts):
     @pytest.mark.asvs("15.4.2")
     def test_of_many_claims_one_gets_the_slot_and_all_see_it(self, store: SessionStore, session: Session) -> None:
         for number in range(1, 6):
-            tries = [claim_of(number, f"{number}-{each}") for each in range(8)]
-            found = at_once(*(lambda claim=claim: store.claim(session, claim, over=None) for claim in tries))
+            tries = [lease_of(number, f"{number}-{each}") for each in range(8)]
+            found = at_once(*(lambda lease=lease: store.acquire(session, lease, over=None) for lease in tries))
             winner = found[0]
             assert found == [winner] * 8
-            assert isinstance(winner, Claim)
+            assert isinstance(winner, Lease)
             assert store.commit(session, turn_of(winner)) == turn_of(winner)
 
     def test_of_many_heirs_one_takes_a_lapsed_claim_over(self, store: SessionStore, session: Session) -> None:
-        dead = claim_of(1, "dead")
-        store.claim(session, dead, over=None)
-        heirs = [claim_of(1, f"heir-{each}", at_ms=dead.until_ms + 1) for each in range(8)]
-        found = at_once(*(lambda heir=heir: store.claim(session, heir, over=dead) for heir in heirs))
+        dead = lease_of(1, "dead")
+        store.acquire(session, dead, over=None)
+        heirs = [lease_of(1, f"heir-{each}", at_ms=dead.lease_expires_ms + 1) for each in range(8)]
+        found = at_once(*(lambda heir=heir: store.acquire(session, heir, over=dead) for heir in heirs))
         assert found == [found[0]] * 8
         assert found[0] in heirs
 
@@ -1385,11 +1397,11 @@ class Racing(Facts):
         self, store: SessionStore, session: Session
     ) -> None:
         taken = at_once(*(lambda name=name: take_in_race(store, session, name, 4) for name in "abcdef"))
-        log = store.read(OWNER, session.id, START_MS, newest=100)
-        tokens = [turn.token for turn in log.turns]
-        assert log.count == 24
+        view = store.read(OWNER, session.id, START_MS, newest=100)
+        tokens = [turn.token for turn in view.turns]
+        assert view.count == 24
         assert sorted(tokens) == sorted(token for each in taken for token in each)
-        assert [turn.message.blocks[0]["text"] for turn in log.turns] == ["", *tokens[:-1]]
+        assert [turn.message.blocks[0]["text"] for turn in view.turns] == ["", *tokens[:-1]]
 
     def test_a_delete_during_turns_leaves_nothing_and_nothing_comes_after_it(
         self, store: SessionStore, session: Session
@@ -1435,7 +1447,7 @@ class Racing(Facts):
         moves = [replace(move_of(session), to_owner=name, token=name) for name in ("eve", "mallory")]
 
         def moved(move: Move) -> Session | None:
-            with suppress(SessionNotFound, TurnInProgress, ClaimLost):
+            with suppress(SessionNotFound, TurnInProgress, LeaseLost):
                 return store.move(move)
             return None
 
@@ -1460,15 +1472,15 @@ def take_in_race(
         if len(stored) == turns:
             return stored
         try:
-            log = store.read(session.owner, session.id, START_MS, newest=3)
+            view = store.read(session.owner, session.id, START_MS, newest=3)
         except SessionNotFound:
             return stored
-        claim = claim_of(log.count + 1, f"{name}-{len(stored)}")
-        if store.claim(session, claim, over=None) != claim:
+        lease = lease_of(view.count + 1, f"{name}-{len(stored)}")
+        if store.acquire(session, lease, over=None) != lease:
             continue
-        turn = turn_of(claim, log.turns[-1].token if log.turns else "")
+        turn = turn_of(lease, view.turns[-1].token if view.turns else "")
         if store.commit(session, turn) == turn:
-            stored.append(claim.token)
+            stored.append(lease.token)
             if begun:
                 begun.set()
     raise AssertionError("nobody gets on")

@@ -10,14 +10,14 @@ import pytest
 from botocore.exceptions import ClientError, ConnectTimeoutError, ReadTimeoutError
 
 from tests.contract.conftest import TABLE, USAGE_TABLE
-from tests.contract.session_store import charge, claim_of, move_of, take, take_all
+from tests.contract.session_store import charge, lease_of, move_of, take, take_all
 from tests.fakes import OWNER, START_MS, new_session
 from turnlog.adapters.dynamodb import DynamoDBSessionStore
 from turnlog.adapters.dynamodb.items import partition
 from turnlog.domain.expiry import GRACE
-from turnlog.domain.quotas import Bill
+from turnlog.domain.quotas import QuotaCharges
 from turnlog.domain.sessions import Session
-from turnlog.errors import AllowanceUsedUp, KeyReused, SessionCorrupt, SessionNotFound, StoreUnavailable
+from turnlog.errors import KeyReused, QuotaExceeded, SessionCorrupt, SessionNotFound, StoreUnavailable
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -98,8 +98,8 @@ def test_every_item_of_a_session_expires_an_hour_after_its_end(
     store: DynamoDBSessionStore, session: Session, dynamodb: DynamoDBClient
 ) -> None:
     take(store, session, 1)
-    store.claim(session, claim_of(2), over=None)
-    expected = session.dies_ms // 1000 + int(GRACE.total_seconds())
+    store.acquire(session, lease_of(2), over=None)
+    expected = session.expires_ms // 1000 + int(GRACE.total_seconds())
     assert {int(item["ttl"]["N"]) for item in everything(dynamodb)} == {expected}
     assert {int(item["v"]["N"]) for item in everything(dynamodb)} == {1}
     assert len(everything(dynamodb)) == 6  # index, the sweeper's entry, header, meta, a turn, a claim
@@ -139,7 +139,7 @@ def test_a_write_whose_answer_was_lost_is_recognised_as_done(
     store: DynamoDBSessionStore, session: Session, flaky: FlakyClient, failure: Exception
 ) -> None:
     flaky.after = [failure]
-    assert store.claim(session, claim_of(1), over=None) == claim_of(1)
+    assert store.acquire(session, lease_of(1), over=None) == lease_of(1)
 
 
 def test_a_failure_that_lasts_is_reported_after_four_tries(
@@ -303,12 +303,12 @@ def test_what_a_limit_refuses_leaves_nothing(
     store: DynamoDBSessionStore, session: Session, dynamodb: DynamoDBClient
 ) -> None:
     take_all(store, session, 2)
-    before, bill = everything(dynamodb), Bill(OWNER, (charge("1", "0"),))
+    before, quota = everything(dynamodb), QuotaCharges(OWNER, (charge("1", "0"),))
     limited = DynamoDBSessionStore(dynamodb, TABLE, USAGE_TABLE)
-    with pytest.raises(AllowanceUsedUp):
-        limited.create(new_session(), "", bill=bill)
-    with pytest.raises(AllowanceUsedUp):
-        limited.fork(session, 2, new_session(), "", bill=bill)
-    with pytest.raises(AllowanceUsedUp):
-        limited.move(replace(move_of(session), bill=bill))
+    with pytest.raises(QuotaExceeded):
+        limited.create(new_session(), "", quota=quota)
+    with pytest.raises(QuotaExceeded):
+        limited.fork(session, 2, new_session(), "", quota=quota)
+    with pytest.raises(QuotaExceeded):
+        limited.move(replace(move_of(session), quota=quota))
     assert everything(dynamodb) == before

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.contract.conftest import TABLE, USAGE_TABLE
-from tests.contract.session_store import charge, claim_of, take, turn_of
+from tests.contract.session_store import charge, lease_of, take, turn_of
 from tests.fakes import OWNER, START_MS, new_session
 from turnlog.adapters.dynamodb import DynamoDBSessionStore
 from turnlog.adapters.dynamodb.items import owner_partition, partition
 from turnlog.domain.expiry import SWEEP_MARGIN
-from turnlog.domain.quotas import Bill
+from turnlog.domain.quotas import QuotaCharges
 from turnlog.domain.sessions import Move, Session, new_session_id
-from turnlog.errors import AllowanceUsedUp, ClaimLost, SessionNotFound
+from turnlog.errors import LeaseLost, QuotaExceeded, SessionNotFound
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -28,7 +28,7 @@ ANOTHER_OWNER = "https://issuer.example/|eve"
 STEPS = range(16)
 
 
-ONE = Bill("source", (charge("1", "1"),))
+ONE = QuotaCharges("source", (charge("1", "1"),))
 
 
 class _CrashError(Exception):
@@ -88,7 +88,7 @@ def move_of(session: Session, *, key: bytes = b"m" * 16, at_ms: int = START_MS, 
         key=key,
         token=f"mover-{at_ms}",
         at_ms=at_ms,
-        until_ms=at_ms + LEASE_MS,
+        lease_expires_ms=at_ms + LEASE_MS,
     )
 
 
@@ -97,11 +97,11 @@ def where(store: DynamoDBSessionStore, session: Session, move: Move, now_ms: int
     found = []
     for name, owner, session_id in (("old", session.owner, session.id), ("new", move.to_owner, move.to_id)):
         try:
-            log = store.read(owner, session_id, now_ms, newest=10)
+            view = store.read(owner, session_id, now_ms, newest=10)
         except SessionNotFound:
             continue
-        assert [turn.number for turn in log.turns] == [1, 2, 3]
-        assert log.title == "A title"
+        assert [turn.number for turn in view.turns] == [1, 2, 3]
+        assert view.title == "A title"
         found.append(name)
     return found
 
@@ -118,18 +118,18 @@ def test_a_move_that_died_leaves_one_live_session_and_its_repeat_finishes_it(
     store: DynamoDBSessionStore, dynamodb: DynamoDBClient, dies: Dies, steps: int
 ) -> None:
     session, another = session_with(store, 3), session_with(store, 1)
-    move = replace(move_of(session), bill=ONE)
+    move = replace(move_of(session), quota=ONE)
     died = dies(steps, lambda mortal: mortal.move(move))
     assert len(where(store, session, move, START_MS)) == 1
-    again = replace(move_of(session, at_ms=AFTER_LEASE_MS, to=move.to_id), bill=ONE)
+    again = replace(move_of(session, at_ms=AFTER_LEASE_MS, to=move.to_id), quota=ONE)
     moved = store.move(again)
-    assert (moved.owner, moved.id, moved.dies_ms) == (ANOTHER_OWNER, move.to_id, session.dies_ms)
+    assert (moved.owner, moved.id, moved.expires_ms) == (ANOTHER_OWNER, move.to_id, session.expires_ms)
     assert where(store, session, move, AFTER_LEASE_MS) == ["new"]
     assert content(dynamodb, partition(session.owner, session.id)) == []
     assert store.session_ids(session.owner) == [another.id]
     assert store.session_ids(ANOTHER_OWNER) == [move.to_id]
-    with pytest.raises(AllowanceUsedUp):
-        store.move(replace(move_of(another), bill=ONE))
+    with pytest.raises(QuotaExceeded):
+        store.move(replace(move_of(another), quota=ONE))
     assert died == (steps < 14), "the steps of a move have changed: look whether STEPS still covers them"
 
 
@@ -138,15 +138,15 @@ def test_after_a_move_that_died_the_next_turn_goes_on_and_nothing_is_left_at_the
     store: DynamoDBSessionStore, dynamodb: DynamoDBClient, dies: Dies, steps: int
 ) -> None:
     session, another = session_with(store, 3), session_with(store, 1)
-    move = replace(move_of(session), bill=ONE)
+    move = replace(move_of(session), quota=ONE)
     dies(steps, lambda mortal: mortal.move(move))
     if where(store, session, move, START_MS) == ["new"]:
         return  # it was far enough; its repeat is another test
-    assert store.move(replace(move_of(another), bill=ONE)).owner == ANOTHER_OWNER, "what did not happen was charged"
-    log = store.read(session.owner, session.id, AFTER_LEASE_MS, newest=10)
-    claim = claim_of(4, at_ms=AFTER_LEASE_MS)
-    assert store.claim(session, claim, over=log.running) == claim
-    turn = turn_of(claim)
+    assert store.move(replace(move_of(another), quota=ONE)).owner == ANOTHER_OWNER, "what did not happen was charged"
+    view = store.read(session.owner, session.id, AFTER_LEASE_MS, newest=10)
+    lease = lease_of(4, at_ms=AFTER_LEASE_MS)
+    assert store.acquire(session, lease, over=view.running) == lease
+    turn = turn_of(lease)
     assert store.commit(session, turn) == turn
     assert content(dynamodb, partition(ANOTHER_OWNER, move.to_id)) == []
     assert store.read(session.owner, session.id, AFTER_LEASE_MS, newest=10).count == 4
@@ -173,17 +173,17 @@ def test_a_session_whose_move_died_can_be_deleted_with_all_its_copies(
 def test_a_creation_that_died_has_made_and_charged_nothing_or_all_of_it(
     store: DynamoDBSessionStore, dynamodb: DynamoDBClient, dies: Dies, steps: int
 ) -> None:
-    session, first = new_session(), turn_of(claim_of(1))
-    died = dies(steps, lambda mortal: mortal.create(session, "T", bill=ONE, first=first))
+    session, first = new_session(), turn_of(lease_of(1))
+    died = dies(steps, lambda mortal: mortal.create(session, "T", quota=ONE, first=first))
     assert died == (steps < 2), "the steps of a creation have changed: look whether they are still covered"
     if died:
         with pytest.raises(SessionNotFound):
             store.read(OWNER, session.id, START_MS, newest=1)
         assert content(dynamodb, partition(OWNER, session.id)) == []
-    assert store.create(session, "T", bill=ONE, first=first) == session
+    assert store.create(session, "T", quota=ONE, first=first) == session
     assert store.read(OWNER, session.id, START_MS, newest=9).turns == (first,)
-    with pytest.raises(AllowanceUsedUp):
-        store.create(new_session(), "", bill=ONE)
+    with pytest.raises(QuotaExceeded):
+        store.create(new_session(), "", quota=ONE)
 
 
 @pytest.mark.parametrize("steps", range(12))
@@ -249,14 +249,14 @@ def test_a_mover_that_comes_back_after_it_was_overtaken_can_finish_nothing(
         def __getattr__(self, name: str) -> Callable[..., Any]:
             if name == "transact_write_items" and not overtaken:
                 overtaken.append(name)
-                log = store.read(session.owner, session.id, AFTER_LEASE_MS, newest=10)
-                claim = claim_of(4, at_ms=AFTER_LEASE_MS)
-                assert store.claim(session, claim, over=log.running) == claim
-                store.commit(session, turn_of(claim))
+                view = store.read(session.owner, session.id, AFTER_LEASE_MS, newest=10)
+                lease = lease_of(4, at_ms=AFTER_LEASE_MS)
+                assert store.acquire(session, lease, over=view.running) == lease
+                store.commit(session, turn_of(lease))
             return getattr(dynamodb, name)  # type: ignore[no-any-return]
 
     late: Any = _Late()
-    with pytest.raises(ClaimLost):
+    with pytest.raises(LeaseLost):
         DynamoDBSessionStore(late, TABLE, USAGE_TABLE, sleep=lambda _: None).move(move)
     assert overtaken
     assert store.read(session.owner, session.id, AFTER_LEASE_MS, newest=10).count == 4
@@ -290,7 +290,7 @@ def test_a_move_whose_allowance_is_used_up_while_it_copies_leaves_the_session_wh
     store: DynamoDBSessionStore, dynamodb: DynamoDBClient
 ) -> None:
     session = session_with(store, 3)
-    move = replace(move_of(session), bill=ONE)
+    move = replace(move_of(session), quota=ONE)
     begun: list[str] = []
 
     class _Late:
@@ -299,17 +299,17 @@ def test_a_move_whose_allowance_is_used_up_while_it_copies_leaves_the_session_wh
         def __getattr__(self, name: str) -> Callable[..., Any]:
             begun.extend([name] * (name == "transact_write_items"))
             if begun.count(name) == 2:
-                store.create(new_session(), "", bill=ONE)
+                store.create(new_session(), "", quota=ONE)
             return getattr(dynamodb, name)  # type: ignore[no-any-return]
 
     late: Any = _Late()
-    with pytest.raises(AllowanceUsedUp):
+    with pytest.raises(QuotaExceeded):
         DynamoDBSessionStore(late, TABLE, USAGE_TABLE, sleep=lambda _: None).move(move)
     assert where(store, session, move, START_MS) == ["old"]
     assert content(dynamodb, partition(ANOTHER_OWNER, move.to_id)) == []
-    log = store.read(session.owner, session.id, START_MS, newest=10)
-    claim = claim_of(4, at_ms=START_MS)
-    assert store.claim(session, claim, over=log.running) == claim
+    view = store.read(session.owner, session.id, START_MS, newest=10)
+    lease = lease_of(4, at_ms=START_MS)
+    assert store.acquire(session, lease, over=view.running) == lease
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
@@ -342,14 +342,14 @@ def test_a_title_that_is_changed_while_a_session_moves_goes_along_or_is_refused(
 
         def rename(self) -> type[Exception] | None:
             renaming = DynamoDBSessionStore(dynamodb, TABLE, USAGE_TABLE, sleep=lambda _: None)
-            renaming.read = lambda *_, **__: log  # type: ignore[method-assign] # what it has seen before
+            renaming.read = lambda *_, **__: view  # type: ignore[method-assign] # what it has seen before
             try:
                 renaming.rename(session.owner, session.id, "New", START_MS)
             except SessionNotFound as error:
                 return type(error)
             return None
 
-    log, late = store.read(session.owner, session.id, START_MS, newest=1), _Late()
+    view, late = store.read(session.owner, session.id, START_MS, newest=1), _Late()
     moved = DynamoDBSessionStore(late, TABLE, USAGE_TABLE, sleep=lambda _: None).move(move)  # type: ignore[arg-type]
     assert tried == ([None] if when == "before" else [SessionNotFound])
     title = store.read(ANOTHER_OWNER, moved.id, START_MS, newest=9).title
@@ -360,9 +360,9 @@ def test_a_turn_of_random_bytes_lies_in_parts_and_goes_with_its_session(
     store: DynamoDBSessionStore, dynamodb: DynamoDBClient
 ) -> None:
     session = store.create(new_session(), "")
-    claim = claim_of(1)
-    store.claim(session, claim, over=None)
-    turn = turn_of(claim, random.Random(1).randbytes(400_000).hex())
+    lease = lease_of(1)
+    store.acquire(session, lease, over=None)
+    turn = turn_of(lease, random.Random(1).randbytes(400_000).hex())
     assert store.commit(session, turn) == turn
     stored = content(dynamodb, partition(OWNER, session.id))
     names = sorted(item["sk"]["S"] for item in stored)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.contract.session_store import claim_of, forked, move_of, random_text, take, take_all, turn_of
+from tests.contract.session_store import forked, lease_of, move_of, random_text, take, take_all, turn_of
 from tests.fakes import OWNER, START_MS, HashModel, HeldClock, new_session
 from tests.promises.attribute_values import size
 from tests.promises.simulated_dynamodb import SimulatedDynamoDB
@@ -21,14 +21,14 @@ from turnlog.adapters.dynamodb.keys import KEPT, MOST_KEPT, RENEWED_AFTER
 from turnlog.domain.content_encryption import PLAIN
 from turnlog.domain.messages import Message
 from turnlog.domain.owners import owner_hash
-from turnlog.domain.quotas import Charge
+from turnlog.domain.quotas import QuotaCharge
 from turnlog.domain.sessions import Session, SessionSettings
 from turnlog.errors import (
-    ClaimLost,
     ErasureInProgress,
     ItemUnreadable,
     ItemVersionUnknown,
     KeysUnavailable,
+    LeaseLost,
     SessionNotFound,
     TurnlogError,
 )
@@ -52,13 +52,13 @@ class Environment:
     It dies instead of making the call after `left` calls, if that is not None.
     """
 
-    def __init__(self, tables: SimulatedDynamoDB, clock: HeldClock, *, seals: bool = True) -> None:
+    def __init__(self, tables: SimulatedDynamoDB, clock: HeldClock, *, encrypts: bool = True) -> None:
         self.tables, self.clock = tables, clock
         self.wrapper = LocalWrapper()
         self.calls: list[str] = []
         self.left: int | None = None
         client: Any = self
-        self.keys = OwnerKeys(client, KEYS, self.wrapper, clock, seals=seals, sleep=lambda _: None)
+        self.keys = OwnerKeys(client, KEYS, self.wrapper, clock, encrypts=encrypts, sleep=lambda _: None)
         self.store = DynamoDBSessionStore(client, SESSIONS, USAGE, keys=self.keys, sleep=lambda _: None)
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
@@ -70,9 +70,9 @@ class Environment:
         operation: Callable[..., Any] = getattr(self.tables, name)
         return operation
 
-    def another(self, *, seals: bool = True) -> Environment:
+    def another(self, *, encrypts: bool = True) -> Environment:
         """Which knows nothing of this one but what is in the tables."""
-        return Environment(self.tables, self.clock, seals=seals)
+        return Environment(self.tables, self.clock, encrypts=encrypts)
 
     def items(self, table: str = SESSIONS) -> list[Item]:
         return [copy.deepcopy(dict(item)) for item in self.tables.tables.items(table)]
@@ -104,9 +104,9 @@ def conversation(here: Environment, owner: str = OWNER) -> Session:
     settings = SessionSettings("claude-sonnet-5-5", 1000, f"System: {SECRET}")
     session = here.store.create(replace(new_session(owner), settings=settings), f"Title: {SECRET}")
     for number in (1, 2):
-        claim = claim_of(number)
-        here.store.claim(session, claim, over=None)
-        turn = turn_of(claim, f"Turn {number}: {SECRET}")
+        lease = lease_of(number)
+        here.store.acquire(session, lease, over=None)
+        turn = turn_of(lease, f"Turn {number}: {SECRET}")
         assert here.store.commit(session, turn) == turn
     return session
 
@@ -133,7 +133,7 @@ def test_no_content_and_no_id_lies_in_the_clear(here: Environment, session: Sess
 def test_what_holds_content_is_of_version_2_and_names_its_key_and_nothing_else_is(
     here: Environment, session: Session
 ) -> None:
-    here.store.claim(session, claim_of(3), over=None)
+    here.store.acquire(session, lease_of(3), over=None)
     held = {
         item["sk"]["S"]: (item["v"]["N"], item.get("kid", {}).get("S"))
         for item in here.items()
@@ -149,9 +149,9 @@ def test_what_holds_content_is_of_version_2_and_names_its_key_and_nothing_else_i
 
 def test_a_large_turn_is_sealed_as_a_whole_and_opens_as_a_whole(here: Environment) -> None:
     session = here.store.create(new_session(), "")
-    claim = claim_of(1)
-    here.store.claim(session, claim, over=None)
-    turn = replace(turn_of(claim), message=Message.of_text(random_text(900_000)))
+    lease = lease_of(1)
+    here.store.acquire(session, lease, over=None)
+    turn = replace(turn_of(lease), message=Message.of_text(random_text(900_000)))
     here.store.commit(session, turn)
     parts = [item for item in here.items() if "part" in item]
     assert len(parts) == 3
@@ -324,7 +324,7 @@ def test_a_session_that_began_plain_goes_on_plain_and_is_sealed_when_it_moves_or
 def test_where_sealing_is_switched_off_new_sessions_are_plain_and_sealed_ones_go_on_sealed(
     here: Environment, session: Session
 ) -> None:
-    off = here.another(seals=False)
+    off = here.another(encrypts=False)
     plain = off.store.create(new_session(), "")
     take(off.store, plain, 1)
     assert here.item(plain, "000000001")["v"] == {"N": "1"}
@@ -354,8 +354,8 @@ def test_a_turn_costs_no_call_for_a_key_that_is_in_memory_and_two_for_one_that_i
     for calls, wrapping in ((["query", "get_item"], ["unwrap"]), (["query"], [])):
         cold.calls.clear()
         cold.wrapper.calls.clear()
-        log = cold.store.read(OWNER, session.id, START_MS, newest=25)
-        take(cold.store, log.session, log.count + 1)
+        view = cold.store.read(OWNER, session.id, START_MS, newest=25)
+        take(cold.store, view.session, view.count + 1)
         assert (cold.calls, cold.wrapper.calls) == ([*calls, "put_item", "put_item"], wrapping)
 
 
@@ -371,10 +371,10 @@ def test_a_turn_of_a_kilobyte_costs_three_write_units_and_ten_read_units_at_most
     session = here.store.create(new_session(), "A title of ordinary length")
     texts = [random_text(1000 + number)[:1150] for number in range(26)]  # which packs to 1 KB
     for number, text in enumerate(texts, 1):
-        claim = replace(claim_of(number), token="t" * 22)
-        here.store.claim(session, claim, over=None)
+        lease = replace(lease_of(number), token="t" * 22)
+        here.store.acquire(session, lease, over=None)
         claimed = -(-size(here.item(session, f"{number:09d}")) // 1024)
-        here.store.commit(session, replace(turn_of(claim, text), token=claim.token))
+        here.store.commit(session, replace(turn_of(lease, text), token=lease.token))
         stored = here.item(session, f"{number:09d}")
         assert 950 <= len(stored["body"]["B"]) <= 1100
         assert claimed + -(-size(stored) // 1024) <= 3
@@ -439,9 +439,11 @@ def test_a_move_that_died_does_not_go_on_from_copies_under_an_older_key(here: En
     ] * 2
     here.clock.tick(seconds=RENEWED_AFTER.total_seconds())
     now = here.clock.now_ms
-    with pytest.raises(ClaimLost):
-        here.store.move(replace(died, token="again", at_ms=now, until_ms=now + 65_000))
-    another = replace(move_of(session), key=b"another key", token="yet again", at_ms=now + 1, until_ms=now + 65_000)
+    with pytest.raises(LeaseLost):
+        here.store.move(replace(died, token="again", at_ms=now, lease_expires_ms=now + 65_000))
+    another = replace(
+        move_of(session), key=b"another key", token="yet again", at_ms=now + 1, lease_expires_ms=now + 65_000
+    )
     moved = here.store.move(another)
     assert here.store.read(EVE, moved.id, now, newest=9).turns == tuple(turns)
     assert {here.item(moved, sk)["kid"]["S"] for sk in CONTENT} == {"000002"}
@@ -458,7 +460,7 @@ def test_whoever_makes_a_key_second_takes_the_first_one(here: Environment) -> No
             return super().new_key(owner)
 
     here.keys._wrapper = Slow()
-    sealed = here.keys.current(OWNER).seal(b"", b"content")
+    sealed = here.keys.current(OWNER).cipher(b"", b"content")
     assert there.keys.current(OWNER).open(b"", sealed) == b"content"
     assert len(here.items(KEYS)) == 1
 
@@ -539,10 +541,10 @@ def test_a_session_is_deleted_and_swept_though_kms_cannot_be_reached(here: Envir
 def test_a_turn_that_has_begun_is_stored_though_kms_fails_and_its_key_has_left_the_memory(
     here: Environment, session: Session
 ) -> None:
-    log = here.store.read(OWNER, session.id, START_MS, newest=9)
+    view = here.store.read(OWNER, session.id, START_MS, newest=9)
     here.wrapper.down = True
     here.clock.tick(seconds=KEPT.total_seconds())
-    assert take(here.store, log.session, 3).number == 3
+    assert take(here.store, view.session, 3).number == 3
 
 
 # --- erasure ----------------------------------------------------------------------------------------------------------
@@ -552,8 +554,8 @@ WINDOW_OVER_MS = START_MS + 60_000
 
 
 def charged(here: Environment, session: Session) -> None:
-    counter = Charge("turns#2026-11-25T14:05", Decimal(1), Decimal(9), WINDOW_OVER_MS)
-    here.store.claim(session, claim_of(3, charges=(counter,)), over=None)
+    counter = QuotaCharge("turns#2026-11-25T14:05", Decimal(1), Decimal(9), WINDOW_OVER_MS)
+    here.store.acquire(session, lease_of(3, charges=(counter,)), over=None)
 
 
 def expect_nothing_left(here: Environment, sessions: int) -> None:
@@ -637,7 +639,7 @@ def test_no_warm_environment_begins_a_session_under_a_key_that_was_erased(
         assert here.item(creating.store.create(new_session(), ""), "session")["kid"] == {"S": "000002"}
     with pytest.raises(SessionNotFound):
         forking.store.fork(session, 1, new_session(), "")
-    with pytest.raises(ClaimLost):
+    with pytest.raises(LeaseLost):
         moving.store.move(replace(move_of(eves), owner=EVE, to_owner=OWNER))
     headers = [item for item in here.items() if item["sk"]["S"] == "session" and item["kid"] == {"S": "000001"}]
     assert {item["pk"]["S"] for item in headers} == {place(session), place(eves)}
@@ -647,11 +649,11 @@ def test_no_warm_environment_begins_a_session_under_a_key_that_was_erased(
 def test_an_erasure_that_died_at_any_call_is_finished_by_the_next(here: Environment) -> None:
     steps, died = 0, True
     while died:
-        fresh = Environment(SimulatedDynamoDB(), HeldClock())
-        session = conversation(fresh)
-        charged(fresh, session)
-        conversation(fresh)
-        mortal = fresh.another()
+        consistent = Environment(SimulatedDynamoDB(), HeldClock())
+        session = conversation(consistent)
+        charged(consistent, session)
+        conversation(consistent)
+        mortal = consistent.another()
         mortal.left, died = steps, False
         try:
             mortal.store.erase(OWNER, WINDOW_OVER_MS)
@@ -659,11 +661,11 @@ def test_an_erasure_that_died_at_any_call_is_finished_by_the_next(here: Environm
             died = True
         if steps >= 2:  # a look at the keys, and the first write
             with pytest.raises(SessionNotFound):
-                read(fresh.another(), session)()
-        assert fresh.another().store.erase(OWNER, WINDOW_OVER_MS) <= 2
-        expect_nothing_left(fresh, sessions=2)
-        back = fresh.another().store.create(new_session(), "")
-        assert fresh.store.session_ids(OWNER) == [back.id]
+                read(consistent.another(), session)()
+        assert consistent.another().store.erase(OWNER, WINDOW_OVER_MS) <= 2
+        expect_nothing_left(consistent, sessions=2)
+        back = consistent.another().store.create(new_session(), "")
+        assert consistent.store.session_ids(OWNER) == [back.id]
         steps += 1
     assert steps > 20
 
@@ -690,7 +692,7 @@ def test_a_name_that_is_written_after_an_erasure_is_not_listed(here: Environment
 def test_plain_is_what_a_store_without_keys_makes_of_an_owner_and_erases(here: Environment) -> None:
     plain = DynamoDBSessionStore(here, SESSIONS, USAGE, sleep=lambda _: None)  # type: ignore[arg-type]
     session = plain.create(new_session(), "A title")
-    assert session.seal is PLAIN
+    assert session.cipher is PLAIN
     take(plain, session, 1)
     charged(here, session)
     assert plain.erase(OWNER, WINDOW_OVER_MS) == 1

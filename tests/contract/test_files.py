@@ -22,8 +22,8 @@ from tests.contract.session_store import (
     MARGIN_MS,
     SessionStoreContract,
     charge,
-    claim_of,
     is_gone,
+    lease_of,
     move_of,
     take,
     take_all,
@@ -34,12 +34,12 @@ from tests.fakes import OWNER, START_MS, new_session
 from turnlog.adapters.files import FileSessionStore, files, forms
 from turnlog.adapters.files.place import Place, place_of
 from turnlog.domain.sessions import Session
-from turnlog.domain.turns import Claim, Ended
+from turnlog.domain.turns import Lease, Tombstone
 from turnlog.errors import (
-    AllowanceUsedUp,
-    ClaimLost,
     ItemUnreadable,
     ItemVersionUnknown,
+    LeaseLost,
+    QuotaExceeded,
     SessionCorrupt,
     SessionNotFound,
     StoreUnavailable,
@@ -125,7 +125,7 @@ def test_owner_and_id_cannot_be_shifted_into_one_another(root: Path) -> None:
 
 
 def test_no_file_holds_the_owner(store: FileSessionStore, root: Path, session: Session) -> None:
-    store.claim(session, claim_of(1, charges=(charge("1"),)), over=None)
+    store.acquire(session, lease_of(1, charges=(charge("1"),)), over=None)
     store.move(replace(move_of(session), at_ms=START_MS + HOUR_MS // 4))
     held = b"".join(path.read_bytes() for path in all_below(root) if path.is_file())
     assert OWNER.encode() not in held
@@ -139,9 +139,9 @@ def test_all_is_the_user_s_alone_whatever_the_umask(root: Path, umask: int) -> N
         store = FileSessionStore(root, sync=no_sync)
         session, child = new_session(), new_session()
         store.create(session, "")
-        store.claim(session, claim_of(1, charges=(charge("1"),)), over=None)
-        store.commit(session, turn_of(claim_of(1)))
-        store.claim(session, claim_of(2), over=None)
+        store.acquire(session, lease_of(1, charges=(charge("1"),)), over=None)
+        store.commit(session, turn_of(lease_of(1)))
+        store.acquire(session, lease_of(2), over=None)
         store.fork(session, 1, child, "")
         store.move(move_of(child))
     finally:
@@ -166,7 +166,7 @@ def test_a_byte_that_changed_is_an_error_and_never_a_shorter_history(
     store: FileSessionStore, session: Session, place: Place, what: str
 ) -> None:
     take(store, session, 1)
-    store.claim(session, claim_of(2), over=None)
+    store.acquire(session, lease_of(2), over=None)
     path = place.folder / what
     intact = path.read_bytes()
     for data in garbled(intact):
@@ -188,17 +188,17 @@ def test_fields_of_a_later_version_are_tolerated(
     store: FileSessionStore, session: Session, place: Place, what: str
 ) -> None:
     turn = take(store, session, 1)
-    store.claim(session, claim_of(2), over=None)
+    store.acquire(session, lease_of(2), over=None)
     path = place.folder / what
     path.write_bytes(resealed(path, later={"a": [1]}))
     log = store.read(OWNER, session.id, START_MS, newest=25)
-    assert (log.session, log.turns, log.running) == (session, (turn,), claim_of(2))
+    assert (log.session, log.turns, log.running) == (session, (turn,), lease_of(2))
 
 
 @pytest.mark.parametrize("what", ["session", "log/000000001", "log/000000002"])
 def test_a_later_form_is_not_guessed(store: FileSessionStore, session: Session, place: Place, what: str) -> None:
     take(store, session, 1)
-    store.claim(session, claim_of(2), over=None)
+    store.acquire(session, lease_of(2), over=None)
     path = place.folder / what
     path.write_bytes(b"2 something else altogether")
     with pytest.raises(ItemVersionUnknown):
@@ -231,7 +231,7 @@ def test_a_gap_in_the_turns_is_an_error(
 
 def test_a_claim_below_a_turn_is_an_error(store: FileSessionStore, session: Session, place: Place) -> None:
     take_all(store, session, 3)
-    place.slot_path(2).write_bytes(forms.claim_bytes(claim_of(2)))
+    place.slot_path(2).write_bytes(forms.lease_bytes(lease_of(2)))
     with pytest.raises(TurnsMissing):
         store.read(OWNER, session.id, START_MS, newest=25)
 
@@ -273,7 +273,7 @@ def test_a_slot_beyond_the_next_is_not_taken_since_the_gap_could_not_be_read(
     store: FileSessionStore, session: Session
 ) -> None:
     take_all(store, session, 2)
-    assert store.claim(session, claim_of(4), over=None) is None
+    assert store.acquire(session, lease_of(4), over=None) is None
     assert store.read(OWNER, session.id, START_MS, newest=9).running is None
 
 
@@ -282,7 +282,7 @@ def test_a_limit_that_cannot_be_read_is_no_leave_to_go_on(
 ) -> None:
     (place.folder.parent / "allowances").write_bytes(b"?")
     with pytest.raises(ItemUnreadable):
-        store.claim(session, claim_of(1, charges=(charge("1"),)), over=None)
+        store.acquire(session, lease_of(1, charges=(charge("1"),)), over=None)
     assert store.read(OWNER, session.id, START_MS, newest=1).running is None
 
 
@@ -293,7 +293,7 @@ def test_the_newest_turns_are_read_without_the_older_ones(
     for number in range(1, 7):
         place.slot_path(number).write_bytes(b"never looked at")
     assert list(store.read(OWNER, session.id, START_MS, newest=3).turns) == turns[6:]
-    store.claim(session, claim_of(10), over=None)
+    store.acquire(session, lease_of(10), over=None)
     assert list(store.read(OWNER, session.id, START_MS, newest=3).turns) == turns[6:]
     assert store.turns(session, 8, 9) == turns[7:]
 
@@ -327,9 +327,9 @@ def test_a_turn_is_on_the_disk_with_its_name_before_it_is_reported(root: Path, s
     store, session = FileSessionStore(root, sync=synced), new_session()
     store.create(session, "")
     place = place_of(root, OWNER, session.id)
-    store.claim(session, claim_of(1), over=None)
+    store.acquire(session, lease_of(1), over=None)
     synced.inodes.clear()
-    store.commit(session, turn_of(claim_of(1)))
+    store.commit(session, turn_of(lease_of(1)))
     assert synced.last(place.slot_path(1)) < synced.last(place.log)
 
 
@@ -379,15 +379,15 @@ def test_a_disk_that_fails_is_reported_and_nothing_is_half_done(root: Path, sync
     store, session = FileSessionStore(root, sync=synced), new_session()
     store.create(session, "")
     turn = take(store, session, 1)
-    store.claim(session, claim_of(2), over=None)
+    store.acquire(session, lease_of(2), over=None)
     synced.error = OSError(code, "")
     for failing in (
         lambda: store.create(new_session(), ""),
-        lambda: store.claim(session, claim_of(2, at_ms=START_MS + HOUR_MS), over=claim_of(2)),
-        lambda: store.release(session, claim_of(2), billed=True, now_ms=START_MS),
-        lambda: store.commit(session, turn_of(claim_of(2))),
+        lambda: store.acquire(session, lease_of(2, at_ms=START_MS + HOUR_MS), over=lease_of(2)),
+        lambda: store.release(session, lease_of(2), billed=True, now_ms=START_MS),
+        lambda: store.commit(session, turn_of(lease_of(2))),
         lambda: store.fork(session, 1, new_session(), ""),
-        lambda: store.move(move_of(session, at_ms=claim_of(2).until_ms)),
+        lambda: store.move(move_of(session, at_ms=lease_of(2).lease_expires_ms)),
         lambda: store.delete(OWNER, session.id, START_MS),
     ):
         with pytest.raises(StoreUnavailable) as failed:
@@ -395,7 +395,7 @@ def test_a_disk_that_fails_is_reported_and_nothing_is_half_done(root: Path, sync
         assert isinstance(failed.value.__cause__, OSError)
     synced.error = None
     log = store.read(OWNER, session.id, START_MS, newest=9)
-    assert (log.turns, log.running) == ((turn,), claim_of(2))
+    assert (log.turns, log.running) == ((turn,), lease_of(2))
     assert [path.name for path in all_below(root) if path.name.startswith(".")] == []
 
 
@@ -419,7 +419,7 @@ def test_a_folder_that_was_unmounted_is_not_an_empty_store(
         lambda: store.session_ids(OWNER),
         lambda: store.delete(OWNER, session.id, START_MS),
         lambda: store.create(new_session(), ""),
-        lambda: store.claim(session, claim_of(1), over=None),
+        lambda: store.acquire(session, lease_of(1), over=None),
     ):
         with pytest.raises(StoreUnavailable):
             failing()
@@ -448,8 +448,8 @@ def test_a_session_that_somebody_holds_too_long_is_reported_and_a_reader_is_no_h
     with locked(place.folder, fcntl.LOCK_SH):
         assert store.read(OWNER, session.id, START_MS, newest=1).count == 0
         with pytest.raises(StoreUnavailable):
-            store.claim(session, claim_of(1), over=None)
-    assert store.claim(session, claim_of(1), over=None) == claim_of(1)
+            store.acquire(session, lease_of(1), over=None)
+    assert store.acquire(session, lease_of(1), over=None) == lease_of(1)
 
 
 def test_a_lock_on_a_folder_that_was_removed_meanwhile_is_none(
@@ -471,9 +471,9 @@ def test_a_lock_on_a_folder_that_was_removed_meanwhile_is_none(
 
     monkeypatch.setattr(fcntl, "flock", late)
     with pytest.raises(StoreUnavailable):
-        late_store.claim(session, claim_of(1), over=None)
+        late_store.acquire(session, lease_of(1), over=None)
     os.close(others[0])
-    assert store.claim(session, claim_of(1), over=None) == claim_of(1)
+    assert store.acquire(session, lease_of(1), over=None) == lease_of(1)
 
 
 def test_a_file_is_created_by_one_alone_whatever_locks_are_held(tmp_path: Path) -> None:
@@ -529,7 +529,7 @@ def test_a_session_that_ends_while_it_is_forked_has_no_fork_and_leaves_no_copy(
 def test_a_move_to_where_the_session_is_does_not_wait_for_itself(root: Path, session: Session) -> None:
     slept: list[float] = []
     store = FileSessionStore(root, sleep=slept.append, sync=no_sync)
-    with pytest.raises(ClaimLost):
+    with pytest.raises(LeaseLost):
         store.move(replace(move_of(session), to_owner=OWNER, to_id=session.id))
     assert slept == []
     assert store.read(OWNER, session.id, START_MS, newest=1).count == 0
@@ -539,9 +539,9 @@ def test_a_sweep_does_not_wait_for_a_session_that_is_in_use(root: Path, session:
     slept: list[float] = []
     store = FileSessionStore(root, sleep=slept.append, sync=no_sync)
     with locked(place.folder, fcntl.LOCK_SH):
-        assert store.sweep(session.dies_ms + HOUR_MS) == 0
+        assert store.sweep(session.expires_ms + HOUR_MS) == 0
     assert slept == []
-    assert store.sweep(session.dies_ms + HOUR_MS) == 1
+    assert store.sweep(session.expires_ms + HOUR_MS) == 1
 
 
 def test_a_folder_is_shared_unless_somebody_wants_it_for_himself(root: Path) -> None:
@@ -573,14 +573,14 @@ def test_a_sweep_takes_what_ended_exactly_the_margin_ago(store: FileSessionStore
 
 
 def test_nothing_at_all_is_left_when_all_is_over(store: FileSessionStore, session: Session, root: Path) -> None:
-    store.claim(session, claim_of(1, charges=(charge("1"),)), over=None)
-    store.commit(session, turn_of(claim_of(1)))
+    store.acquire(session, lease_of(1, charges=(charge("1"),)), over=None)
+    store.commit(session, turn_of(lease_of(1)))
     child, deleted = new_session(), new_session()
     store.fork(session, 1, child, "")
     store.move(move_of(child))
     store.create(deleted, "")
     store.delete(OWNER, deleted.id, START_MS)
-    store.sweep(session.dies_ms)
+    store.sweep(session.expires_ms)
     assert {path.name for path in all_below(root) if path.is_file()} == {"ended", "moving"}
     store.sweep(session.ttl_s * 1000 - 1)
     assert len([path for path in all_below(root) if path.is_file()]) == 4
@@ -592,22 +592,22 @@ def test_allowances_are_forgotten_an_hour_after_their_window(
     store: FileSessionStore, session: Session, place: Place
 ) -> None:
     wanted = (charge("4"), replace(charge("5", counter="usd#1"), resets_ms=START_MS + HOUR_MS))
-    store.claim(session, claim_of(1, charges=wanted), over=None)
+    store.acquire(session, lease_of(1, charges=wanted), over=None)
     path = place.folder.parent / "allowances"
     for late_ms, left in [(59_999, {"turns#2026-11-25T14:05", "usd#1"}), (60_000, {"usd#1"})]:
         store.sweep(START_MS + HOUR_MS + late_ms)
-        assert set(forms.allowances_of(path.read_bytes()).used) == left
+        assert set(forms.quotas_of(path.read_bytes()).used) == left
     store.sweep(START_MS + 2 * HOUR_MS)
     assert not path.exists()
 
 
 def test_old_allowances_make_way_for_new_ones(store: FileSessionStore, session: Session, place: Place) -> None:
-    store.claim(session, claim_of(1, charges=(charge("4"),)), over=None)
+    store.acquire(session, lease_of(1, charges=(charge("4"),)), over=None)
     late = new_session(created_ms=START_MS + 2 * HOUR_MS)
     store.create(late, "")
     wanted = replace(charge("5", counter="usd#1"), resets_ms=START_MS + 3 * HOUR_MS)
-    store.claim(late, claim_of(1, at_ms=START_MS + 2 * HOUR_MS, charges=(wanted,)), over=None)
-    assert set(forms.allowances_of((place.folder.parent / "allowances").read_bytes()).used) == {"usd#1"}
+    store.acquire(late, lease_of(1, at_ms=START_MS + 2 * HOUR_MS, charges=(wanted,)), over=None)
+    assert set(forms.quotas_of((place.folder.parent / "allowances").read_bytes()).used) == {"usd#1"}
 
 
 def test_half_made_sessions_and_what_dead_writers_left_are_swept_at_once(
@@ -640,9 +640,9 @@ def test_a_session_with_a_damaged_turn_stays_for_whoever_mends_it_until_its_abso
 ) -> None:
     take(store, session, 1)
     place.slot_path(1).write_bytes(b"?")
-    assert store.sweep(session.dies_ms + MARGIN_MS - 1) == 0
+    assert store.sweep(session.expires_ms + MARGIN_MS - 1) == 0
     assert place.slot_path(1).exists()
-    assert store.sweep(session.dies_ms + MARGIN_MS) == 1
+    assert store.sweep(session.expires_ms + MARGIN_MS) == 1
     assert is_gone(store, session)
 
 
@@ -653,7 +653,7 @@ def test_one_damaged_session_does_not_stop_the_sweep_of_others(
     for other in others:
         store.create(other, "")
     place.header.write_bytes(b"?")
-    assert store.sweep(session.dies_ms + HOUR_MS) == 3
+    assert store.sweep(session.expires_ms + HOUR_MS) == 3
     assert all(is_gone(store, other) for other in others)
 
 
@@ -670,9 +670,9 @@ def charge_in_process(root: Path, owner: str, tries: int) -> int:
         session = new_session(owner)
         store.create(session, "")
         try:
-            store.claim(session, claim_of(1, charges=(charge("1"),)), over=None)
+            store.acquire(session, lease_of(1, charges=(charge("1"),)), over=None)
             admitted += 1
-        except AllowanceUsedUp:
+        except QuotaExceeded:
             pass
     return admitted
 
@@ -747,7 +747,7 @@ class Killed:
     def expect_done(self, store: FileSessionStore) -> None:
         raise NotImplementedError
 
-    def expect_turns(self, store: FileSessionStore, session: Session) -> Claim | None:
+    def expect_turns(self, store: FileSessionStore, session: Session) -> Lease | None:
         log = store.read(session.owner, session.id, START_MS + 100, newest=9)
         assert (log.title, list(log.turns)) == ("A title", self.turns)
         return log.running
@@ -758,12 +758,12 @@ class Killed:
         for used in range(30):
             session = new_session()
             store.create(session, "")
-            claim = claim_of(1, charges=(charge(Decimal(29 - used), "29"),))
+            lease = lease_of(1, charges=(charge(Decimal(29 - used), "29"),))
             try:
-                store.claim(session, claim, over=None)
-            except AllowanceUsedUp:
+                store.acquire(session, lease, over=None)
+            except QuotaExceeded:
                 continue
-            store.release(session, claim, billed=False, now_ms=START_MS)
+            store.release(session, lease, billed=False, now_ms=START_MS)
             return Decimal(used)
         raise AssertionError
 
@@ -780,7 +780,7 @@ class Creation(Killed):
             self.expect_turns(store, self.session)
         except SessionNotFound:
             assert store.session_ids(OWNER) == []
-            assert isinstance(store.claim(self.session, claim_of(1), over=None), Ended)
+            assert isinstance(store.acquire(self.session, lease_of(1), over=None), Tombstone)
 
     def expect_done(self, store: FileSessionStore) -> None:
         assert self.expect_turns(store, self.session) is None
@@ -788,34 +788,34 @@ class Creation(Killed):
 
 
 class ChargedClaim(Killed):
-    claim = claim_of(4, charges=(charge("4"),))
+    lease = lease_of(4, charges=(charge("4"),))
 
     def operate(self, store: FileSessionStore) -> None:
-        found = store.claim(self.session, self.claim, over=None)
-        assert isinstance(found, Claim)
-        assert found.token == self.claim.token
+        found = store.acquire(self.session, self.lease, over=None)
+        assert isinstance(found, Lease)
+        assert found.token == self.lease.token
 
     def expect(self, store: FileSessionStore) -> None:
         running = self.expect_turns(store, self.session)
-        assert running in (None, claim_of(4))
+        assert running in (None, lease_of(4))
         assert self.used(store) in ((4,) if running else (0, 4))
 
     def expect_done(self, store: FileSessionStore) -> None:
-        assert self.expect_turns(store, self.session) == claim_of(4)
+        assert self.expect_turns(store, self.session) == lease_of(4)
         assert self.used(store) in (4, 8)  # too much rather than too little
-        assert store.commit(self.session, turn_of(claim_of(4))) == turn_of(claim_of(4))
+        assert store.commit(self.session, turn_of(lease_of(4))) == turn_of(lease_of(4))
 
 
 class TakeOver(Killed):
-    dead = claim_of(4, "dead")
-    heir = claim_of(4, "heir", at_ms=dead.until_ms + 1)
+    dead = lease_of(4, "dead")
+    heir = lease_of(4, "heir", at_ms=dead.lease_expires_ms + 1)
 
     def begin(self, store: FileSessionStore) -> None:
         super().begin(store)
-        store.claim(self.session, self.dead, over=None)
+        store.acquire(self.session, self.dead, over=None)
 
     def operate(self, store: FileSessionStore) -> None:
-        assert store.claim(self.session, self.heir, over=self.dead) == self.heir
+        assert store.acquire(self.session, self.heir, over=self.dead) == self.heir
 
     def expect(self, store: FileSessionStore) -> None:
         assert self.expect_turns(store, self.session) in (self.dead, self.heir)
@@ -825,18 +825,18 @@ class TakeOver(Killed):
 
 
 class Refund(Killed):
-    claim = claim_of(4, charges=(charge("4"),))
+    lease = lease_of(4, charges=(charge("4"),))
 
     def begin(self, store: FileSessionStore) -> None:
         super().begin(store)
-        store.claim(self.session, self.claim, over=None)
+        store.acquire(self.session, self.lease, over=None)
 
     def operate(self, store: FileSessionStore) -> None:
-        store.release(self.session, self.claim, billed=False, now_ms=START_MS)
+        store.release(self.session, self.lease, billed=False, now_ms=START_MS)
 
     def expect(self, store: FileSessionStore) -> None:
         running = self.expect_turns(store, self.session)
-        assert running in (None, claim_of(4))
+        assert running in (None, lease_of(4))
         assert self.used(store) in ((4,) if running else (0, 4))
 
     def expect_done(self, store: FileSessionStore) -> None:
@@ -849,25 +849,25 @@ class Commit(Killed):
     """Settles to 1 of the 4 that were reserved."""
 
     beyond, settled = "-3", (1, 4)
-    claim = claim_of(4, charges=(charge("4"),))
+    lease = lease_of(4, charges=(charge("4"),))
 
     def begin(self, store: FileSessionStore) -> None:
         super().begin(store)
-        store.claim(self.session, self.claim, over=None)
+        store.acquire(self.session, self.lease, over=None)
 
     def operate(self, store: FileSessionStore) -> None:
-        turn = turn_of(self.claim)
+        turn = turn_of(self.lease)
         assert store.commit(self.session, turn, (charge(self.beyond),)) == turn
 
     def expect(self, store: FileSessionStore) -> None:
         log = store.read(OWNER, self.session.id, START_MS, newest=9)
         if log.running:
-            assert (list(log.turns), log.running) == (self.turns, claim_of(4))
+            assert (list(log.turns), log.running) == (self.turns, lease_of(4))
         else:
-            assert list(log.turns) == [*self.turns, turn_of(self.claim)]
+            assert list(log.turns) == [*self.turns, turn_of(self.lease)]
 
     def expect_done(self, store: FileSessionStore) -> None:
-        assert store.turns(self.session, 1, 9) == [*self.turns, turn_of(self.claim)]
+        assert store.turns(self.session, 1, 9) == [*self.turns, turn_of(self.lease)]
         assert self.used(store) in self.settled
         take(store, self.session, 5)
 
@@ -903,7 +903,7 @@ class Moving(Killed):
 
     def begin(self, store: FileSessionStore) -> None:
         super().begin(store)
-        store.claim(self.session, claim_of(4, until_ms=START_MS), over=None)
+        store.acquire(self.session, lease_of(4, lease_expires_ms=START_MS), over=None)
         self.move = move_of(self.session)
         self.moved = replace(self.session, owner=EVE, id=self.move.to_id)
 
@@ -921,7 +921,7 @@ class Moving(Killed):
     def expect_done(self, store: FileSessionStore) -> None:
         assert self.expect_turns(store, self.moved) is None
         assert is_gone(store, self.session, START_MS + 100)
-        assert isinstance(store.commit(self.session, turn_of(claim_of(4))), Ended)
+        assert isinstance(store.commit(self.session, turn_of(lease_of(4))), Tombstone)
         take(store, self.moved, 4)
 
 
@@ -931,8 +931,8 @@ class Deletion(Killed):
 
     def expect(self, store: FileSessionStore) -> None:
         if is_gone(store, self.session):
-            assert isinstance(store.claim(self.session, claim_of(4), over=None), Ended)
-            assert isinstance(store.commit(self.session, turn_of(claim_of(3))), Ended)
+            assert isinstance(store.acquire(self.session, lease_of(4), over=None), Tombstone)
+            assert isinstance(store.commit(self.session, turn_of(lease_of(3))), Tombstone)
         else:
             self.expect_turns(store, self.session)
 
@@ -944,7 +944,7 @@ class Deletion(Killed):
 
 class Sweep(Deletion):
     def operate(self, store: FileSessionStore) -> None:
-        store.sweep(self.session.dies_ms + MARGIN_MS)
+        store.sweep(self.session.expires_ms + MARGIN_MS)
 
 
 WAYS = [Creation, ChargedClaim, TakeOver, Refund, Commit, CommitBeyond, Fork, Moving, Deletion, Sweep]
@@ -961,7 +961,7 @@ def test_whoever_is_killed_at_any_step_leaves_what_every_method_works_on(tmp_pat
             killed.expect(store)
             killed.operate(store)
         killed.expect_done(store)
-        for now_ms in (START_MS, killed.session.dies_ms + HOUR_MS, killed.session.ttl_s * 1000):
+        for now_ms in (START_MS, killed.session.expires_ms + HOUR_MS, killed.session.ttl_s * 1000):
             store.sweep(now_ms)
         assert all_below(root) == []
         if not died:

@@ -13,8 +13,8 @@ from tests.contract.session_store import (
     SessionStoreContract,
     at_once,
     charge,
-    claim_of,
     is_gone,
+    lease_of,
     move_of,
     take,
     take_all,
@@ -24,7 +24,7 @@ from tests.fakes import OWNER, START_MS, new_session
 from turnlog.adapters.memory import MemorySessionStore
 from turnlog.domain.messages import Message
 from turnlog.domain.sessions import Session
-from turnlog.domain.turns import Ended
+from turnlog.domain.turns import Tombstone
 from turnlog.errors import SessionNotFound
 from turnlog.ports.session_store import SessionStore
 
@@ -43,9 +43,9 @@ def created(store: SessionStore, count: int) -> list[Session]:
 
 
 def take_large(store: SessionStore, session: Session, number: int, size: int) -> None:
-    claim = claim_of(number)
-    store.claim(session, claim, over=None)
-    store.commit(session, replace(turn_of(claim), message=Message.of_text("x" * size)))
+    lease = lease_of(number)
+    store.acquire(session, lease, over=None)
+    store.commit(session, replace(turn_of(lease), message=Message.of_text("x" * size)))
 
 
 def test_of_more_sessions_than_it_holds_the_one_used_least_recently_goes() -> None:
@@ -61,8 +61,8 @@ def test_of_more_sessions_than_it_holds_the_one_used_least_recently_goes() -> No
 def test_a_session_whose_turn_runs_stays_while_another_can_go() -> None:
     store = MemorySessionStore(most_sessions=3)
     running, lapsed, idle = created(store, 3)
-    store.claim(running, claim_of(1), over=None)
-    store.claim(lapsed, claim_of(1, until_ms=START_MS), over=None)
+    store.acquire(running, lease_of(1), over=None)
+    store.acquire(lapsed, lease_of(1, lease_expires_ms=START_MS), over=None)
     store.read(OWNER, idle.id, START_MS, newest=1)
     created(store, 2)
     assert (is_gone(store, running), is_gone(store, lapsed), is_gone(store, idle)) == (False, True, True)
@@ -72,7 +72,7 @@ def test_where_every_turn_runs_the_session_used_least_recently_goes() -> None:
     store = MemorySessionStore(most_sessions=3)
     running = created(store, 3)
     for session in running:
-        store.claim(session, claim_of(1), over=None)
+        store.acquire(session, lease_of(1), over=None)
     created(store, 1)
     assert [is_gone(store, session) for session in running] == [True, False, False]
 
@@ -89,9 +89,9 @@ def test_bytes_are_those_of_utf_8() -> None:
     store = MemorySessionStore(most_bytes=10_000)
     first, second = created(store, 2)
     take(store, first, 1)
-    claim = claim_of(1)
-    store.claim(second, claim, over=None)
-    store.commit(second, replace(turn_of(claim), message=Message.of_text("☃" * 3400)))
+    lease = lease_of(1)
+    store.acquire(second, lease, over=None)
+    store.commit(second, replace(turn_of(lease), message=Message.of_text("☃" * 3400)))
     assert is_gone(store, first)
 
 
@@ -115,7 +115,7 @@ def test_what_is_gone_makes_room(how: str) -> None:
             moved = store.move(move_of(session))
             store.delete(moved.owner, moved.id, START_MS)
         if how == "swept":
-            store.sweep(session.dies_ms + HOUR_MS)
+            store.sweep(session.expires_ms + HOUR_MS)
     (kept,) = created(store, 1)
     take(store, kept, 1)
     (last,) = created(store, 1)
@@ -138,11 +138,11 @@ def test_a_fork_counts_as_content_of_its_own() -> None:
 def test_a_session_that_made_room_is_dead_and_its_id_is_not_used_again() -> None:
     store = MemorySessionStore(most_sessions=2)
     first, second = created(store, 2)
-    store.claim(first, claim_of(1), over=None)
+    store.acquire(first, lease_of(1), over=None)
     store.read(OWNER, second.id, START_MS, newest=1)
-    store.claim(second, claim_of(1), over=None)
+    store.acquire(second, lease_of(1), over=None)
     created(store, 1)
-    assert isinstance(store.commit(first, turn_of(claim_of(1))), Ended)
+    assert isinstance(store.commit(first, turn_of(lease_of(1))), Tombstone)
     with pytest.raises(SessionNotFound):
         store.create(first, "")
 
@@ -188,11 +188,11 @@ def test_a_creation_removes_what_is_over() -> None:
 def test_allowances_are_forgotten_an_hour_after_their_window() -> None:
     store = MemorySessionStore()
     for place, session in enumerate(created(store, 3)):
-        store.claim(session, claim_of(1, charges=(charge("1", counter=f"turns#{place}"),)), over=None)
+        store.acquire(session, lease_of(1, charges=(charge("1", counter=f"turns#{place}"),)), over=None)
     store.sweep(START_MS + 60_000 + HOUR_MS - 1)
-    assert store._allowances
+    assert store._quotas
     store.sweep(START_MS + 60_000 + HOUR_MS)
-    assert not store._allowances
+    assert not store._quotas
 
 
 def test_many_sessions_one_after_the_other_leave_nothing_behind() -> None:
@@ -200,16 +200,16 @@ def test_many_sessions_one_after_the_other_leave_nothing_behind() -> None:
     for number in range(2000):
         session = new_session(f"owner {number}", created_ms=START_MS + number * HOUR_MS, life_s=1800)
         store.create(session, "")
-        store.claim(session, claim_of(1, charges=(charge("1"),)), over=None)
+        store.acquire(session, lease_of(1, charges=(charge("1"),)), over=None)
     store.sweep(START_MS + 3000 * HOUR_MS)
-    assert (store._sessions, store._ended, store._allowances, store._bytes) == ({}, {}, {}, 0)
+    assert (store._sessions, store._ended, store._quotas, store._bytes) == ({}, {}, {}, 0)
 
 
 def test_a_slot_beyond_the_next_is_not_taken() -> None:
     store = MemorySessionStore()
     (session,) = created(store, 1)
     take_all(store, session, 2)
-    assert store.claim(session, claim_of(5), over=None) is None
+    assert store.acquire(session, lease_of(5), over=None) is None
     assert store.read(OWNER, session.id, START_MS, newest=9).running is None
 
 
@@ -219,7 +219,7 @@ def test_no_charge_is_lost_between_threads() -> None:
 
     def charge_many(mine: list[Session]) -> None:
         for session in mine:
-            store.claim(session, claim_of(1, charges=(charge("1", limit="9999"),)), over=None)
+            store.acquire(session, lease_of(1, charges=(charge("1", limit="9999"),)), over=None)
 
     at_once(*(lambda place=place: charge_many(sessions[place::8]) for place in range(8)))
-    assert store._allowances[OWNER].used[COUNTER][0] == 8 * 1000
+    assert store._quotas[OWNER].used[COUNTER][0] == 8 * 1000

@@ -10,15 +10,15 @@ import pytest
 from botocore.exceptions import ReadTimeoutError
 
 from tests.contract.conftest import TABLE, USAGE_TABLE
-from tests.contract.session_store import at_once, charge, claim_of
+from tests.contract.session_store import at_once, charge, lease_of
 from tests.contract.test_dynamodb_contract import OneAtATime
 from tests.fakes import OWNER, START_MS, new_session
 from turnlog.adapters.dynamodb import DynamoDBSessionStore
-from turnlog.adapters.dynamodb.quotas import DynamoDBAllowances
+from turnlog.adapters.dynamodb.quotas import DynamoDBQuotaStore
 from turnlog.adapters.memory import MemorySessionStore
-from turnlog.domain.quotas import Bill
-from turnlog.errors import AllowanceUsedUp, StoreUnavailable
-from turnlog.ports.quota_store import AllowanceStore
+from turnlog.domain.quotas import QuotaCharges
+from turnlog.errors import QuotaExceeded, StoreUnavailable
+from turnlog.ports.quota_store import QuotaStore
 from turnlog.ports.session_store import SessionStore
 
 if TYPE_CHECKING:
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 
 @dataclass
 class Counted:
-    allowances: AllowanceStore
+    quotas: QuotaStore
     sessions: SessionStore
 
-    def is_refused(self, bill: Bill) -> bool:
+    def is_refused(self, quota: QuotaCharges) -> bool:
         try:
-            self.allowances.charge(bill, START_MS)
-        except (AllowanceUsedUp, StoreUnavailable):
+            self.quotas.charge(quota, START_MS)
+        except (QuotaExceeded, StoreUnavailable):
             return True
         return False
 
@@ -45,49 +45,49 @@ def counted(request: pytest.FixtureRequest, dynamodb: DynamoDBClient) -> Counted
         return Counted(store, store)
     client: Any = OneAtATime(dynamodb)
     sessions = DynamoDBSessionStore(client, TABLE, USAGE_TABLE, sleep=lambda _: None)
-    return Counted(DynamoDBAllowances(client, USAGE_TABLE, sleep=lambda _: None), sessions)
+    return Counted(DynamoDBQuotaStore(client, USAGE_TABLE, sleep=lambda _: None), sessions)
 
 
-def bill(amount: str = "1", limit: str = "3", owner: str = OWNER) -> Bill:
-    return Bill(owner, (charge(amount, limit),))
+def quota(amount: str = "1", limit: str = "3", owner: str = OWNER) -> QuotaCharges:
+    return QuotaCharges(owner, (charge(amount, limit),))
 
 
 def test_what_does_not_fit_is_refused_and_says_which_and_until_when(counted: Counted) -> None:
     for _ in range(3):
-        counted.allowances.charge(bill(), START_MS)
-    with pytest.raises(AllowanceUsedUp) as error:
-        counted.allowances.charge(bill(), START_MS + 1500)
+        counted.quotas.charge(quota(), START_MS)
+    with pytest.raises(QuotaExceeded) as error:
+        counted.quotas.charge(quota(), START_MS + 1500)
     assert (error.value.limit, error.value.retry_after_s) == ("turns", 59)
-    counted.allowances.charge(bill(owner="another"), START_MS)
+    counted.quotas.charge(quota(owner="another"), START_MS)
 
 
 def test_what_is_given_back_can_be_charged_again(counted: Counted) -> None:
-    counted.allowances.charge(bill("3"), START_MS)
-    counted.allowances.settle(bill("2").refund)
-    counted.allowances.charge(bill("2"), START_MS)
-    assert counted.is_refused(bill("0.000001"))
+    counted.quotas.charge(quota("3"), START_MS)
+    counted.quotas.settle(quota("2").refund)
+    counted.quotas.charge(quota("2"), START_MS)
+    assert counted.is_refused(quota("0.000001"))
 
 
 def test_a_settlement_may_go_beyond_the_limit(counted: Counted) -> None:
-    counted.allowances.settle(bill("4"))
-    assert counted.is_refused(bill("0"))
-    counted.allowances.settle(bill("4").refund)
-    assert not counted.is_refused(bill("3"))
+    counted.quotas.settle(quota("4"))
+    assert counted.is_refused(quota("0"))
+    counted.quotas.settle(quota("4").refund)
+    assert not counted.is_refused(quota("3"))
 
 
 def test_of_two_charges_either_both_are_taken_or_none(counted: Counted) -> None:
-    both = Bill(OWNER, (charge("1", "1", "a#1"), charge("2", "1", "b#1")))
+    both = QuotaCharges(OWNER, (charge("1", "1", "a#1"), charge("2", "1", "b#1")))
     assert counted.is_refused(both)
-    assert not counted.is_refused(Bill(OWNER, both.charges[:1]))
+    assert not counted.is_refused(QuotaCharges(OWNER, both.charges[:1]))
 
 
 def test_questions_and_turns_share_an_allowance(counted: Counted) -> None:
     session = counted.sessions.create(new_session(), "")
-    counted.allowances.charge(bill("2"), START_MS)
-    counted.sessions.claim(session, claim_of(1, charges=(charge("1", "3"),)), over=None)
-    assert counted.is_refused(bill())
-    counted.sessions.release(session, claim_of(1, charges=(charge("1", "3"),)), billed=False, now_ms=START_MS)
-    assert not counted.is_refused(bill())
+    counted.quotas.charge(quota("2"), START_MS)
+    counted.sessions.acquire(session, lease_of(1, charges=(charge("1", "3"),)), over=None)
+    assert counted.is_refused(quota())
+    counted.sessions.release(session, lease_of(1, charges=(charge("1", "3"),)), billed=False, now_ms=START_MS)
+    assert not counted.is_refused(quota())
 
 
 def test_a_charge_that_is_sent_again_after_a_lost_answer_is_the_same_one(dynamodb: DynamoDBClient) -> None:
@@ -102,15 +102,15 @@ def test_a_charge_that_is_sent_again_after_a_lost_answer_is_the_same_one(dynamod
             return answer
 
     client: Any = LosesItsFirstAnswer()
-    DynamoDBAllowances(client, USAGE_TABLE, sleep=lambda _: None).charge(bill(), START_MS)
+    DynamoDBQuotaStore(client, USAGE_TABLE, sleep=lambda _: None).charge(quota(), START_MS)
     assert len(client.tokens) == 2
     assert len(set(client.tokens)) == 1
 
 
 def test_of_many_at_once_no_more_are_taken_than_fit(counted: Counted) -> None:
-    refused = at_once(*[lambda: counted.is_refused(bill())] * 8)
+    refused = at_once(*[lambda: counted.is_refused(quota())] * 8)
     taken = refused.count(False)
     assert taken <= 3
-    while not counted.is_refused(bill()):
+    while not counted.is_refused(quota()):
         taken += 1
     assert Decimal(taken) == 3

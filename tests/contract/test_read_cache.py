@@ -12,8 +12,8 @@ from tests.contract.session_store import (
     EVE,
     TOLERANCE_MS,
     SessionStoreContract,
-    claim_of,
     is_gone,
+    lease_of,
     move_of,
     random_text,
     take,
@@ -22,11 +22,11 @@ from tests.contract.session_store import (
 )
 from tests.fakes import OWNER, START_MS, new_session
 from turnlog.adapters.memory import MemorySessionStore
-from turnlog.adapters.read_cache import HybridSessionStore
+from turnlog.adapters.read_cache import CachedSessionStore
 from turnlog.domain.messages import Message
-from turnlog.domain.quotas import Charge
-from turnlog.domain.sessions import Log, Session
-from turnlog.domain.turns import MAX_TURN_BYTES, Claim, Slot, Turn
+from turnlog.domain.quotas import QuotaCharge
+from turnlog.domain.sessions import Session, SessionView
+from turnlog.domain.turns import MAX_TURN_BYTES, Lease, Slot, Turn
 from turnlog.errors import ClockBehind, SessionNotFound, StoreUnavailable, TurnInProgress, TurnTooLarge
 from turnlog.ports.session_store import SessionStore
 
@@ -34,14 +34,14 @@ from turnlog.ports.session_store import SessionStore
 class TestHybrid(SessionStoreContract):
     @pytest.fixture
     def store(self) -> SessionStore:
-        return HybridSessionStore(MemorySessionStore())
+        return CachedSessionStore(MemorySessionStore())
 
 
-class NeverFresh(HybridSessionStore):
+class NeverFresh(CachedSessionStore):
     """Answers every read from a view if it can: in one process that must make no difference."""
 
-    def read(self, owner: str, session_id: str, now_ms: int, newest: int, *, fresh: bool = True) -> Log:
-        return super().read(owner, session_id, now_ms, newest, fresh=False)
+    def read(self, owner: str, session_id: str, now_ms: int, newest: int, *, consistent: bool = True) -> SessionView:
+        return super().read(owner, session_id, now_ms, newest, consistent=False)
 
 
 class TestHybridOnItsViews(SessionStoreContract):
@@ -59,16 +59,16 @@ class Durable(MemorySessionStore):
         self.fails = False
         self.after_commit: Callable[[], object] | None = None
 
-    def read(self, owner: str, session_id: str, now_ms: int, newest: int, *, fresh: bool = True) -> Log:
+    def read(self, owner: str, session_id: str, now_ms: int, newest: int, *, consistent: bool = True) -> SessionView:
         self.reads += 1
         self._fail()
-        return super().read(owner, session_id, now_ms, newest, fresh=fresh)
+        return super().read(owner, session_id, now_ms, newest, consistent=consistent)
 
-    def claim(self, session: Session, claim: Claim, over: Claim | None) -> Slot | None:
+    def acquire(self, session: Session, lease: Lease, over: Lease | None) -> Slot | None:
         self._fail()
-        return super().claim(session, claim, over)
+        return super().acquire(session, lease, over)
 
-    def commit(self, session: Session, turn: Turn, settlement: tuple[Charge, ...] = ()) -> Slot | None:
+    def commit(self, session: Session, turn: Turn, settlement: tuple[QuotaCharge, ...] = ()) -> Slot | None:
         self._fail()
         found = super().commit(session, turn, settlement)
         if self.after_commit:
@@ -86,19 +86,19 @@ def durable() -> Durable:
 
 
 @pytest.fixture
-def store(durable: Durable) -> HybridSessionStore:
-    return HybridSessionStore(durable)
+def store(durable: Durable) -> CachedSessionStore:
+    return CachedSessionStore(durable)
 
 
 @pytest.fixture
-def session(store: HybridSessionStore) -> Session:
+def session(store: CachedSessionStore) -> Session:
     session = new_session()
     store.create(session, "A title")
     return session
 
 
-def glance(store: SessionStore, session: Session, newest: int = 3, now_ms: int = START_MS) -> Log:
-    return store.read(session.owner, session.id, now_ms, newest, fresh=False)
+def glance(store: SessionStore, session: Session, newest: int = 3, now_ms: int = START_MS) -> SessionView:
+    return store.read(session.owner, session.id, now_ms, newest, consistent=False)
 
 
 def look_and_take(store: SessionStore, session: Session, number: int, newest: int = 3) -> Turn:
@@ -115,7 +115,7 @@ def is_kept(store: SessionStore, durable: Durable, session: Session, newest: int
 
 
 def test_after_a_commit_of_its_own_a_look_costs_nothing_and_shows_what_is_there(
-    store: HybridSessionStore, session: Session, durable: Durable
+    store: CachedSessionStore, session: Session, durable: Durable
 ) -> None:
     for number in range(1, 9):
         look_and_take(store, session, number)
@@ -124,7 +124,7 @@ def test_after_a_commit_of_its_own_a_look_costs_nothing_and_shows_what_is_there(
 
 
 def test_a_turn_after_a_turn_needs_no_read_at_all(
-    store: HybridSessionStore, session: Session, durable: Durable
+    store: CachedSessionStore, session: Session, durable: Durable
 ) -> None:
     look_and_take(store, session, 1)
     for number in range(2, 9):
@@ -133,58 +133,58 @@ def test_a_turn_after_a_turn_needs_no_read_at_all(
     assert durable.reads == 1
 
 
-def test_a_fresh_read_always_asks(store: HybridSessionStore, session: Session, durable: Durable) -> None:
+def test_a_fresh_read_always_asks(store: CachedSessionStore, session: Session, durable: Durable) -> None:
     look_and_take(store, session, 1)
     take(durable, session, 2)
     assert store.read(OWNER, session.id, START_MS, newest=3).count == 2
 
 
-def test_what_was_only_read_is_not_answered_from(store: HybridSessionStore, session: Session, durable: Durable) -> None:
+def test_what_was_only_read_is_not_answered_from(store: CachedSessionStore, session: Session, durable: Durable) -> None:
     store.read(OWNER, session.id, START_MS, newest=3)
     assert not is_kept(store, durable, session)
-    store.claim(session, claim_of(1), over=None)
+    store.acquire(session, lease_of(1), over=None)
     assert not is_kept(store, durable, session)
 
 
 def test_nothing_is_answered_from_a_view_while_a_turn_runs(
-    store: HybridSessionStore, session: Session, durable: Durable
+    store: CachedSessionStore, session: Session, durable: Durable
 ) -> None:
     look_and_take(store, session, 1)
-    store.claim(session, claim_of(2), over=None)
-    assert glance(store, session).running == claim_of(2)
-    store.commit(session, turn_of(claim_of(2)))
+    store.acquire(session, lease_of(2), over=None)
+    assert glance(store, session).running == lease_of(2)
+    store.commit(session, turn_of(lease_of(2)))
     assert is_kept(store, durable, session)
 
 
 def test_a_view_that_another_process_made_old_is_found_out_by_the_claim(
-    store: HybridSessionStore, session: Session, durable: Durable
+    store: CachedSessionStore, session: Session, durable: Durable
 ) -> None:
     look_and_take(store, session, 1)
     second = take(durable, session, 2)
     assert glance(store, session).count == 1
-    assert store.claim(session, claim_of(2, "late"), over=None) == second
+    assert store.acquire(session, lease_of(2, "late"), over=None) == second
     assert glance(store, session).count == 2
 
 
 def fail_to_take_a_large_turn(store: SessionStore, session: Session) -> None:
-    store.claim(session, claim_of(2), over=None)
+    store.acquire(session, lease_of(2), over=None)
     large = Message.of_text(random_text(MAX_TURN_BYTES + 100_000))
     with pytest.raises(TurnTooLarge):
-        store.commit(session, replace(turn_of(claim_of(2)), message=large))
-    MemorySessionStore.release(store._durable, session, claim_of(2), billed=False, now_ms=START_MS)  # type: ignore[attr-defined]
+        store.commit(session, replace(turn_of(lease_of(2)), message=large))
+    MemorySessionStore.release(store._durable, session, lease_of(2), billed=False, now_ms=START_MS)  # type: ignore[attr-defined]
 
 
 def be_refused_the_slot(store: SessionStore, session: Session) -> None:
-    MemorySessionStore.claim(store._durable, session, claim_of(2, "other"), over=None)  # type: ignore[attr-defined]
-    store.claim(session, claim_of(2), over=None)
+    MemorySessionStore.acquire(store._durable, session, lease_of(2, "other"), over=None)  # type: ignore[attr-defined]
+    store.acquire(session, lease_of(2), over=None)
 
 
 def commit_what_was_not_claimed(store: SessionStore, session: Session) -> None:
-    assert store.commit(session, turn_of(claim_of(2))) is None
+    assert store.commit(session, turn_of(lease_of(2))) is None
 
 
 SURPRISES: dict[str, Callable[[SessionStore, Session], object]] = {
-    "a release": lambda store, session: store.release(session, claim_of(2), billed=False, now_ms=START_MS),
+    "a release": lambda store, session: store.release(session, lease_of(2), billed=False, now_ms=START_MS),
     "a slot that was taken": be_refused_the_slot,
     "a claim that was lost": commit_what_was_not_claimed,
     "a turn that is too large": fail_to_take_a_large_turn,
@@ -194,7 +194,7 @@ SURPRISES: dict[str, Callable[[SessionStore, Session], object]] = {
 
 @pytest.mark.parametrize("surprise", SURPRISES.values(), ids=SURPRISES)
 def test_a_view_is_dropped_by_whatever_is_not_as_expected(
-    store: HybridSessionStore,
+    store: CachedSessionStore,
     session: Session,
     durable: Durable,
     surprise: Callable[[SessionStore, Session], object],
@@ -204,15 +204,15 @@ def test_a_view_is_dropped_by_whatever_is_not_as_expected(
     assert not is_kept(store, durable, session)
 
 
-@pytest.mark.parametrize("call", ["read", "claim", "commit"])
+@pytest.mark.parametrize("call", ["read", "acquire", "commit"])
 def test_a_view_is_dropped_when_the_store_fails(
-    store: HybridSessionStore, session: Session, durable: Durable, call: str
+    store: CachedSessionStore, session: Session, durable: Durable, call: str
 ) -> None:
     look_and_take(store, session, 1)
     failing: dict[str, Callable[[], object]] = {
         "read": lambda: store.read(OWNER, session.id, START_MS, newest=3),
-        "claim": lambda: store.claim(session, claim_of(2), over=None),
-        "commit": lambda: store.commit(session, turn_of(claim_of(2))),
+        "acquire": lambda: store.acquire(session, lease_of(2), over=None),
+        "commit": lambda: store.commit(session, turn_of(lease_of(2))),
     }
     durable.fails = True
     with pytest.raises(StoreUnavailable):
@@ -221,7 +221,7 @@ def test_a_view_is_dropped_when_the_store_fails(
     assert not is_kept(store, durable, session)
 
 
-def test_nothing_of_a_deleted_session_is_kept(store: HybridSessionStore, session: Session) -> None:
+def test_nothing_of_a_deleted_session_is_kept(store: CachedSessionStore, session: Session) -> None:
     look_and_take(store, session, 1)
     store.delete(OWNER, session.id, START_MS)
     with pytest.raises(SessionNotFound):
@@ -229,7 +229,7 @@ def test_nothing_of_a_deleted_session_is_kept(store: HybridSessionStore, session
     assert not store._views._views
 
 
-def test_nothing_is_kept_where_a_session_moved_from(store: HybridSessionStore, session: Session) -> None:
+def test_nothing_is_kept_where_a_session_moved_from(store: CachedSessionStore, session: Session) -> None:
     look_and_take(store, session, 1)
     moved = store.move(move_of(session))
     with pytest.raises(SessionNotFound):
@@ -238,17 +238,17 @@ def test_nothing_is_kept_where_a_session_moved_from(store: HybridSessionStore, s
 
 
 def test_a_move_that_is_refused_drops_the_view_too(
-    store: HybridSessionStore, session: Session, durable: Durable
+    store: CachedSessionStore, session: Session, durable: Durable
 ) -> None:
     look_and_take(store, session, 1)
-    durable.claim(session, claim_of(2), over=None)
+    durable.acquire(session, lease_of(2), over=None)
     with pytest.raises(TurnInProgress):
         store.move(move_of(session))
     assert not is_kept(store, durable, session)
 
 
 def test_a_session_that_is_deleted_during_a_commit_is_not_kept_by_it(
-    store: HybridSessionStore, session: Session, durable: Durable
+    store: CachedSessionStore, session: Session, durable: Durable
 ) -> None:
     durable.after_commit = lambda: store.delete(OWNER, session.id, START_MS)
     look_and_take(store, session, 1)
@@ -257,7 +257,7 @@ def test_a_session_that_is_deleted_during_a_commit_is_not_kept_by_it(
 
 
 def test_a_view_never_says_that_a_session_has_expired(
-    store: HybridSessionStore, session: Session, durable: Durable
+    store: CachedSessionStore, session: Session, durable: Durable
 ) -> None:
     turn = look_and_take(store, session, 1)
     end_ms = turn.at_ms + session.idle_ms
@@ -266,14 +266,14 @@ def test_a_view_never_says_that_a_session_has_expired(
     assert glance(store, session, now_ms=end_ms).count == 2
 
 
-def test_a_view_decides_nothing_by_a_clock_that_lies_far_behind(store: HybridSessionStore, session: Session) -> None:
+def test_a_view_decides_nothing_by_a_clock_that_lies_far_behind(store: CachedSessionStore, session: Session) -> None:
     turn = look_and_take(store, session, 1)
     assert glance(store, session, now_ms=turn.at_ms - TOLERANCE_MS).count == 1
     with pytest.raises(ClockBehind):
         glance(store, session, now_ms=turn.at_ms - TOLERANCE_MS - 1)
 
 
-def test_a_view_is_never_found_under_another_owner(store: HybridSessionStore, session: Session) -> None:
+def test_a_view_is_never_found_under_another_owner(store: CachedSessionStore, session: Session) -> None:
     look_and_take(store, session, 1)
     eves = replace(session, owner=EVE)
     with pytest.raises(SessionNotFound):
@@ -284,7 +284,7 @@ def test_a_view_is_never_found_under_another_owner(store: HybridSessionStore, se
 
 
 def test_a_view_with_too_few_turns_is_not_used_and_one_with_too_many_is_cut(
-    store: HybridSessionStore, session: Session, durable: Durable
+    store: CachedSessionStore, session: Session, durable: Durable
 ) -> None:
     turns = take_all(durable, session, 8)
     turns.append(look_and_take(store, session, 9, newest=4))
@@ -296,7 +296,7 @@ def test_a_view_with_too_few_turns_is_not_used_and_one_with_too_many_is_cut(
 
 
 def test_a_view_of_a_short_session_answers_whatever_is_asked(
-    store: HybridSessionStore, session: Session, durable: Durable
+    store: CachedSessionStore, session: Session, durable: Durable
 ) -> None:
     turn = look_and_take(store, session, 1, newest=3)
     assert glance(store, session, newest=100).turns == (turn,)
@@ -304,7 +304,7 @@ def test_a_view_of_a_short_session_answers_whatever_is_asked(
 
 
 def test_a_look_that_tells_nothing_new_leaves_the_view(
-    store: HybridSessionStore, session: Session, durable: Durable
+    store: CachedSessionStore, session: Session, durable: Durable
 ) -> None:
     look_and_take(store, session, 1)
     store.read(OWNER, session.id, START_MS, newest=1)
@@ -312,16 +312,16 @@ def test_a_look_that_tells_nothing_new_leaves_the_view(
 
 
 def test_a_look_that_sees_another_ones_turn_running_drops_the_view(
-    store: HybridSessionStore, session: Session, durable: Durable
+    store: CachedSessionStore, session: Session, durable: Durable
 ) -> None:
     look_and_take(store, session, 1)
-    durable.claim(session, claim_of(2), over=None)
+    durable.acquire(session, lease_of(2), over=None)
     store.read(OWNER, session.id, START_MS, newest=3)
-    assert glance(store, session).running == claim_of(2)
+    assert glance(store, session).running == lease_of(2)
 
 
 def test_a_turn_that_came_after_others_than_those_seen_proves_nothing(
-    store: HybridSessionStore, session: Session, durable: Durable
+    store: CachedSessionStore, session: Session, durable: Durable
 ) -> None:
     look_and_take(store, session, 1, newest=2)
     turns = [take(durable, session, 2), take(store, session, 3)]
@@ -329,7 +329,7 @@ def test_a_turn_that_came_after_others_than_those_seen_proves_nothing(
 
 
 def test_of_more_sessions_than_it_keeps_the_one_used_least_recently_goes(durable: Durable) -> None:
-    store = HybridSessionStore(durable, most_sessions=2)
+    store = CachedSessionStore(durable, most_sessions=2)
     first, second, third = (new_session() for _ in range(3))
     for session in (first, second):
         store.create(session, "")
@@ -342,23 +342,23 @@ def test_of_more_sessions_than_it_keeps_the_one_used_least_recently_goes(durable
 
 
 def test_views_are_bounded_in_bytes(durable: Durable) -> None:
-    store = HybridSessionStore(durable, most_bytes=10_000)
+    store = CachedSessionStore(durable, most_bytes=10_000)
     sessions = [new_session() for _ in range(3)]
     for session in sessions:
         store.create(session, "")
         store.read(OWNER, session.id, START_MS, newest=3)
-        store.claim(session, claim_of(1), over=None)
-        store.commit(session, replace(turn_of(claim_of(1)), message=Message.of_text("x" * 4000)))
+        store.acquire(session, lease_of(1), over=None)
+        store.commit(session, replace(turn_of(lease_of(1)), message=Message.of_text("x" * 4000)))
     assert [is_kept(store, durable, session) for session in reversed(sessions)] == [True, True, False]
     huge = new_session()
     store.create(huge, "")
     store.read(OWNER, huge.id, START_MS, newest=3)
-    store.claim(huge, claim_of(1), over=None)
-    store.commit(huge, replace(turn_of(claim_of(1)), message=Message.of_text("x" * 11_000)))
+    store.acquire(huge, lease_of(1), over=None)
+    store.commit(huge, replace(turn_of(lease_of(1)), message=Message.of_text("x" * 11_000)))
     assert not is_kept(store, durable, huge)
 
 
-def test_a_long_session_is_kept_only_as_far_as_was_asked_for(store: HybridSessionStore, session: Session) -> None:
+def test_a_long_session_is_kept_only_as_far_as_was_asked_for(store: CachedSessionStore, session: Session) -> None:
     store.read(OWNER, session.id, START_MS, newest=3)
     for number in range(1, 50):
         take(store, session, number)
@@ -368,7 +368,7 @@ def test_a_long_session_is_kept_only_as_far_as_was_asked_for(store: HybridSessio
 
 
 def test_many_sessions_one_after_the_other_leave_nothing_behind(durable: Durable) -> None:
-    store = HybridSessionStore(durable)
+    store = CachedSessionStore(durable)
     for _ in range(300):
         session = new_session()
         store.create(session, "")
@@ -380,21 +380,21 @@ def test_many_sessions_one_after_the_other_leave_nothing_behind(durable: Durable
 @pytest.mark.parametrize("seed", range(20))
 def test_two_processes_with_views_of_their_own_take_turns_in_one_order(seed: int) -> None:
     durable, chance, session = MemorySessionStore(), random.Random(seed), new_session()
-    stores = [HybridSessionStore(durable) for _ in range(2)]
+    stores = [CachedSessionStore(durable) for _ in range(2)]
     durable.create(session, "")
     stored: list[str] = []
     while len(stored) < 40:
         store = chance.choice(stores)
-        log = store.read(OWNER, session.id, START_MS, newest=3, fresh=chance.random() < 0.3)
-        claim = claim_of(log.count + 1, f"token {len(stored)} {chance.random()}")
-        if store.claim(session, claim, over=None) != claim:
+        view = store.read(OWNER, session.id, START_MS, newest=3, consistent=chance.random() < 0.3)
+        lease = lease_of(view.count + 1, f"token {len(stored)} {chance.random()}")
+        if store.acquire(session, lease, over=None) != lease:
             continue
         if chance.random() < 0.1:
-            store.release(session, claim, billed=False, now_ms=START_MS)
+            store.release(session, lease, billed=False, now_ms=START_MS)
             continue
-        before = log.turns[-1].token if log.turns else ""
-        assert store.commit(session, turn_of(claim, before)) == turn_of(claim, before)
-        stored.append(claim.token)
+        before = view.turns[-1].token if view.turns else ""
+        assert store.commit(session, turn_of(lease, before)) == turn_of(lease, before)
+        stored.append(lease.token)
     turns = durable.turns(session, 1, 99)
     assert [turn.token for turn in turns] == stored
     assert [turn.message.blocks[0]["text"] for turn in turns] == ["", *stored[:-1]]

@@ -15,8 +15,8 @@ from tests.contract.session_store import (
     HOUR_MS,
     SessionStoreContract,
     charge,
-    claim_of,
     is_gone,
+    lease_of,
     move_of,
     take,
     take_all,
@@ -26,10 +26,10 @@ from tests.fakes import OWNER, START_MS, HeldClock, new_session
 from turnlog.adapters.files import FileSessionStore
 from turnlog.adapters.memory import MemorySessionStore
 from turnlog.adapters.write_behind import WriteBehindSessionStore
-from turnlog.domain.quotas import Charge
+from turnlog.domain.quotas import QuotaCharge
 from turnlog.domain.sessions import Session
-from turnlog.domain.turns import Claim, Slot, Turn
-from turnlog.errors import AllowanceUsedUp, ClaimLost, SessionNotFound, StoreUnavailable, TurnlogError
+from turnlog.domain.turns import Lease, Slot, Turn
+from turnlog.errors import LeaseLost, QuotaExceeded, SessionNotFound, StoreUnavailable, TurnlogError
 from turnlog.ports.session_store import SessionStore
 
 
@@ -44,10 +44,10 @@ def files(folder: Path) -> FileSessionStore:
 class TakesUp(WriteBehindSessionStore):
     """Looks at a session before each claim, as every turn does, so that its turns come to be in memory."""
 
-    def claim(self, session: Session, claim: Claim, over: Claim | None) -> Slot | None:
+    def acquire(self, session: Session, lease: Lease, over: Lease | None) -> Slot | None:
         with suppress(TurnlogError):
-            self.read(session.owner, session.id, claim.at_ms, newest=1)
-        return super().claim(session, claim, over)
+            self.read(session.owner, session.id, lease.at_ms, newest=1)
+        return super().acquire(session, lease, over)
 
 
 class TestWriteBehind(SessionStoreContract):
@@ -78,11 +78,11 @@ class Durable(MemorySessionStore):
         self.fails_at: int | None = None
         self.fails_for = ""
 
-    def claim(self, session: Session, claim: Claim, over: Claim | None) -> Slot | None:
+    def acquire(self, session: Session, lease: Lease, over: Lease | None) -> Slot | None:
         self._fail(session)
-        return super().claim(session, claim, over)
+        return super().acquire(session, lease, over)
 
-    def commit(self, session: Session, turn: Turn, settlement: tuple[Charge, ...] = ()) -> Slot | None:
+    def commit(self, session: Session, turn: Turn, settlement: tuple[QuotaCharge, ...] = ()) -> Slot | None:
         self._fail(session)
         return super().commit(session, turn, settlement)
 
@@ -187,12 +187,12 @@ def test_a_running_turn_is_written_back_too_and_whoever_comes_next_takes_it_over
     store: WriteBehindSessionStore, session: Session, durable: Durable
 ) -> None:
     turn = take(store, session, 1)
-    store.claim(session, claim_of(2), over=None)
+    store.acquire(session, lease_of(2), over=None)
     store.close()
-    log = durable.read(OWNER, session.id, START_MS, newest=9)
-    assert (log.turns, log.running) == ((turn,), claim_of(2))
-    heir = claim_of(2, "heir", at_ms=claim_of(2).until_ms + 1)
-    assert store.claim(session, heir, over=claim_of(2)) == heir
+    view = durable.read(OWNER, session.id, START_MS, newest=9)
+    assert (view.turns, view.running) == ((turn,), lease_of(2))
+    heir = lease_of(2, "heir", at_ms=lease_of(2).lease_expires_ms + 1)
+    assert store.acquire(session, heir, over=lease_of(2)) == heir
     assert store.commit(session, turn_of(heir)) == turn_of(heir)
     store.close()
     assert durable.turns(session, 2, 2) == [turn_of(heir)]
@@ -201,37 +201,37 @@ def test_a_running_turn_is_written_back_too_and_whoever_comes_next_takes_it_over
 def test_a_claim_that_was_written_back_can_be_committed_and_released(
     store: WriteBehindSessionStore, session: Session, durable: Durable
 ) -> None:
-    store.claim(session, claim_of(1), over=None)
+    store.acquire(session, lease_of(1), over=None)
     store.close()
-    store.release(session, claim_of(1), billed=False, now_ms=START_MS)
+    store.release(session, lease_of(1), billed=False, now_ms=START_MS)
     assert durable.read(OWNER, session.id, START_MS, newest=1).running is None
-    store.claim(session, claim_of(1), over=None)
+    store.acquire(session, lease_of(1), over=None)
     store.close()
-    assert store.commit(session, turn_of(claim_of(1))) == turn_of(claim_of(1))
-    assert store.read(OWNER, session.id, START_MS, newest=1).turns == (turn_of(claim_of(1)),)
+    assert store.commit(session, turn_of(lease_of(1))) == turn_of(lease_of(1))
+    assert store.read(OWNER, session.id, START_MS, newest=1).turns == (turn_of(lease_of(1)),)
 
 
 def test_turns_with_charges_are_durable_at_once_and_so_are_those_before_them(
     store: WriteBehindSessionStore, session: Session, durable: Durable
 ) -> None:
     first = take(store, session, 1)
-    claim = claim_of(2, charges=(charge("9"),))
-    store.claim(session, claim, over=None)
+    lease = lease_of(2, charges=(charge("9"),))
+    store.acquire(session, lease, over=None)
     assert durable.turns(session, 1, 9) == [first]
-    store.commit(session, turn_of(claim), (charge("-1"),))
-    assert durable.turns(session, 1, 9) == [first, turn_of(claim)]
+    store.commit(session, turn_of(lease), (charge("-1"),))
+    assert durable.turns(session, 1, 9) == [first, turn_of(lease)]
     other = new_session()
     durable.create(other, "")
-    with pytest.raises(AllowanceUsedUp):
-        durable.claim(other, claim_of(1, charges=(charge("3"),)), over=None)
-    durable.claim(other, claim_of(1, charges=(charge("2"),)), over=None)
+    with pytest.raises(QuotaExceeded):
+        durable.acquire(other, lease_of(1, charges=(charge("3"),)), over=None)
+    durable.acquire(other, lease_of(1, charges=(charge("2"),)), over=None)
 
 
 def test_an_end_is_durable_at_once_and_nothing_comes_back(
     store: WriteBehindSessionStore, session: Session, durable: Durable, clock: HeldClock
 ) -> None:
     take(store, session, 1)
-    store.claim(session, claim_of(2), over=None)
+    store.acquire(session, lease_of(2), over=None)
     assert store.delete(OWNER, session.id, START_MS) is True
     assert is_gone(durable, session)
     clock.tick(seconds=100)
@@ -307,25 +307,25 @@ def test_a_write_back_that_failed_anywhere_is_finished_by_the_next(
     store: WriteBehindSessionStore, session: Session, durable: Durable, fails_at: int
 ) -> None:
     turns = take_all(store, session, 3)
-    store.claim(session, claim_of(4), over=None)
+    store.acquire(session, lease_of(4), over=None)
     durable.fails_at = fails_at
     with pytest.raises(StoreUnavailable):
         store.close()
     durable.fails_at = None
-    log = store.read(OWNER, session.id, START_MS, newest=9)
-    assert (list(log.turns), log.running) == (turns, claim_of(4))
+    view = store.read(OWNER, session.id, START_MS, newest=9)
+    assert (list(view.turns), view.running) == (turns, lease_of(4))
     store.close()
-    assert durable.read(OWNER, session.id, START_MS, newest=9) == log
+    assert durable.read(OWNER, session.id, START_MS, newest=9) == view
 
 
 def test_a_claim_that_was_half_written_back_and_then_taken_over_is_no_obstacle(
     store: WriteBehindSessionStore, session: Session, durable: Durable
 ) -> None:
-    dead = claim_of(1, "dead")
-    store.claim(session, dead, over=None)
-    durable.claim(session, dead, over=None)  # and its answer was lost
-    heir = claim_of(1, "heir", at_ms=dead.until_ms + 1)
-    assert WriteBehindSessionStore.claim(store, session, heir, over=dead) == heir
+    dead = lease_of(1, "dead")
+    store.acquire(session, dead, over=None)
+    durable.acquire(session, dead, over=None)  # and its answer was lost
+    heir = lease_of(1, "heir", at_ms=dead.lease_expires_ms + 1)
+    assert WriteBehindSessionStore.acquire(store, session, heir, over=dead) == heir
     assert store.commit(session, turn_of(heir)) == turn_of(heir)
     store.close()
     assert durable.turns(session, 1, 9) == [turn_of(heir)]
@@ -367,11 +367,11 @@ def test_whoever_else_writes_is_noticed_once_and_is_no_obstacle_afterwards(
     store: WriteBehindSessionStore, session: Session, durable: Durable, what: str
 ) -> None:
     take(store, session, 1)
-    other = claim_of(1, "another process")
-    durable.claim(session, other, over=None)
+    other = lease_of(1, "another process")
+    durable.acquire(session, other, over=None)
     if what == "a turn":
         durable.commit(session, turn_of(other))
-    with pytest.raises(ClaimLost):
+    with pytest.raises(LeaseLost):
         store.close()
     store.close()
     assert store.commit(session, turn_of(other)) == turn_of(other)
@@ -414,11 +414,11 @@ def test_a_crash_loses_the_turns_since_the_last_write_back_and_nothing_else(
         for number in (4, 5):
             take(store, session, number)
         take(store, other, 1)
-        store.claim(other, claim_of(2), over=None)
+        store.acquire(other, lease_of(2), over=None)
 
     left = crashed(operation)
-    log = left.read(OWNER, session.id, START_MS, newest=9)
-    assert (log.title, log.count, log.running) == ("A title", 3, None)
+    view = left.read(OWNER, session.id, START_MS, newest=9)
+    assert (view.title, view.count, view.running) == ("A title", 3, None)
     assert left.read(OWNER, other.id, START_MS, newest=9).count == 0
     with TakesUp(left, clock=clock) as store:
         take(store, session, 4)

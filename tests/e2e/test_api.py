@@ -71,12 +71,12 @@ def test_a_single_turn_is_answered_by_the_stand_in_which_says_so(ada: httpx2.Cli
 
 def test_a_name_told_in_the_first_turn_is_known_in_the_third(ada: httpx2.Client) -> None:
     session_id = new_session(ada, title="Names")
-    told = [take(ada, session_id, message) for message in ("My name is Ada.", "Nice weather.", "What is my name?")]
-    assert [answer.json()["turn"] for answer in told] == [1, 2, 3]
-    assert "Ada" in told[2].json()["text"]
+    details = [take(ada, session_id, message) for message in ("My name is Ada.", "Nice weather.", "What is my name?")]
+    assert [answer.json()["turn"] for answer in details] == [1, 2, 3]
+    assert "Ada" in details[2].json()["text"]
     listed = ada.get(f"/sessions/{session_id}/turns").json()
-    assert [item["text"] for item in listed["items"]] == [answer.json()["text"] for answer in told]
-    assert ada.get(f"/sessions/{session_id}/turns/3").json()["text"] == told[2].json()["text"]
+    assert [item["text"] for item in listed["items"]] == [answer.json()["text"] for answer in details]
+    assert ada.get(f"/sessions/{session_id}/turns/3").json()["text"] == details[2].json()["text"]
     assert ada.get(f"/sessions/{session_id}").json()["turns"] == 3
 
 

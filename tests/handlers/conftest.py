@@ -22,7 +22,7 @@ from turnlog.adapters import telemetry
 from turnlog.adapters.memory import MemorySessionStore
 from turnlog.config import AnonymousSettings, LifeSettings, ModelSettings
 from turnlog.domain.server_key import ServerKey
-from turnlog.domain.sessions import Log
+from turnlog.domain.sessions import SessionView
 from turnlog.errors import ItemUnreadable
 from turnlog.usecases.take_turn import TurnPolicy
 
@@ -94,7 +94,7 @@ def backstage(monkeypatch: pytest.MonkeyPatch, audit: KeptLog) -> Backstage:
     life = LifeSettings()
     monkeypatch.setattr(runtime, "chat_model", lambda: stage.model)
     monkeypatch.setattr(runtime, "session_store", lambda: stage.store)
-    monkeypatch.setattr(runtime, "allowances", lambda: stage.store)
+    monkeypatch.setattr(runtime, "quota_store", lambda: stage.store)
     monkeypatch.setattr(runtime, "documents", NoDocuments)
     monkeypatch.setattr(runtime, "now_ms", stage.clock)
     monkeypatch.setattr(runtime, "sleep", stage.sleep)
@@ -129,7 +129,7 @@ class WithUnnamed:
     def session_ids(self, owner: str) -> list[str]:
         return [*([] if self.ended else [self.NAME]), *self._store.session_ids(owner)]
 
-    def read(self, owner: str, session_id: str, now_ms: int, newest: int) -> Log:
+    def read(self, owner: str, session_id: str, now_ms: int, newest: int) -> SessionView:
         if session_id == self.NAME:
             raise ItemUnreadable
         return self._store.read(owner, session_id, now_ms, newest)

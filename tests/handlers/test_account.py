@@ -15,11 +15,11 @@ from tests.contract.session_store import turn_of
 from tests.fakes import OWNER, START_MS, new_session
 from tests.handlers.conftest import Answered, Backstage, Call, Context, WithUnnamed, app
 from turnlog import runtime
-from turnlog.adapters.s3_documents import DocumentStore
+from turnlog.adapters.s3_documents import S3DocumentStore
 from turnlog.domain.limits import OwnerLimits
 from turnlog.domain.owners import owner_hash
-from turnlog.domain.sessions import Log, Session
-from turnlog.domain.turns import Claim
+from turnlog.domain.sessions import Session, SessionView
+from turnlog.domain.turns import Lease
 from turnlog.entrypoints.http import pagination
 from turnlog.errors import StoreUnavailable, TurnsMissing
 from turnlog.usecases.take_turn import TurnPolicy
@@ -41,7 +41,7 @@ def bucket(backstage: Backstage, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3
         client = boto3.client("s3", region_name="us-east-1")
         client.create_bucket(Bucket=BUCKET)
         client.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
-        monkeypatch.setattr(runtime, "documents", lambda: DocumentStore(client, BUCKET))
+        monkeypatch.setattr(runtime, "documents", lambda: S3DocumentStore(client, BUCKET))
         yield client
 
 
@@ -59,9 +59,9 @@ def left(bucket: S3Client) -> set[str]:
 def begun(backstage: Backstage, turns: int, owner: str = OWNER) -> Session:
     session = backstage.store.create(new_session(owner), f"{turns} turns")
     for number in range(1, turns + 1):
-        claim = Claim(number, f"t{number}", START_MS + 65_000, b"%d" % number, b"f", START_MS)
-        backstage.store.claim(session, claim, over=None)
-        backstage.store.commit(session, turn_of(claim))
+        lease = Lease(number, f"t{number}", START_MS + 65_000, b"%d" % number, b"f", START_MS)
+        backstage.store.acquire(session, lease, over=None)
+        backstage.store.commit(session, turn_of(lease))
     return session
 
 
@@ -134,7 +134,7 @@ class TestExport:
         whole, damaged = begun(backstage, 1), begun(backstage, 1)
         read = backstage.store.read
 
-        def reading(owner: str, session_id: str, now_ms: int, newest: int) -> Log:
+        def reading(owner: str, session_id: str, now_ms: int, newest: int) -> SessionView:
             if session_id == damaged.id:
                 raise TurnsMissing
             return read(owner, session_id, now_ms, newest)

@@ -21,7 +21,7 @@ from turnlog import runtime
 from turnlog.config import AnonymousSettings
 from turnlog.domain.owners import anonymous_owner, owner_hash
 from turnlog.entrypoints.http.naming import logged
-from turnlog.errors import ClaimLost, ErasureInProgress, StoreUnavailable, TurnInProgress, TurnsMissing
+from turnlog.errors import ErasureInProgress, LeaseLost, StoreUnavailable, TurnInProgress, TurnsMissing
 
 Act = Callable[[Call, str, str], Answered]
 NEVER = "ses_" + "a" * 22
@@ -385,8 +385,8 @@ class TestActsThatAreRefusedAfterAll:
             (("POST", "/sessions/{id}/fork"), "fork", ErasureInProgress(), "erasure_in_progress"),
             (("POST", "/sessions/{id}/claim"), "move", ErasureInProgress(), "erasure_in_progress"),
             (("POST", "/sessions/{id}/claim"), "move", TurnInProgress(2), "turn_in_progress"),
-            (("POST", "/sessions/{id}/claim"), "move", ClaimLost(), "move_lost"),
-            (("POST", "/sessions/{id}/rotate"), "move", ClaimLost(), "move_lost"),
+            (("POST", "/sessions/{id}/claim"), "move", LeaseLost(), "move_lost"),
+            (("POST", "/sessions/{id}/rotate"), "move", LeaseLost(), "move_lost"),
         ],
         ids=str,
     )

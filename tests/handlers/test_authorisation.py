@@ -24,11 +24,11 @@ from tests.fakes import new_session
 from tests.handlers.conftest import SERVER_KEY, Answered, Backstage, Context, app
 from tests.unit.test_jwt_tokens import ISSUER, OTHER_KEY, IssuersServer, token, unsigned
 from turnlog import runtime
-from turnlog.adapters.jwt_tokens import TokenVerifier
+from turnlog.adapters.jwt_tokens import JwtVerifier
 from turnlog.adapters.memory import MemorySessionStore
 from turnlog.domain.owners import anonymous_owner_of
 from turnlog.domain.sessions import Session, new_session_id
-from turnlog.domain.turns import Claim
+from turnlog.domain.turns import Lease
 
 Route = tuple[str, str]
 
@@ -169,7 +169,7 @@ class Scene:
         session = new_session(others_owner if target == "another's" else owner, created_ms=now)
         self._owners[session.id] = session.owner
         if target == "expired":
-            session = replace(session, created_ms=now - session.idle_ms, dies_ms=now)
+            session = replace(session, created_ms=now - session.idle_ms, expires_ms=now)
         self._made(session)
         if target == "deleted":
             assert self.backstage.store.delete(owner, session.id, now)
@@ -178,9 +178,9 @@ class Scene:
     def _made(self, session: Session) -> None:
         store = self.backstage.store
         store.create(session, "A title")
-        claim = Claim(1, "token", session.created_ms + 65_000, b"k" * 16, b"f" * 16, session.created_ms)
-        store.claim(session, claim, over=None)
-        store.commit(session, turn_of(claim))
+        lease = Lease(1, "token", session.created_ms + 65_000, b"k" * 16, b"f" * 16, session.created_ms)
+        store.acquire(session, lease, over=None)
+        store.commit(session, turn_of(lease))
 
 
 def named(raw: bytes) -> str:
@@ -242,7 +242,7 @@ def issuer() -> Iterator[IssuersServer]:
 
 @pytest.fixture
 def scene(backstage: Backstage, issuer: IssuersServer, monkeypatch: pytest.MonkeyPatch) -> Scene:
-    verifier = TokenVerifier(ISSUER, "turnlog", f"{issuer.server.url}/jwks.json")
+    verifier = JwtVerifier(ISSUER, "turnlog", f"{issuer.server.url}/jwks.json")
     monkeypatch.setattr(runtime, "token_verifier", lambda: verifier)
     store = WatchedStore(backstage.store)
     monkeypatch.setattr(runtime, "session_store", lambda: store)

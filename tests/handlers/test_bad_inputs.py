@@ -84,7 +84,7 @@ class Watch(Everybody):
             return key
 
         monkeypatch.setattr(runtime, "session_store", lambda: self.store)
-        monkeypatch.setattr(runtime, "allowances", lambda: self.store)
+        monkeypatch.setattr(runtime, "quota_store", lambda: self.store)
         monkeypatch.setattr(runtime, "server_key", server_key)
 
     def refused(self, route: Route, status: int, code: str, *, reads: bool = False, **sent: Any) -> Answered:
@@ -393,8 +393,8 @@ def test_a_query_parameter_is_refused_by_every_route_unless_it_is_known_and_give
         assert answer.body["errors"] == [{"reason": "parameter_unknown", "allowed": list(asks)}]
     for name in ("limit", "cursor", CANARY):
         answer = watch.refused(route, 400, "parameter_duplicate", query={name: ["1", "1"]})
-        told = {"parameter": name} if name in asks else {"allowed": list(asks)}
-        assert answer.body["errors"] == [{"reason": "parameter_duplicate", **told}]
+        details = {"parameter": name} if name in asks else {"allowed": list(asks)}
+        assert answer.body["errors"] == [{"reason": "parameter_duplicate", **details}]
     for name in in_path:
         answer = watch.refused(route, 400, "parameter_duplicate", query={name: [watch.own]})
         assert answer.body["errors"] == [{"reason": "parameter_duplicate", "parameter": name}]

@@ -15,7 +15,7 @@ from tests.handlers.test_anonymous import begin, new_secret
 from tests.handlers.test_session import EVE, create, get, take
 from turnlog import runtime
 from turnlog.domain.messages import Message
-from turnlog.domain.server_key import SealBroken, ServerKey
+from turnlog.domain.server_key import DecryptionFailed, ServerKey
 from turnlog.errors import SecretUnavailable
 
 ASKED = {"message": "hello", "system": "Be kind.", "model": "claude-haiku-5-5", "max_tokens": 77, "continuable": True}
@@ -169,8 +169,8 @@ def test_a_seal_is_opened_for_its_own_purpose_parts_and_key_alone() -> None:
         (key, "a", (b"y", b"x")),
         (ServerKey("another key"), "a", (b"x", b"y")),
     ):
-        with pytest.raises(SealBroken):
+        with pytest.raises(DecryptionFailed):
             other.opened(purpose, sealed, *parts)
     for broken in (b"", sealed[:5], sealed[:-1], sealed + b"\0"):
-        with pytest.raises(SealBroken):
+        with pytest.raises(DecryptionFailed):
             key.opened("a", broken, b"x", b"y")

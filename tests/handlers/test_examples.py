@@ -45,7 +45,7 @@ def test_the_example_is_answered(backstage: Backstage, example: Path) -> None:
 def begin(backstage: Backstage, owner: str, session_id: str) -> None:
     """The session that the example names, with a turn."""
     new = new_session(owner)
-    session = Session(owner, session_id, new.created_ms, new.dies_ms, new.idle_ms, new.settings)
+    session = Session(owner, session_id, new.created_ms, new.expires_ms, new.idle_ms, new.settings)
     reply = Reply(MODEL, '[{"type":"text","text":"Good morning."}]', "end_turn", Usage("{}"))
     turn = first_turn(Message.of_text("Good morning."), reply, Decimal(0), new.created_ms, WindowPolicy())
     backstage.store.create(session, "Harbour notes", first=turn)

@@ -14,7 +14,7 @@ from tests.handlers.conftest import REFUSED_FIELDS, Answered, Backstage, Call, C
 from turnlog import runtime
 from turnlog.domain.messages import Message, Reply, Usage, to_json
 from turnlog.domain.sessions import new_session_id
-from turnlog.domain.turns import MAX_TURN_BYTES, Claim
+from turnlog.domain.turns import MAX_TURN_BYTES, Lease
 from turnlog.errors import ModelTimeout, SecretUnavailable, SessionCorrupt, StoreUnavailable
 
 EVE = "https://issuer.example/|eve"
@@ -523,13 +523,13 @@ def test_a_reply_that_is_too_large_to_be_kept_is_a_failure_of_the_model(
 
 def busy_for(backstage: Backstage, session_id: str, sleeps: int) -> None:
     """Another handler's turn runs in the session until somebody has slept that often."""
-    log = backstage.store.read(OWNER, session_id, backstage.clock(), newest=1)
-    claim = Claim(log.count + 1, "another", backstage.clock() + 60_000, b"o" * 16, b"f" * 16, backstage.clock())
-    backstage.store.claim(log.session, claim, over=None)
+    view = backstage.store.read(OWNER, session_id, backstage.clock(), newest=1)
+    lease = Lease(view.count + 1, "another", backstage.clock() + 60_000, b"o" * 16, b"f" * 16, backstage.clock())
+    backstage.store.acquire(view.session, lease, over=None)
 
     def release() -> None:
         if len(backstage.slept) == sleeps:
-            backstage.store.release(log.session, claim, billed=False, now_ms=backstage.clock())
+            backstage.store.release(view.session, lease, billed=False, now_ms=backstage.clock())
 
     backstage.after_sleep = release
 

@@ -15,7 +15,7 @@ from moto import mock_aws
 from tests.fakes import expected_text
 from tests.handlers.conftest import Backstage, Context, app, event
 from turnlog import runtime
-from turnlog.adapters.s3_documents import MAX_DOCUMENT, MAX_KEY, DocumentStore, Upload
+from turnlog.adapters.s3_documents import MAX_DOCUMENT, MAX_KEY, S3DocumentStore, Upload
 from turnlog.domain.messages import Message
 from turnlog.entrypoints.events.uploads import UploadsFailed
 from turnlog.errors import ModelAccessDenied, ModelError, ModelRejected, ModelTimeout, StoreUnavailable
@@ -36,7 +36,7 @@ def bucket(backstage: Backstage, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3
     with mock_aws():
         client = boto3.client("s3", region_name="us-east-1")
         client.create_bucket(Bucket=BUCKET)
-        monkeypatch.setattr(runtime, "documents", lambda: DocumentStore(client, BUCKET))
+        monkeypatch.setattr(runtime, "documents", lambda: S3DocumentStore(client, BUCKET))
         yield client
 
 
@@ -47,9 +47,9 @@ def upload(bucket: S3Client, content: bytes, sequencer: str = "0055AED6DCD90281E
 
 
 def notify(sequencer: str = "0055AED6DCD90281E5") -> None:
-    told = event("summarize_upload")
-    told["Records"][0]["s3"]["object"]["sequencer"] = sequencer
-    app("summarize_upload").handler(told, Context(120))
+    details = event("summarize_upload")
+    details["Records"][0]["s3"]["object"]["sequencer"] = sequencer
+    app("summarize_upload").handler(details, Context(120))
 
 
 def summary(bucket: S3Client) -> dict[str, Any]:
@@ -127,7 +127,7 @@ def test_an_unexpected_failure_is_tried_again_at_once_and_quotes_nothing(
 def test_a_summary_that_could_not_be_laid_down_is_made_again(
     bucket: S3Client, backstage: Backstage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    file, puts = DocumentStore.file, []
+    file, puts = S3DocumentStore.file, []
 
     def fails_once(*arguments: Any, **more: Any) -> Any:
         puts.append(arguments)
@@ -135,7 +135,7 @@ def test_a_summary_that_could_not_be_laid_down_is_made_again(
             raise StoreUnavailable
         return file(*arguments, **more)
 
-    monkeypatch.setattr(DocumentStore, "file", fails_once)
+    monkeypatch.setattr(S3DocumentStore, "file", fails_once)
     with pytest.raises(UploadsFailed):
         upload(bucket, b"Herons.")
     notify()
@@ -232,15 +232,15 @@ def test_a_passing_failure_is_raised_so_that_lambda_tries_again(
 def test_one_failing_record_does_not_hold_up_the_next(bucket: S3Client, backstage: Backstage) -> None:
     for name in ("a", "b"):
         bucket.put_object(Bucket=BUCKET, Key=f"inbox/ada/{name}.txt", Body=name.encode())
-    told = event("summarize_upload")
-    record = told["Records"][0]
-    told["Records"] = [
+    details = event("summarize_upload")
+    record = details["Records"][0]
+    details["Records"] = [
         record | {"s3": record["s3"] | {"object": {"key": f"inbox/ada/{name}.txt", "sequencer": "1"}}}
         for name in ("a", "b")
     ]
     backstage.model.fail_with = [ModelTimeout()]
     with pytest.raises(UploadsFailed):
-        app("summarize_upload").handler(told, Context(120))
+        app("summarize_upload").handler(details, Context(120))
     stored = [
         json.loads(bucket.get_object(Bucket=BUCKET, Key=f"outbox/ada/{name}.txt.summary.json")["Body"].read())["status"]
         for name in ("a", "b")
@@ -249,7 +249,7 @@ def test_one_failing_record_does_not_hold_up_the_next(bucket: S3Client, backstag
 
 
 @pytest.mark.parametrize(
-    "told",
+    "details",
     [
         {},
         {"Records": []},
@@ -274,7 +274,7 @@ def test_one_failing_record_does_not_hold_up_the_next(bucket: S3Client, backstag
     ],
     ids=str,
 )
-def test_an_event_of_another_kind_is_let_pass(bucket: S3Client, backstage: Backstage, told: dict[str, Any]) -> None:
-    app("summarize_upload").handler(told, Context(120))
+def test_an_event_of_another_kind_is_let_pass(bucket: S3Client, backstage: Backstage, details: dict[str, Any]) -> None:
+    app("summarize_upload").handler(details, Context(120))
     assert backstage.model.requests == []
     assert "Contents" not in bucket.list_objects_v2(Bucket=BUCKET)

@@ -9,10 +9,10 @@ from functools import partial
 from tests.promises.history import Address, Want
 from tests.promises.world import LEASE_MS, SESSIONS, USAGE, World, address, session_id, ttl_s, want
 from turnlog.errors import (
-    AllowanceUsedUp,
     AttemptsExhausted,
-    ClaimLost,
     KeyReused,
+    LeaseLost,
+    QuotaExceeded,
     SessionLimitReached,
     SessionNotFound,
     TurnlogError,
@@ -54,7 +54,7 @@ def _take(world: World, home: Residence, name: str, wanted: Want) -> bool:
             return True
         if isinstance(taking.error, SessionNotFound) and at == home.addresses[-1]:
             return False
-        if isinstance(taking.error, KeyReused | SessionLimitReached | AllowanceUsedUp):
+        if isinstance(taking.error, KeyReused | SessionLimitReached | QuotaExceeded):
             return True
         if isinstance(taking.error, AttemptsExhausted):
             wanted = wanted.anew()
@@ -126,7 +126,7 @@ def move(world: World, name: str, home: Residence) -> None:
             return
         if isinstance(moving.error, SessionNotFound):
             return
-        if isinstance(moving.error, ClaimLost) and world.chance.random() < 0.7:
+        if isinstance(moving.error, LeaseLost) and world.chance.random() < 0.7:
             key += "'"
         _wait(world, moving.error)
 

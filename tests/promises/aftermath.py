@@ -11,8 +11,8 @@ from tests.promises.promises import broken_by_a_log, content_left, has_ended_it
 from tests.promises.world import ALL_TURNS, LEASE_MS, SESSIONS, World, ttl_s, want
 from turnlog.adapters.dynamodb.items import index_key
 from turnlog.domain.expiry import GRACE, SWEEP_MARGIN
-from turnlog.domain.sessions import Log
-from turnlog.errors import AllowanceUsedUp, SessionLimitReached, SessionNotFound, TurnInProgress
+from turnlog.domain.sessions import SessionView
+from turnlog.errors import QuotaExceeded, SessionLimitReached, SessionNotFound, TurnInProgress
 
 _SPAN_MS = 15 * 60 * 1000
 _HOUR_MS = 60 * 60 * 1000
@@ -37,19 +37,19 @@ def _goes_on(world: World, family: Family) -> Iterator[str]:
             yield f"P1 the session that began at {family.origin.id} is lost"
         return
     taking = _next_turn(world, living[0])
-    if taking.succeeded or isinstance(taking.error, SessionLimitReached | AllowanceUsedUp):
+    if taking.succeeded or isinstance(taking.error, SessionLimitReached | QuotaExceeded):
         yield from _is_whole(world, family, living[0], goes_on=taking.succeeded)
     elif not isinstance(taking.error, SessionNotFound) or not _may_be_gone(world, family):
         yield f"P9 a further turn at {living[0].id} got {taking.error!r}"
 
 
 def _is_whole(world: World, family: Family, at: Address, *, goes_on: bool) -> Iterator[str]:
-    log = _living(world, at)
-    if log is None:
+    view = _living(world, at)
+    if view is None:
         if not _may_be_gone(world, family):
             yield f"P1 {at.id} is gone after a further turn"
         return
-    yield from broken_by_a_log(world, family, log.turns, at, before_ms=world.schedule.now_ms)
+    yield from broken_by_a_log(world, family, view.turns, at, before_ms=world.schedule.now_ms)
     for other in _cleared(world, family, at) if goes_on else ():
         if left := content_left(world, other):
             yield f"P7 a move left {left} at {other.id}"
@@ -67,7 +67,7 @@ def _cleared(world: World, family: Family, living: Address) -> Iterator[Address]
             yield at
 
 
-def _living(world: World, at: Address) -> Log | None:
+def _living(world: World, at: Address) -> SessionView | None:
     return world.read(at, "after").result
 
 

@@ -7,8 +7,8 @@ from typing import Generic, TypeVar
 
 from tests.promises.network import Process
 from turnlog.domain.messages import Message
-from turnlog.domain.sessions import Log, Session
-from turnlog.domain.turns import Claim
+from turnlog.domain.sessions import Session, SessionView
+from turnlog.domain.turns import Lease
 from turnlog.errors import TurnlogError
 from turnlog.usecases.take_turn import TakenTurn
 
@@ -69,7 +69,7 @@ class ModelCall:
     want: Want
     address: Address
     process: Process
-    claim: Claim
+    lease: Lease
     began_ms: int
     ended_ms: int = -1
     billed: bool = True
@@ -79,12 +79,12 @@ class ModelCall:
 @dataclass(kw_only=True)
 class Taking(Act[TakenTurn]):
     want: Want
-    claims: list[Claim] = field(default_factory=list)
+    claims: list[Lease] = field(default_factory=list)
     calls: list[ModelCall] = field(default_factory=list)
 
 
 @dataclass(kw_only=True)
-class Reading(Act[Log]):
+class Reading(Act[SessionView]):
     """Of all turns."""
 
 

@@ -14,7 +14,7 @@ from tests.promises.attribute_values import Item
 from tests.promises.simulated_tables import Key, Tables
 from tests.wrapping import LocalWrapper
 from turnlog.adapters.dynamodb.items import HEADER, slots_of
-from turnlog.domain.content_encryption import PLAIN, DataKey, Seal
+from turnlog.domain.content_encryption import PLAIN, ContentCipher, DataKey
 from turnlog.domain.turns import Slot, Turn
 from turnlog.errors import ItemUnreadable
 
@@ -26,7 +26,7 @@ class Version:
     at_ms: int
     number: int
     item: Item | None
-    seals_of: Callable[[Item], list[Seal]]
+    seals_of: Callable[[Item], list[ContentCipher]]
     parts: list[Item] = field(default_factory=list)
 
     @property
@@ -38,9 +38,9 @@ class Version:
         """What it is a version of; None when it is empty."""
         if self.item is None:
             return None
-        for seal in self.seals_of(self.item):
+        for cipher in self.seals_of(self.item):
             with suppress(ItemUnreadable):
-                return slots_of([self.item, *self.parts], seal)[0]
+                return slots_of([self.item, *self.parts], cipher)[0]
         raise AssertionError("no key there ever was opens it")
 
     @property
@@ -182,7 +182,7 @@ class Journal:
                 self.unsealed.append(f"P1 the key {key} was replaced by another one")
             self.wrapped[key].append(item["key"]["B"])
 
-    def _seals_of(self, item: Item) -> list[Seal]:
+    def _seals_of(self, item: Item) -> list[ContentCipher]:
         """Those that may open it: one, if all is well."""
         if "kid" not in item:
             return [PLAIN]

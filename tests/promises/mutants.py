@@ -43,60 +43,60 @@ def _mutant(without: str, *edits: tuple[str, str, str], harmless: str = "", quic
 
 CLAIMING = (
     _mutant(
-        "a claim is conditional",
-        (f"{_STORE}.claim", "(LAPSED, values(over.token, claim.at_ms)) if over else (EMPTY, None)", "(None, None)"),
+        "a lease is conditional",
+        (f"{_STORE}.acquire", "(LAPSED, values(over.token, lease.at_ms)) if over else (EMPTY, None)", "(None, None)"),
         quick=True,
     ),
     _mutant(
-        "a claim of an empty slot is conditional",
-        (f"{_STORE}.claim", "(EMPTY, None)", "(None, None)"),
+        "a lease of an empty slot is conditional",
+        (f"{_STORE}.acquire", "(EMPTY, None)", "(None, None)"),
         quick=True,
     ),
     _mutant(
-        "a claim respects a live claim's lease",
-        (f"{_STORE}.claim", "LAPSED", _SEEN),
-        ("domain.sessions:Log.running_at", "self.running.until_ms > now_ms", "False"),
+        "a lease that has not run out is respected",
+        (f"{_STORE}.acquire", "LAPSED", _SEEN),
+        ("domain.sessions:SessionView.running_at", "self.running.lease_expires_ms > now_ms", "False"),
         quick=True,
     ),
     _mutant(
         "the condition of a takeover names the lease",
-        (f"{_STORE}.claim", "LAPSED", _SEEN),
-        harmless="the reader has looked at the lease, and the token says that the claim is still the one it looked at",
+        (f"{_STORE}.acquire", "LAPSED", _SEEN),
+        harmless="the reader has looked at the lease, and the token says that the lease is still the one it looked at",
     ),
     _mutant(
-        "a reader looks at the lease before it claims",
-        ("domain.sessions:Log.running_at", "self.running.until_ms > now_ms", "False"),
+        "a reader looks at the lease before it takes the slot",
+        ("domain.sessions:SessionView.running_at", "self.running.lease_expires_ms > now_ms", "False"),
         harmless="the condition of the takeover names the lease",
     ),
     _mutant(
-        "a lapsed claim can be taken over",
-        (f"{_STORE}.claim", "LAPSED", _NEVER),
+        "a lapsed lease can be taken over",
+        (f"{_STORE}.acquire", "LAPSED", _NEVER),
     ),
     _mutant(
-        "a takeover is compare-and-set on the claim that was seen",
-        (f"{_STORE}.claim", "LAPSED", _LAPSED_OF_ANY),
+        "a takeover is compare-and-set on the lease that was seen",
+        (f"{_STORE}.acquire", "LAPSED", _LAPSED_OF_ANY),
     ),
     _mutant(
-        "a takeover needs the claim that was seen to be there",
-        (f"{_STORE}.claim", "LAPSED", _LAPSED_OR_EMPTY),
-        harmless="an empty slot is anybody's, and that of an ended session holds a tombstone until no claim can live",
+        "a takeover needs the lease that was seen to be there",
+        (f"{_STORE}.acquire", "LAPSED", _LAPSED_OR_EMPTY),
+        harmless="an empty slot is anybody's, and that of an ended session holds a tombstone until no lease can live",
     ),
     _mutant(
-        "a claim that another one won is looked at",
-        (f"{_TAKING}.take", "isinstance(found, Claim) and found.token == self.token", "isinstance(found, Claim)"),
+        "a lease that another one won is looked at",
+        (f"{_TAKING}.take", "isinstance(found, Lease) and found.token == self.token", "isinstance(found, Lease)"),
         quick=True,
     ),
     _mutant(
-        "one's own claim is recognised when its answer was lost",
-        (f"{_TAKING}.take", "found.token == self.token", "found is claim"),
-        harmless="the claim is taken for somebody else's and lapses: a lease is lost, and no data",
+        "one's own lease is recognised when its answer was lost",
+        (f"{_TAKING}.take", "found.token == self.token", "found is lease"),
+        harmless="the lease is taken for somebody else's and lapses: a lease is lost, and no data",
     ),
     _mutant(
-        "a running claim counts as use",
-        ("domain.sessions:Log.active_ms", "self.running.at_ms if self.running else", ""),
+        "a running lease counts as use",
+        ("domain.sessions:SessionView.active_ms", "self.running.at_ms if self.running else", ""),
     ),
     _mutant(
-        "a claim of unknown fate is given back",
+        "a lease of unknown fate is given back",
         (f"{_TAKING}._place", "self.store.release", "(lambda *_, **__: None)"),
         harmless="it lapses: a lease is lost, and no data",
     ),
@@ -136,18 +136,18 @@ COMMITTING = (
         (f"{_STORE}.release", "delete_action(slot, MINE, mine)", f"delete_action(slot, {_ANY_OF_TWO}, mine)"),
     ),
     _mutant(
-        "a release gives back its own claim alone",
+        "a release gives back its own lease alone",
         (f"{_STORE}.release", "MINE", _RUNNING),
     ),
     _mutant(
-        "a release of a claim that may have been billed is conditional",
+        "a release of a lease that may have been billed is conditional",
         (f"{_STORE}.release", "put(item, MINE, mine)", "put(item)"),
     ),
     _mutant(
         "a reply is returned after its commit",
         (
             f"{_TAKING}._answer",
-            "found = self.store.commit(log.session, turn, settlement(claim.charges, turn.reply, turn.cost_usd))",
+            "found = self.store.commit(view.session, turn, settlement(lease.charges, turn.reply, turn.cost_usd))",
             "found = turn",
         ),
         quick=True,
@@ -172,42 +172,46 @@ KEYS = (
     ),
     _mutant(
         "another body under a key is refused",
-        (f"{_TAKING}._expect_same_body", "held.fingerprint != self.request.fingerprint", "False"),
+        (f"{_TAKING}._require_same_body", "held.fingerprint != self.request.fingerprint", "False"),
         quick=True,
     ),
     _mutant(
         "attempts are counted",
-        (f"{_TAKING}._next_claim", "attempts.pop(key_hash(request.key), 0) + 1", "1"),
+        (f"{_TAKING}._next_lease", "attempts.pop(key_hash(request.key), 0) + 1", "1"),
     ),
     _mutant(
         "attempts stay counted when another key takes the slot over",
-        ("usecases.take_turn:_attempts", "log.running.others if log.running else", 'b"" if log.running else'),
+        (
+            "usecases.take_turn:_attempts",
+            "view.running.attempt_counts if view.running else",
+            'b"" if view.running else',
+        ),
         quick=True,
     ),
     _mutant(
         "attempts stay counted when another key gets the turn",
-        (f"{_TAKING}._turn", "others=claim.others", 'others=b""'),
+        (f"{_TAKING}._turn", "attempt_counts=lease.attempt_counts", 'attempt_counts=b""'),
         quick=True,
     ),
     _mutant(
         "attempts are capped",
-        (f"{_TAKING}._next_claim", "if attempt > ATTEMPTS:", "if False:"),
+        (f"{_TAKING}._next_lease", "if attempt > ATTEMPTS:", "if False:"),
     ),
     _mutant(
-        "a claim stays when its call may have been billed",
-        ("domain.turns:Claim.after_release", "if billed:", "if False:"),
-        ("domain.turns:Claim.after_release", "left if left.attempt or left.others else None", "None"),
+        "a lease stays when its call may have been billed",
+        ("domain.turns:Lease.after_release", "if billed:", "if False:"),
+        ("domain.turns:Lease.after_release", "left if left.attempt or left.attempt_counts else None", "None"),
     ),
 )
 
 READING = (
     _mutant(
-        "a page has room for the header, the meta item and a claim",
+        "a page has room for the header, the meta item and a lease",
         ("adapters.dynamodb.reads:page_of", "newest + 3", "newest"),
         harmless="the store reads on until it has all turns: it costs a call, and no turn",
     ),
     _mutant(
-        "a claim does not count as one of the newest turns",
+        "a lease does not count as one of the newest turns",
         ("adapters.dynamodb.reads:has_all", "newest + running", "newest"),
         ("adapters.dynamodb.reads:page_of", "newest + 3", "newest + 2"),
         quick=True,
@@ -231,31 +235,31 @@ READING = (
     ),
     _mutant(
         "reads are strongly consistent",
-        ("adapters.dynamodb.table:Table.query", '"ConsistentRead": fresh', '"ConsistentRead": False'),
+        ("adapters.dynamodb.table:Table.query", '"ConsistentRead": consistent', '"ConsistentRead": False'),
         quick=True,
     ),
     _mutant(
         "nothing is refused on the strength of an old view",
-        (f"{_TAKING}._glance", "except TurnlogError:\n        return None", "except TurnlogError:\n        raise"),
+        (f"{_TAKING}._read_cached", "except TurnlogError:\n        return None", "except TurnlogError:\n        raise"),
         quick=True,
     ),
     _mutant(
         "nothing is replayed on the strength of an old view",
-        (f"{_TAKING}._glance", "return None if isinstance(look, TakenTurn) else look", "return look"),
+        (f"{_TAKING}._read_cached", "return None if isinstance(look, TakenTurn) else look", "return look"),
     ),
 )
 
 ENDING = (
     _mutant(
         "an expired session is gone though it is still there",
-        ("domain.sessions:Log.alive_at", "now_ms < self.idle_expires_ms", "True"),
+        ("domain.sessions:SessionView.alive_at", "now_ms < self.idle_expires_ms", "True"),
         quick=True,
     ),
     _mutant(
         "TTL lies after the absolute end",
         (
             "domain.sessions:Session.ttl_s",
-            "self.dies_ms // 1000) + int(GRACE.total_seconds())",
+            "self.expires_ms // 1000) + int(GRACE.total_seconds())",
             "(self.created_ms + self.idle_ms) // 1000)",
         ),
     ),
@@ -293,11 +297,11 @@ ENDING = (
         (f"{_ENDING}:_stopped", 'table.put(ended, MINE, values(top["tok"]["S"]))', "table.put(ended)"),
     ),
     _mutant(
-        "a delete's tombstone over a claim is conditional",
+        "a delete's tombstone over a lease is conditional",
         (f"{_ENDING}:_stopped", 'table.put(ended, MINE, values(top["tok"]["S"]))', "table.put(ended)"),
     ),
     _mutant(
-        "a delete's tombstone over a claim is for the claim that was seen",
+        "a delete's tombstone over a lease is for the lease that was seen",
         (f"{_ENDING}:_stopped", "MINE", _RUNNING),
     ),
     _mutant(
@@ -335,7 +339,7 @@ ENDING = (
         (f"{_SWEEPING}:_look", "only_if=lambda found: _alive_until(found) + _MARGIN_MS <= now_ms", ""),
     ),
     _mutant(
-        "a sweep voids the claim that guards a half-made move",
+        "a sweep voids the lease that guards a half-made move",
         (f"{_SWEEPING}:_look", "not _is_abandoned(table, entry, items, now_ms)", "False"),
     ),
     _mutant(
@@ -346,7 +350,7 @@ ENDING = (
 
 MOVING = (
     _mutant(
-        "the flip of a move is conditional on its claim",
+        "the flip of a move is conditional on its lease",
         (f"{_MOVING}:_flip", 'put_action(marker, MINE, values(marker["tok"]["S"]))', "put_action(marker)"),
     ),
     _mutant(
@@ -360,29 +364,29 @@ MOVING = (
     _mutant(
         "the new header of a move is conditional",
         (f"{_MOVING}:_flip", "put_action(header_item(new), EMPTY)", "put_action(header_item(new))"),
-        harmless="only the holder of the old session's claim can flip, and the place belongs to that old session",
+        harmless="only the holder of the old session's lease can flip, and the place belongs to that old session",
     ),
     _mutant(
         "the copies of a move are conditional",
         (f"{_MOVING}:_copy", "table.put(first, EMPTY)", "table.put(first)"),
     ),
     _mutant(
-        "a move claims the slot conditionally",
-        (f"{_MOVING}:_claimed", "(LAPSED, values(over.token, asked.at_ms)) if over else (EMPTY, None)", "(None, None)"),
+        "a move leases the slot conditionally",
+        (f"{_MOVING}:_leased", "(LAPSED, values(over.token, asked.at_ms)) if over else (EMPTY, None)", "(None, None)"),
     ),
     _mutant(
         "a move waits for a running turn",
-        (f"{_MOVING}:move", "log.running.until_ms > asked.at_ms", "False"),
-        (f"{_MOVING}:_claimed", "LAPSED", _SEEN),
+        (f"{_MOVING}:move", "view.running.lease_expires_ms > asked.at_ms", "False"),
+        (f"{_MOVING}:_leased", "LAPSED", _SEEN),
         quick=True,
     ),
     _mutant(
-        "a claim after an unfinished move undoes it",
-        (f"{_STORE}.claim", "if over and (over.moving_to or over.undo):", "if False:"),
+        "a lease after an unfinished move undoes it",
+        (f"{_STORE}.acquire", "if over and (over.moving_to or over.undo):", "if False:"),
     ),
     _mutant(
-        "a claim that undoes a move notes so until it has",
-        (f"{_MOVING}:fence", "claim_item(session, mine)", 'claim_item(session, replace(mine, undo=""))'),
+        "a lease that undoes a move notes so until it has",
+        (f"{_MOVING}:fence", "lease_item(session, mine)", 'lease_item(session, replace(mine, undo=""))'),
     ),
     _mutant(
         "a move fences the one before it off",
@@ -394,19 +398,19 @@ MOVING = (
     ),
     _mutant(
         "a move that was undone stops",
-        (f"{_MOVING}:_copy", "raise ClaimLost", "pass"),
+        (f"{_MOVING}:_copy", "raise LeaseLost", "pass"),
     ),
     _mutant(
         "a move that was refused takes its copies back",
-        (f"{_MOVING}:_carry_over", "if fence(table, old, claim, asked.at_ms):", "if False:"),
-        harmless="its claim goes on to name the place: whoever takes the slot next takes the copies back",
+        (f"{_MOVING}:_carry_over", "if fence(table, old, lease, asked.at_ms):", "if False:"),
+        harmless="its lease goes on to name the place: whoever takes the slot next takes the copies back",
     ),
     _mutant(
         "a mover that was overtaken leaves the copies to whoever overtook it",
         (
             f"{_MOVING}:_carry_over",
             "if slot is not None:",
-            'if slot is not None:\n        undo_move(table, marker["dst"]["S"], log.count, {"N": str(old.ttl_s)})',
+            'if slot is not None:\n        undo_move(table, marker["dst"]["S"], view.count, {"N": str(old.ttl_s)})',
         ),
     ),
     _mutant(
@@ -478,15 +482,15 @@ ALLOWANCES = (
     ),
     _mutant(
         "a move is charged in the transaction that makes it",
-        (f"{_MOVING}:_flip", "[*made, *bill_actions(usage, asked.bill, limited=True)]", "made"),
+        (f"{_MOVING}:_flip", "[*made, *charge_actions(usage, asked.quota, limited=True)]", "made"),
     ),
     _mutant(
         "a move is charged once",
-        (f"{_MOVING}:_claimed", ", taken=False", ""),
+        (f"{_MOVING}:_leased", ", taken=False", ""),
     ),
     _mutant(
         "a move that does not fit is refused before it copies",
-        (f"{_MOVING}:_claimed", "if asked.bill:", "if False:"),
+        (f"{_MOVING}:_leased", "if asked.quota:", "if False:"),
         harmless="the transaction that makes it charges for it: it is refused then, after the copies were paid",
     ),
     _mutant(

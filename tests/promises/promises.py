@@ -28,17 +28,17 @@ from tests.promises.world import KEYS, SESSIONS, World, ttl_s
 from turnlog.adapters.dynamodb.items import owner_partition
 from turnlog.domain.expiry import CLOCK_TOLERANCE
 from turnlog.domain.messages import to_json
-from turnlog.domain.turns import KEY_HASH, Claim, Ended, Turn, key_hash
+from turnlog.domain.turns import KEY_HASH, Lease, Tombstone, Turn, key_hash
 from turnlog.domain.window import messages
 from turnlog.errors import (
-    AllowanceUsedUp,
     AttemptsExhausted,
-    ClaimLost,
     ClockBehind,
     ErasureInProgress,
     KeyReused,
     KeysUnavailable,
+    LeaseLost,
     ModelError,
+    QuotaExceeded,
     SessionLimitReached,
     SessionNotFound,
     StoreUnavailable,
@@ -47,9 +47,9 @@ from turnlog.errors import (
 from turnlog.usecases.take_turn import ATTEMPTS
 
 _CLEAR = (
-    AllowanceUsedUp,
+    QuotaExceeded,
     AttemptsExhausted,
-    ClaimLost,
+    LeaseLost,
     ErasureInProgress,
     KeyReused,
     KeysUnavailable,
@@ -142,9 +142,9 @@ def _counters(world: World, found: Sequence[Family]) -> Iterator[str]:
             used[at.owner, "tokens"] += version.turn.reply.usage.tokens
     for (owner, kind), amount in used.items():
         charged = [n for key, n in world.journal.charged.items() if _counts(key, owner, kind)]
-        if kind in world.mood.allowances and sum(charged) < amount:
+        if kind in world.mood.quotas and sum(charged) < amount:
             yield f"P8 {owner} used {amount} {kind} and was charged {sum(charged)}"
-    if "sessions" in world.mood.allowances:
+    if "sessions" in world.mood.quotas:
         yield from _sessions_made(world, {at for family in found for at in family.addresses})
 
 
@@ -196,9 +196,9 @@ def _lost_in_between(family: Family) -> Iterator[str]:
 
 
 def broken_by_a_log_read(family: Family, reading: Reading) -> Iterator[str]:
-    log = reading.result
-    assert log
-    turns = log.turns
+    view = reading.result
+    assert view
+    turns = view.turns
     held = {turn.number: turn for turn in turns}
     # Of what happened in the same millisecond nobody can say which was first.
     for taking, returned in family.returned(reading.began_ms - 1):
@@ -265,12 +265,12 @@ def _capped(family: Family) -> Iterator[str]:
 def _forgotten(world: World, family: Family) -> Iterator[str]:
     """P3: whoever takes a claim over counts on, and so do the turns after it; but not a move."""
     for at in family.addresses:
-        held: dict[int, Claim | Turn] = {}
+        held: dict[int, Lease | Turn] = {}
         for version in world.journal.versions(at.pk):
             number, now = version.number, version.slot
             before = held.get(number) or held.get(number - 1)
             held.pop(number, None)
-            if now is None or isinstance(now, Ended):
+            if now is None or isinstance(now, Tombstone):
                 continue
             held[number] = now
             if before is None or _moves(before) or _moves(now) or now.token == before.token + "~":
@@ -281,15 +281,18 @@ def _forgotten(world: World, family: Family) -> Iterator[str]:
                     yield f"P3 {count} attempts under {hashed.hex()} were forgotten at {at.id}"
 
 
-def _attempts(slot: Claim | Turn) -> dict[bytes, int]:
+def _attempts(slot: Lease | Turn) -> dict[bytes, int]:
     """How many it knows of, by the hashes of the keys."""
     size = KEY_HASH + 1
-    counts = {slot.others[at : at + KEY_HASH]: slot.others[at + KEY_HASH] for at in range(0, len(slot.others), size)}
-    return counts | {key_hash(slot.key): slot.attempt} if isinstance(slot, Claim) else counts
+    counts = {
+        slot.attempt_counts[at : at + KEY_HASH]: slot.attempt_counts[at + KEY_HASH]
+        for at in range(0, len(slot.attempt_counts), size)
+    }
+    return counts | {key_hash(slot.key): slot.attempt} if isinstance(slot, Lease) else counts
 
 
-def _moves(slot: Claim | Turn) -> bool:
-    return isinstance(slot, Claim) and bool(slot.moving_to or slot.undo)
+def _moves(slot: Lease | Turn) -> bool:
+    return isinstance(slot, Lease) and bool(slot.moving_to or slot.undo)
 
 
 def _is_excused(world: World, taking: Taking) -> bool:
@@ -298,7 +301,7 @@ def _is_excused(world: World, taking: Taking) -> bool:
     if not billed:
         return False
     dead = taking.result is None and taking.error is None
-    outlived = taking.ended_clock_ms + 2 * world.mood.skew_ms >= billed[-1].claim.until_ms
+    outlived = taking.ended_clock_ms + 2 * world.mood.skew_ms >= billed[-1].lease.lease_expires_ms
     return dead or outlived or billed[-1].lost or isinstance(taking.error, StoreUnavailable)
 
 
@@ -308,7 +311,7 @@ def _at_once(world: World, family: Family) -> Iterator[str]:
     for first in calls:
         for second in calls:
             overlap = first.began_ms <= second.began_ms < first.ended_ms
-            held = second.began_ms + world.mood.skew_ms <= first.claim.until_ms
+            held = second.began_ms + world.mood.skew_ms <= first.lease.lease_expires_ms
             if first is not second and overlap and held and not first.process.dead:
                 yield f"P2 {second.process.name} paid the model while {first.process.name} was at it"
 

@@ -42,7 +42,7 @@ class Mood:
     keyless: float = 0.0
 
     @property
-    def allowances(self) -> dict[str, Decimal]:
+    def quotas(self) -> dict[str, Decimal]:
         """What an owner may use of each kind."""
         limits = self.policy.owner
         given: dict[str, int | Decimal | None] = {"turns": limits.turns_a_minute, "sessions": limits.sessions_a_day}
@@ -62,7 +62,7 @@ def any_mood(chance: random.Random) -> Mood:
             window=WindowPolicy(turns=chance.choice([2, 3, 5])),
             session=chance.choice([SessionLimits()] * 4 + [SessionLimits(turns=5), SessionLimits(turns_a_minute=2)]),
             owner=chance.choice([OwnerLimits()] * 3 + [_rate(chance), _budget(chance)]),
-            old_views=eventual,
+            reads_cached=eventual,
         ),
         idle_s=chance.choice([90, 200, 1800]),
         life_s=chance.choice([300, 3600, 86_400]),

@@ -188,7 +188,7 @@ def _speaks(world: World, home: Residence, name: str, *texts: str, in_ms: int = 
     world.schedule.spawn(name, partial(actors.converse, world, name, home, wants), in_ms=in_ms)
 
 
-_OLD_VIEWS = TurnPolicy(WindowPolicy(turns=4), old_views=True)
+_OLD_VIEWS = TurnPolicy(WindowPolicy(turns=4), reads_cached=True)
 _LIMITED = TurnPolicy(WindowPolicy(turns=4), owner=OwnerLimits(turns_a_minute=5, budget_a_day=Decimal(3_500)))
 
 SCENARIOS: dict[str, Scenario] = {

@@ -25,7 +25,7 @@ MAX_BATCH_BYTES = 16 * 1024 * 1024
 MAX_BATCH_WRITES = 25
 TOKEN_VALID_MS = 10 * 60 * 1000
 
-Answer = dict[str, Any]
+Response = dict[str, Any]
 
 _KEY_PATHS = ([("pk",)], [("pk",), ("sk",)])
 _FAILED = "The conditional request failed"
@@ -44,11 +44,11 @@ class SimulatedDynamoDB:
 
     def __init__(self, now_ms: Callable[[], int] = _standing_still, chance: random.Random | None = None) -> None:
         self.tables = Tables(now_ms, chance or random.Random(0))
-        self._tokens: dict[str, tuple[int, list[Answer]]] = {}
+        self._tokens: dict[str, tuple[int, list[Response]]] = {}
 
     # --- reads --------------------------------------------------------------------------------------------------------
 
-    def get_item(self, **given: Any) -> Answer:
+    def get_item(self, **given: Any) -> Response:
         optional = ("ConsistentRead", "ProjectionExpression", "ExpressionAttributeNames")
         expect_arguments(given, ("TableName", "Key"), optional)
         wanted, used = parsed(projection, given.get("ProjectionExpression"))
@@ -57,7 +57,7 @@ class SimulatedDynamoDB:
         found = self.tables.read(given["TableName"], key, consistent=given.get("ConsistentRead", False))
         return _answer() if found is None else _answer(Item=_projected(found, wanted, names))
 
-    def query(self, **given: Any) -> Answer:
+    def query(self, **given: Any) -> Response:
         required = ("TableName", "KeyConditionExpression", "ExpressionAttributeValues")
         optional = ("ExpressionAttributeNames", "FilterExpression", "ProjectionExpression")
         paging = ("ConsistentRead", "ScanIndexForward", "Limit", "ExclusiveStartKey")
@@ -76,7 +76,7 @@ class SimulatedDynamoDB:
             raise invalid("The provided starting key is outside query boundaries based on provided conditions")
         page: list[Item] = []
         scanned = page_bytes = 0
-        more: Answer = {}
+        more: Response = {}
         for sk in self.tables.sort_keys(table, pk, after=after[1], forward=given.get("ScanIndexForward", True)):
             if keys.holds and not keys.holds({"sk": {"S": sk}}, names):
                 continue
@@ -94,31 +94,31 @@ class SimulatedDynamoDB:
 
     # --- writes -------------------------------------------------------------------------------------------------------
 
-    def put_item(self, **given: Any) -> Answer:
+    def put_item(self, **given: Any) -> Response:
         return self._single(actions.put, given, ("NONE", "ALL_OLD"))
 
-    def delete_item(self, **given: Any) -> Answer:
+    def delete_item(self, **given: Any) -> Response:
         return self._single(actions.delete, given, ("NONE", "ALL_OLD"))
 
-    def update_item(self, **given: Any) -> Answer:
+    def update_item(self, **given: Any) -> Response:
         """Makes the item when there is none."""
         return self._single(actions.change, given, ("NONE", "ALL_OLD", "ALL_NEW"))
 
-    def _single(self, action_of: Callable[[Arguments], Action], given: Arguments, known: tuple[str, ...]) -> Answer:
+    def _single(self, action_of: Callable[[Arguments], Action], given: Arguments, known: tuple[str, ...]) -> Response:
         returned = given.pop("ReturnValues", "NONE")
         if returned not in known:
             raise invalid(f"ReturnValues {returned} is not one of {known}")
         action = action_of(given)
         old = self.tables.now(action.table, action.key)
         if not action.holds(old):
-            shown: Answer = {"Item": copied(old)} if old is not None and action.shows_item_on_failure else {}
+            shown: Response = {"Item": copied(old)} if old is not None and action.shows_item_on_failure else {}
             raise refused("ConditionalCheckFailedException", _FAILED, **shown)
         new = action.leaves(old)
         self.tables.write(action.table, action.key, new)
         item = {"ALL_OLD": old, "ALL_NEW": new}.get(returned)
         return _answer() if item is None else _answer(Attributes=copied(item))
 
-    def batch_write_item(self, **given: Any) -> Answer:
+    def batch_write_item(self, **given: Any) -> Response:
         """Each write by itself, all of them now: who wants some of them left over asks for fewer."""
         expect_arguments(given, ("RequestItems",), ())
         wanted = [_batched(table, request) for table, writes in given["RequestItems"].items() for request in writes]
@@ -131,7 +131,7 @@ class SimulatedDynamoDB:
             self.tables.write(action.table, action.key, action.leaves(None))
         return _answer(UnprocessedItems={})
 
-    def transact_write_items(self, **given: Any) -> Answer:
+    def transact_write_items(self, **given: Any) -> Response:
         """All or nothing, and once for each token within ten minutes."""
         expect_arguments(given, ("TransactItems",), ("ClientRequestToken",))
         wanted = [_transacted(each) for each in given["TransactItems"]]
@@ -153,28 +153,28 @@ class SimulatedDynamoDB:
             self._tokens[token] = (self.tables.now_ms() + TOKEN_VALID_MS, list(given["TransactItems"]))
         return _answer()
 
-    def _happened(self, token: str, wanted: Sequence[Answer]) -> bool:
+    def _happened(self, token: str, wanted: Sequence[Response]) -> bool:
         if not 1 <= len(token) <= 36:
             raise invalid("ClientRequestToken has 1 to 36 characters")
-        until_ms, items = self._tokens.get(token, (0, []))
-        if until_ms <= self.tables.now_ms():
+        lease_expires_ms, items = self._tokens.get(token, (0, []))
+        if lease_expires_ms <= self.tables.now_ms():
             return False
         if items != list(wanted):
             raise refused("IdempotentParameterMismatchException", "The request token was used with other parameters")
         return True
 
 
-def cancelled(reasons: list[Answer]) -> ClientError:
+def cancelled(reasons: list[Response]) -> ClientError:
     """What boto3 raises when a transaction did not happen: a reason for each action, `None` for those that could."""
     codes = ", ".join(reason["Code"] for reason in reasons)
     message = f"Transaction cancelled, please refer cancellation reasons for specific reasons [{codes}]"
     return refused("TransactionCanceledException", message, CancellationReasons=reasons)
 
 
-def _outcome(action: Action, old: Item | None) -> tuple[Answer, Item | None]:
+def _outcome(action: Action, old: Item | None) -> tuple[Response, Item | None]:
     """Why it cannot happen (code `None` when it can), and what it would leave."""
     if not action.holds(old):
-        shown: Answer = {"Item": copied(old)} if old is not None and action.shows_item_on_failure else {}
+        shown: Response = {"Item": copied(old)} if old is not None and action.shows_item_on_failure else {}
         return {"Code": "ConditionalCheckFailed", "Message": _FAILED, **shown}, None
     try:
         return {"Code": "None"}, action.leaves(old)
@@ -186,14 +186,14 @@ _TRANSACTED = {"Put": actions.put, "Delete": actions.delete, "Update": actions.c
 _BATCHED = {"PutRequest": actions.put, "DeleteRequest": actions.delete}
 
 
-def _transacted(given: Answer) -> Action:
+def _transacted(given: Response) -> Action:
     if len(given) != 1:
         raise invalid("TransactItems can only contain one of Check, Put, Update or Delete")
     ((kind, arguments),) = given.items()
     return _TRANSACTED[kind](arguments)
 
 
-def _batched(table: str, given: Answer) -> Action:
+def _batched(table: str, given: Response) -> Action:
     if len(given) != 1:
         raise invalid("Supplied WriteRequest must contain exactly one of PutRequest and DeleteRequest")
     ((kind, arguments),) = given.items()
@@ -207,7 +207,7 @@ def _expect_distinct(wanted: Sequence[Action], message: str) -> None:
         raise invalid(message)
 
 
-def _answer(**given: Any) -> Answer:
+def _answer(**given: Any) -> Response:
     return {**given, "ResponseMetadata": {"HTTPStatusCode": 200, "RetryAttempts": 0}}
 
 

@@ -23,18 +23,18 @@ class SimulatedModel:
 
     def reply(self, request: ModelRequest, seconds: float) -> Reply:
         taking, process = self.taking, self.taking.process
-        schedule, claim = process.network.schedule, taking.claims[-1]
+        schedule, lease = process.network.schedule, taking.claims[-1]
         if seconds <= 0:
             raise ModelUnavailable(1)  # as the one that is shipped: it asks nothing when there is no time
         step, fault = process.network.begin(process, MODEL, {"text": taking.want.text, "seconds": seconds})
         if fault is Fault.CRASH_BEFORE:
             process.die()
-        call = ModelCall(taking.want, taking.address, process, claim, schedule.now_ms)
+        call = ModelCall(taking.want, taking.address, process, lease, schedule.now_ms)
         taking.calls.append(call)
         thinks_ms = self.thinks_ms()
         if fault is Fault.SLOW:
             process.frozen = True
-            thinks_ms = claim.until_ms - process.clock() + process.network.chance.randint(*_AFTER_THE_LEASE_MS)
+            thinks_ms = lease.lease_expires_ms - process.clock() + process.network.chance.randint(*_AFTER_THE_LEASE_MS)
         try:
             process.pause(thinks_ms if process.frozen else min(thinks_ms, max(0, round(seconds * 1000))))
         finally:

@@ -17,7 +17,7 @@ from tests.promises.simulated_dynamodb import SimulatedDynamoDB
 from turnlog.adapters.dynamodb import DynamoDBSessionStore
 from turnlog.adapters.dynamodb.items import partition
 from turnlog.domain.sessions import Move, Session, new_session_id
-from turnlog.domain.turns import Claim
+from turnlog.domain.turns import Lease
 from turnlog.errors import SessionNotFound
 from turnlog.usecases.listing import list_sessions
 from turnlog.usecases.take_turn import TakenTurn, TurnPolicy, take_turn
@@ -61,7 +61,7 @@ class Scene:
         except SessionNotFound:
             assert listed == []
             return False
-        assert [log.session.id for log in listed] == [self.session.id]
+        assert [view.session.id for view in listed] == [self.session.id]
         return True
 
 
@@ -92,7 +92,7 @@ def test_a_session_that_is_used_all_the_time_ends_at_its_absolute_end_to_the_mil
     for number in range(6):
         scene.clock.tick(seconds=590)
         scene.take(f"{number}")
-    scene.clock.now_ms = scene.session.dies_ms + off_ms
+    scene.clock.now_ms = scene.session.expires_ms + off_ms
     assert scene.is_found is (off_ms < 0)
 
 
@@ -110,7 +110,7 @@ def test_a_move_finds_what_a_read_finds(off_ms: int) -> None:
     scene.take("one")
     scene.clock.tick(seconds=IDLE_S, ms=off_ms)
     if off_ms < 0:
-        assert scene.move().dies_ms == scene.session.dies_ms
+        assert scene.move().expires_ms == scene.session.expires_ms
     else:
         with pytest.raises(SessionNotFound):
             scene.move()
@@ -158,11 +158,11 @@ def test_a_session_is_alive_while_its_turn_runs_beyond_the_idle_end() -> None:
 
 def test_a_turn_that_began_before_the_absolute_end_is_returned_after_it_and_the_session_is_gone() -> None:
     scene = Scene(life_s=3600, idle_s=3600)
-    scene.clock.now_ms = scene.session.dies_ms - 1
+    scene.clock.now_ms = scene.session.expires_ms - 1
     scene.model.during = lambda: scene.clock.tick(ms=2)
     taken = scene.take("one")
     assert taken.turn.number == 1
-    assert taken.idle_expires_ms == scene.session.dies_ms
+    assert taken.idle_expires_ms == scene.session.expires_ms
     assert not scene.is_found
     with pytest.raises(SessionNotFound):
         scene.take("two")
@@ -204,13 +204,13 @@ def test_a_handler_that_stood_still_since_before_the_end_can_revive_nothing_with
         living = Scene()
         read = [living.take(text) for text in ("one", "two", "three")][-1]
         scene = dead_scene(removed)
-        claim = Claim(4, "stale", START_MS + 34_000, b"k" * 16, b"f" * 16, START_MS)
-        late = replace(read.turn, number=4, token=claim.token, key=claim.key)
-        scene.store.claim(scene.session, claim, over=None)
+        lease = Lease(4, "stale", START_MS + 34_000, b"k" * 16, b"f" * 16, START_MS)
+        late = replace(read.turn, number=4, token=lease.token, key=lease.key)
+        scene.store.acquire(scene.session, lease, over=None)
         assert not scene.is_found
         scene.store.commit(scene.session, late)
         assert not scene.is_found
-        scene.store.release(scene.session, claim, billed=True, now_ms=scene.clock())
+        scene.store.release(scene.session, lease, billed=True, now_ms=scene.clock())
         assert not scene.is_found
 
 
@@ -219,7 +219,7 @@ def test_an_id_of_which_anything_is_left_is_never_given_a_new_life() -> None:
         scene = dead_scene(removed)
         if not scene.client.tables.partition(SESSIONS, partition(OWNER, scene.session.id)):
             continue  # nothing tells any more that there ever was one
-        again = replace(scene.session, created_ms=scene.clock(), dies_ms=scene.clock() + 3_600_000)
+        again = replace(scene.session, created_ms=scene.clock(), expires_ms=scene.clock() + 3_600_000)
         with suppress(SessionNotFound):
             assert scene.store.create(again, "Again") == scene.session, "another session stands under its id"
         assert not scene.is_found
@@ -237,4 +237,4 @@ def test_a_delete_works_on_whatever_ttl_has_left_and_leaves_no_content() -> None
 def test_ttl_of_every_item_lies_beyond_the_end_of_its_session_and_of_any_turn_in_it() -> None:
     scene = dead_scene(set())
     for item in scene.client.tables.items(SESSIONS):
-        assert int(item["ttl"]["N"]) * 1000 >= scene.session.dies_ms + 3_600_000
+        assert int(item["ttl"]["N"]) * 1000 >= scene.session.expires_ms + 3_600_000

@@ -21,20 +21,20 @@ from tests.fakes import OWNER, START_MS, HashModel, HeldClock
 from tests.promises.simulated_dynamodb import SimulatedDynamoDB
 from tests.wrapping import LocalWrapper
 from turnlog.adapters.dynamodb import DynamoDBSessionStore, OwnerKeys
-from turnlog.adapters.dynamodb.items import claim_item, header_item, index_item, meta_item, partition, turn_items
+from turnlog.adapters.dynamodb.items import header_item, index_item, lease_item, meta_item, partition, turn_items
 from turnlog.domain.expiry import CLOCK_TOLERANCE
 from turnlog.domain.messages import Message, ModelRequest, Reply, Usage
 from turnlog.domain.packing import unpack
-from turnlog.domain.quotas import Charge
+from turnlog.domain.quotas import QuotaCharge
 from turnlog.domain.sessions import Move, Session, SessionSettings
-from turnlog.domain.turns import MAX_TURN_BYTES, Claim, Totals, Turn, key_hash
+from turnlog.domain.turns import MAX_TURN_BYTES, Lease, Totals, Turn, key_hash
 from turnlog.errors import (
-    AllowanceUsedUp,
     ClockBehind,
     ErasureInProgress,
     ItemUnreadable,
     ItemVersionUnknown,
     ModelProtocolError,
+    QuotaExceeded,
     SessionNotFound,
     TurnlogError,
     TurnsMissing,
@@ -114,8 +114,8 @@ SECOND = turn(
     older_keys=key_hash(FIRST.key),
 )
 IN_PARTS = turn(1, Message.of_text("A message that was as long as a book once. 😀"), '[{"type":"text","text":"4"}]')
-CLAIM = Claim(3, "token-3", START_MS + 60_000, key(3), b"f" * 16, START_MS + 26_000, 2)
-MOVING = Claim(2, "mover", START_MS + 36_000, b"m" * 16, b"", START_MS + 2000)
+CLAIM = Lease(3, "token-3", START_MS + 60_000, key(3), b"f" * 16, START_MS + 26_000, 2)
+MOVING = Lease(2, "mover", START_MS + 36_000, b"m" * 16, b"", START_MS + 2000)
 
 
 # --- where they lie ---------------------------------------------------------------------------------------------------
@@ -134,7 +134,7 @@ class Scene:
     """A table with these items, and one who asks, in an environment that can have `keys` if there are any."""
 
     items: list[Item]
-    allowances: list[Item] = field(default_factory=list)
+    quotas: list[Item] = field(default_factory=list)
     keys: list[Item] = field(default_factory=list)
     model: HashModel = field(default_factory=HashModel)
     clock: HeldClock = field(default_factory=lambda: HeldClock(NOW_MS))
@@ -142,7 +142,7 @@ class Scene:
     def __post_init__(self) -> None:
         client: Any = SimulatedDynamoDB()
         self.client = client
-        for table, items in ((SESSIONS, self.items), (USAGE, self.allowances), (KEYS, self.keys)):
+        for table, items in ((SESSIONS, self.items), (USAGE, self.quotas), (KEYS, self.keys)):
             for item in items:
                 self.client.put_item(TableName=table, Item=item)
         keys = OwnerKeys(client, KEYS, LocalWrapper(), self.clock, sleep=lambda _: None) if self.keys else None
@@ -195,10 +195,10 @@ LATER: Item = {"new": {"M": {"of": {"S": "a later version"}}}}
 @pytest.mark.parametrize("more", [{}, LATER], ids=["as written", "with attributes of a later version"])
 def test_a_session_of_version_1_is_read_just_as_it_was_written(more: Item) -> None:
     scene = Scene([item | more for item in golden(*LIVE, "claim", "index")])
-    log = scene.store.read(OWNER, session().id, NOW_MS, newest=25)
-    assert log.session == session()
-    assert log.title == "Titel: Größe 😀"
-    assert (log.count, log.turns, log.running) == (2, (FIRST, SECOND), CLAIM)
+    view = scene.store.read(OWNER, session().id, NOW_MS, newest=25)
+    assert view.session == session()
+    assert view.title == "Titel: Größe 😀"
+    assert (view.count, view.turns, view.running) == (2, (FIRST, SECOND), CLAIM)
     assert scene.store.turns(session(), 1, 2) == [FIRST, SECOND]
     assert scene.store.session_ids(OWNER) == [session().id]
 
@@ -215,7 +215,7 @@ def test_a_session_of_version_1_goes_on(more: Item) -> None:
 
 def test_a_lapsed_claim_of_version_1_is_taken_over() -> None:
     scene = Scene(golden(*LIVE, "claim"))
-    scene.clock.now_ms = CLAIM.until_ms + 1
+    scene.clock.now_ms = CLAIM.lease_expires_ms + 1
     assert scene.take().turn.number == 3
 
 
@@ -266,7 +266,7 @@ def test_a_moved_session_of_version_1_is_gone_but_for_who_repeats_the_move() -> 
 
 def test_a_move_of_version_1_that_did_not_finish_is_undone_by_the_next_turn() -> None:
     scene = Scene(golden("header", "meta", "turn", "moving_claim"))
-    scene.clock.now_ms = MOVING.until_ms + 1
+    scene.clock.now_ms = MOVING.lease_expires_ms + 1
     assert scene.take().turn.number == 2
     there = partition(EVE, "ses_BBBBBBBBBBBBBBBBBBBBBB")
     assert [item["st"]["S"] for item in scene.client.tables.partition(SESSIONS, there)] == ["ended"]
@@ -281,9 +281,9 @@ def test_the_sweepers_entry_of_version_1_leads_to_the_end_of_an_idle_dead_sessio
 
 def test_the_allowances_of_version_1_count_on() -> None:
     scene = Scene(golden("header", "meta"), golden("allowances"))
-    charge = Charge("tokens#2026-09-21", Decimal(100), Decimal(1199), START_MS + 86_400_000)
-    claim = Claim(1, "token", NOW_MS + 34_000, key(1), b"f" * 16, NOW_MS, charges=(charge,))
-    scene.expect_untouched(AllowanceUsedUp, lambda: scene.store.claim(session(), claim, over=None))
+    charge = QuotaCharge("tokens#2026-09-21", Decimal(100), Decimal(1199), START_MS + 86_400_000)
+    lease = Lease(1, "token", NOW_MS + 34_000, key(1), b"f" * 16, NOW_MS, charges=(charge,))
+    scene.expect_untouched(QuotaExceeded, lambda: scene.store.acquire(session(), lease, over=None))
 
 
 @pytest.mark.parametrize(
@@ -292,7 +292,7 @@ def test_the_allowances_of_version_1_count_on() -> None:
         ("header", [header_item(session())]),
         ("meta", [meta_item(session(), "Titel: Größe 😀")]),
         ("index", [index_item(session())]),
-        ("claim", [claim_item(session(), CLAIM)]),
+        ("claim", [lease_item(session(), CLAIM)]),
         ("turn", turn_items(session(), FIRST)),
         ("turn_without_price", turn_items(session(), SECOND)),
     ],
@@ -317,11 +317,11 @@ SEALED = ("sealed_header", "sealed_meta", "sealed_turn", "sealed_turn_without_pr
 def test_a_session_of_version_2_is_read_just_as_it_was_written(more: Item) -> None:
     items = [item | more for item in golden(*SEALED, "claim", "sealed_index")]
     scene = Scene(items, keys=[item | more for item in golden("key")])
-    log = scene.store.read(OWNER, session().id, NOW_MS, newest=25)
-    assert log.session == session()
-    assert log.title == "Titel: Größe 😀"
-    assert (log.count, log.turns, log.running) == (2, (FIRST, SECOND), CLAIM)
-    assert scene.store.turns(log.session, 1, 2) == [FIRST, SECOND]
+    view = scene.store.read(OWNER, session().id, NOW_MS, newest=25)
+    assert view.session == session()
+    assert view.title == "Titel: Größe 😀"
+    assert (view.count, view.turns, view.running) == (2, (FIRST, SECOND), CLAIM)
+    assert scene.store.turns(view.session, 1, 2) == [FIRST, SECOND]
     assert scene.store.session_ids(OWNER) == [session().id]
 
 
@@ -358,7 +358,7 @@ def test_a_session_of_version_2_whose_key_is_erased_is_gone(left: str) -> None:
 def test_nothing_begins_while_an_owner_is_being_erased_and_anew_under_another_key_afterwards() -> None:
     scene = Scene([], keys=golden("key_being_erased"))
     scene.expect_untouched(ErasureInProgress, lambda: scene.store.create(session(), ""))
-    assert Scene([], keys=golden("key_erased")).store.create(session(), "").seal.kid == "000002"
+    assert Scene([], keys=golden("key_erased")).store.create(session(), "").cipher.kid == "000002"
 
 
 @pytest.mark.parametrize(
@@ -487,9 +487,9 @@ def test_a_reply_without_a_stop_reason_is_an_error_of_which_no_content_stays_and
     before = scene.stored
     with pytest.raises(ModelProtocolError):
         scene.take()
-    (claim,) = [item for item in scene.stored if item not in before]
-    assert [item for item in scene.stored if item != claim] == before
-    assert set(claim) == {"pk", "sk", "v", "ttl", "st", "tok", "til", "k", "fp", "ts", "att"}
-    assert int(claim["til"]["N"]) < NOW_MS
+    (lease,) = [item for item in scene.stored if item not in before]
+    assert [item for item in scene.stored if item != lease] == before
+    assert set(lease) == {"pk", "sk", "v", "ttl", "st", "tok", "til", "k", "fp", "ts", "att"}
+    assert int(lease["til"]["N"]) < NOW_MS
     scene.model = HashModel()
     assert scene.take().turn.number == 3

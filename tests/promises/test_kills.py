@@ -87,9 +87,9 @@ class Scene:
 
     def turns(self, now_ms: int) -> list[Outcome]:
         """The stored ones, after proof of their order."""
-        log = self.store.read(self.session.owner, self.session.id, now_ms, newest=25)
-        expect_one_order(log.turns)
-        return [Outcome.of(self.errand(""), TakenTurn(turn, log)) for turn in log.turns]
+        view = self.store.read(self.session.owner, self.session.id, now_ms, newest=25)
+        expect_one_order(view.turns)
+        return [Outcome.of(self.errand(""), TakenTurn(turn, view)) for turn in view.turns]
 
 
 def counted(session: Session) -> Session:
@@ -163,8 +163,8 @@ def test_after_a_kill_a_client_that_comes_back_gets_on_when_a_lease_of_a_second_
     scene.clock = system_clock
     scene.session = scene.store.create(counted(new_session(created_ms=system_clock())), "")
     scene.kill(moment, "one", held_ms=None, remaining_s=-4.0)  # COMMIT_RESERVE_S more is a second
-    claim = scene.store.read(OWNER, scene.session.id, system_clock(), newest=1).running
-    assert claim
+    lease = scene.store.read(OWNER, scene.session.id, system_clock(), newest=1).running
+    assert lease
     deadline = time.monotonic() + PATIENCE_S
     while True:
         asked_ms = system_clock()
@@ -172,10 +172,10 @@ def test_after_a_kill_a_client_that_comes_back_gets_on_when_a_lease_of_a_second_
             taken = scene.take("one")
             break
         except TurnInProgress:
-            assert asked_ms <= claim.until_ms, "refused although the lease was over"
+            assert asked_ms <= lease.lease_expires_ms, "refused although the lease was over"
             assert time.monotonic() < deadline
             time.sleep(0.02)
-    assert system_clock() > claim.until_ms
+    assert system_clock() > lease.lease_expires_ms
     assert taken.turn.number == 1
     assert not taken.replayed
 

@@ -22,10 +22,10 @@ from turnlog.adapters.dynamodb import DynamoDBSessionStore
 from turnlog.adapters.dynamodb.items import partition
 from turnlog.clock import system_clock
 from turnlog.domain.limits import OwnerLimits
-from turnlog.domain.quotas import Bill, Charge
+from turnlog.domain.quotas import QuotaCharge, QuotaCharges
 from turnlog.domain.sessions import Move, Session, new_session_id
 from turnlog.domain.turns import Turn
-from turnlog.errors import AllowanceUsedUp, ClaimLost, SessionNotFound, StoreUnavailable, TurnInProgress, TurnlogError
+from turnlog.errors import LeaseLost, QuotaExceeded, SessionNotFound, StoreUnavailable, TurnInProgress, TurnlogError
 from turnlog.usecases.take_turn import TurnPolicy
 
 ANOTHER_OWNER = "https://issuer.example/|eve"
@@ -63,9 +63,9 @@ def errand(session: Session, text: str, *, name: str = "", insists: bool = True)
 
 def stored(store: DynamoDBSessionStore, session: Session) -> list[Turn]:
     """All turns of the live session, after what the store itself checks of them."""
-    log = store.read(session.owner, session.id, system_clock(), newest=25)
-    assert log.running is None
-    return store.turns(session, 1, log.count) if log.count else []
+    view = store.read(session.owner, session.id, system_clock(), newest=25)
+    assert view.running is None
+    return store.turns(session, 1, view.count) if view.count else []
 
 
 def taken(outcomes: Sequence[Outcome]) -> list[Outcome]:
@@ -231,7 +231,7 @@ def move_of(session: Session, *, name: bytes = b"one move", to_id: str = "") -> 
         key=name.ljust(16),
         token=new_session_id(),
         at_ms=now,
-        until_ms=now + LEASE_S * 1000,
+        lease_expires_ms=now + LEASE_S * 1000,
     )
 
 
@@ -351,15 +351,15 @@ def test_a_budget_is_settled_to_exactly_what_40_racing_turns_used_and_no_reserva
     counters = {name.partition("#")[0]: count for name, count in contents.counters().items()}
     assert counters == {"turns": "40", "tokens": str(used)}
     for session in sessions:
-        log = store.read(session.owner, session.id, START_MS, newest=25)
-        expect_one_order(log.turns)
+        view = store.read(session.owner, session.id, START_MS, newest=25)
+        expect_one_order(view.turns)
 
 
 def test_of_8_sessions_that_one_owner_claims_at_once_just_as_many_move_as_it_may_make(
     place: Place, store: DynamoDBSessionStore, contents: Contents
 ) -> None:
-    charge = Charge("sessions#2026-11-25", Decimal(1), Decimal(3), system_clock() + 60_000)
-    moves = [replace(move_of(started(store)), bill=Bill(ANOTHER_OWNER, (charge,))) for _ in EIGHT]
+    charge = QuotaCharge("sessions#2026-11-25", Decimal(1), Decimal(3), system_clock() + 60_000)
+    moves = [replace(move_of(started(store)), quota=QuotaCharges(ANOTHER_OWNER, (charge,))) for _ in EIGHT]
     begin = threading.Barrier(len(moves))
 
     def is_moved(move: Move) -> bool:
@@ -368,7 +368,7 @@ def test_of_8_sessions_that_one_owner_claims_at_once_just_as_many_move_as_it_may
         for _ in range(10_000):
             try:
                 return own.move(move).id == move.to_id
-            except (AllowanceUsedUp, ClaimLost):
+            except (QuotaExceeded, LeaseLost):
                 return False
             except (StoreUnavailable, TurnInProgress):  # the counter was contended
                 move = replace(move, token=new_session_id(), at_ms=system_clock())

@@ -30,7 +30,7 @@ from turnlog import runtime
 from turnlog.adapters import telemetry
 from turnlog.adapters.dynamodb import DynamoDBSessionStore
 from turnlog.adapters.dynamodb.items import partition
-from turnlog.adapters.read_cache import HybridSessionStore
+from turnlog.adapters.read_cache import CachedSessionStore
 from turnlog.config import LifeSettings, ModelSettings
 from turnlog.domain.messages import ModelRequest, Reply, to_json
 from turnlog.domain.packing import pack, pack_turn
@@ -169,8 +169,8 @@ class ChangingClient:
 def test_10000_sessions_through_one_process_leave_its_memory_flat() -> None:
     """Through the store with a cache, whose bound is 100 sessions."""
     client, clock, model = ChangingClient(), HeldClock(), ForgetfulModel()
-    store = HybridSessionStore(store_of(client))
-    policy = TurnPolicy(old_views=True)
+    store = CachedSessionStore(store_of(client))
+    policy = TurnPolicy(reads_cached=True)
     blocks = []
     for number in range(SESSIONS):
         if number in (SESSIONS // 5, SESSIONS - 1):  # the first is after all caches are full
@@ -310,9 +310,9 @@ def test_64_users_who_alternate_in_one_warm_process_never_see_a_word_of_each_oth
 ) -> None:
     model, clock, log = EchoModel(), HeldClock(), io.StringIO()
     durable = store_of(SimulatedDynamoDB())
-    store = HybridSessionStore(durable) if hybrid else durable
+    store = CachedSessionStore(durable) if hybrid else durable
     key, models = ServerKey("a server key for tests"), ModelSettings(claude_models=("claude-sonnet-5-5",))
-    life, policy = LifeSettings(), TurnPolicy(old_views=hybrid)
+    life, policy = LifeSettings(), TurnPolicy(reads_cached=hybrid)
     for name, value in {
         "chat_model": model,
         "session_store": store,

@@ -74,9 +74,9 @@ class Conversation:
     @property
     def reserve(self) -> Counter[str]:
         """What a claim of the second turn takes from the allowances."""
-        log = self.store.read(self.session.owner, self.session.id, self.clock(), newest=1)
+        view = self.store.read(self.session.owner, self.session.id, self.clock(), newest=1)
         message = Errand(OWNER, "", "two").request().message
-        taken = charges(replace(log, turns=log.turns[:1]), message, self.policy.owner, self.clock())
+        taken = charges(replace(view, turns=view.turns[:1]), message, self.policy.owner, self.clock())
         return Counter({charge.counter.partition("#")[0]: int(charge.amount) for charge in taken})
 
 
@@ -130,11 +130,11 @@ def expect_whole(
     assert compact(again.turn) == compact(second.turn)
     assert len(conversation.model.requests) == paid
     third = conversation.take("three")
-    log = conversation.store.read(OWNER, conversation.session.id, conversation.clock(), newest=25)
-    assert log.turns[1:] == (compact(second.turn), compact(third.turn))
-    expect_one_order(log.turns)
+    view = conversation.store.read(OWNER, conversation.session.id, conversation.clock(), newest=25)
+    assert view.turns[1:] == (compact(second.turn), compact(third.turn))
+    expect_one_order(view.turns)
     if conversation.policy is CHARGED:
-        used = Counter(turns=3, tokens=sum(turn.reply.usage.tokens for turn in log.turns))
+        used = Counter(turns=3, tokens=sum(turn.reply.usage.tokens for turn in view.turns))
         assert counted(contents) == used + Counter({name: lost_claims * each for name, each in reserved.items()})
     else:
         assert counted(contents) == Counter()

@@ -35,11 +35,11 @@ from tests.promises.simulated_model import SimulatedModel
 from tests.wrapping import LocalWrapper
 from turnlog.adapters.dynamodb import DynamoDBSessionStore, OwnerKeys
 from turnlog.adapters.dynamodb.items import owner_partition, partition
-from turnlog.domain.limits import creation_bill
+from turnlog.domain.limits import creation_charges
 from turnlog.domain.messages import Message
-from turnlog.domain.quotas import Bill
+from turnlog.domain.quotas import QuotaCharges
 from turnlog.domain.sessions import Move, Session, SessionSettings
-from turnlog.domain.turns import Claim, Slot
+from turnlog.domain.turns import Lease, Slot
 from turnlog.errors import KeysUnavailable, TurnlogError
 from turnlog.usecases.take_turn import COMMIT_RESERVE_S, TurnRequest, take_turn
 
@@ -88,9 +88,9 @@ class _NotingStore(DynamoDBSessionStore):
 
     taking: Taking
 
-    def claim(self, session: Session, claim: Claim, over: Claim | None) -> Slot | None:
-        self.taking.claims.append(claim)
-        return super().claim(session, claim, over)
+    def acquire(self, session: Session, lease: Lease, over: Lease | None) -> Slot | None:
+        self.taking.claims.append(lease)
+        return super().acquire(session, lease, over)
 
 
 class _Environment(LocalWrapper):
@@ -131,7 +131,7 @@ class World:
         self.service = SimulatedDynamoDB(lambda: self.schedule.now_ms, chance)
         self.service.page_bytes = mood.page_bytes or self.service.page_bytes
         self.network = Network(self.schedule, self.service, plan, chance, self.latency_ms, mood.torn)
-        self.journal = Journal(self.service.tables, SESSIONS, USAGE, KEYS, mood.sealed, mood.allowances)
+        self.journal = Journal(self.service.tables, SESSIONS, USAGE, KEYS, mood.sealed, mood.quotas)
         self.acts: list[Act[Any]] = []
         self._idle: list[_Environment] = []
         self._busy: dict[str, _Environment] = {}
@@ -209,8 +209,11 @@ class World:
         process = self.process(name)
         session = self._session(at, process.clock())
         creating = Creating(**self._beginning(at, process))
-        bill = self._bill(at, process)
-        return self._do(creating, lambda: self._plain_store(process).create(session, f"title of {at.id}", bill=bill))
+        quota = self._bill(at, process)
+        return self._do(
+            creating,
+            lambda: self._plain_store(process).create(session, f"title of {at.id}", quota=quota),
+        )
 
     def delete(self, at: Address, name: str) -> Deleting:
         process = self.process(name)
@@ -267,8 +270,8 @@ class World:
         def work() -> bool:
             store, now_ms = self._plain_store(process), process.clock()
             parent = store.read(at.owner, at.id, now_ms, 1).session
-            session, bill = self._session(child, now_ms), self._bill(child, process)
-            store.fork(parent, number, session, f"title of {child.id}", bill=bill)
+            session, quota = self._session(child, now_ms), self._bill(child, process)
+            store.fork(parent, number, session, f"title of {child.id}", quota=quota)
             return True
 
         return self._do(forking, work)
@@ -277,10 +280,10 @@ class World:
         """Leaves a claim whose handler has died and whose lease is over."""
         process = self.process(name)
         store, now_ms = self._plain_store(process), process.clock()
-        log = store.read(at.owner, at.id, now_ms, 1)
+        view = store.read(at.owner, at.id, now_ms, 1)
         key, fingerprint = hashed(f"key {name}"), hashed(f"body {name}")
         token = secrets.token_urlsafe(12)
-        store.claim(log.session, Claim(log.count + 1, token, now_ms - 1, key, fingerprint, now_ms - LEASE_MS), None)
+        store.acquire(view.session, Lease(view.count + 1, token, now_ms - 1, key, fingerprint, now_ms - LEASE_MS), None)
 
     def abandon_move(self, at: Address, to: Address, name: str) -> None:
         """Leaves a move whose handler has died when all was copied, and whose lease is over."""
@@ -292,8 +295,8 @@ class World:
         sweeping = Sweeping(**self._beginning(Address("", "", ""), process))
         return self._do(sweeping, lambda: self._plain_store(process).sweep(process.clock()))
 
-    def _bill(self, at: Address, process: Process) -> Bill | None:
-        return creation_bill(at.owner, self.mood.policy.owner, process.clock())
+    def _bill(self, at: Address, process: Process) -> QuotaCharges | None:
+        return creation_charges(at.owner, self.mood.policy.owner, process.clock())
 
     def _session(self, at: Address, now_ms: int) -> Session:
         settings = SessionSettings(MODEL, 1000, "Be brief.")

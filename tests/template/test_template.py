@@ -721,8 +721,8 @@ class TestAlarms:
         assert api_name == {"Ref": "AWS::StackName"}
 
     def test_each_tells_the_topic_if_there_is_one(self, alarms: dict[str, Resource]) -> None:
-        told = {"Fn::If": ["TellsOfAlarms", [{"Ref": "AlarmTopic"}], {"Ref": "AWS::NoValue"}]}
-        assert [alarm["AlarmActions"] for alarm in alarms.values()] == [told] * len(alarms)
+        details = {"Fn::If": ["TellsOfAlarms", [{"Ref": "AlarmTopic"}], {"Ref": "AWS::NoValue"}]}
+        assert [alarm["AlarmActions"] for alarm in alarms.values()] == [details] * len(alarms)
 
     def test_silence_is_an_alarm_only_where_something_must_happen(self, alarms: dict[str, Resource]) -> None:
         silent = {name for name, alarm in alarms.items() if alarm["TreatMissingData"] == "breaching"}

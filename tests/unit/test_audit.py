@@ -12,7 +12,7 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 from moto import mock_aws
 
-from turnlog.adapters.cloudwatch_audit import AuditTrail
+from turnlog.adapters.cloudwatch_audit import CloudWatchAuditTrail
 from turnlog.errors import AuditUnavailable
 
 if TYPE_CHECKING:
@@ -39,18 +39,18 @@ def kept(logs: CloudWatchLogsClient) -> list[dict[str, Any]]:
 
 
 def test_an_event_holds_what_it_was_told_and_nothing_that_is_empty(logs: CloudWatchLogsClient) -> None:
-    AuditTrail(logs, GROUP, now_ms).note("delete", request_id="req-1", owner="o" * 43, session="0123456789")
+    CloudWatchAuditTrail(logs, GROUP, now_ms).note("delete", request_id="req-1", owner="o" * 43, session="0123456789")
     assert kept(logs) == [{"action": "delete", "request_id": "req-1", "owner": "o" * 43, "session": "0123456789"}]
 
 
 def test_it_bears_the_time_of_the_act(logs: CloudWatchLogsClient) -> None:
     at = now_ms() - 5000
-    AuditTrail(logs, GROUP, lambda: at).note("list", request_id="req-1")
+    CloudWatchAuditTrail(logs, GROUP, lambda: at).note("list", request_id="req-1")
     assert [each["timestamp"] for each in logs.filter_log_events(logGroupName=GROUP)["events"]] == [at]
 
 
 def test_each_trail_writes_into_a_stream_of_its_own(logs: CloudWatchLogsClient) -> None:
-    for trail in (AuditTrail(logs, GROUP, now_ms), AuditTrail(logs, GROUP, now_ms)):
+    for trail in (CloudWatchAuditTrail(logs, GROUP, now_ms), CloudWatchAuditTrail(logs, GROUP, now_ms)):
         for request in ("a", "b"):
             trail.note("list", request_id=request)
     assert len(logs.describe_log_streams(logGroupName=GROUP)["logStreams"]) == 2
@@ -60,7 +60,7 @@ def test_each_trail_writes_into_a_stream_of_its_own(logs: CloudWatchLogsClient) 
 @pytest.mark.asvs("16.4.1")
 def test_no_text_can_begin_a_line_or_an_event_of_its_own(logs: CloudWatchLogsClient) -> None:
     forged = 'x"}\n{"action": "create"}\u2028'
-    AuditTrail(logs, GROUP, now_ms).note("admin content", request_id="r", reason=forged)
+    CloudWatchAuditTrail(logs, GROUP, now_ms).note("admin content", request_id="r", reason=forged)
     (event,) = logs.filter_log_events(logGroupName=GROUP)["events"]
     assert event["message"].isascii()
     assert len(event["message"].splitlines()) == 1
@@ -70,14 +70,14 @@ def test_no_text_can_begin_a_line_or_an_event_of_its_own(logs: CloudWatchLogsCli
 def test_no_field_is_taken_that_is_not_on_the_list(logs: CloudWatchLogsClient) -> None:
     more: Any = {"message": "My name is Ada."}
     with pytest.raises(TypeError):
-        AuditTrail(logs, GROUP, now_ms).note("list", request_id="r", **more)
+        CloudWatchAuditTrail(logs, GROUP, now_ms).note("list", request_id="r", **more)
     assert kept(logs) == []
 
 
 @pytest.mark.asvs("16.5.3")
 def test_without_its_group_it_is_not_available(logs: CloudWatchLogsClient) -> None:
     with pytest.raises(AuditUnavailable):
-        AuditTrail(logs, "another", now_ms).note("list", request_id="r")
+        CloudWatchAuditTrail(logs, "another", now_ms).note("list", request_id="r")
 
 
 class FailingLogs:
@@ -123,11 +123,11 @@ def refused(code: str) -> ClientError:
 def test_an_event_that_is_not_surely_kept_raises(answers: list[object]) -> None:
     client: Any = FailingLogs(*answers)
     with pytest.raises(AuditUnavailable) as raised:
-        AuditTrail(client, GROUP, now_ms).note("list", request_id="r")
+        CloudWatchAuditTrail(client, GROUP, now_ms).note("list", request_id="r")
     assert str(raised.value) == ""
 
 
 def test_a_stream_that_an_earlier_try_has_made_is_written_into() -> None:
     client: Any = FailingLogs(refused("ResourceNotFoundException"), refused("ResourceAlreadyExistsException"), {})
-    AuditTrail(client, GROUP, now_ms).note("list", request_id="r")
+    CloudWatchAuditTrail(client, GROUP, now_ms).note("list", request_id="r")
     assert client.called == ["put", "create", "put"]

@@ -61,11 +61,11 @@ def test_production_believes_no_issuer_without_tls(name: str) -> None:
 
 def test_content_is_sealed_unless_it_is_switched_off_and_that_needs_keys() -> None:
     keys = {"KEYS_TABLE": "keys", "CONTENT_KEY": "arn"}
-    assert ContentSettings.read(keys).seals is True
+    assert ContentSettings.read(keys).encrypts is True
     for missing in ({}, {"KEYS_TABLE": "keys"}, {"CONTENT_KEY": "arn"}):
         with pytest.raises(ValidationError, match="KEYS_TABLE"):
             ContentSettings.read(missing)
-    assert ContentSettings.read({"CONTENT_ENCRYPTION": "off"}).seals is False
+    assert ContentSettings.read({"CONTENT_ENCRYPTION": "off"}).encrypts is False
     assert ContentSettings.read({"CONTENT_ENCRYPTION": "off"} | keys).keys_table == "keys"
     with pytest.raises(ValidationError):
         ContentSettings.read({"CONTENT_ENCRYPTION": "no"} | keys)

@@ -7,12 +7,12 @@ import pytest
 from turnlog.domain.content_encryption import KEY_BYTES, PLAIN, DataKey
 
 KEY = DataKey("000001", bytes(range(KEY_BYTES)))
-SEALED = KEY.seal(b"here", b"content")
+SEALED = KEY.cipher(b"here", b"content")
 
 
 def test_what_was_sealed_opens_at_its_place() -> None:
     assert KEY.open(b"here", SEALED) == b"content"
-    assert KEY.open(b"", KEY.seal(b"", b"")) == b""
+    assert KEY.open(b"", KEY.cipher(b"", b"")) == b""
 
 
 @pytest.mark.asvs("11.3.2")
@@ -23,7 +23,7 @@ def test_sealing_adds_28_bytes_and_hides_the_content() -> None:
 
 @pytest.mark.asvs("11.3.4")
 def test_the_same_content_is_sealed_into_other_bytes_each_time() -> None:
-    sealed = {KEY.seal(b"here", b"content") for _ in range(1000)}
+    sealed = {KEY.cipher(b"here", b"content") for _ in range(1000)}
     assert len({each[:12] for each in sealed}) == len({each[12:] for each in sealed}) == 1000
 
 
@@ -52,5 +52,5 @@ def test_a_key_shows_nothing_of_itself() -> None:
 
 
 def test_plain_leaves_content_as_it_is_and_names_no_key() -> None:
-    assert PLAIN.open(b"here", PLAIN.seal(b"there", b"content")) == b"content"
+    assert PLAIN.open(b"here", PLAIN.cipher(b"there", b"content")) == b"content"
     assert PLAIN.kid == ""

@@ -20,7 +20,7 @@ from local.loopback import GuardedHandler, LoopbackServer
 from tests.fakes import KeptLog
 from tests.handlers.conftest import Context, app, event
 from turnlog import runtime
-from turnlog.adapters.jwt_tokens import KeysUnavailable, TokenVerifier
+from turnlog.adapters.jwt_tokens import JwtVerifier, KeysUnavailable
 from turnlog.domain.owners import owner_hash
 from turnlog.entrypoints.http.request import Request
 from turnlog.errors import Unauthorized
@@ -86,12 +86,12 @@ def clock() -> HeldMonotonic:
 
 
 @pytest.fixture
-def verifier(issuer: IssuersServer, clock: HeldMonotonic) -> TokenVerifier:
-    return TokenVerifier(ISSUER, AUDIENCE, f"{issuer.server.url}/jwks.json", clock)
+def verifier(issuer: IssuersServer, clock: HeldMonotonic) -> JwtVerifier:
+    return JwtVerifier(ISSUER, AUDIENCE, f"{issuer.server.url}/jwks.json", clock)
 
 
 @pytest.fixture
-def authorize(verifier: TokenVerifier, audit: KeptLog, monkeypatch: pytest.MonkeyPatch) -> Any:
+def authorize(verifier: JwtVerifier, audit: KeptLog, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(runtime, "token_verifier", lambda: verifier)
     return lambda header: app("authorizer").handler(event("authorizer") | {"authorizationToken": header}, Context())
 
@@ -151,7 +151,7 @@ class TestRoles:
 
     @pytest.mark.parametrize("name", ["cognito:groups", "https://example.com/roles"])
     def test_come_from_the_claim_that_the_deployment_names(self, issuer: IssuersServer, name: str) -> None:
-        verifier = TokenVerifier(ISSUER, AUDIENCE, f"{issuer.server.url}/jwks.json", roles_claim=name)
+        verifier = JwtVerifier(ISSUER, AUDIENCE, f"{issuer.server.url}/jwks.json", roles_claim=name)
         claims: Any = {name: ["admin"]}
         assert verifier.verify(token(**claims, roles=["admin:content"])).roles == {"admin"}
 
@@ -183,7 +183,7 @@ class TestRoles:
 
     @pytest.mark.asvs("16.3.2")
     def test_that_are_missing_are_noted_when_the_gateway_is_about_to_say_so(
-        self, verifier: TokenVerifier, audit: KeptLog, monkeypatch: pytest.MonkeyPatch
+        self, verifier: JwtVerifier, audit: KeptLog, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(runtime, "token_verifier", lambda: verifier)
         for roles, path in (([], "GET/admin/users/SECRET/sessions"), (["admin"], "GET/admin/users/SECRET/sessions")):
@@ -219,7 +219,7 @@ def test_the_scheme_is_compared_without_case(authorize: Any) -> None:
     [("JWT", True), ("at+jwt", True), ("application/AT+JWT", True), ("logout+jwt", False), ("dpop+jwt", False)],
 )
 def test_a_token_of_another_kind_is_not_taken_for_one_of_access(
-    verifier: TokenVerifier, kind: str, is_believed: bool
+    verifier: JwtVerifier, kind: str, is_believed: bool
 ) -> None:
     claims = {"iss": ISSUER, "aud": AUDIENCE, "sub": "ada", "exp": int(time.time()) + 600}
     made = jwt.encode(claims, KEY, algorithm="RS256", headers={"kid": "k1", "typ": kind})
@@ -230,7 +230,7 @@ def test_a_token_of_another_kind_is_not_taken_for_one_of_access(
             verifier.verify(made)
 
 
-def test_elliptic_keys_are_believed_as_well(verifier: TokenVerifier, issuer: IssuersServer) -> None:
+def test_elliptic_keys_are_believed_as_well(verifier: JwtVerifier, issuer: IssuersServer) -> None:
     key = ec.generate_private_key(ec.SECP256R1())
     public = json.loads(jwt.algorithms.ECAlgorithm.to_jwk(key.public_key()))
     issuer.document = {"keys": [public | {"kid": "e1"}]}
@@ -307,7 +307,7 @@ def test_any_other_token_is_unauthorized(authorize: Any, header: str) -> None:
 
 @pytest.mark.asvs("9.1.3")
 @pytest.mark.parametrize("name", ["jwk", "jku", "x5u"])
-def test_a_token_cannot_bring_its_own_key(verifier: TokenVerifier, issuer: IssuersServer, name: str) -> None:
+def test_a_token_cannot_bring_its_own_key(verifier: JwtVerifier, issuer: IssuersServer, name: str) -> None:
     theirs = published(OTHER_KEY)
     claims = {"iss": ISSUER, "aud": AUDIENCE, "sub": "ada", "exp": NOW + 600}
     there = theirs if name == "jwk" else f"{issuer.server.url}/theirs.json"
@@ -318,7 +318,7 @@ def test_a_token_cannot_bring_its_own_key(verifier: TokenVerifier, issuer: Issue
 
 @pytest.mark.asvs("9.1.2")
 def test_a_token_of_another_algorithm_is_refused_before_the_issuer_is_asked(
-    verifier: TokenVerifier, issuer: IssuersServer
+    verifier: JwtVerifier, issuer: IssuersServer
 ) -> None:
     with pytest.raises(Unauthorized):
         verifier.verify(token("x" * 64, "HS256"))
@@ -341,7 +341,7 @@ def test_whoever_looks_at_the_expiry_again_decides_as_the_authorizer_did(authori
 
 class TestTheIssuersKeys:
     def test_are_fetched_once_in_five_minutes(
-        self, verifier: TokenVerifier, issuer: IssuersServer, clock: HeldMonotonic
+        self, verifier: JwtVerifier, issuer: IssuersServer, clock: HeldMonotonic
     ) -> None:
         for passed_s in (0, 1, 298):
             clock.now_s += passed_s
@@ -352,7 +352,7 @@ class TestTheIssuersKeys:
         assert issuer.asked == 2
 
     def test_may_be_rotated_and_the_new_one_is_known_at_once(
-        self, verifier: TokenVerifier, issuer: IssuersServer, clock: HeldMonotonic
+        self, verifier: JwtVerifier, issuer: IssuersServer, clock: HeldMonotonic
     ) -> None:
         verifier.verify(token())
         issuer.document = {"keys": [published(OTHER_KEY, "k2")]}
@@ -362,7 +362,7 @@ class TestTheIssuersKeys:
             verifier.verify(token())
 
     def test_are_not_asked_for_by_a_flood_of_unknown_names(
-        self, verifier: TokenVerifier, issuer: IssuersServer, clock: HeldMonotonic
+        self, verifier: JwtVerifier, issuer: IssuersServer, clock: HeldMonotonic
     ) -> None:
         for number in range(100):
             clock.now_s += 0.2
@@ -393,7 +393,7 @@ class TestTheIssuersKeys:
         assert authorize(f"Bearer {token()}")["context"]["owner"].endswith("|ada")
 
     def test_stay_good_while_the_issuer_is_away(
-        self, verifier: TokenVerifier, issuer: IssuersServer, clock: HeldMonotonic
+        self, verifier: JwtVerifier, issuer: IssuersServer, clock: HeldMonotonic
     ) -> None:
         verifier.verify(token())
         issuer.document = 503
@@ -403,6 +403,6 @@ class TestTheIssuersKeys:
         assert verifier.verify(token()).owner.endswith("|ada")
 
     def test_cannot_be_had_of_nobody(self) -> None:
-        nowhere = TokenVerifier(ISSUER, AUDIENCE, "http://127.0.0.1:9/jwks.json")
+        nowhere = JwtVerifier(ISSUER, AUDIENCE, "http://127.0.0.1:9/jwks.json")
         with pytest.raises(KeysUnavailable):
             nowhere.verify(token())

@@ -15,15 +15,15 @@ from turnlog.domain.limits import (
     OwnerLimits,
     SessionLimits,
     charges,
-    expect_room,
-    expect_storable,
+    require_room,
+    require_storable,
     settlement,
 )
 from turnlog.domain.messages import Message, Reply, Usage
 from turnlog.domain.prices import cost_usd
-from turnlog.domain.sessions import Log
+from turnlog.domain.sessions import SessionView
 from turnlog.domain.turns import MAX_TURN_BYTES, Totals, Turn
-from turnlog.errors import AllowanceUsedUp, SessionLimitReached, TurnTooLarge
+from turnlog.errors import QuotaExceeded, SessionLimitReached, TurnTooLarge
 
 MINUTE_MS = 60_000
 MESSAGE = Message.of_text("hello")
@@ -35,8 +35,8 @@ def turn(number: int, at_ms: int = START_MS, *, tokens: int = 100) -> Turn:
     return Turn(number, "t", b"", b"", MESSAGE, reply, Decimal("0.5"), totals, at_ms, 1, b"")
 
 
-def log(*turns: Turn) -> Log:
-    return Log(new_session(), "", len(turns), turns)
+def view_of(*turns: Turn) -> SessionView:
+    return SessionView(new_session(), "", len(turns), turns)
 
 
 @pytest.mark.parametrize(
@@ -50,29 +50,29 @@ def log(*turns: Turn) -> Log:
 def test_a_session_that_has_used_up_its_limit_takes_no_turn_and_one_short_of_it_does(
     limits: SessionLimits, name: str
 ) -> None:
-    expect_room(log(turn(1), turn(2)), limits, START_MS)
+    require_room(view_of(turn(1), turn(2)), limits, START_MS)
     with pytest.raises(SessionLimitReached) as refused:
-        expect_room(log(turn(1), turn(2), turn(3)), limits, START_MS)
+        require_room(view_of(turn(1), turn(2), turn(3)), limits, START_MS)
     assert (refused.value.limit, refused.value.retry_after_s) == (name, None)
 
 
 def test_a_rate_counts_the_last_minute_and_says_when_the_next_turn_fits() -> None:
     limits = SessionLimits(turns_a_minute=2)
-    view = log(turn(1, START_MS), turn(2, START_MS + 20_000), turn(3, START_MS + 30_000))
+    view = view_of(turn(1, START_MS), turn(2, START_MS + 20_000), turn(3, START_MS + 30_000))
     with pytest.raises(SessionLimitReached) as refused:
-        expect_room(view, limits, START_MS + 40_000)
+        require_room(view, limits, START_MS + 40_000)
     assert (refused.value.limit, refused.value.retry_after_s) == ("session_turns_a_minute", 40)
-    expect_room(view, limits, START_MS + 80_000)
+    require_room(view, limits, START_MS + 80_000)
 
 
 def test_without_limits_nothing_is_refused_or_charged() -> None:
-    view = log(*(turn(number) for number in range(1, 30)))
-    expect_room(view, SessionLimits(), START_MS)
+    view = view_of(*(turn(number) for number in range(1, 30)))
+    require_room(view, SessionLimits(), START_MS)
     assert charges(view, MESSAGE, OwnerLimits(), START_MS) == ()
 
 
 def test_a_rate_of_the_owner_is_charged_to_its_minute() -> None:
-    (charge,) = charges(log(), MESSAGE, OwnerLimits(turns_a_minute=7), 1_790_000_030_000)
+    (charge,) = charges(view_of(), MESSAGE, OwnerLimits(turns_a_minute=7), 1_790_000_030_000)
     assert (charge.counter, charge.amount, charge.limit) == ("turns#2026-09-21T14:13", Decimal(1), Decimal(7))
     assert 0 < charge.resets_ms - 1_790_000_030_000 <= MINUTE_MS
     assert charge.resets_ms % MINUTE_MS == 0
@@ -83,7 +83,7 @@ def test_a_rate_of_the_owner_is_charged_to_its_minute() -> None:
 def test_a_budget_reserves_more_than_the_turn_can_use_and_gets_back_what_it_did_not(
     before: tuple[Turn, ...], unit: str
 ) -> None:
-    view = log(*before)
+    view = view_of(*before)
     (charge,) = charges(view, MESSAGE, OwnerLimits(None, Decimal(10**9), unit), START_MS)  # type: ignore[arg-type]
     prompt = (before[-1].reply.usage.tokens if before else 10) + 5
     usage = Usage(f'{{"input_tokens":0,"cache_creation_input_tokens":{prompt},"output_tokens":1000}}')
@@ -100,19 +100,19 @@ def test_a_budget_reserves_more_than_the_turn_can_use_and_gets_back_what_it_did_
 def test_a_budget_of_dollars_refuses_a_model_without_a_price() -> None:
     session = new_session()
     unknown = replace(session, settings=replace(session.settings, model="claude-unheard-of"))
-    with pytest.raises(AllowanceUsedUp):
-        charges(Log(unknown, "", 0, ()), MESSAGE, OwnerLimits(None, Decimal(5), "usd"), START_MS)
+    with pytest.raises(QuotaExceeded):
+        charges(SessionView(unknown, "", 0, ()), MESSAGE, OwnerLimits(None, Decimal(5), "usd"), START_MS)
 
 
 def test_what_cannot_be_priced_after_the_fact_keeps_its_reservation() -> None:
-    (charge,) = charges(log(), MESSAGE, OwnerLimits(None, Decimal(5), "usd"), START_MS)
+    (charge,) = charges(view_of(), MESSAGE, OwnerLimits(None, Decimal(5), "usd"), START_MS)
     assert settlement((charge,), turn(1).reply, None) == ()
 
 
 def test_a_message_that_packs_small_enough_may_be_large_and_one_that_does_not_is_refused() -> None:
-    expect_storable(Message.of_text("a" * 5_000_000), 1000)
+    require_storable(Message.of_text("a" * 5_000_000), 1000)
     noise = random.Random(1).randbytes(MAX_TURN_BYTES).hex()
     with pytest.raises(TurnTooLarge):
-        expect_storable(Message.of_text(noise), 0)
+        require_storable(Message.of_text(noise), 0)
     with pytest.raises(TurnTooLarge):
-        expect_storable(MESSAGE, MAX_TURN_BYTES // REPLY_BYTES_PER_TOKEN + 1)
+        require_storable(MESSAGE, MAX_TURN_BYTES // REPLY_BYTES_PER_TOKEN + 1)

@@ -6,8 +6,8 @@ import pytest
 
 from tests.fakes import OWNER, START_MS, new_session
 from turnlog.adapters.memory import MemorySessionStore
-from turnlog.domain.sessions import Log, Session
-from turnlog.domain.turns import Claim
+from turnlog.domain.sessions import Session, SessionView
+from turnlog.domain.turns import Lease
 from turnlog.errors import ItemUnreadable, TurnsMissing
 from turnlog.usecases.listing import list_sessions
 
@@ -18,7 +18,7 @@ def store() -> MemorySessionStore:
 
 
 def used(store: MemorySessionStore, session: Session, at_ms: int) -> None:
-    store.claim(session, Claim(1, "t", at_ms + 1000, b"k", b"f", at_ms), over=None)
+    store.acquire(session, Lease(1, "t", at_ms + 1000, b"k", b"f", at_ms), over=None)
 
 
 def listed(store: MemorySessionStore, limit: int = 100) -> list[list[str]]:
@@ -26,7 +26,7 @@ def listed(store: MemorySessionStore, limit: int = 100) -> list[list[str]]:
     pages, after = [], None
     while True:
         page = list_sessions(OWNER, store=store, now_ms=START_MS + 5000, limit=limit, after=after)
-        pages.append([log.session.id for log in page.sessions])
+        pages.append([view.session.id for view in page.sessions])
         after = page.next
         if after is None:
             return pages
@@ -56,7 +56,7 @@ def test_a_damaged_session_hides_no_other_and_is_named(
     first, damaged, last = (store.create(new_session(created_ms=START_MS + number), "") for number in range(3))
     read = store.read
 
-    def reading(owner: str, session_id: str, now_ms: int, newest: int) -> Log:
+    def reading(owner: str, session_id: str, now_ms: int, newest: int) -> SessionView:
         if session_id == damaged.id:
             raise TurnsMissing
         return read(owner, session_id, now_ms, newest)
@@ -74,7 +74,7 @@ def test_what_cannot_even_be_named_hides_no_other_and_is_counted(
     first, last = (store.create(new_session(created_ms=START_MS + number), "") for number in range(2))
     read = store.read
 
-    def reading(owner: str, session_id: str, now_ms: int, newest: int) -> Log:
+    def reading(owner: str, session_id: str, now_ms: int, newest: int) -> SessionView:
         if session_id.startswith("S#"):
             raise ItemUnreadable
         return read(owner, session_id, now_ms, newest)
@@ -82,9 +82,9 @@ def test_what_cannot_even_be_named_hides_no_other_and_is_counted(
     monkeypatch.setattr(store, "read", reading)
     monkeypatch.setattr(store, "session_ids", lambda _: [first.id, "S#one", last.id, "S#two"])
     page = list_sessions(OWNER, store=store, now_ms=START_MS + 5000, limit=1)
-    assert ([log.session.id for log in page.sessions], page.damaged, page.unnamed) == ([last.id], [], 2)
+    assert ([view.session.id for view in page.sessions], page.damaged, page.unnamed) == ([last.id], [], 2)
     rest = list_sessions(OWNER, store=store, now_ms=START_MS + 5000, limit=1, after=page.next)
-    assert ([log.session.id for log in rest.sessions], rest.unnamed) == ([first.id], 0)
+    assert ([view.session.id for view in rest.sessions], rest.unnamed) == ([first.id], 0)
 
 
 def test_sessions_of_the_same_instant_are_paged_without_loss(store: MemorySessionStore) -> None:
@@ -99,7 +99,7 @@ def test_a_session_that_is_used_between_two_pages_is_not_shown_twice(store: Memo
     first = list_sessions(OWNER, store=store, now_ms=START_MS + 5000, limit=2)
     used(store, sessions[3], START_MS + 3000)
     second = list_sessions(OWNER, store=store, now_ms=START_MS + 5000, limit=2, after=first.next)
-    assert [log.session.id for log in [*first.sessions, *second.sessions]] == [each.id for each in reversed(sessions)]
+    assert [view.session.id for view in [*first.sessions, *second.sessions]] == [each.id for each in reversed(sessions)]
 
 
 def test_an_owner_without_sessions_has_an_empty_page(store: MemorySessionStore) -> None:

@@ -13,19 +13,19 @@ from tests.fakes import OWNER, HashModel, HeldClock, expected_text, new_session
 from turnlog.adapters.memory import MemorySessionStore
 from turnlog.domain.limits import OwnerLimits, SessionLimits
 from turnlog.domain.messages import Message
-from turnlog.domain.sessions import Log, Session
-from turnlog.domain.turns import Claim, Slot
+from turnlog.domain.sessions import Session, SessionView
+from turnlog.domain.turns import Lease, Slot
 from turnlog.domain.window import messages
 from turnlog.errors import (
-    AllowanceUsedUp,
     AttemptsExhausted,
-    ClaimLost,
     KeyReused,
+    LeaseLost,
     ModelError,
     ModelFailed,
     ModelProtocolError,
     ModelTimeout,
     ModelUnavailable,
+    QuotaExceeded,
     SessionLimitReached,
     SessionNotFound,
     StoreUnavailable,
@@ -73,7 +73,7 @@ class Desk:
     def count(self) -> int:
         return self.store.read(OWNER, self.session.id, self.clock(), newest=1).count
 
-    def running(self) -> Claim | None:
+    def running(self) -> Lease | None:
         return self.store.read(OWNER, self.session.id, self.clock(), newest=1).running
 
 
@@ -217,8 +217,8 @@ def test_failures_that_were_not_billed_neither_count_nor_reset_the_count(desk: D
 
 def test_the_slot_of_a_handler_that_died_is_taken_over_after_its_lease(desk: Desk) -> None:
     lease_s = HANDLER_S + COMMIT_RESERVE_S
-    dead = Claim(1, "dead", desk.clock() + round(lease_s * 1000), b"k", b"f", desk.clock())
-    desk.store.claim(desk.session, dead, over=None)
+    dead = Lease(1, "dead", desk.clock() + round(lease_s * 1000), b"k", b"f", desk.clock())
+    desk.store.acquire(desk.session, dead, over=None)
     desk.clock.tick(seconds=lease_s)
     with pytest.raises(TurnInProgress):
         desk.clock.tick(ms=-1)
@@ -234,7 +234,7 @@ def test_a_handler_that_outlived_its_lease_cannot_overwrite_the_turn_that_took_i
         desk.turn("fast")
 
     desk.model.during = overtaken
-    with pytest.raises(ClaimLost):
+    with pytest.raises(LeaseLost):
         desk.turn("slow")
     assert desk.count() == 1
     assert desk.turn("fast").replayed
@@ -252,24 +252,24 @@ def test_a_handler_that_was_overtaken_by_its_own_retry_answers_with_the_stored_t
 
 
 def test_a_claim_whose_answer_was_lost_is_recognised_as_ones_own(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    claim = desk.store.claim
+    lease = desk.store.acquire
 
-    def twice(session: Session, wanted: Claim, over: Claim | None) -> Slot | None:
-        claim(session, wanted, over)
-        return claim(session, wanted, over)
+    def twice(session: Session, wanted: Lease, over: Lease | None) -> Slot | None:
+        lease(session, wanted, over)
+        return lease(session, wanted, over)
 
-    monkeypatch.setattr(desk.store, "claim", twice)
+    monkeypatch.setattr(desk.store, "acquire", twice)
     assert desk.turn("hello").turn.number == 1
 
 
 def test_a_claim_of_unknown_fate_is_given_back_and_nothing_is_paid(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    claim = desk.store.claim
+    lease = desk.store.acquire
 
-    def cut(session: Session, wanted: Claim, over: Claim | None) -> Slot | None:
-        claim(session, wanted, over)
+    def cut(session: Session, wanted: Lease, over: Lease | None) -> Slot | None:
+        lease(session, wanted, over)
         raise StoreUnavailable
 
-    monkeypatch.setattr(desk.store, "claim", cut)
+    monkeypatch.setattr(desk.store, "acquire", cut)
     with pytest.raises(StoreUnavailable):
         desk.turn("hello")
     assert desk.running() is None
@@ -304,7 +304,7 @@ def test_a_session_ends_at_its_absolute_end_however_busy_it_is() -> None:
     for _ in range(3):
         desk.clock.tick(seconds=1199)
         taken = desk.turn(f"at {desk.clock()}")
-    assert taken.idle_expires_ms == desk.session.dies_ms
+    assert taken.idle_expires_ms == desk.session.expires_ms
     desk.clock.tick(seconds=3)
     with pytest.raises(SessionNotFound):
         desk.turn("too late")
@@ -398,7 +398,7 @@ def test_an_owners_rate_is_shared_by_sessions_and_a_refused_turn_is_not_charged(
         desk.turn("unpaid")
     desk.session = desk.store.create(new_session(), "")
     desk.turn("two")
-    with pytest.raises(AllowanceUsedUp) as refused:
+    with pytest.raises(QuotaExceeded) as refused:
         desk.turn("three")
     assert 1 <= (refused.value.retry_after_s or 0) <= 60
     desk.clock.tick(seconds=60)
@@ -410,7 +410,7 @@ def test_a_budget_is_settled_so_that_only_what_was_used_counts(desk: Desk) -> No
     desk.policy = TurnPolicy(owner=OwnerLimits(budget_a_day=Decimal(most + 25)))
     desk.turn("one")  # uses 15 tokens, as HashModel does
     desk.turn("two")
-    with pytest.raises(AllowanceUsedUp):
+    with pytest.raises(QuotaExceeded):
         desk.turn("a message that is long enough to be too much for what is left")
     assert desk.count() == 2
 
@@ -430,12 +430,12 @@ class _Forgetful(MemorySessionStore):
 
     def __init__(self) -> None:
         super().__init__()
-        self.old: Log | SessionNotFound | None = None
+        self.old: SessionView | SessionNotFound | None = None
         self.reads: list[bool] = []
 
-    def read(self, owner: str, session_id: str, now_ms: int, newest: int, *, fresh: bool = True) -> Log:
-        self.reads.append(fresh)
-        if fresh or self.old is None:
+    def read(self, owner: str, session_id: str, now_ms: int, newest: int, *, consistent: bool = True) -> SessionView:
+        self.reads.append(consistent)
+        if consistent or self.old is None:
             return super().read(owner, session_id, now_ms, newest)
         if isinstance(self.old, SessionNotFound):
             raise self.old
@@ -444,7 +444,7 @@ class _Forgetful(MemorySessionStore):
 
 @pytest.fixture
 def forgetful() -> Desk:
-    return Desk(store=_Forgetful(), policy=TurnPolicy(old_views=True))
+    return Desk(store=_Forgetful(), policy=TurnPolicy(reads_cached=True))
 
 
 def remember(desk: Desk) -> _Forgetful:
@@ -466,7 +466,7 @@ def test_an_old_view_that_is_wrong_costs_a_fresh_read_and_never_a_turn(forgetful
     store = remember(forgetful)
     forgetful.policy = TurnPolicy()
     forgetful.turn("two")
-    forgetful.policy = TurnPolicy(old_views=True)
+    forgetful.policy = TurnPolicy(reads_cached=True)
     store.reads.clear()
     three = forgetful.turn("three")
     assert three.turn.number == 3

@@ -95,7 +95,7 @@ class Client:
 @contextmanager
 def client(name: str, configuration: Configuration, endpoint: str, folder: Path) -> Iterator[Client]:
     """The process lives until the end. What it writes to the disk or says beside the point is in `folder`."""
-    log = folder / f"{name}.log"
+    view = folder / f"{name}.log"
     environment = clean_environment() | {
         "AWS_ACCESS_KEY_ID": name,
         "AWS_SECRET_ACCESS_KEY": "bench",
@@ -113,7 +113,7 @@ def client(name: str, configuration: Configuration, endpoint: str, folder: Path)
     command = [str(ROOT / configuration.python), "-m", f"adapters.{configuration.adapter}"]
     command.append(json.dumps(configuration.settings))
     with (
-        log.open("w") as says,
+        view.open("w") as says,
         subprocess.Popen(
             command,
             cwd=folder,
@@ -126,7 +126,7 @@ def client(name: str, configuration: Configuration, endpoint: str, folder: Path)
     ):
         _running.add(process)
         try:
-            yield Client(name, process, log)
+            yield Client(name, process, view)
         finally:
             _running.discard(process)
             assert process.stdin is not None

@@ -76,12 +76,12 @@ class ContentSettings(Settings):
 
     @model_validator(mode="after")
     def _with_keys(self) -> Self:
-        if self.seals and not (self.keys_table and self.content_key):
+        if self.encrypts and not (self.keys_table and self.content_key):
             raise ValueError("CONTENT_ENCRYPTION is on, and needs KEYS_TABLE and CONTENT_KEY")
         return self
 
     @property
-    def seals(self) -> bool:
+    def encrypts(self) -> bool:
         return self.content_encryption == "on"
 
 

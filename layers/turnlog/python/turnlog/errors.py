@@ -26,11 +26,11 @@ class InvalidRequest(TurnlogError):
 
     status = 400
 
-    def __init__(self, code: str, pointer: str | None = None, told: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, code: str, pointer: str | None = None, details: Mapping[str, Any] | None = None) -> None:
         super().__init__(code)
         self.code = code
         self.pointer = pointer
-        self.told = told or {}
+        self.details = details or {}
 
 
 class ValueRefused(InvalidRequest):
@@ -82,7 +82,7 @@ class TurnInProgress(TurnlogError):
         self.retry_after_s = retry_after_s
 
 
-class ClaimLost(TurnlogError):
+class LeaseLost(TurnlogError):
     """The turn outlived its lease and another one took its slot; its reply was not stored."""
 
     retry_after_s = 1
@@ -119,11 +119,11 @@ class SessionLimitReached(LimitReached):
     """A limit of the session: only a rate among them resets, the others end its use."""
 
 
-class AllowanceUsedUp(LimitReached):
+class QuotaExceeded(LimitReached):
     """An allowance of the owner, which all of the owner's sessions share; it resets when its window of time ends."""
 
 
-class LimitUnknown(TurnlogError):
+class QuotaUnavailable(TurnlogError):
     """An allowance could not be charged, so nothing was asked: money fails closed."""
 
     retry_after_s = 2

@@ -31,17 +31,17 @@ from turnlog.config import (
 from turnlog.domain.server_key import ServerKey
 from turnlog.errors import SecretUnavailable
 from turnlog.ports.chat_model import ChatModel
-from turnlog.ports.quota_store import AllowanceStore
+from turnlog.ports.quota_store import QuotaStore
 from turnlog.ports.session_store import SessionStore
 from turnlog.usecases.take_turn import TurnPolicy
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-    from turnlog.adapters.cloudwatch_audit import AuditTrail
+    from turnlog.adapters.cloudwatch_audit import CloudWatchAuditTrail
     from turnlog.adapters.dynamodb import OwnerKeys
-    from turnlog.adapters.jwt_tokens import TokenVerifier
-    from turnlog.adapters.s3_documents import DocumentStore
+    from turnlog.adapters.jwt_tokens import JwtVerifier
+    from turnlog.adapters.s3_documents import S3DocumentStore
 
 _SECRET_AGE_S = 300  # a rotated secret is taken up within five minutes
 
@@ -85,7 +85,7 @@ def turn_policy() -> TurnPolicy:
     return TurnPolicy(
         session=SessionLimitSettings.read(os.environ).limits,
         owner=OwnerLimitSettings.read(os.environ).limits,
-        old_views=StoreSettings.read(os.environ).session_store == "hybrid",
+        reads_cached=StoreSettings.read(os.environ).session_store == "hybrid",
     )
 
 
@@ -130,9 +130,9 @@ def session_store() -> SessionStore:
     durable = DynamoDBSessionStore(client, *tables, keys=_owner_keys(client), eventual=is_hybrid)
     if not is_hybrid:
         return durable
-    from turnlog.adapters.read_cache import HybridSessionStore
+    from turnlog.adapters.read_cache import CachedSessionStore
 
-    return HybridSessionStore(durable)
+    return CachedSessionStore(durable)
 
 
 def _owner_keys(client: DynamoDBClient) -> OwnerKeys | None:
@@ -143,15 +143,15 @@ def _owner_keys(client: DynamoDBClient) -> OwnerKeys | None:
     if not settings.keys_table:
         return None
     wrapper = KmsWrapper(_client("kms", attempts=3, read_timeout_s=1), settings.content_key)
-    return OwnerKeys(client, settings.keys_table, wrapper, now_ms, seals=settings.seals)
+    return OwnerKeys(client, settings.keys_table, wrapper, now_ms, encrypts=settings.encrypts)
 
 
 @cache
-def allowances() -> AllowanceStore:
+def quota_store() -> QuotaStore:
     """What is charged without a session, for functions that have no right to those."""
-    from turnlog.adapters.dynamodb.quotas import DynamoDBAllowances
+    from turnlog.adapters.dynamodb.quotas import DynamoDBQuotaStore
 
-    return DynamoDBAllowances(_client("dynamodb", read_timeout_s=1), StoreSettings.read(os.environ).usage_table)
+    return DynamoDBQuotaStore(_client("dynamodb", read_timeout_s=1), StoreSettings.read(os.environ).usage_table)
 
 
 @cache
@@ -160,20 +160,20 @@ def server_key() -> ServerKey:
 
 
 @cache
-def audit_trail() -> AuditTrail:
-    from turnlog.adapters.cloudwatch_audit import AuditTrail
+def audit_trail() -> CloudWatchAuditTrail:
+    from turnlog.adapters.cloudwatch_audit import CloudWatchAuditTrail
 
     # At worst 4 s, which a request has left before its function or the gateway gives up.
     client = _client("logs", attempts=2, read_timeout_s=1)
-    return AuditTrail(client, AuditSettings.read(os.environ).audit_log_group, now_ms)
+    return CloudWatchAuditTrail(client, AuditSettings.read(os.environ).audit_log_group, now_ms)
 
 
 @cache
-def token_verifier() -> TokenVerifier:
-    from turnlog.adapters.jwt_tokens import TokenVerifier
+def token_verifier() -> JwtVerifier:
+    from turnlog.adapters.jwt_tokens import JwtVerifier
 
     settings = TokenSettings.read(os.environ)
-    return TokenVerifier(
+    return JwtVerifier(
         settings.token_issuer,
         settings.token_audience,
         settings.token_jwks_url,
@@ -182,10 +182,10 @@ def token_verifier() -> TokenVerifier:
 
 
 @cache
-def documents() -> DocumentStore:
-    from turnlog.adapters.s3_documents import DocumentStore
+def documents() -> S3DocumentStore:
+    from turnlog.adapters.s3_documents import S3DocumentStore
 
-    return DocumentStore(_client("s3", attempts=4), DocumentSettings.read(os.environ).documents_bucket)
+    return S3DocumentStore(_client("s3", attempts=4), DocumentSettings.read(os.environ).documents_bucket)
 
 
 def secret(name: str, *, renewed: bool = False) -> str:

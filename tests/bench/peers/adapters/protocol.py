@@ -62,8 +62,8 @@ def _do(store: Store, request: dict[str, Any], ask: Ask) -> object:
 
 def _told(error: BaseException | None) -> str:
     """The error and what it came from."""
-    told: list[str] = []
+    details: list[str] = []
     while error is not None:
-        told.append(f"{type(error).__name__}: {error}"[:300])
+        details.append(f"{type(error).__name__}: {error}"[:300])
         error = error.__cause__
-    return " <- ".join(told)
+    return " <- ".join(details)

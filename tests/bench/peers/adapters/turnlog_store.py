@@ -73,8 +73,8 @@ class TurnlogStore:
         )
 
     def history(self, session: str) -> list[str]:
-        log = self._store().read(OWNER, session, system_clock(), newest=25)
-        return [text(each) for turn in log.turns for each in (turn.message, turn.reply.message)]
+        view = self._store().read(OWNER, session, system_clock(), newest=25)
+        return [text(each) for turn in view.turns for each in (turn.message, turn.reply.message)]
 
     def _store(self) -> DynamoDBSessionStore:
         return DynamoDBSessionStore(self._client, TABLE, USAGE_TABLE)

@@ -169,7 +169,7 @@ def _reply(body: bytes) -> Reply:
     """The reply as it came. Raises ModelProtocolError unless all that is read of it later has the form it must have."""
     try:
         received = json.loads(body, parse_constant=_no_constant)
-        _expect_whole(received)
+        _require_whole(received)
         kept = [to_json(received[name]) for name in ("model", "content", "stop_reason", "usage")]
         "".join(kept).encode()  # a lone surrogate cannot be stored or sent on
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -177,7 +177,7 @@ def _reply(body: bytes) -> Reply:
     return Reply(received["model"], kept[1], received["stop_reason"], Usage(kept[3]))
 
 
-def _expect_whole(received: Any) -> None:
+def _require_whole(received: Any) -> None:
     content, stop_reason, usage = received["content"], received["stop_reason"], received["usage"]
     for name in (received["model"], stop_reason):
         if not (isinstance(name, str) and 0 < len(name) <= _LONGEST_NAME):

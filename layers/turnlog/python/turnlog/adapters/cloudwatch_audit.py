@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mypy_boto3_logs import CloudWatchLogsClient
 
 
-class AuditTrail:
+class CloudWatchAuditTrail:
     """Events in the log group `group`, in a stream that this environment alone writes to.
 
     Needs CreateLogStream and PutLogEvents on the group, and nothing that reads it. An event costs one call.

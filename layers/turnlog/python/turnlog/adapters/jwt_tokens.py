@@ -35,7 +35,7 @@ class Principal:
     roles: frozenset[str] = frozenset()
 
 
-class TokenVerifier:
+class JwtVerifier:
     """Believes tokens of one issuer for one audience; the claim `roles_claim` brings the caller's roles."""
 
     def __init__(

@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from turnlog.domain.conditions import alive, content_bytes
-from turnlog.domain.quotas import Bill, Charge
-from turnlog.domain.sessions import Log, Move, Session
-from turnlog.domain.turns import Claim, Slot, Turn
+from turnlog.domain.quotas import QuotaCharge, QuotaCharges
+from turnlog.domain.sessions import Move, Session, SessionView
+from turnlog.domain.turns import Lease, Slot, Turn
 from turnlog.errors import ClockBehind, SessionNotFound
 from turnlog.ports.session_store import SessionStore
 
@@ -19,7 +19,7 @@ Key = tuple[str, str]
 """Owner and session id: no view is ever found under another owner."""
 
 
-class HybridSessionStore:
+class CachedSessionStore:
     """A durable store with a cache of proved views before it.
 
     A view is proved by a commit of this process: slot n + 1 was empty and became ours, so turns 1..n are final and
@@ -40,33 +40,33 @@ class HybridSessionStore:
 
     # --- what a turn needs
 
-    def read(self, owner: str, session_id: str, now_ms: int, newest: int, *, fresh: bool = True) -> Log:
+    def read(self, owner: str, session_id: str, now_ms: int, newest: int, *, consistent: bool = True) -> SessionView:
         key = owner, session_id
-        if not fresh and (log := self._views.answer(key, now_ms, newest)):
+        if not consistent and (log := self._views.answer(key, now_ms, newest)):
             return log
         with self._dropped_on_failure(key):
-            log = self._durable.read(owner, session_id, now_ms, newest, fresh=fresh)
+            log = self._durable.read(owner, session_id, now_ms, newest, consistent=consistent)
         self._views.learn(key, log, newest)
         return log
 
     def turns(self, session: Session, first: int, last: int) -> list[Turn]:
         return self._durable.turns(session, first, last)
 
-    def claim(self, session: Session, claim: Claim, over: Claim | None) -> Slot | None:
+    def acquire(self, session: Session, lease: Lease, over: Lease | None) -> Slot | None:
         key = session.owner, session.id
         with self._dropped_on_failure(key):
-            found = self._durable.claim(session, claim, over)
-        if isinstance(found, Claim) and found.token == claim.token:
+            found = self._durable.acquire(session, lease, over)
+        if isinstance(found, Lease) and found.token == lease.token:
             self._views.doubt(key)
         else:
             self._views.drop(key)
         return found
 
-    def release(self, session: Session, claim: Claim, billed: bool, now_ms: int) -> None:
+    def release(self, session: Session, lease: Lease, billed: bool, now_ms: int) -> None:
         self._views.drop((session.owner, session.id))
-        self._durable.release(session, claim, billed, now_ms)
+        self._durable.release(session, lease, billed, now_ms)
 
-    def commit(self, session: Session, turn: Turn, settlement: tuple[Charge, ...] = ()) -> Slot | None:
+    def commit(self, session: Session, turn: Turn, settlement: tuple[QuotaCharge, ...] = ()) -> Slot | None:
         key = session.owner, session.id
         before = self._views.get(key)
         with self._dropped_on_failure(key):
@@ -79,11 +79,15 @@ class HybridSessionStore:
 
     # --- the rest
 
-    def create(self, session: Session, title: str, *, bill: Bill | None = None, first: Turn | None = None) -> Session:
-        return self._durable.create(session, title, bill=bill, first=first)
+    def create(
+        self, session: Session, title: str, *, quota: QuotaCharges | None = None, first: Turn | None = None
+    ) -> Session:
+        return self._durable.create(session, title, quota=quota, first=first)
 
-    def fork(self, parent: Session, number: int, child: Session, title: str, *, bill: Bill | None = None) -> None:
-        self._durable.fork(parent, number, child, title, bill=bill)
+    def fork(
+        self, parent: Session, number: int, child: Session, title: str, *, quota: QuotaCharges | None = None
+    ) -> None:
+        self._durable.fork(parent, number, child, title, quota=quota)
 
     def rename(self, owner: str, session_id: str, title: str, now_ms: int) -> None:
         with self._dropped((owner, session_id)):
@@ -131,7 +135,7 @@ class HybridSessionStore:
 class _View:
     """`newest` is how many turns were asked for when it was read; it keeps as many."""
 
-    log: Log
+    log: SessionView
     newest: int
     proved: bool = False
 
@@ -162,7 +166,7 @@ class _Views:
         with self._lock:
             return self._views.get(key)
 
-    def answer(self, key: Key, now_ms: int, newest: int) -> Log | None:
+    def answer(self, key: Key, now_ms: int, newest: int) -> SessionView | None:
         """What a view says that may be used."""
         view = self.get(key)
         if view is None or not view.answers(now_ms, newest):
@@ -172,7 +176,7 @@ class _Views:
                 self._views.move_to_end(key)
         return replace(view.log, turns=view.log.turns[-newest:])
 
-    def learn(self, key: Key, log: Log, newest: int) -> None:
+    def learn(self, key: Key, log: SessionView, newest: int) -> None:
         """A view that a commit may prove; one that says no more than what is known changes nothing."""
         with self._lock:
             known = self._views.get(key)

@@ -71,14 +71,14 @@ class Filed:
 
     etag: str
     sequencer: str
-    until_ms: int
+    lease_expires_ms: int
 
     def makes_room_for(self, upload: Upload, now_ms: int) -> bool:
         """Whether the upload has still to be summarized: it is newer, or the handler that began it has died."""
-        return upload.is_newer_than(self.sequencer) or 0 < self.until_ms < now_ms
+        return upload.is_newer_than(self.sequencer) or 0 < self.lease_expires_ms < now_ms
 
 
-class DocumentStore:
+class S3DocumentStore:
     """The bucket. Needs s3:GetObject and s3:GetObjectVersion on inbox/*, s3:GetObject and s3:PutObject on outbox/*, and
     s3:ListBucket, without which S3 answers 403 for what is not there, as for what it refuses. To erase an owner it
     needs only s3:ListBucketVersions, and s3:DeleteObjectVersion on both prefixes.
@@ -140,7 +140,9 @@ class DocumentStore:
         until = found["Metadata"].get("until", "")
         return Filed(found["ETag"], found["Metadata"].get("sequencer", ""), int(until) if until.isdigit() else 0)
 
-    def file(self, upload: Upload, summary: Mapping[str, object], over: Filed | None, until_ms: int = 0) -> Filed:
+    def file(
+        self, upload: Upload, summary: Mapping[str, object], over: Filed | None, lease_expires_ms: int = 0
+    ) -> Filed:
         """Lays the summary down as JSON, in the place of what was seen there; `until_ms` says that it is being made.
 
         Raises SummaryTaken when something else was laid down meanwhile; then nothing has changed.
@@ -152,7 +154,7 @@ class DocumentStore:
                 Key=upload.summary_key,
                 Body=to_json(summary).encode(),
                 ContentType="application/json; charset=utf-8",
-                Metadata={"sequencer": upload.sequencer, "until": str(until_ms)},
+                Metadata={"sequencer": upload.sequencer, "until": str(lease_expires_ms)},
                 **condition,  # type: ignore[arg-type]
             )
         except ClientError as error:
@@ -161,7 +163,7 @@ class DocumentStore:
             raise StoreUnavailable from error
         except BotoCoreError as error:
             raise StoreUnavailable from error
-        return Filed(done["ETag"], upload.sequencer, until_ms)
+        return Filed(done["ETag"], upload.sequencer, lease_expires_ms)
 
     def of(self, owner: str) -> list[Document]:
         """What lies there of the owner, who is named by owner_hash: documents and summaries."""

@@ -10,11 +10,11 @@ from types import TracebackType
 from typing import Self
 
 from turnlog.clock import Clock, system_clock
-from turnlog.domain.conditions import alive, can_be_taken, expect_storable, is_held
-from turnlog.domain.quotas import Bill, Charge
-from turnlog.domain.sessions import Log, Move, Session
-from turnlog.domain.turns import Claim, Ended, Slot, Turn
-from turnlog.errors import ClaimLost, StoreUnavailable
+from turnlog.domain.conditions import alive, can_be_taken, is_held, require_storable
+from turnlog.domain.quotas import QuotaCharge, QuotaCharges
+from turnlog.domain.sessions import Move, Session, SessionView
+from turnlog.domain.turns import Lease, Slot, Tombstone, Turn
+from turnlog.errors import LeaseLost, StoreUnavailable
 from turnlog.ports.session_store import SessionStore
 
 Key = tuple[str, str]
@@ -63,7 +63,7 @@ class WriteBehindSessionStore:
             for key in list(self._held):
                 try:
                     self._write_back(key)
-                except (ClaimLost, StoreUnavailable) as error:
+                except (LeaseLost, StoreUnavailable) as error:
                     errors.append(error)
         if errors:
             raise errors[0]
@@ -82,18 +82,18 @@ class WriteBehindSessionStore:
 
     # --- what a turn needs
 
-    def read(self, owner: str, session_id: str, now_ms: int, newest: int, *, fresh: bool = True) -> Log:  # noqa: ARG002
+    def read(self, owner: str, session_id: str, now_ms: int, newest: int, *, consistent: bool = True) -> SessionView:  # noqa: ARG002
         key = owner, session_id
         with self._lock:
             held = self._used(key)
             if held and held.knows(newest):
                 held.newest = max(held.newest, newest)
-                return alive(replace(held.log, turns=held.log.turns[-newest:]), now_ms)
+                return alive(replace(held.view, turns=held.view.turns[-newest:]), now_ms)
             self._write_back(key)
-            log = self._durable.read(owner, session_id, now_ms, newest)
-            if log.running is None:  # a claim that lies in the durable store is dealt with there
-                self._held[key] = _Held(log, newest, self._clock())
-            return log
+            view = self._durable.read(owner, session_id, now_ms, newest)
+            if view.running is None:  # a claim that lies in the durable store is dealt with there
+                self._held[key] = _Held(view, newest, self._clock())
+            return view
 
     def turns(self, session: Session, first: int, last: int) -> list[Turn]:
         with self._lock:
@@ -104,47 +104,51 @@ class WriteBehindSessionStore:
                 last = min(last, pending[0].number - 1)
             return [*(self._durable.turns(session, first, last) if first <= last else []), *new]
 
-    def claim(self, session: Session, claim: Claim, over: Claim | None) -> Slot | None:
+    def acquire(self, session: Session, lease: Lease, over: Lease | None) -> Slot | None:
         key = session.owner, session.id
         with self._lock:
             held = self._used(key)
-            if held is None or claim.charges or claim.number != held.log.count + 1:
+            if held is None or lease.charges or lease.number != held.view.count + 1:
                 self._write_back(key)
-                return self._durable.claim(session, claim, over)
-            if can_be_taken(held.log.running, claim, over):
-                held.log = replace(held.log, running=claim)
-            return held.log.running
+                return self._durable.acquire(session, lease, over)
+            if can_be_taken(held.view.running, lease, over):
+                held.view = replace(held.view, running=lease)
+            return held.view.running
 
-    def release(self, session: Session, claim: Claim, billed: bool, now_ms: int) -> None:
+    def release(self, session: Session, lease: Lease, billed: bool, now_ms: int) -> None:
         with self._lock:
             held = self._used((session.owner, session.id))
             if held is None:
-                self._durable.release(session, claim, billed, now_ms)
-            elif is_held(held.log.running, claim.token):
-                held.log = replace(held.log, running=claim.after_release(billed, now_ms))
+                self._durable.release(session, lease, billed, now_ms)
+            elif is_held(held.view.running, lease.token):
+                held.view = replace(held.view, running=lease.after_release(billed, now_ms))
 
-    def commit(self, session: Session, turn: Turn, settlement: tuple[Charge, ...] = ()) -> Slot | None:
-        expect_storable(turn)
+    def commit(self, session: Session, turn: Turn, settlement: tuple[QuotaCharge, ...] = ()) -> Slot | None:
+        require_storable(turn)
         key = session.owner, session.id
         with self._lock:
             held = self._used(key)
-            if held and is_held(held.log.running, turn.token) and not settlement:
-                held.take(held.log.running, turn)
+            if held and is_held(held.view.running, turn.token) and not settlement:
+                held.take(held.view.running, turn)
                 return turn
             self._write_back(key)
             return self._durable.commit(session, turn, settlement)
 
     # --- the rest
 
-    def create(self, session: Session, title: str, *, bill: Bill | None = None, first: Turn | None = None) -> Session:
+    def create(
+        self, session: Session, title: str, *, quota: QuotaCharges | None = None, first: Turn | None = None
+    ) -> Session:
         with self._lock:
             self._write_back((session.owner, session.id))
-            return self._durable.create(session, title, bill=bill, first=first)
+            return self._durable.create(session, title, quota=quota, first=first)
 
-    def fork(self, parent: Session, number: int, child: Session, title: str, *, bill: Bill | None = None) -> None:
+    def fork(
+        self, parent: Session, number: int, child: Session, title: str, *, quota: QuotaCharges | None = None
+    ) -> None:
         with self._lock:
             self._write_back((parent.owner, parent.id))
-            self._durable.fork(parent, number, child, title, bill=bill)
+            self._durable.fork(parent, number, child, title, quota=quota)
 
     def rename(self, owner: str, session_id: str, title: str, now_ms: int) -> None:
         with self._lock:
@@ -160,7 +164,7 @@ class WriteBehindSessionStore:
         with self._lock:
             was_alive = self._durable.delete(owner, session_id, now_ms)
             held = self._held.pop((owner, session_id), None)
-            return was_alive or (held is not None and held.log.alive_at(now_ms))
+            return was_alive or (held is not None and held.view.alive_at(now_ms))
 
     def session_ids(self, owner: str) -> list[str]:
         return self._durable.session_ids(owner)
@@ -196,23 +200,23 @@ class WriteBehindSessionStore:
         if (held := self._held.get(key)) is None:
             return
         while held.pending:
-            found = self._placed(held.log.session, *held.pending[0])
+            found = self._placed(held.view.session, *held.pending[0])
             if not isinstance(found, Turn):
                 del self._held[key]
-                if isinstance(found, Ended):
+                if isinstance(found, Tombstone):
                     return
-                raise ClaimLost
+                raise LeaseLost
             held.pending.pop(0)
-        if held.log.running:
-            self._durable.claim(held.log.session, held.log.running, over=None)
+        if held.view.running:
+            self._durable.acquire(held.view.session, held.view.running, over=None)
         del self._held[key]
 
-    def _placed(self, session: Session, claim: Claim, turn: Turn) -> Slot | None:
+    def _placed(self, session: Session, lease: Lease, turn: Turn) -> Slot | None:
         """What the turn's slot of the durable store holds afterwards: the turn, unless somebody else got in."""
-        found = self._durable.claim(session, claim, over=None)
-        if isinstance(found, Claim) and found.token != claim.token:
-            found = self._durable.claim(session, claim, over=found)  # one of ours, written back but taken over since
-        if is_held(found, claim.token):
+        found = self._durable.acquire(session, lease, over=None)
+        if isinstance(found, Lease) and found.token != lease.token:
+            found = self._durable.acquire(session, lease, over=found)  # one of ours, written back but taken over since
+        if is_held(found, lease.token):
             found = self._durable.commit(session, turn)
         return found if not isinstance(found, Turn) or found.token == turn.token else None
 
@@ -224,16 +228,16 @@ class _Held:
     The durable store has no claim of such a session: a running one is in the view alone.
     """
 
-    log: Log
+    view: SessionView
     newest: int
     used_ms: int
-    pending: list[tuple[Claim, Turn]] = field(default_factory=list)
+    pending: list[tuple[Lease, Turn]] = field(default_factory=list)
 
     def knows(self, newest: int) -> bool:
         """Whether the view has as many turns as asked for, or all."""
-        return newest <= self.newest or len(self.log.turns) == self.log.count
+        return newest <= self.newest or len(self.view.turns) == self.view.count
 
-    def take(self, claim: Claim, turn: Turn) -> None:
-        turns = (*self.log.turns, turn)[-self.newest :]
-        self.log = replace(self.log, count=turn.number, turns=turns, running=None)
-        self.pending.append((claim, turn))
+    def take(self, lease: Lease, turn: Turn) -> None:
+        turns = (*self.view.turns, turn)[-self.newest :]
+        self.view = replace(self.view, count=turn.number, turns=turns, running=None)
+        self.pending.append((lease, turn))

@@ -6,8 +6,8 @@ from typing import TypeGuard
 
 from turnlog.domain.expiry import CLOCK_TOLERANCE, GRACE, SWEEP_MARGIN
 from turnlog.domain.packing import pack_turn
-from turnlog.domain.sessions import Log
-from turnlog.domain.turns import MAX_TURN_BYTES, Claim, Slot, Turn
+from turnlog.domain.sessions import SessionView
+from turnlog.domain.turns import MAX_TURN_BYTES, Lease, Slot, Turn
 from turnlog.errors import ClockBehind, SessionNotFound
 
 _TOLERANCE_MS = int(CLOCK_TOLERANCE.total_seconds() * 1000)
@@ -16,13 +16,13 @@ _GRACE_MS = int(GRACE.total_seconds() * 1000)
 _FRAME_BYTES = 100  # more than packing puts around a turn's texts
 
 
-def alive(log: Log, now_ms: int) -> Log:
+def alive(view: SessionView, now_ms: int) -> SessionView:
     """The view, if its session is alive. Raises SessionNotFound, or ClockBehind when `now_ms` cannot be right."""
-    if now_ms + _TOLERANCE_MS < log.active_ms:
+    if now_ms + _TOLERANCE_MS < view.active_ms:
         raise ClockBehind
-    if not log.alive_at(now_ms):
+    if not view.alive_at(now_ms):
         raise SessionNotFound
-    return log
+    return view
 
 
 def is_due(ended_ms: int, now_ms: int) -> bool:
@@ -30,16 +30,16 @@ def is_due(ended_ms: int, now_ms: int) -> bool:
     return ended_ms + _MARGIN_MS <= now_ms
 
 
-def can_be_taken(held: Slot | None, claim: Claim, over: Claim | None) -> bool:
+def can_be_taken(held: Slot | None, lease: Lease, over: Lease | None) -> bool:
     """Whether the slot is as the claim expects: empty, or held by `over`, whose lease has run out."""
     if over is None:
         return held is None
-    return is_held(held, over.token) and held.until_ms < claim.at_ms
+    return is_held(held, over.token) and held.lease_expires_ms < lease.at_ms
 
 
-def is_held(held: Slot | None, token: str) -> TypeGuard[Claim]:
+def is_held(held: Slot | None, token: str) -> TypeGuard[Lease]:
     """Whether the slot holds the claim with this token."""
-    return isinstance(held, Claim) and held.token == token
+    return isinstance(held, Lease) and held.token == token
 
 
 def content_bytes(turn: Turn) -> int:
@@ -48,7 +48,7 @@ def content_bytes(turn: Turn) -> int:
     return sum(len(text.encode()) for text in (turn.message.content, reply.content, reply.usage.received, reply.model))
 
 
-def expect_storable(turn: Turn) -> None:
+def require_storable(turn: Turn) -> None:
     """Raises TurnTooLarge. Deflates only what might be too large, which takes tenths of a second."""
     if content_bytes(turn) + _FRAME_BYTES > MAX_TURN_BYTES:
         pack_turn(turn)

@@ -9,33 +9,33 @@ KEY_BYTES = 32  # AES-256
 _NONCE_BYTES = 12  # 96 bits, the size that GCM is made for (NIST SP 800-38D, 8.2)
 
 
-class Seal(Protocol):
+class ContentCipher(Protocol):
     """What closes content and opens it again. `place` says where the content lies: elsewhere it does not open."""
 
     @property
     def kid(self) -> str:
         """The name of its key among the owner's; empty when content is left as it is."""
 
-    def seal(self, place: bytes, content: bytes) -> bytes:
+    def cipher(self, place: bytes, content: bytes) -> bytes:
         """The content as it is stored, another one each time."""
 
     def open(self, place: bytes, sealed: bytes) -> bytes:
         """The content. Raises ValueError when it was not sealed with this key for this place, or was changed since."""
 
 
-class Plain:
+class PlainContent:
     """Leaves content as it is."""
 
     kid = ""
 
-    def seal(self, place: bytes, content: bytes) -> bytes:  # noqa: ARG002 (any place)
+    def cipher(self, place: bytes, content: bytes) -> bytes:  # noqa: ARG002 (any place)
         return content
 
     def open(self, place: bytes, sealed: bytes) -> bytes:  # noqa: ARG002
         return sealed
 
 
-PLAIN = Plain()
+PLAIN = PlainContent()
 
 
 class DataKey:
@@ -52,7 +52,7 @@ class DataKey:
         self.kid = kid
         self._cipher = AESGCM(secret)
 
-    def seal(self, place: bytes, content: bytes) -> bytes:
+    def cipher(self, place: bytes, content: bytes) -> bytes:
         nonce = secrets.token_bytes(_NONCE_BYTES)
         return nonce + self._cipher.encrypt(nonce, content, place)
 

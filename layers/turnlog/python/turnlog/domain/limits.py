@@ -16,10 +16,10 @@ from typing import Literal
 from turnlog.domain.messages import Message, ModelRequest, Reply
 from turnlog.domain.packing import pack
 from turnlog.domain.prices import most_usd
-from turnlog.domain.quotas import Bill, Charge
-from turnlog.domain.sessions import Log
+from turnlog.domain.quotas import QuotaCharge, QuotaCharges
+from turnlog.domain.sessions import SessionView
 from turnlog.domain.turns import MAX_TURN_BYTES
-from turnlog.errors import AllowanceUsedUp, SessionLimitReached, TurnTooLarge
+from turnlog.errors import QuotaExceeded, SessionLimitReached, TurnTooLarge
 
 _MINUTE_MS = 60_000
 _HOUR_MS = 60 * _MINUTE_MS
@@ -59,51 +59,51 @@ class OwnerLimits:
     """Of all anonymous callers together; only for them."""
 
 
-def expect_room(log: Log, limits: SessionLimits, now_ms: int) -> None:
+def require_room(view: SessionView, limits: SessionLimits, now_ms: int) -> None:
     """Raises SessionLimitReached when the session may take no further turn now."""
-    totals = log.totals
+    totals = view.totals
     reached = (
-        ("session_turns", log.count, limits.turns),
+        ("session_turns", view.count, limits.turns),
         ("session_tokens", totals.tokens, limits.tokens),
         ("session_bytes", totals.content_bytes, limits.content_bytes),
     )
     for name, used, limit in reached:
         if limit is not None and used >= limit:
             raise SessionLimitReached(name)
-    recent = [turn.at_ms for turn in log.turns if turn.at_ms > now_ms - _MINUTE_MS]
+    recent = [turn.at_ms for turn in view.turns if turn.at_ms > now_ms - _MINUTE_MS]
     if limits.turns_a_minute is not None and len(recent) >= limits.turns_a_minute:
         oldest_that_counts = recent[-limits.turns_a_minute]
         raise SessionLimitReached("session_turns_a_minute", -(-(oldest_that_counts + _MINUTE_MS - now_ms) // 1000))
 
 
-def expect_storable(message: Message, max_tokens: int) -> None:
+def require_storable(message: Message, max_tokens: int) -> None:
     """Raises TurnTooLarge when the message and the longest reply might not fit into one turn."""
     left = MAX_TURN_BYTES - max_tokens * REPLY_BYTES_PER_TOKEN
     if len(message.content.encode()) > left and len(pack(message.content)) > left:
         raise TurnTooLarge
 
 
-def charges(log: Log, message: Message, limits: OwnerLimits, now_ms: int) -> tuple[Charge, ...]:
+def charges(view: SessionView, message: Message, limits: OwnerLimits, now_ms: int) -> tuple[QuotaCharge, ...]:
     """What to take together with the slot of the session's next turn: of a token there is at least one byte, and the
     window was sent before.
 
     Raises AllowanceUsedUp when a budget of dollars meets a model without a price: money fails closed.
     """
-    settings = log.session.settings
-    before = log.turns[-1].reply.usage.tokens if log.turns else len(settings.system.encode())
+    settings = view.session.settings
+    before = view.turns[-1].reply.usage.tokens if view.turns else len(settings.system.encode())
     prompt = before + len(message.content.encode()) + _FRAME_TOKENS
     return _charges(settings.model, prompt, settings.max_tokens, limits, now_ms)
 
 
-def question_bill(owner: str, question: ModelRequest, limits: OwnerLimits, now_ms: int) -> Bill | None:
+def question_charges(owner: str, question: ModelRequest, limits: OwnerLimits, now_ms: int) -> QuotaCharges | None:
     """What a question without a session costs, by the counters that turns are charged to. Raises as `charges`."""
     texts = [question.system, *question.stop_sequences, *(message.content for message in question.messages)]
     prompt = sum(len(text.encode()) for text in texts) + _FRAME_TOKENS
     taken = _charges(question.model, prompt, question.max_tokens, limits, now_ms)
-    return Bill(owner, taken) if taken else None
+    return QuotaCharges(owner, taken) if taken else None
 
 
-def _charges(model: str, prompt: int, max_tokens: int, limits: OwnerLimits, now_ms: int) -> tuple[Charge, ...]:
+def _charges(model: str, prompt: int, max_tokens: int, limits: OwnerLimits, now_ms: int) -> tuple[QuotaCharge, ...]:
     taken = []
     if limits.turns_a_minute is not None:
         taken.append(_one_a_minute("turns", limits.turns_a_minute, now_ms))
@@ -113,39 +113,39 @@ def _charges(model: str, prompt: int, max_tokens: int, limits: OwnerLimits, now_
         day_ms = now_ms // _DAY_MS * _DAY_MS
         most = _most(model, prompt, max_tokens, limits.budget_unit, now_ms)
         counter = f"{limits.budget_unit}#{_utc(day_ms):%Y-%m-%d}"
-        taken.append(Charge(counter, most, limits.budget_a_day, day_ms + _DAY_MS))
+        taken.append(QuotaCharge(counter, most, limits.budget_a_day, day_ms + _DAY_MS))
     return tuple(taken)
 
 
-def wait_bill(owner: str, limits: OwnerLimits, now_ms: int) -> Bill | None:
+def wait_charges(owner: str, limits: OwnerLimits, now_ms: int) -> QuotaCharges | None:
     """What waiting for a busy session costs: a wait holds a handler, so there are no more of them than turns."""
     taken = []
     if limits.turns_a_minute is not None:
         taken.append(_one_a_minute("waits", limits.turns_a_minute, now_ms))
     if limits.anonymous_turns_a_minute is not None:
         taken.append(_shared_by_anonymous("anonymous_waits", limits.anonymous_turns_a_minute, now_ms))
-    return Bill(owner, tuple(taken)) if taken else None
+    return QuotaCharges(owner, tuple(taken)) if taken else None
 
 
-def creation_bill(owner: str, limits: OwnerLimits, now_ms: int) -> Bill | None:
+def creation_charges(owner: str, limits: OwnerLimits, now_ms: int) -> QuotaCharges | None:
     """What making a session, or taking one over, costs who has it then."""
     if limits.sessions_a_day is None:
         return None
     day_ms = now_ms // _DAY_MS * _DAY_MS
     counter = f"sessions#{_utc(day_ms):%Y-%m-%d}"
-    return Bill(owner, (Charge(counter, Decimal(1), Decimal(limits.sessions_a_day), day_ms + _DAY_MS),))
+    return QuotaCharges(owner, (QuotaCharge(counter, Decimal(1), Decimal(limits.sessions_a_day), day_ms + _DAY_MS),))
 
 
-def anonymous_creation_bill(source: str, creations_an_hour: int | None, now_ms: int) -> Bill | None:
+def anonymous_creation_charges(source: str, creations_an_hour: int | None, now_ms: int) -> QuotaCharges | None:
     """What making an anonymous session costs the place from which it is made."""
     if creations_an_hour is None:
         return None
     hour_ms = now_ms // _HOUR_MS * _HOUR_MS
     counter = f"anonymous_creations#{_utc(hour_ms):%Y-%m-%dT%H}"
-    return Bill(source, (Charge(counter, Decimal(1), Decimal(creations_an_hour), hour_ms + _HOUR_MS),))
+    return QuotaCharges(source, (QuotaCharge(counter, Decimal(1), Decimal(creations_an_hour), hour_ms + _HOUR_MS),))
 
 
-def settlement(taken: tuple[Charge, ...], reply: Reply, cost_usd: Decimal | None) -> tuple[Charge, ...]:
+def settlement(taken: tuple[QuotaCharge, ...], reply: Reply, cost_usd: Decimal | None) -> tuple[QuotaCharge, ...]:
     """What is given back, or taken on top, so that the budget holds what was used."""
     settled = []
     for charge in taken:
@@ -156,13 +156,13 @@ def settlement(taken: tuple[Charge, ...], reply: Reply, cost_usd: Decimal | None
     return tuple(settled)
 
 
-def _one_a_minute(counted: str, limit: int, now_ms: int) -> Charge:
+def _one_a_minute(counted: str, limit: int, now_ms: int) -> QuotaCharge:
     minute_ms = now_ms // _MINUTE_MS * _MINUTE_MS
     counter = f"{counted}#{_utc(minute_ms):%Y-%m-%dT%H:%M}"
-    return Charge(counter, Decimal(1), Decimal(limit), minute_ms + _MINUTE_MS)
+    return QuotaCharge(counter, Decimal(1), Decimal(limit), minute_ms + _MINUTE_MS)
 
 
-def _shared_by_anonymous(counted: str, limit: int, now_ms: int) -> Charge:
+def _shared_by_anonymous(counted: str, limit: int, now_ms: int) -> QuotaCharge:
     return replace(_one_a_minute(counted, limit, now_ms), owner=_ALL_ANONYMOUS)
 
 
@@ -172,7 +172,7 @@ def _most(model: str, prompt: int, max_tokens: int, unit: str, now_ms: int) -> D
         return Decimal(prompt + max_tokens)
     most = most_usd(model, prompt, max_tokens, _utc(now_ms).date())
     if most is None:
-        raise AllowanceUsedUp(unit)
+        raise QuotaExceeded(unit)
     return most
 
 

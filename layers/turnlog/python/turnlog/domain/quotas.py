@@ -7,13 +7,13 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 from turnlog.domain.expiry import GRACE
-from turnlog.errors import AllowanceUsedUp
+from turnlog.errors import QuotaExceeded
 
 _GRACE_MS = int(GRACE.total_seconds() * 1000)
 
 
 @dataclass(frozen=True, slots=True)
-class Charge:
+class QuotaCharge:
     """What a turn takes from an allowance of its owner, which must not exceed `limit` in all.
 
     `counter` names the allowance and its window of time, such as `turns#2026-11-25T14:05`, and `resets_ms` says when
@@ -29,51 +29,51 @@ class Charge:
 
 
 @dataclass(frozen=True, slots=True)
-class Bill:
+class QuotaCharges:
     """What is charged apart from any turn's slot, and to whom: all of it or nothing.
 
     `owner` need not be a session's owner: what everybody behind one address creates is charged to that address.
     """
 
     owner: str
-    charges: tuple[Charge, ...]
+    charges: tuple[QuotaCharge, ...]
 
     @property
-    def refund(self) -> Bill:
+    def refund(self) -> QuotaCharges:
         """What gives it back."""
-        return Bill(self.owner, tuple(replace(charge, amount=-charge.amount) for charge in self.charges))
+        return QuotaCharges(self.owner, tuple(replace(charge, amount=-charge.amount) for charge in self.charges))
 
 
-def by_owner(owner: str, charges: Iterable[Charge]) -> dict[str, list[Charge]]:
+def by_owner(owner: str, charges: Iterable[QuotaCharge]) -> dict[str, list[QuotaCharge]]:
     """The charges by whose allowance they are of, when `owner` is charged with them."""
-    found: dict[str, list[Charge]] = {}
+    found: dict[str, list[QuotaCharge]] = {}
     for charge in charges:
         found.setdefault(charge.owner or owner, []).append(charge)
     return found
 
 
 @dataclass
-class Allowances:
+class QuotaCounters:
     """What one owner has used of each allowance, and when the allowance's window of time ends."""
 
     used: dict[str, tuple[Decimal, int]] = field(default_factory=dict)
 
-    def take(self, charges: Iterable[Charge], now_ms: int) -> None:
+    def take(self, charges: Iterable[QuotaCharge], now_ms: int) -> None:
         """All of them, or none: raises AllowanceUsedUp."""
         used = dict(self.used)
         for charge in charges:
             _add(used, charge, charge.amount)
             if used[charge.counter][0] > charge.limit:
                 wait_s = -(-(charge.resets_ms - now_ms) // 1000)
-                raise AllowanceUsedUp(charge.counter.partition("#")[0], max(1, wait_s))
+                raise QuotaExceeded(charge.counter.partition("#")[0], max(1, wait_s))
         self.used = used
 
-    def settle(self, charges: Iterable[Charge]) -> None:
+    def settle(self, charges: Iterable[QuotaCharge]) -> None:
         """Adds what was used beyond what was taken, whatever the limit."""
         for charge in charges:
             _add(self.used, charge, charge.amount)
 
-    def give_back(self, charges: Iterable[Charge]) -> None:
+    def give_back(self, charges: Iterable[QuotaCharge]) -> None:
         for charge in charges:
             _add(self.used, charge, -charge.amount)
 
@@ -86,6 +86,6 @@ class Allowances:
         self.used = {counter: each for counter, each in self.used.items() if each[1] > now_ms}
 
 
-def _add(used: dict[str, tuple[Decimal, int]], charge: Charge, amount: Decimal) -> None:
+def _add(used: dict[str, tuple[Decimal, int]], charge: QuotaCharge, amount: Decimal) -> None:
     before, _ = used.get(charge.counter, (Decimal(0), 0))
     used[charge.counter] = before + amount, charge.resets_ms

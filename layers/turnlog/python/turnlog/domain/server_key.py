@@ -9,7 +9,7 @@ _SIZE = 16  # 128 bits: no two of a session's keys collide, and none can be foun
 _NONCE = 12  # of AES-GCM (NIST SP 800-38D)
 
 
-class SealBroken(Exception):
+class DecryptionFailed(Exception):
     """It was not sealed by this key for this purpose and these parts, or not all of it is there."""
 
 
@@ -47,7 +47,7 @@ class ServerKey:
         try:
             return cipher.decrypt(sealed[:_NONCE], sealed[_NONCE:], framed)
         except (InvalidTag, ValueError) as error:  # ValueError: fewer bytes than a nonce
-            raise SealBroken from error
+            raise DecryptionFailed from error
 
     def _key(self, purpose: str) -> bytes:
         return hmac.digest(self._secret, purpose.encode() + b"\x01", "sha256")

@@ -11,10 +11,10 @@ import re
 import secrets
 from dataclasses import dataclass, field
 
-from turnlog.domain.content_encryption import PLAIN, Seal
+from turnlog.domain.content_encryption import PLAIN, ContentCipher
 from turnlog.domain.expiry import GRACE
-from turnlog.domain.quotas import Bill
-from turnlog.domain.turns import Claim, Totals, Turn
+from turnlog.domain.quotas import QuotaCharges
+from turnlog.domain.turns import Lease, Totals, Turn
 
 _SESSION_ID = re.compile(r"ses_[A-Za-z0-9_-]{22}")
 
@@ -53,17 +53,17 @@ class Session:
     owner: str
     id: str
     created_ms: int
-    dies_ms: int
+    expires_ms: int
     idle_ms: int
     settings: SessionSettings
     fingerprint: bytes = b""
-    seal: Seal = field(default=PLAIN, compare=False, repr=False)
+    cipher: ContentCipher = field(default=PLAIN, compare=False, repr=False)
     """A store's own note: how the content of the session is kept. Only the session that a store returned has it."""
 
     @property
     def ttl_s(self) -> int:
         """Epoch seconds after which TTL may remove the items, the same for all of them: the end plus GRACE."""
-        return -(-self.dies_ms // 1000) + int(GRACE.total_seconds())
+        return -(-self.expires_ms // 1000) + int(GRACE.total_seconds())
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +82,12 @@ class Move:
     key: bytes
     token: str
     at_ms: int
-    until_ms: int
-    bill: Bill | None = None
+    lease_expires_ms: int
+    quota: QuotaCharges | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Log:
+class SessionView:
     """A view of a live session.
 
     `turns` are the newest ones asked for, oldest first, without a gap up to `count`; `running` is the claim of slot
@@ -98,7 +98,7 @@ class Log:
     title: str
     count: int
     turns: tuple[Turn, ...]
-    running: Claim | None = None
+    running: Lease | None = None
 
     @property
     def active_ms(self) -> int:
@@ -109,7 +109,7 @@ class Log:
     @property
     def idle_expires_ms(self) -> int:
         """When the session ends unless a turn begins before; never later than its absolute end."""
-        return min(self.active_ms + self.session.idle_ms, self.session.dies_ms)
+        return min(self.active_ms + self.session.idle_ms, self.session.expires_ms)
 
     @property
     def totals(self) -> Totals:
@@ -121,4 +121,4 @@ class Log:
 
     def running_at(self, now_ms: int) -> bool:
         """Whether a turn is in progress, its lease not yet over."""
-        return self.running is not None and self.running.until_ms > now_ms
+        return self.running is not None and self.running.lease_expires_ms > now_ms

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from turnlog.domain.messages import Message, Reply
-from turnlog.domain.quotas import Charge
+from turnlog.domain.quotas import QuotaCharge
 from turnlog.errors import TurnInProgress
 
 MAX_TURN_BYTES = 3_900_000
@@ -18,7 +18,7 @@ _LONGEST_RETRY_AFTER_S = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class Lease:
     """A slot taken by a handler that is asking the model. It holds no content.
 
     `token` is random for each try and fences the commit; until `until_ms` nobody else may take the slot; `attempt`
@@ -28,35 +28,35 @@ class Claim:
 
     number: int
     token: str
-    until_ms: int
+    lease_expires_ms: int
     key: bytes
     fingerprint: bytes
     at_ms: int
     attempt: int = 1
-    others: bytes = b""
-    charges: tuple[Charge, ...] = ()
+    attempt_counts: bytes = b""
+    charges: tuple[QuotaCharge, ...] = ()
     moving_to: str = ""
     """A store's own note: a move began, and what it has copied to that place so far must go if it does not finish."""
     undo: str = ""
     """A store's own note: a move to that place did not finish, and what it left there goes, or is gone."""
 
     @property
-    def counted(self) -> bytes:
+    def inherited_attempt_counts(self) -> bytes:
         """What whoever takes the slot over has to go on counting from: `others`, and this key's own attempts."""
-        return self.others + (key_hash(self.key) + bytes([self.attempt]) if self.attempt else b"")
+        return self.attempt_counts + (key_hash(self.key) + bytes([self.attempt]) if self.attempt else b"")
 
-    def after_release(self, billed: bool, now_ms: int) -> Claim | None:
+    def after_release(self, billed: bool, now_ms: int) -> Lease | None:
         """What stays of it in the slot when it is given back: the counts of attempts, if any may have been billed."""
         if billed:
-            return replace(self, until_ms=now_ms - 1)
+            return replace(self, lease_expires_ms=now_ms - 1)
         # Under another token, so that a release which is repeated gives nothing back a second time.
-        left = replace(self, token=self.token + "~", until_ms=now_ms - 1, attempt=self.attempt - 1)
-        return left if left.attempt or left.others else None
+        left = replace(self, token=self.token + "~", lease_expires_ms=now_ms - 1, attempt=self.attempt - 1)
+        return left if left.attempt or left.attempt_counts else None
 
 
-def busy(running: Claim, now_ms: int) -> TurnInProgress:
+def busy(running: Lease, now_ms: int) -> TurnInProgress:
     """What whoever finds the slot taken is told. Raise it."""
-    left_s = -(-(running.until_ms - now_ms) // 1000)
+    left_s = -(-(running.lease_expires_ms - now_ms) // 1000)
     # Jitter, so that those who were refused together do not come back together.
     return TurnInProgress(max(1, min(left_s, _LONGEST_RETRY_AFTER_S)) + random.randint(0, 2))  # noqa: S311 (no secret)
 
@@ -93,11 +93,11 @@ class Turn:
     at_ms: int
     window_from: int
     older_keys: bytes
-    others: bytes = b""
+    attempt_counts: bytes = b""
 
     def forked(self) -> Turn:
         """As a fork keeps it: a key names a turn of one session."""
-        return replace(self, key=b"", fingerprint=b"", older_keys=b"", others=b"")
+        return replace(self, key=b"", fingerprint=b"", older_keys=b"", attempt_counts=b"")
 
 
 KEY_HASH = 6
@@ -110,10 +110,10 @@ def key_hash(key: bytes) -> bytes:
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class Tombstone:
     """A slot of a session that was deleted or moved away."""
 
     number: int
 
 
-Slot = Claim | Turn | Ended
+Slot = Lease | Turn | Tombstone

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from turnlog.domain.quotas import Bill, Charge
-from turnlog.domain.sessions import Log, Move, Session
-from turnlog.domain.turns import Claim, Slot, Turn
+from turnlog.domain.quotas import QuotaCharge, QuotaCharges
+from turnlog.domain.sessions import Move, Session, SessionView
+from turnlog.domain.turns import Lease, Slot, Turn
 
 
-class TurnLog(Protocol):
+class TurnStore(Protocol):
     """What a turn needs of a store: a view of its session, and its slot.
 
     Every write may be repeated safely, since each is conditional on what was seen. All methods raise StoreUnavailable
     when the store cannot be reached or throttles, retries included.
     """
 
-    def read(self, owner: str, session_id: str, now_ms: int, newest: int, *, fresh: bool = True) -> Log:
+    def read(self, owner: str, session_id: str, now_ms: int, newest: int, *, consistent: bool = True) -> SessionView:
         """The session with its `newest` last turns (at least 1; fewer when it has fewer).
 
         Strongly consistent when `fresh`. Otherwise it may be what the session was a moment ago, whole and without a
@@ -33,7 +33,7 @@ class TurnLog(Protocol):
         Also of a session that has ended since it was read, as far as they are still there.
         """
 
-    def claim(self, session: Session, claim: Claim, over: Claim | None) -> Slot | None:
+    def acquire(self, session: Session, lease: Lease, over: Lease | None) -> Slot | None:
         """Takes the slot if it is empty, or still holds the claim `over` whose lease has run out at `claim.at_ms`.
 
         Returns what the slot holds afterwards: the claim itself on success, also when only the answer of an earlier try
@@ -41,14 +41,14 @@ class TurnLog(Protocol):
         AllowanceUsedUp when a charge does not fit; then nothing was taken.
         """
 
-    def release(self, session: Session, claim: Claim, billed: bool, now_ms: int) -> None:
+    def release(self, session: Session, lease: Lease, billed: bool, now_ms: int) -> None:
         """Gives the slot back and what was charged for it, if it still holds this claim; does nothing otherwise.
 
         What Claim.after_release says stays, so that attempts that may have been billed stay counted; when this one may,
         its charges stay too.
         """
 
-    def commit(self, session: Session, turn: Turn, settlement: tuple[Charge, ...] = ()) -> Slot | None:
+    def commit(self, session: Session, turn: Turn, settlement: tuple[QuotaCharge, ...] = ()) -> Slot | None:
         """Stores the turn if its slot still holds the claim with the turn's token, and settles its charges with it.
 
         Returns what the slot holds afterwards: the turn itself, what another one put there, or None when it is empty.
@@ -56,10 +56,12 @@ class TurnLog(Protocol):
         """
 
 
-class SessionStore(TurnLog, Protocol):
+class SessionStore(TurnStore, Protocol):
     """Where sessions are kept. Every implementation passes the same contract suite."""
 
-    def create(self, session: Session, title: str, *, bill: Bill | None = None, first: Turn | None = None) -> Session:
+    def create(
+        self, session: Session, title: str, *, quota: QuotaCharges | None = None, first: Turn | None = None
+    ) -> Session:
         """Stores a new session, and returns it; or the one that is there already under this id, for the same owner.
 
         A `first` turn is stored and the bill charged together with a session that is new, all or nothing, and neither
@@ -67,7 +69,9 @@ class SessionStore(TurnLog, Protocol):
         AllowanceUsedUp or TurnTooLarge, and then nothing was stored.
         """
 
-    def fork(self, parent: Session, number: int, child: Session, title: str, *, bill: Bill | None = None) -> None:
+    def fork(
+        self, parent: Session, number: int, child: Session, title: str, *, quota: QuotaCharges | None = None
+    ) -> None:
         """Stores `child` with the parent's turns 1..`number`, without their keys; charges as `create` does.
 
         Read it to go on with it. Raises AllowanceUsedUp, and SessionNotFound when the parent ended meanwhile or has

@@ -9,10 +9,10 @@ from turnlog.clock import Clock
 from turnlog.domain.limits import settlement
 from turnlog.domain.messages import ModelRequest, Reply
 from turnlog.domain.prices import cost_usd
-from turnlog.domain.quotas import Bill
-from turnlog.errors import LimitUnknown, StoreUnavailable
+from turnlog.domain.quotas import QuotaCharges
+from turnlog.errors import QuotaUnavailable, StoreUnavailable
 from turnlog.ports.chat_model import ChatModel
-from turnlog.ports.quota_store import AllowanceStore
+from turnlog.ports.quota_store import QuotaStore
 from turnlog.usecases.take_turn import _day, _may_be_billed
 
 
@@ -23,7 +23,13 @@ def ask(request: ModelRequest, *, model: ChatModel, seconds: float, clock: Clock
 
 
 def ask_within(
-    request: ModelRequest, bill: Bill, *, allowances: AllowanceStore, model: ChatModel, seconds: float, clock: Clock
+    request: ModelRequest,
+    quota: QuotaCharges,
+    *,
+    quotas: QuotaStore,
+    model: ChatModel,
+    seconds: float,
+    clock: Clock,
 ) -> tuple[Reply, Decimal | None]:
     """As `ask`, charged before and settled after. Raises AllowanceUsedUp and LimitUnknown too; then nothing was asked.
 
@@ -31,20 +37,20 @@ def ask_within(
     be used, which is no reason to withhold a reply.
     """
     try:
-        allowances.charge(bill, clock())
+        quotas.charge(quota, clock())
     except StoreUnavailable as error:
-        raise LimitUnknown from error
+        raise QuotaUnavailable from error
     try:
         reply, cost = ask(request, model=model, seconds=seconds, clock=clock)
     except Exception as error:
         if not _may_be_billed(error):
-            _settle(allowances, bill.refund)
+            _settle(quotas, quota.refund)
         raise
-    _settle(allowances, Bill(bill.owner, settlement(bill.charges, reply, cost)))
+    _settle(quotas, QuotaCharges(quota.owner, settlement(quota.charges, reply, cost)))
     return reply, cost
 
 
-def _settle(allowances: AllowanceStore, bill: Bill) -> None:
-    if bill.charges:
+def _settle(quotas: QuotaStore, quota: QuotaCharges) -> None:
+    if quota.charges:
         with suppress(StoreUnavailable):
-            allowances.settle(bill)
+            quotas.settle(quota)

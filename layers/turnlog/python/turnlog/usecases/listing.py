@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from turnlog.domain.sessions import Log, is_session_id
+from turnlog.domain.sessions import SessionView, is_session_id
 from turnlog.errors import SessionCorrupt, SessionNotFound
 from turnlog.ports.session_store import SessionStore
 
@@ -21,7 +21,7 @@ class Page:
     says how many there are beside them whose very id cannot be read.
     """
 
-    sessions: Sequence[Log]
+    sessions: Sequence[SessionView]
     next: tuple[int, str] | None
     damaged: Sequence[str] = ()
     unnamed: int = 0
@@ -37,7 +37,7 @@ def list_sessions(
     missed by the later page, but none is shown twice. Raises ClockBehind and StoreUnavailable.
     """
 
-    def stands(session_id: str) -> Log | str | None:
+    def stands(session_id: str) -> SessionView | str | None:
         try:
             return store.read(owner, session_id, now_ms, newest=1)
         except SessionNotFound:
@@ -48,12 +48,12 @@ def list_sessions(
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         found = list(pool.map(stands, store.session_ids(owner)))
     damaged = sorted(each for each in found if isinstance(each, str)) if after is None else []
-    ordered = sorted((each for each in found if isinstance(each, Log)), key=_place, reverse=True)
-    left = [log for log in ordered if after is None or _place(log) < after]
+    ordered = sorted((each for each in found if isinstance(each, SessionView)), key=_place, reverse=True)
+    left = [view for view in ordered if after is None or _place(view) < after]
     more = len(left) > limit
     named = [each for each in damaged if is_session_id(each)]
     return Page(left[:limit], _place(left[limit - 1]) if more else None, named, len(damaged) - len(named))
 
 
-def _place(log: Log) -> tuple[int, str]:
-    return log.active_ms, log.session.id
+def _place(view: SessionView) -> tuple[int, str]:
+    return view.active_ms, view.session.id

@@ -10,16 +10,16 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 
 from turnlog.clock import Clock
-from turnlog.domain.limits import OwnerLimits, SessionLimits, charges, expect_room, expect_storable, settlement
+from turnlog.domain.limits import OwnerLimits, SessionLimits, charges, require_room, require_storable, settlement
 from turnlog.domain.messages import Message, ModelRequest, Reply
 from turnlog.domain.prices import cost_usd
-from turnlog.domain.sessions import Log
-from turnlog.domain.turns import KEY_HASH, Claim, Ended, Slot, Totals, Turn, busy, key_hash
+from turnlog.domain.sessions import SessionView
+from turnlog.domain.turns import KEY_HASH, Lease, Slot, Tombstone, Totals, Turn, busy, key_hash
 from turnlog.domain.window import WindowPolicy, messages, next_from
 from turnlog.errors import (
     AttemptsExhausted,
-    ClaimLost,
     KeyReused,
+    LeaseLost,
     ModelError,
     ModelProtocolError,
     SecretUnavailable,
@@ -31,7 +31,7 @@ from turnlog.errors import (
     TurnTooLarge,
 )
 from turnlog.ports.chat_model import ChatModel
-from turnlog.ports.session_store import TurnLog
+from turnlog.ports.session_store import TurnStore
 
 COMMIT_RESERVE_S = 5.0
 """Kept back from the model's time for the commit and its retries (protocol: remaining time less 5 s)."""
@@ -50,7 +50,7 @@ at 24 bytes a turn. It must not change between versions.
 OTHER_KEYS = 16
 """Of how many keys that have no turn a session remembers how often the model was asked for them."""
 
-_COUNTED = KEY_HASH + 1  # bytes of a key's hash and its count
+_COUNT_BYTES = KEY_HASH + 1  # bytes of a key's hash and its count
 
 POLL_S = 0.5
 """Between two looks at a busy session; a look costs 10 read units and a few milliseconds."""
@@ -70,7 +70,7 @@ class TurnPolicy:
     window: WindowPolicy = field(default_factory=WindowPolicy)
     session: SessionLimits = field(default_factory=SessionLimits)
     owner: OwnerLimits = field(default_factory=OwnerLimits)
-    old_views: bool = False
+    reads_cached: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,20 +93,20 @@ class TakenTurn:
     """A stored turn and its session as the turn left it; `replayed` when the turn had been stored before."""
 
     turn: Turn
-    log: Log
+    view: SessionView
     replayed: bool = False
 
     @property
     def idle_expires_ms(self) -> int:
         """When the session ends unless another turn begins: as of this turn, so that a replay says the same."""
-        session = self.log.session
-        return min(self.turn.at_ms + session.idle_ms, session.dies_ms)
+        session = self.view.session
+        return min(self.turn.at_ms + session.idle_ms, session.expires_ms)
 
 
 def take_turn(
     request: TurnRequest,
     *,
-    store: TurnLog,
+    store: TurnStore,
     model: ChatModel,
     clock: Clock,
     remaining_s: Callable[[], float],
@@ -129,7 +129,7 @@ def lease_ms(remaining_s: float) -> int:
     return math.ceil((remaining_s + COMMIT_RESERVE_S) * 1000)
 
 
-def when_free(
+def retry_while_busy(
     take: Callable[[], TakenTurn],
     *,
     wait_s: float,
@@ -183,7 +183,7 @@ class _Taking:
     """One handler's try to take a turn, and all that it needs."""
 
     request: TurnRequest
-    store: TurnLog
+    store: TurnStore
     model: ChatModel
     clock: Clock
     remaining_s: Callable[[], float]
@@ -191,168 +191,170 @@ class _Taking:
     token: str = field(default_factory=lambda: secrets.token_urlsafe(12))
 
     def take(self) -> TakenTurn:
-        for fresh in [False] * self.policy.old_views + [True] * _ROUNDS:
+        for consistent in [False] * self.policy.reads_cached + [True] * _ROUNDS:
             now = self.clock()
-            look = self._look(now) if fresh else self._glance(now)
+            look = self._read_consistent(now) if consistent else self._read_cached(now)
             if isinstance(look, TakenTurn):
                 return look
             if look is None:
                 continue
-            log, claim = look
-            found = self._place(log, claim)
-            if isinstance(found, Claim) and found.token == self.token:
-                return TakenTurn(self._answer(log, claim), log)
+            view, lease = look
+            found = self._place(view, lease)
+            if isinstance(found, Lease) and found.token == self.token:
+                return TakenTurn(self._answer(view, lease), view)
             if isinstance(found, Turn) and found.key == self.request.key:
-                return self._replay(log, found)
-            if isinstance(found, Claim) and found.until_ms > now:
+                return self._replay(view, found)
+            if isinstance(found, Lease) and found.lease_expires_ms > now:
                 raise busy(found, now)
         raise TurnInProgress(1)
 
-    def _look(self, now: int, *, fresh: bool = True) -> TakenTurn | tuple[Log, Claim]:
+    def _read_consistent(self, now: int, *, consistent: bool = True) -> TakenTurn | tuple[SessionView, Lease]:
         """The turn if it is stored; else the session and the claim to place in it."""
         request = self.request
         newest = max(self.policy.window.turns, KEY_STRIDE)
-        log = self.store.read(request.owner, request.session_id, now, newest, fresh=fresh)
-        if stored := self._stored(log):
-            return self._replay(log, stored)
-        return log, self._next_claim(log, now)
+        view = self.store.read(request.owner, request.session_id, now, newest, consistent=consistent)
+        if stored := self._stored(view):
+            return self._replay(view, stored)
+        return view, self._next_lease(view, now)
 
-    def _glance(self, now: int) -> tuple[Log, Claim] | None:
+    def _read_cached(self, now: int) -> tuple[SessionView, Lease] | None:
         """As `_look`, at what may be old: it proves nothing but what a claim on it proves, so all else is no answer."""
         try:
-            look = self._look(now, fresh=False)
+            look = self._read_consistent(now, consistent=False)
         except StoreUnavailable:
             raise
         except TurnlogError:
             return None
         return None if isinstance(look, TakenTurn) else look
 
-    def _stored(self, log: Log) -> Turn | None:
+    def _stored(self, view: SessionView) -> Turn | None:
         """The turn that stands under the request's key, wherever it may be found."""
-        for turn in reversed(log.turns):
+        for turn in reversed(view.turns):
             if turn.key == self.request.key:
                 return turn
         # Older keys, and the number that the caller expects, say where to look; only the slot itself proves it.
-        for number in _places(log, self.request):
-            for turn in self.store.turns(log.session, number, number):
+        for number in _places(view, self.request):
+            for turn in self.store.turns(view.session, number, number):
                 if turn.key == self.request.key:
                     return turn
-        if self.request.number not in (None, log.count + 1):
+        if self.request.number not in (None, view.count + 1):
             raise TurnNumberTaken
         return None
 
-    def _replay(self, log: Log, turn: Turn) -> TakenTurn:
-        self._expect_same_body(turn)
-        return TakenTurn(turn, log, replayed=True)
+    def _replay(self, view: SessionView, turn: Turn) -> TakenTurn:
+        self._require_same_body(turn)
+        return TakenTurn(turn, view, replayed=True)
 
-    def _next_claim(self, log: Log, now: int) -> Claim:
-        request, attempts = self.request, _attempts(log)
-        if log.running:
-            if log.running.key == request.key:
-                self._expect_same_body(log.running)
-            if log.running_at(now):
-                raise busy(log.running, now)
+    def _next_lease(self, view: SessionView, now: int) -> Lease:
+        request, attempts = self.request, _attempts(view)
+        if view.running:
+            if view.running.key == request.key:
+                self._require_same_body(view.running)
+            if view.running_at(now):
+                raise busy(view.running, now)
         attempt = attempts.pop(key_hash(request.key), 0) + 1
         if attempt > ATTEMPTS:
             raise AttemptsExhausted
-        expect_room(log, self.policy.session, now)
-        expect_storable(request.message, log.session.settings.max_tokens)
+        require_room(view, self.policy.session, now)
+        require_storable(request.message, view.session.settings.max_tokens)
         # By the clock of this moment: however long the look took, the lease outlasts the handler.
         until = self.clock() + lease_ms(self.remaining_s())
-        taken = charges(log, request.message, self.policy.owner, now)
-        return Claim(
-            number=log.count + 1,
+        taken = charges(view, request.message, self.policy.owner, now)
+        return Lease(
+            number=view.count + 1,
             token=self.token,
-            until_ms=until,
+            lease_expires_ms=until,
             key=request.key,
             fingerprint=request.fingerprint,
             at_ms=now,
             attempt=attempt,
-            others=b"".join(hashed + bytes([count]) for hashed, count in attempts.items())[-OTHER_KEYS * _COUNTED :],
+            attempt_counts=b"".join(hashed + bytes([count]) for hashed, count in attempts.items())[
+                -OTHER_KEYS * _COUNT_BYTES :
+            ],
             charges=taken,
         )
 
-    def _place(self, log: Log, claim: Claim) -> Slot | None:
+    def _place(self, view: SessionView, lease: Lease) -> Slot | None:
         try:
-            return self.store.claim(log.session, claim, over=log.running)
+            return self.store.acquire(view.session, lease, over=view.running)
         except StoreUnavailable:
             # Whether it was written is unknown, so take it back if it can be done; its lease ends it otherwise.
-            self.store.release(log.session, claim, billed=False, now_ms=claim.at_ms)
+            self.store.release(view.session, lease, billed=False, now_ms=lease.at_ms)
             raise
 
-    def _answer(self, log: Log, claim: Claim) -> Turn:
-        settings = log.session.settings
-        sent = messages(log.turns, self.request.message)
+    def _answer(self, view: SessionView, lease: Lease) -> Turn:
+        settings = view.session.settings
+        sent = messages(view.turns, self.request.message)
         question = ModelRequest(settings.model, sent, settings.max_tokens, settings.system, cached=True)
         try:
             reply = self.model.reply(question, self.remaining_s() - COMMIT_RESERVE_S)
-            turn = self._turn(log, claim, reply)
-            found = self.store.commit(log.session, turn, settlement(claim.charges, turn.reply, turn.cost_usd))
+            turn = self._turn(view, lease, reply)
+            found = self.store.commit(view.session, turn, settlement(lease.charges, turn.reply, turn.cost_usd))
         except StoreUnavailable:
             raise  # the commit may have been applied, or may still be
         except Exception as error:
             # Whatever it is, the slot must not stay taken until its lease is over.
-            self.store.release(log.session, claim, _may_be_billed(error), self.clock())
+            self.store.release(view.session, lease, _may_be_billed(error), self.clock())
             if isinstance(error, TurnTooLarge):  # by the reply, since the message was looked at before
                 raise ModelProtocolError from error
             raise
         if isinstance(found, Turn) and found.key == self.request.key:
-            self._expect_same_body(found)
+            self._require_same_body(found)
             return found  # mine, or that of a handler which overtook this one with the same request
-        if isinstance(found, Ended):
+        if isinstance(found, Tombstone):
             raise SessionNotFound
-        raise ClaimLost
+        raise LeaseLost
 
-    def _turn(self, log: Log, claim: Claim, reply: Reply) -> Turn:
-        last, now = log.turns[-1] if log.turns else None, self.clock()
+    def _turn(self, view: SessionView, lease: Lease, reply: Reply) -> Turn:
+        last, now = view.turns[-1] if view.turns else None, self.clock()
         cost = cost_usd(reply.model, reply.usage, _day(now))
         message = self.request.message
         return Turn(
-            number=claim.number,
-            token=claim.token,
-            key=claim.key,
-            fingerprint=claim.fingerprint,
+            number=lease.number,
+            token=lease.token,
+            key=lease.key,
+            fingerprint=lease.fingerprint,
             message=message,
             reply=reply,
             cost_usd=cost,
-            totals=_totals(log.totals, message, reply, cost),
+            totals=_totals(view.totals, message, reply, cost),
             at_ms=now,
-            window_from=next_from(claim.number, reply, last.window_from if last else 1, self.policy.window),
-            older_keys=_older_keys(log),
-            others=claim.others,
+            window_from=next_from(lease.number, reply, last.window_from if last else 1, self.policy.window),
+            older_keys=_older_keys(view),
+            attempt_counts=lease.attempt_counts,
         )
 
-    def _expect_same_body(self, held: Claim | Turn) -> None:
+    def _require_same_body(self, held: Lease | Turn) -> None:
         if held.fingerprint != self.request.fingerprint:
             raise KeyReused
 
 
-def _places(log: Log, request: TurnRequest) -> Iterator[int]:
+def _places(view: SessionView, request: TurnRequest) -> Iterator[int]:
     """Turns before those of the view that may stand under the request's key."""
     wanted = key_hash(request.key)
-    for turn in log.turns:
+    for turn in view.turns:
         for back in range(len(turn.older_keys) // KEY_HASH):
             number = turn.number - KEY_STRIDE * (back + 1)
-            if 0 < number < log.turns[0].number and turn.older_keys[back * KEY_HASH :].startswith(wanted):
+            if 0 < number < view.turns[0].number and turn.older_keys[back * KEY_HASH :].startswith(wanted):
                 yield number
-    if request.number is not None and request.number <= log.count:
+    if request.number is not None and request.number <= view.count:
         yield request.number
 
 
-def _older_keys(log: Log) -> bytes:
+def _older_keys(view: SessionView) -> bytes:
     """Those that the next turn remembers: one of the view, and what that one remembers."""
-    if log.count < KEY_STRIDE:
+    if view.count < KEY_STRIDE:
         return b""
-    before = log.turns[-KEY_STRIDE]
+    before = view.turns[-KEY_STRIDE]
     return (key_hash(before.key) + before.older_keys)[: OLDER_KEYS // KEY_STRIDE * KEY_HASH]
 
 
-def _attempts(log: Log) -> dict[bytes, int]:
+def _attempts(view: SessionView) -> dict[bytes, int]:
     """How many handlers began under each key that has no turn so far, by the hashes of the keys, the latest last."""
-    held = log.running.others if log.running else log.turns[-1].others if log.turns else b""
-    counts = {held[at : at + KEY_HASH]: held[at + KEY_HASH] for at in range(0, len(held), _COUNTED)}
-    if log.running and log.running.attempt:
-        counts[key_hash(log.running.key)] = log.running.attempt
+    held = view.running.attempt_counts if view.running else view.turns[-1].attempt_counts if view.turns else b""
+    counts = {held[at : at + KEY_HASH]: held[at + KEY_HASH] for at in range(0, len(held), _COUNT_BYTES)}
+    if view.running and view.running.attempt:
+        counts[key_hash(view.running.key)] = view.running.attempt
     return counts
 
 

@@ -41,7 +41,7 @@ def remember(table: Table, session: Session, now_ms: int, source: str = "") -> N
 
 def entry_of(session: Session, now_ms: int, source: str = "") -> Item:
     """What stands on the list."""
-    due_ms = now_ms + _MARGIN_MS if source else min(now_ms + session.idle_ms, session.dies_ms) + _MARGIN_MS
+    due_ms = now_ms + _MARGIN_MS if source else min(now_ms + session.idle_ms, session.expires_ms) + _MARGIN_MS
     entry = _place(partition(session.owner, session.id), due_ms)
     entry |= {"v": n(VERSION), "own": s(owner_partition(session.owner)), "ttl": n(session.ttl_s)}
     return entry | {"src": s(source)} if source else entry
@@ -132,10 +132,10 @@ def _is_abandoned(table: Table, entry: Item, items: Sequence[Item], now_ms: int)
     top = next((item for item in outline(table, entry["src"]["S"]) if is_slot(item)), None)
     if top is None or top["st"]["S"] != "running" or top.get("dst") != entry["sk"]:
         return True
-    claim = table.get(key(top["pk"]["S"], top["sk"]["S"]))
-    if claim is None or claim.get("dst") != entry["sk"]:
+    lease = table.get(key(top["pk"]["S"], top["sk"]["S"]))
+    if lease is None or lease.get("dst") != entry["sk"]:
         return False
-    token = claim["tok"]["S"]
-    void = {name: each for name, each in claim.items() if name != "dst"}
+    token = lease["tok"]["S"]
+    void = {name: each for name, each in lease.items() if name != "dst"}
     void |= {"tok": s(token + "!"), "til": n(now_ms - 1), "und": entry["sk"]}
     return table.put(void, LAPSED, values(token, now_ms)) is None

@@ -25,18 +25,18 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from turnlog.adapters.dynamodb.table import Item, key, n, readable, s
-from turnlog.domain.content_encryption import PLAIN, Seal
+from turnlog.domain.content_encryption import PLAIN, ContentCipher
 from turnlog.domain.messages import to_json
 from turnlog.domain.owners import owner_hash
 from turnlog.domain.packing import pack, pack_turn, unpack, unpack_turn
 from turnlog.domain.sessions import Session, SessionSettings
-from turnlog.domain.turns import Claim, Ended, Slot, Totals, Turn
+from turnlog.domain.turns import Lease, Slot, Tombstone, Totals, Turn
 from turnlog.errors import ItemVersionUnknown
 
 if TYPE_CHECKING:
     from turnlog.adapters.dynamodb.keys import Keys
 
-VERSION, SEALED_VERSION = 1, 2
+VERSION, ENCRYPTED_VERSION = 1, 2
 HEADER, META = "session", "meta"
 
 PART_BYTES = 390_000
@@ -84,45 +84,45 @@ def header_item(session: Session) -> Item:
     chosen = {"model": settings.model, "max_tokens": settings.max_tokens, "system": settings.system}
     item = _content_item(session, HEADER) | {
         "created": n(session.created_ms),
-        "dies": n(session.dies_ms),
+        "dies": n(session.expires_ms),
         "idle": n(session.idle_ms),
     }
     if session.fingerprint:
         item["fp"] = {"B": session.fingerprint}
-    return item | {"cfg": {"B": session.seal.seal(_place(item, "cfg"), pack(to_json(chosen)))}}
+    return item | {"cfg": {"B": session.cipher.cipher(_place(item, "cfg"), pack(to_json(chosen)))}}
 
 
 def meta_item(session: Session, title: str) -> Item:
     item = _content_item(session, META)
-    return item | {"title": _text(item, "title", title, session.seal)}
+    return item | {"title": _text(item, "title", title, session.cipher)}
 
 
 def index_item(session: Session) -> Item:
     """Names the session in its owner's partition."""
-    item = index_key(session.owner, session.id) | _common(session, session.seal) | {"created": n(session.created_ms)}
-    return item | {"sid": _text(item, "sid", session.id, session.seal)}
+    item = index_key(session.owner, session.id) | _common(session, session.cipher) | {"created": n(session.created_ms)}
+    return item | {"sid": _text(item, "sid", session.id, session.cipher)}
 
 
 def index_key(owner: str, session_id: str) -> Item:
     return key(owner_partition(owner), partition(owner, session_id))
 
 
-def claim_item(session: Session, claim: Claim) -> Item:
-    item = _item(session, slot_sk(claim.number)) | {
+def lease_item(session: Session, lease: Lease) -> Item:
+    item = _item(session, slot_sk(lease.number)) | {
         "st": s("running"),
-        "tok": s(claim.token),
-        "til": n(claim.until_ms),
-        "k": {"B": claim.key},
-        "fp": {"B": claim.fingerprint},
-        "ts": n(claim.at_ms),
-        "att": n(claim.attempt),
+        "tok": s(lease.token),
+        "til": n(lease.lease_expires_ms),
+        "k": {"B": lease.key},
+        "fp": {"B": lease.fingerprint},
+        "ts": n(lease.at_ms),
+        "att": n(lease.attempt),
     }
-    if claim.others:
-        item["oth"] = {"B": claim.others}
-    if claim.moving_to:
-        item["dst"] = s(claim.moving_to)
-    if claim.undo:
-        item["und"] = s(claim.undo)
+    if lease.attempt_counts:
+        item["oth"] = {"B": lease.attempt_counts}
+    if lease.moving_to:
+        item["dst"] = s(lease.moving_to)
+    if lease.undo:
+        item["und"] = s(lease.undo)
     return item
 
 
@@ -147,9 +147,9 @@ def turn_items(session: Session, turn: Turn) -> list[Item]:
     }
     if turn.cost_usd is not None:
         item["usd"] = n(turn.cost_usd)
-    if turn.others:
-        item["oth"] = {"B": turn.others}
-    content = session.seal.seal(_place(item, "body"), pack_turn(turn))
+    if turn.attempt_counts:
+        item["oth"] = {"B": turn.attempt_counts}
+    content = session.cipher.cipher(_place(item, "body"), pack_turn(turn))
     if len(content) <= PART_BYTES:
         return [item | {"body": {"B": content}}]
     parts = [content[at : at + PART_BYTES] for at in range(0, len(content), PART_BYTES)]
@@ -179,23 +179,23 @@ def _item(session: Session, sk: str) -> Item:
 
 
 def _content_item(session: Session, sk: str) -> Item:
-    return key(partition(session.owner, session.id), sk) | _common(session, session.seal)
+    return key(partition(session.owner, session.id), sk) | _common(session, session.cipher)
 
 
-def _common(session: Session, seal: Seal) -> Item:
-    if seal.kid:
-        return {"v": n(SEALED_VERSION), "kid": s(seal.kid), "ttl": n(session.ttl_s)}
+def _common(session: Session, cipher: ContentCipher) -> Item:
+    if cipher.kid:
+        return {"v": n(ENCRYPTED_VERSION), "kid": s(cipher.kid), "ttl": n(session.ttl_s)}
     return {"v": n(VERSION), "ttl": n(session.ttl_s)}
 
 
 def _place(item: Item, attribute: str) -> bytes:
     """Where content lies. The table's own name is no part of it, since a backup is restored under another."""
-    names = ("turnlog", "sessions", str(SEALED_VERSION), item["pk"]["S"], item["sk"]["S"], attribute)
+    names = ("turnlog", "sessions", str(ENCRYPTED_VERSION), item["pk"]["S"], item["sk"]["S"], attribute)
     return "\0".join(names).encode()
 
 
-def _text(item: Item, attribute: str, text: str, seal: Seal) -> Item:
-    return {"B": seal.seal(_place(item, attribute), text.encode())} if seal.kid else s(text)
+def _text(item: Item, attribute: str, text: str, cipher: ContentCipher) -> Item:
+    return {"B": cipher.cipher(_place(item, attribute), text.encode())} if cipher.kid else s(text)
 
 
 def _part_sk(number: int, place: int) -> str:
@@ -210,85 +210,85 @@ def parts_between(first: int, last: int) -> tuple[str, str]:
 # --- and back ---------------------------------------------------------------------------------------------------------
 
 
-def seal_of(owner: str, item: Item, keys: Keys) -> Seal:
+def cipher_of(owner: str, item: Item, keys: Keys) -> ContentCipher:
     """How the content of an item that begins something, a header or a name, is kept. Raises what Keys.named raises."""
     with readable():
         version = int(item["v"]["N"])
     if version == VERSION:
         return PLAIN
-    if version != SEALED_VERSION:
+    if version != ENCRYPTED_VERSION:
         raise ItemVersionUnknown
     return keys.named(owner, item.get("kid", {}).get("S", ""))
 
 
 def session_of(owner: str, session_id: str, item: Item, keys: Keys) -> Session:
     """Raises ItemUnreadable, ItemVersionUnknown, or what Keys.named raises."""
-    seal = seal_of(owner, item, keys)
+    cipher = cipher_of(owner, item, keys)
     with readable():
-        chosen = unpack(_opened(item, "cfg", seal))
+        chosen = unpack(_opened(item, "cfg", cipher))
         settings = SessionSettings(chosen["model"], chosen["max_tokens"], chosen["system"])
         created, dies, idle = (int(item[name]["N"]) for name in ("created", "dies", "idle"))
         fingerprint = bytes(item["fp"]["B"]) if "fp" in item else b""
-    return Session(owner, session_id, created, dies, idle, settings, fingerprint, seal)
+    return Session(owner, session_id, created, dies, idle, settings, fingerprint, cipher)
 
 
-def title_of(item: Item, seal: Seal) -> str:
+def title_of(item: Item, cipher: ContentCipher) -> str:
     """Raises ItemUnreadable or ItemVersionUnknown."""
     with readable():
-        _expect_version(item, seal)
-        return _text_of(item, "title", seal)
+        _require_version(item, cipher)
+        return _text_of(item, "title", cipher)
 
 
 def listed_id(owner: str, item: Item, keys: Keys) -> str:
     """The session that an item of the owner's partition names. Raises as `session_of`."""
-    seal = seal_of(owner, item, keys)
+    cipher = cipher_of(owner, item, keys)
     with readable():
-        return _text_of(item, "sid", seal)
+        return _text_of(item, "sid", cipher)
 
 
-def slots_of(items: Sequence[Item], seal: Seal) -> list[Slot]:
+def slots_of(items: Sequence[Item], cipher: ContentCipher) -> list[Slot]:
     """The slots among the items, oldest first, with their contents. Raises ItemUnreadable or ItemVersionUnknown."""
     parts: dict[str, Item] = {item["sk"]["S"]: item for item in items if is_content(item) and not is_slot(item)}
     slots = sorted((item for item in items if is_slot(item)), key=lambda item: str(item["sk"]["S"]))
-    return [slot_of(item, seal, parts) for item in slots]
+    return [slot_of(item, cipher, parts) for item in slots]
 
 
-def slot_of(item: Item, seal: Seal, parts: dict[str, Item] | None = None) -> Slot:
+def slot_of(item: Item, cipher: ContentCipher, parts: dict[str, Item] | None = None) -> Slot:
     """Raises ItemUnreadable or ItemVersionUnknown."""
     with readable():
         number, state = int(item["sk"]["S"]), item["st"]["S"]
-        _expect_version(item, seal if state == "done" else PLAIN)
+        _require_version(item, cipher if state == "done" else PLAIN)
         if state == "ended":
-            return Ended(number)
+            return Tombstone(number)
         if state == "running":
-            return _claim(item, number)
+            return _lease(item, number)
         if state != "done":
             raise ValueError("no state of a slot")
-        return _turn(item, number, seal, parts or {})
+        return _turn(item, number, cipher, parts or {})
 
 
-def _claim(item: Item, number: int) -> Claim:
-    return Claim(
+def _lease(item: Item, number: int) -> Lease:
+    return Lease(
         number=number,
         token=item["tok"]["S"],
-        until_ms=int(item["til"]["N"]),
+        lease_expires_ms=int(item["til"]["N"]),
         key=bytes(item["k"]["B"]),
         fingerprint=bytes(item["fp"]["B"]),
         at_ms=int(item["ts"]["N"]),
         attempt=int(item["att"]["N"]),
-        others=_others(item),
+        attempt_counts=_attempt_counts(item),
         moving_to=item["dst"]["S"] if "dst" in item else "",
         undo=item["und"]["S"] if "und" in item else "",
     )
 
 
-def _turn(item: Item, number: int, seal: Seal, parts: dict[str, Item]) -> Turn:
+def _turn(item: Item, number: int, cipher: ContentCipher, parts: dict[str, Item]) -> Turn:
     if "parts" in item:
         places = range(1, int(item["parts"]["N"]) + 1)
         content = b"".join(bytes(parts[_part_sk(number, place)]["part"]["B"]) for place in places)
     else:
         content = bytes(item["body"]["B"])
-    message, reply = unpack_turn(seal.open(_place(item, "body"), content), item["fin"]["S"])
+    message, reply = unpack_turn(cipher.open(_place(item, "body"), content), item["fin"]["S"])
     totals = item["tot"]["M"]
     return Turn(
         number=number,
@@ -302,25 +302,25 @@ def _turn(item: Item, number: int, seal: Seal, parts: dict[str, Item]) -> Turn:
         at_ms=int(item["ts"]["N"]),
         window_from=int(item["from"]["N"]),
         older_keys=bytes(item["rk"]["B"]),
-        others=_others(item),
+        attempt_counts=_attempt_counts(item),
     )
 
 
-def _others(item: Item) -> bytes:
+def _attempt_counts(item: Item) -> bytes:
     return bytes(item["oth"]["B"]) if "oth" in item else b""
 
 
-def _opened(item: Item, attribute: str, seal: Seal) -> bytes:
-    return seal.open(_place(item, attribute), bytes(item[attribute]["B"]))
+def _opened(item: Item, attribute: str, cipher: ContentCipher) -> bytes:
+    return cipher.open(_place(item, attribute), bytes(item[attribute]["B"]))
 
 
-def _text_of(item: Item, attribute: str, seal: Seal) -> str:
-    return _opened(item, attribute, seal).decode() if seal.kid else str(item[attribute]["S"])
+def _text_of(item: Item, attribute: str, cipher: ContentCipher) -> str:
+    return _opened(item, attribute, cipher).decode() if cipher.kid else str(item[attribute]["S"])
 
 
-def _expect_version(item: Item, seal: Seal) -> None:
+def _require_version(item: Item, cipher: ContentCipher) -> None:
     """The item must be kept as its session is: nothing plain in a sealed one, and nothing under another key."""
-    if int(item["v"]["N"]) != (SEALED_VERSION if seal.kid else VERSION):
+    if int(item["v"]["N"]) != (ENCRYPTED_VERSION if cipher.kid else VERSION):
         raise ItemVersionUnknown
-    if seal.kid and item["kid"]["S"] != seal.kid:
+    if cipher.kid and item["kid"]["S"] != cipher.kid:
         raise ValueError("another key than its session's")

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from turnlog.adapters.dynamodb.table import ACTIVE, EMPTY, Item, Table, key, n, readable, s
 from turnlog.clock import Clock
-from turnlog.domain.content_encryption import PLAIN, DataKey, Seal
+from turnlog.domain.content_encryption import PLAIN, ContentCipher, DataKey
 from turnlog.domain.owners import owner_hash
 from turnlog.domain.sessions import Session
 from turnlog.errors import ErasureInProgress, ItemUnreadable, ItemVersionUnknown, SessionNotFound, StoreUnavailable
@@ -48,10 +48,10 @@ _NEWEST = ""  # the name under which the cache knows an owner's newest key
 class Keys(Protocol):
     """What the store needs of the keys of its owners' content. All methods raise StoreUnavailable, too."""
 
-    def current(self, owner: str) -> Seal:
+    def current(self, owner: str) -> ContentCipher:
         """For the owner's new sessions. Raises ErasureInProgress or KeysUnavailable; then nothing may be begun."""
 
-    def named(self, owner: str, kid: str) -> Seal:
+    def named(self, owner: str, kid: str) -> ContentCipher:
         """Of what is there already.
 
         Raises SessionNotFound when the key was erased, and all under it is gone; KeysUnavailable; ItemUnreadable when
@@ -74,10 +74,10 @@ class Keys(Protocol):
 class NoKeys:
     """For who is content with the encryption of the table itself: new sessions are plain, sealed ones are refused."""
 
-    def current(self, owner: str) -> Seal:  # noqa: ARG002
+    def current(self, owner: str) -> ContentCipher:  # noqa: ARG002
         return PLAIN
 
-    def named(self, owner: str, kid: str) -> Seal:  # noqa: ARG002
+    def named(self, owner: str, kid: str) -> ContentCipher:  # noqa: ARG002
         raise ItemVersionUnknown
 
     def still_active(self, session: Session) -> list[Item]:  # noqa: ARG002
@@ -108,32 +108,32 @@ class OwnerKeys:
         wrapper: KeyWrapper,
         clock: Clock,
         *,
-        seals: bool = True,
+        encrypts: bool = True,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._table = Table(client, table, sleep)
         self._wrapper = wrapper
         self._clock = clock
-        self._seals = seals
+        self._encrypts = encrypts
         self._kept: OrderedDict[tuple[str, str], tuple[int, DataKey]] = OrderedDict()  # the first to be dropped first
         self._lock = threading.RLock()  # held while a key is fetched, so that many who need the same one fetch it once
 
-    def current(self, owner: str) -> Seal:
-        return self._key(owner_hash(owner), _NEWEST) if self._seals else PLAIN
+    def current(self, owner: str) -> ContentCipher:
+        return self._key(owner_hash(owner), _NEWEST) if self._encrypts else PLAIN
 
-    def named(self, owner: str, kid: str) -> Seal:
+    def named(self, owner: str, kid: str) -> ContentCipher:
         if kid == _NEWEST:
             raise ItemUnreadable
         return self._key(owner_hash(owner), kid)
 
     def still_active(self, session: Session) -> list[Item]:
-        if not session.seal.kid:
+        if not session.cipher.kid:
             return []
-        place = _place(owner_hash(session.owner), session.seal.kid)
+        place = _place(owner_hash(session.owner), session.cipher.kid)
         return [self._table.check_action(place, ACTIVE, {":active": s("active")})]
 
     def was_erased(self, session: Session, reasons: Sequence[Item]) -> bool:
-        if not session.seal.kid or reasons[-1].get("Code") != "ConditionalCheckFailed":
+        if not session.cipher.kid or reasons[-1].get("Code") != "ConditionalCheckFailed":
             return False
         self._forget(owner_hash(session.owner))
         return True
@@ -166,10 +166,10 @@ class OwnerKeys:
             self._drop_old()
             if (hashed, kid) not in self._kept:
                 fetched = self._newest(hashed) if kid == _NEWEST else self._fetched(hashed, kid)
-                until_ms = self._clock() + round(KEPT.total_seconds() * 1000)
+                lease_expires_ms = self._clock() + round(KEPT.total_seconds() * 1000)
                 for name in (kid, fetched.kid):
                     self._kept.pop((hashed, name), None)
-                    self._kept[hashed, name] = until_ms, fetched
+                    self._kept[hashed, name] = lease_expires_ms, fetched
                 while len(self._kept) > MOST_KEPT:
                     self._kept.popitem(last=False)
             _, found = self._kept[hashed, kid]

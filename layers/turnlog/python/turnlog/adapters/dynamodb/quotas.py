@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from turnlog.adapters.dynamodb.items import VERSION, owner_partition
 from turnlog.adapters.dynamodb.table import EXISTS, NEVER, WITHIN_LIMIT, Item, Table, failed, key, n
 from turnlog.domain.expiry import GRACE
-from turnlog.domain.quotas import Bill, Charge
-from turnlog.errors import AllowanceUsedUp, StoreUnavailable
+from turnlog.domain.quotas import QuotaCharge, QuotaCharges
+from turnlog.errors import QuotaExceeded, StoreUnavailable
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -23,24 +23,24 @@ if TYPE_CHECKING:
 _GRACE_S = int(GRACE.total_seconds())
 
 
-class DynamoDBAllowances:
+class DynamoDBQuotaStore:
     """AllowanceStore in the table that a DynamoDBSessionStore charges too. Needs UpdateItem; 2 write units a charge."""
 
     def __init__(self, client: DynamoDBClient, table: str, sleep: Callable[[float], None] = time.sleep) -> None:
         self._usage = Table(client, table, sleep)
 
-    def charge(self, bill: Bill, now_ms: int) -> None:
-        charged(self._usage, [], self._usage.name, bill, now_ms)
+    def charge(self, quota: QuotaCharges, now_ms: int) -> None:
+        charged(self._usage, [], self._usage.name, quota, now_ms)
 
-    def settle(self, bill: Bill) -> None:
-        for charge in bill.charges:
-            action = charge_action(self._usage.name, charge.owner or bill.owner, charge)
+    def settle(self, quota: QuotaCharges) -> None:
+        for charge in quota.charges:
+            action = charge_action(self._usage.name, charge.owner or quota.owner, charge)
             if charge.amount < 0:  # of a counter that was erased meanwhile there is nothing to give back
                 action["Update"]["ConditionExpression"] = EXISTS
             self._usage.transact([action])
 
 
-def erase_allowances(usage: Table, owner: str, now_ms: int) -> None:
+def erase_quotas(usage: Table, owner: str, now_ms: int) -> None:
     """Removes the counters of the owner, but for those of windows that are not over."""
     counters = usage.query(owner_partition(owner))
     over = [item for item in counters if (int(item["ttl"]["N"]) - _GRACE_S) * 1000 <= now_ms]
@@ -48,26 +48,34 @@ def erase_allowances(usage: Table, owner: str, now_ms: int) -> None:
 
 
 def charged(
-    table: Table, actions: Sequence[Item], usage: str, bill: Bill | None, now_ms: int, *, taken: bool = True
+    table: Table,
+    actions: Sequence[Item],
+    usage: str,
+    quota: QuotaCharges | None,
+    now_ms: int,
+    *,
+    taken: bool = True,
 ) -> list[Item] | None:
     """As `Table.transact`, with what the bill charges in the table `usage`: all of it or nothing.
 
     The reasons are those of the actions. With `taken` false there must be room for the charges and they are not taken.
     Raises AllowanceUsedUp when it was only that a charge does not fit.
     """
-    charges = bill_actions(usage, bill, limited=True)
+    charges = charge_actions(usage, quota, limited=True)
     reasons = table.transact([*actions, *(charges if taken else map(_room_check, charges))])
     if not reasons:
         return None
     if any(map(failed, reasons[: len(actions)])):
         return reasons[: len(actions)]
-    raise refusal(bill, reasons[len(actions) :], now_ms)
+    raise refusal(quota, reasons[len(actions) :], now_ms)
 
 
-def bill_actions(table: str, bill: Bill | None, *, limited: bool = False) -> list[Item]:
+def charge_actions(table: str, quota: QuotaCharges | None, *, limited: bool = False) -> list[Item]:
     """One Update for each charge, for `transact`."""
     return (
-        [charge_action(table, each.owner or bill.owner, each, limited=limited) for each in bill.charges] if bill else []
+        [charge_action(table, each.owner or quota.owner, each, limited=limited) for each in quota.charges]
+        if quota
+        else []
     )
 
 
@@ -79,7 +87,7 @@ def _room_check(action: Item) -> Item:
     return {"ConditionCheck": check | {"ExpressionAttributeValues": room}}
 
 
-def charge_action(table: str, owner: str, charge: Charge, *, limited: bool = False) -> Item:
+def charge_action(table: str, owner: str, charge: QuotaCharge, *, limited: bool = False) -> Item:
     update: Item = {
         "TableName": table,
         "Key": key(owner_partition(owner), charge.counter),
@@ -98,9 +106,9 @@ def charge_action(table: str, owner: str, charge: Charge, *, limited: bool = Fal
     return {"Update": update}
 
 
-def refusal(bill: Bill | None, reasons: Sequence[Item], now_ms: int) -> AllowanceUsedUp | StoreUnavailable:
+def refusal(quota: QuotaCharges | None, reasons: Sequence[Item], now_ms: int) -> QuotaExceeded | StoreUnavailable:
     """Why the bill was not charged, by the reasons of its actions. Raise it."""
-    for charge, reason in zip(bill.charges if bill else (), reasons, strict=True):
+    for charge, reason in zip(quota.charges if quota else (), reasons, strict=True):
         if failed(reason):
-            return AllowanceUsedUp(charge.counter.partition("#")[0], max(1, -(-(charge.resets_ms - now_ms) // 1000)))
+            return QuotaExceeded(charge.counter.partition("#")[0], max(1, -(-(charge.resets_ms - now_ms) // 1000)))
     return StoreUnavailable()

@@ -18,8 +18,8 @@ from turnlog.adapters.dynamodb.items import (
 from turnlog.adapters.dynamodb.keys import Keys
 from turnlog.adapters.dynamodb.table import Item, Table
 from turnlog.domain.expiry import CLOCK_TOLERANCE
-from turnlog.domain.sessions import Log, Session
-from turnlog.domain.turns import Claim, Ended, Slot, Turn
+from turnlog.domain.sessions import Session, SessionView
+from turnlog.domain.turns import Lease, Slot, Tombstone, Turn
 from turnlog.errors import ClockBehind, SessionCorrupt, SessionNotFound, TurnsMissing
 
 LOOKS = 3
@@ -39,8 +39,8 @@ def slots_between(table: Table, session: Session, first: int, last: int) -> list
     pk = partition(session.owner, session.id)
     for _ in range(LOOKS - 1):
         with suppress(SessionCorrupt):
-            return slots_of(table.query(pk, between=parts_between(first, last)), session.seal)
-    return slots_of(table.query(pk, between=parts_between(first, last)), session.seal)
+            return slots_of(table.query(pk, between=parts_between(first, last)), session.cipher)
+    return slots_of(table.query(pk, between=parts_between(first, last)), session.cipher)
 
 
 def has_all(items: Sequence[Item], newest: int) -> bool:
@@ -52,7 +52,7 @@ def has_all(items: Sequence[Item], newest: int) -> bool:
 
 def log_of(
     owner: str, session_id: str, items: Sequence[Item], now_ms: int, keys: Keys, newest: int | None = None
-) -> Log:
+) -> SessionView:
     """The view that the items give, which came newest first and begin with the header; all turns without `newest`.
 
     Raises SessionNotFound, a kind of SessionCorrupt, ClockBehind, or what Keys.named raises.
@@ -60,22 +60,22 @@ def log_of(
     if not items or items[0]["sk"]["S"] != HEADER:
         raise SessionNotFound
     session = session_of(owner, session_id, items[0], keys)
-    if now_ms >= session.dies_ms:  # first, since TTL may have taken any of the items from then on
+    if now_ms >= session.expires_ms:  # first, since TTL may have taken any of the items from then on
         raise SessionNotFound
-    slots: list[Slot] = slots_of(items, session.seal)
-    if slots and isinstance(slots[-1], Ended):
+    slots: list[Slot] = slots_of(items, session.cipher)
+    if slots and isinstance(slots[-1], Tombstone):
         raise SessionNotFound
-    title = next((title_of(item, session.seal) for item in items if item["sk"]["S"] == META), "")
-    top = slots.pop() if slots and isinstance(slots[-1], Claim) else None
-    running = top if isinstance(top, Claim) else None
+    title = next((title_of(item, session.cipher) for item in items if item["sk"]["S"] == META), "")
+    top = slots.pop() if slots and isinstance(slots[-1], Lease) else None
+    running = top if isinstance(top, Lease) else None
     count = slots[-1].number if slots else 0
     turns = tuple(slot for slot in slots[-(newest or len(slots) or 1) :] if isinstance(slot, Turn))
-    log = Log(session, title, count, turns, running)
-    if now_ms + CLOCK_TOLERANCE.total_seconds() * 1000 < log.active_ms:
+    view = SessionView(session, title, count, turns, running)
+    if now_ms + CLOCK_TOLERANCE.total_seconds() * 1000 < view.active_ms:
         raise ClockBehind
-    if not log.alive_at(now_ms):
+    if not view.alive_at(now_ms):
         raise SessionNotFound
     first = 1 if newest is None else max(1, count - newest + 1)
     if [turn.number for turn in turns] != list(range(first, count + 1)) or (running and running.number != count + 1):
         raise TurnsMissing
-    return log
+    return view

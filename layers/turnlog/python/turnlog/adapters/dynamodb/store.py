@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 from turnlog.adapters.dynamodb import expiry, transfer
 from turnlog.adapters.dynamodb.deletion import end, end_all, has_left
 from turnlog.adapters.dynamodb.items import (
-    claim_item,
     header_item,
     index_item,
     index_key,
     is_partition,
+    lease_item,
     listed_id,
     meta_item,
     owner_partition,
@@ -26,12 +26,12 @@ from turnlog.adapters.dynamodb.items import (
     values,
 )
 from turnlog.adapters.dynamodb.keys import Keys, NoKeys
-from turnlog.adapters.dynamodb.quotas import bill_actions, charged, erase_allowances
+from turnlog.adapters.dynamodb.quotas import charge_actions, charged, erase_quotas
 from turnlog.adapters.dynamodb.reads import LOOKS, has_all, log_of, page_of, slots_between
 from turnlog.adapters.dynamodb.table import EMPTY, EXISTS, LAPSED, MINE, Item, Table, item_that_failed, key
-from turnlog.domain.quotas import Bill, Charge
-from turnlog.domain.sessions import Log, Move, Session
-from turnlog.domain.turns import Claim, Slot, Turn
+from turnlog.domain.quotas import QuotaCharge, QuotaCharges
+from turnlog.domain.sessions import Move, Session, SessionView
+from turnlog.domain.turns import Lease, Slot, Turn
 from turnlog.errors import ItemUnreadable, KeysUnavailable, SessionCorrupt, SessionNotFound
 
 if TYPE_CHECKING:
@@ -65,63 +65,66 @@ class DynamoDBSessionStore:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._sessions = Table(client, table, sleep)
-        self._allowances = Table(client, usage_table, sleep)
+        self._quotas = Table(client, usage_table, sleep)
         self._keys = keys or NoKeys()
         self._eventual = eventual
 
     # --- what a turn needs
 
-    def read(self, owner: str, session_id: str, now_ms: int, newest: int, *, fresh: bool = True) -> Log:
+    def read(self, owner: str, session_id: str, now_ms: int, newest: int, *, consistent: bool = True) -> SessionView:
         if is_partition(session_id):
             raise ItemUnreadable
         for _ in range(LOOKS - 1):
             try:
-                return self._view(owner, session_id, now_ms, newest, fresh)
+                return self._view(owner, session_id, now_ms, newest, consistent)
             except SessionCorrupt:
                 # A query is no snapshot: writes may have come between its pages. What is damaged stays so.
-                fresh = True
-        return self._view(owner, session_id, now_ms, newest, fresh)
+                consistent = True
+        return self._view(owner, session_id, now_ms, newest, consistent)
 
     def turns(self, session: Session, first: int, last: int) -> list[Turn]:
         return [slot for slot in self._slots(session, first, last) if isinstance(slot, Turn)]
 
-    def claim(self, session: Session, claim: Claim, over: Claim | None) -> Slot | None:
+    def acquire(self, session: Session, lease: Lease, over: Lease | None) -> Slot | None:
         if over and (over.moving_to or over.undo):
-            over = transfer.fence(self._sessions, session, over, claim.at_ms)
+            over = transfer.fence(self._sessions, session, over, lease.at_ms)
             if over is None:
-                return next(iter(self._slots(session, claim.number, claim.number)), None)
-        item = claim_item(session, claim)
-        condition, given = (LAPSED, values(over.token, claim.at_ms)) if over else (EMPTY, None)
-        if claim.charges:
-            put, bill = self._sessions.put_action(item, condition, given), Bill(session.owner, claim.charges)
-            found = item_that_failed(charged(self._sessions, [put], self._allowances.name, bill, claim.at_ms))
+                return next(iter(self._slots(session, lease.number, lease.number)), None)
+        item = lease_item(session, lease)
+        condition, given = (LAPSED, values(over.token, lease.at_ms)) if over else (EMPTY, None)
+        if lease.charges:
+            put, quota = (
+                self._sessions.put_action(item, condition, given),
+                QuotaCharges(session.owner, lease.charges),
+            )
+            found = item_that_failed(charged(self._sessions, [put], self._quotas.name, quota, lease.at_ms))
         else:
             found = self._sessions.put(item, condition, given)
-        return claim if found is None else self._held(session, claim.number, found)
+        return lease if found is None else self._held(session, lease.number, found)
 
-    def release(self, session: Session, claim: Claim, billed: bool, now_ms: int) -> None:
-        mine = values(claim.token)
-        left = claim.after_release(billed, now_ms)
-        refunds = [] if billed else bill_actions(self._allowances.name, Bill(session.owner, claim.charges).refund)
+    def release(self, session: Session, lease: Lease, billed: bool, now_ms: int) -> None:
+        mine = values(lease.token)
+        left = lease.after_release(billed, now_ms)
+        refunds = [] if billed else charge_actions(self._quotas.name, QuotaCharges(session.owner, lease.charges).refund)
         if left is not None:
-            item = claim_item(session, left)
+            item = lease_item(session, left)
             if refunds:
                 self._sessions.transact([self._sessions.put_action(item, MINE, mine), *refunds])
             else:
                 self._sessions.put(item, MINE, mine)
             return
-        slot = key(partition(session.owner, session.id), slot_sk(claim.number))
+        slot = key(partition(session.owner, session.id), slot_sk(lease.number))
         if refunds:
             self._sessions.transact([self._sessions.delete_action(slot, MINE, mine), *refunds])
         else:
             self._sessions.delete(slot, MINE, mine)
 
-    def commit(self, session: Session, turn: Turn, settlement: tuple[Charge, ...] = ()) -> Slot | None:
+    def commit(self, session: Session, turn: Turn, settlement: tuple[QuotaCharge, ...] = ()) -> Slot | None:
         first, *parts = turn_items(session, turn)
         mine = values(turn.token)
         if parts or settlement:
             actions = [self._sessions.put_action(first, MINE, mine), *map(self._sessions.put_action, parts)]
-            settled = bill_actions(self._allowances.name, Bill(session.owner, settlement))
+            settled = charge_actions(self._quotas.name, QuotaCharges(session.owner, settlement))
             reasons = self._sessions.transact([*actions, *settled])
             found = item_that_failed(reasons)
         else:
@@ -130,12 +133,14 @@ class DynamoDBSessionStore:
 
     # --- the rest
 
-    def create(self, session: Session, title: str, *, bill: Bill | None = None, first: Turn | None = None) -> Session:
+    def create(
+        self, session: Session, title: str, *, quota: QuotaCharges | None = None, first: Turn | None = None
+    ) -> Session:
         pk = partition(session.owner, session.id)
         there = self._sessions.query(pk, newest_first=True, limit=1, until=bool)
         if there:
             return self.read(session.owner, session.id, session.created_ms, newest=1).session
-        session = replace(session, seal=self._keys.current(session.owner))
+        session = replace(session, cipher=self._keys.current(session.owner))
         turn, *parts = turn_items(session, first) if first else [None]
         actions = [
             self._sessions.put_action(index_item(session)),
@@ -147,13 +152,15 @@ class DynamoDBSessionStore:
             *(self._sessions.put_action(part) for part in parts if part),
             *self._keys.still_active(session),
         ]
-        reasons = charged(self._sessions, actions, self._allowances.name, bill, session.created_ms)
+        reasons = charged(self._sessions, actions, self._quotas.name, quota, session.created_ms)
         if reasons and self._keys.was_erased(session, reasons):
-            return self.create(session, title, bill=bill, first=first)
+            return self.create(session, title, quota=quota, first=first)
         return self.read(session.owner, session.id, session.created_ms, newest=1).session if reasons else session
 
-    def fork(self, parent: Session, number: int, child: Session, title: str, *, bill: Bill | None = None) -> None:
-        transfer.fork(self._sessions, self._keys, parent, number, child, title, bill, self._allowances.name)
+    def fork(
+        self, parent: Session, number: int, child: Session, title: str, *, quota: QuotaCharges | None = None
+    ) -> None:
+        transfer.fork(self._sessions, self._keys, parent, number, child, title, quota, self._quotas.name)
 
     def rename(self, owner: str, session_id: str, title: str, now_ms: int) -> None:
         session = self.read(owner, session_id, now_ms, newest=1).session
@@ -163,7 +170,7 @@ class DynamoDBSessionStore:
             raise SessionNotFound
 
     def move(self, move: Move) -> Session:
-        return transfer.move(self._sessions, self._keys, move, self._allowances.name)
+        return transfer.move(self._sessions, self._keys, move, self._quotas.name)
 
     def delete(self, owner: str, session_id: str, now_ms: int) -> bool:
         if is_partition(session_id):
@@ -191,8 +198,8 @@ class DynamoDBSessionStore:
     def erase(self, owner: str, now_ms: int) -> int:
         self._keys.begin_erasure(owner)
         ended = end_all(self._sessions, owner_partition(owner))
-        if self._allowances.name:
-            erase_allowances(self._allowances, owner, now_ms)
+        if self._quotas.name:
+            erase_quotas(self._quotas, owner, now_ms)
         self._keys.finish_erasure(owner)
         return ended
 
@@ -209,13 +216,13 @@ class DynamoDBSessionStore:
         self._sessions.delete(index)
         return False
 
-    def _view(self, owner: str, session_id: str, now_ms: int, newest: int, fresh: bool) -> Log:
+    def _view(self, owner: str, session_id: str, now_ms: int, newest: int, consistent: bool) -> SessionView:
         items = self._sessions.query(
             partition(owner, session_id),
             newest_first=True,
             limit=page_of(newest),
             until=lambda found: has_all(found, newest),
-            fresh=fresh or not self._eventual,
+            consistent=consistent or not self._eventual,
         )
         return log_of(owner, session_id, items, now_ms, self._keys, newest)
 
@@ -224,7 +231,7 @@ class DynamoDBSessionStore:
     def _held(self, session: Session, number: int, found: Item) -> Slot | None:
         """What the slot holds, out of the item that failed a condition; that of a large turn lacks its content."""
         if "parts" not in found:
-            return slot_of(found, session.seal) if found else None
+            return slot_of(found, session.cipher) if found else None
         return next(iter(self._slots(session, number, number)), None)
 
     def _slots(self, session: Session, first: int, last: int) -> list[Slot]:

@@ -110,14 +110,14 @@ class Table:
         until: Callable[[list[Item]], bool] = lambda _: False,
         between: tuple[str, str] | None = None,
         only: str | None = None,
-        fresh: bool = True,
+        consistent: bool = True,
     ) -> list[Item]:
         """Items of a partition, page by page of at most `limit`, to the end or until they are enough.
 
         Strongly consistent when `fresh`; with all attributes, or those that `only` names.
         """
         values = {":pk": s(pk)}
-        arguments: Item = {"TableName": self.name, "ConsistentRead": fresh, "ScanIndexForward": not newest_first}
+        arguments: Item = {"TableName": self.name, "ConsistentRead": consistent, "ScanIndexForward": not newest_first}
         arguments["KeyConditionExpression"] = "pk = :pk"
         if between:
             arguments["KeyConditionExpression"] += " AND sk BETWEEN :first AND :last"

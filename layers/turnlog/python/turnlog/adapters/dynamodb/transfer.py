@@ -10,11 +10,11 @@ from turnlog.adapters.dynamodb.expiry import entry_of, remember
 from turnlog.adapters.dynamodb.items import (
     HEADER,
     META,
-    claim_item,
     header_item,
     index_item,
     index_key,
     is_slot,
+    lease_item,
     meta_item,
     partition,
     session_of,
@@ -25,7 +25,7 @@ from turnlog.adapters.dynamodb.items import (
     values,
 )
 from turnlog.adapters.dynamodb.keys import Keys
-from turnlog.adapters.dynamodb.quotas import bill_actions, charged, refusal
+from turnlog.adapters.dynamodb.quotas import charge_actions, charged, refusal
 from turnlog.adapters.dynamodb.reads import LOOKS, log_of, slots_between
 from turnlog.adapters.dynamodb.table import (
     DONE,
@@ -40,13 +40,13 @@ from turnlog.adapters.dynamodb.table import (
     key,
     s,
 )
-from turnlog.domain.quotas import Bill
-from turnlog.domain.sessions import Log, Move, Session
-from turnlog.domain.turns import Claim, Turn, busy
+from turnlog.domain.quotas import QuotaCharges
+from turnlog.domain.sessions import Move, Session, SessionView
+from turnlog.domain.turns import Lease, Turn, busy
 from turnlog.errors import (
-    ClaimLost,
     ItemUnreadable,
     KeyReused,
+    LeaseLost,
     SessionCorrupt,
     SessionNotFound,
     StoreUnavailable,
@@ -64,7 +64,7 @@ def fork(
     number: int,
     child: Session,
     title: str,
-    bill: Bill | None,
+    quota: QuotaCharges | None,
     usage: str,
 ) -> None:
     """See SessionStore. Until the last transaction there is no session, and what is left of a crash is swept.
@@ -76,8 +76,8 @@ def fork(
     turns = [slot.forked() for slot in slots_between(table, parent, 1, number) if isinstance(slot, Turn)]
     if [turn.number for turn in turns] != list(range(1, number + 1)):
         raise SessionNotFound
-    child = replace(child, seal=keys.current(child.owner))
-    _take_name(table, keys, child, bill, usage)
+    child = replace(child, cipher=keys.current(child.owner))
+    _take_name(table, keys, child, quota, usage)
     for turn in turns:
         _copy(table, child, turn)
     made = [
@@ -96,11 +96,11 @@ def _is_made(table: Table, place: str) -> bool:
     """Whether a session is there. Raises ClaimLost when one was, and has ended."""
     there = table.query(place, newest_first=True, limit=1, until=bool)
     if there and there[0].get("st") == s("ended"):
-        raise ClaimLost
+        raise LeaseLost
     return bool(there) and bool(there[0]["sk"]["S"] == HEADER)
 
 
-def _take_name(table: Table, keys: Keys, child: Session, bill: Bill | None, usage: str) -> None:
+def _take_name(table: Table, keys: Keys, child: Session, quota: QuotaCharges | None, usage: str) -> None:
     """Names the session in its owner's partition, puts it onto the sweeper's list and charges for it, all or nothing;
     or none of it, when this very fork was begun before. Raises KeyReused when another one was, AllowanceUsedUp, and
     SessionNotFound when the key was erased: from then on nothing may be named that the erasure would not see.
@@ -108,7 +108,7 @@ def _take_name(table: Table, keys: Keys, child: Session, bill: Bill | None, usag
     named = index_item(child) | ({"fp": {"B": child.fingerprint}} if child.fingerprint else {})
     entry = entry_of(child, child.created_ms)
     actions = [table.put_action(named, EMPTY), table.put_action(entry), *keys.still_active(child)]
-    reasons = charged(table, actions, usage, bill, child.created_ms)
+    reasons = charged(table, actions, usage, quota, child.created_ms)
     if not reasons:
         return
     if keys.was_erased(child, reasons):
@@ -127,16 +127,16 @@ def move(table: Table, keys: Keys, asked: Move, usage: str) -> Session:
         seen = _seen(table, keys, asked)
         if isinstance(seen, dict):
             return _finish(table, keys, asked, seen)
-        log, meta = seen
-        if log.running and log.running.until_ms > asked.at_ms:
-            raise busy(log.running, asked.at_ms)
-        new = replace(log.session, owner=asked.to_owner, id=asked.to_id, seal=keys.current(asked.to_owner))
-        if (claim := _claimed(table, asked, log, usage)) is not None:
-            return _carry_over(table, keys, asked, log, meta, claim, new, usage)
+        view, meta = seen
+        if view.running and view.running.lease_expires_ms > asked.at_ms:
+            raise busy(view.running, asked.at_ms)
+        new = replace(view.session, owner=asked.to_owner, id=asked.to_id, cipher=keys.current(asked.to_owner))
+        if (lease := _leased(table, asked, view, usage)) is not None:
+            return _carry_over(table, keys, asked, view, meta, lease, new, usage)
     raise TurnInProgress(1)
 
 
-def _seen(table: Table, keys: Keys, asked: Move) -> tuple[Log, Item] | Item:
+def _seen(table: Table, keys: Keys, asked: Move) -> tuple[SessionView, Item] | Item:
     """The session with all its turns, and its meta item; or the marker that it has left. Raises SessionNotFound, a kind
     of SessionCorrupt.
 
@@ -148,45 +148,56 @@ def _seen(table: Table, keys: Keys, asked: Move) -> tuple[Log, Item] | Item:
     return _look(table, keys, asked)
 
 
-def _look(table: Table, keys: Keys, asked: Move) -> tuple[Log, Item] | Item:
+def _look(table: Table, keys: Keys, asked: Move) -> tuple[SessionView, Item] | Item:
     items = table.query(partition(asked.owner, asked.session_id), newest_first=True)
     top = next((item for item in items if is_slot(item)), None)
     if top and "mk" in top:
         return top
-    log = log_of(asked.owner, asked.session_id, items, asked.at_ms, keys)
+    view = log_of(asked.owner, asked.session_id, items, asked.at_ms, keys)
     meta = next((item for item in items if item["sk"]["S"] == META), None)
     if meta is None:
         raise ItemUnreadable
-    return log, meta
+    return view, meta
 
 
-def _claimed(table: Table, asked: Move, log: Log, usage: str) -> Claim | None:
+def _leased(table: Table, asked: Move, view: SessionView, usage: str) -> Lease | None:
     """The slot after the last turn, held by the move; None when another one was faster."""
-    over, to = log.running, partition(asked.to_owner, asked.to_id)
+    over, to = view.running, partition(asked.to_owner, asked.to_id)
     if over and (over.undo or over.moving_to not in ("", to)):
-        over = fence(table, log.session, over, asked.at_ms)
+        over = fence(table, view.session, over, asked.at_ms)
         if over is None:
             return None
-    counted = over.counted if over else log.turns[-1].others if log.turns else b""
-    claim = Claim(log.count + 1, asked.token, asked.until_ms, asked.key, b"", asked.at_ms, others=counted, moving_to=to)
+    counted = over.inherited_attempt_counts if over else view.turns[-1].attempt_counts if view.turns else b""
+    lease = Lease(
+        view.count + 1,
+        asked.token,
+        asked.lease_expires_ms,
+        asked.key,
+        b"",
+        asked.at_ms,
+        attempt_counts=counted,
+        moving_to=to,
+    )
     condition, given = (LAPSED, values(over.token, asked.at_ms)) if over else (EMPTY, None)
-    item = claim_item(log.session, claim)
-    if asked.bill:
+    item = lease_item(view.session, lease)
+    if asked.quota:
         put = table.put_action(item, condition, given)
-        found = item_that_failed(charged(table, [put], usage, asked.bill, asked.at_ms, taken=False))
+        found = item_that_failed(charged(table, [put], usage, asked.quota, asked.at_ms, taken=False))
     else:
         found = table.put(item, condition, given)
-    return claim if found is None or _is_mine(found, asked.token) else None
+    return lease if found is None or _is_mine(found, asked.token) else None
 
 
-def fence(table: Table, session: Session, over: Claim, now_ms: int) -> Claim | None:
+def fence(table: Table, session: Session, over: Lease, now_ms: int) -> Lease | None:
     """The lapsed claim of a move that did not finish, after what it left was undone; None when it is no longer there.
 
     Its token is another one from then on, so that the mover, should it still live, can finish nothing. It goes on to
     name the other place until the slot is used, so that whoever deletes the session meanwhile undoes the move again.
     """
-    mine = replace(over, token=over.token + "!", until_ms=now_ms - 1, moving_to="", undo=over.moving_to or over.undo)
-    found = table.put(claim_item(session, mine), LAPSED, values(over.token, now_ms))
+    mine = replace(
+        over, token=over.token + "!", lease_expires_ms=now_ms - 1, moving_to="", undo=over.moving_to or over.undo
+    )
+    found = table.put(lease_item(session, mine), LAPSED, values(over.token, now_ms))
     if found is not None and not _is_mine(found, mine.token):
         return None
     undo_move(table, mine.undo, over.number - 1, {"N": str(session.ttl_s)})
@@ -199,16 +210,16 @@ def _is_mine(found: Item, token: str) -> bool:
 
 
 def _carry_over(
-    table: Table, keys: Keys, asked: Move, log: Log, meta: Item, claim: Claim, new: Session, usage: str
+    table: Table, keys: Keys, asked: Move, view: SessionView, meta: Item, lease: Lease, new: Session, usage: str
 ) -> Session:
-    old = log.session
+    old = view.session
     try:
-        _copy_all(table, keys, asked, log, new)
-    except ClaimLost:  # another session is there, or an earlier try of this move was undone
-        _give_way(table, old, claim, asked.at_ms)
+        _copy_all(table, keys, asked, view, new)
+    except LeaseLost:  # another session is there, or an earlier try of this move was undone
+        _give_way(table, old, lease, asked.at_ms)
         raise
-    marker = tombstone(partition(old.owner, old.id), slot_sk(claim.number), {"N": str(old.ttl_s)})
-    marker |= {"mk": {"B": asked.key}, "dst": s(partition(new.owner, new.id)), "tok": s(claim.token)}
+    marker = tombstone(partition(old.owner, old.id), slot_sk(lease.number), {"N": str(old.ttl_s)})
+    marker |= {"mk": {"B": asked.key}, "dst": s(partition(new.owner, new.id)), "tok": s(lease.token)}
     refused = _flip(table, keys, asked, old, meta, marker, new, usage)
     if refused is None:
         _clear_out(table, old.owner, old.id, marker)
@@ -219,22 +230,22 @@ def _carry_over(
         if "mk" in slot:
             return _finish(table, keys, asked, slot)
         raise error
-    _give_way(table, old, claim, asked.at_ms)
-    if fence(table, old, claim, asked.at_ms):
+    _give_way(table, old, lease, asked.at_ms)
+    if fence(table, old, lease, asked.at_ms):
         table.delete(index_key(new.owner, new.id))
     raise error
 
 
-def _copy_all(table: Table, keys: Keys, asked: Move, log: Log, new: Session) -> None:
+def _copy_all(table: Table, keys: Keys, asked: Move, view: SessionView, new: Session) -> None:
     """Raises ClaimLost when the place is another session's, or was taken from under the copies."""
     if has_session(table, partition(new.owner, new.id)):
-        raise ClaimLost
-    remember(table, new, asked.at_ms, source=partition(log.session.owner, log.session.id))
+        raise LeaseLost
+    remember(table, new, asked.at_ms, source=partition(view.session.owner, view.session.id))
     reasons = table.transact([table.put_action(index_item(new)), *keys.still_active(new)])
     if reasons:  # nothing may be named that the erasure which took the key would not see
         keys.was_erased(new, reasons)
-        raise ClaimLost
-    for turn in log.turns:
+        raise LeaseLost
+    for turn in view.turns:
         _copy(table, new, turn)
 
 
@@ -250,11 +261,11 @@ def _flip(
         made = [
             table.put_action(marker, MINE, values(marker["tok"]["S"])),
             table.put_action(header_item(new), EMPTY),
-            table.put_action(meta_item(new, title_of(meta, old.seal))),
+            table.put_action(meta_item(new, title_of(meta, old.cipher))),
             table.delete_action(key(meta["pk"]["S"], META), TITLED, {":title": meta["title"]}),
             *keys.still_active(new),
         ]
-        reasons = table.transact([*made, *bill_actions(usage, asked.bill, limited=True)])
+        reasons = table.transact([*made, *charge_actions(usage, asked.quota, limited=True)])
         if not reasons:
             return None
         slot, newer = item_that_failed(reasons), reasons[3].get("Item")
@@ -263,13 +274,13 @@ def _flip(
             continue
         keys.was_erased(new, reasons[: len(made)])
         if any(map(failed, reasons[: len(made)])):
-            return slot, ClaimLost()
-        return None, refusal(asked.bill, reasons[len(made) :], asked.at_ms)
+            return slot, LeaseLost()
+        return None, refusal(asked.quota, reasons[len(made) :], asked.at_ms)
 
 
-def _give_way(table: Table, session: Session, claim: Claim, now_ms: int) -> None:
+def _give_way(table: Table, session: Session, lease: Lease, now_ms: int) -> None:
     """The claim of a move that failed must not stand in the way of the next turn until its lease is over."""
-    table.put(claim_item(session, replace(claim, until_ms=now_ms - 1)), MINE, values(claim.token))
+    table.put(lease_item(session, replace(lease, lease_expires_ms=now_ms - 1)), MINE, values(lease.token))
 
 
 def _finish(table: Table, keys: Keys, asked: Move, marker: Item) -> Session:
@@ -303,7 +314,7 @@ def _copy(table: Table, to: Session, turn: Turn) -> None:
     else:
         found = table.put(first, EMPTY)
     if found is not None and not _is_copy(found, first):
-        raise ClaimLost
+        raise LeaseLost
 
 
 def _is_copy(found: Item, copy: Item) -> bool:

@@ -15,7 +15,7 @@ from turnlog.adapters.files.place import Place
 from turnlog.adapters.files.shelf import Shelf
 from turnlog.domain.conditions import is_due
 from turnlog.domain.owners import owner_hash
-from turnlog.domain.quotas import Allowances
+from turnlog.domain.quotas import QuotaCounters
 from turnlog.errors import SessionCorrupt, StoreUnavailable
 
 _LONG_S = 366 * 24 * 3600  # how long a tombstone stays whose session's own end cannot be read
@@ -57,7 +57,7 @@ def erase(shelf: Shelf, owner: str, now_ms: int) -> int:
             ended += _end(shelf, Place(folder), now_ms)
     used = shelf.root / owner_hash(owner)
     with suppress(FileNotFoundError), shelf.held(used):
-        _reduce(shelf, used / "allowances", lambda allowances: allowances.erase(now_ms))
+        _reduce(shelf, used / "allowances", lambda quotas: quotas.erase(now_ms))
         files.keep_names(used, shelf.sync)
     return ended
 
@@ -94,24 +94,24 @@ def _ends_ms(place: Place) -> int:
     try:
         return place.view("", newest=1).idle_expires_ms
     except SessionCorrupt:
-        return place.session("")[0].dies_ms
+        return place.session("")[0].expires_ms
 
 
 def _sweep_owner(shelf: Shelf, owner: Path, now_ms: int) -> None:
     files.remove_rests(owner)
-    _reduce(shelf, owner / "allowances", lambda allowances: allowances.forget(now_ms))
+    _reduce(shelf, owner / "allowances", lambda quotas: quotas.forget(now_ms))
     with suppress(OSError):
         owner.rmdir()  # only if it is empty
 
 
-def _reduce(shelf: Shelf, path: Path, drop: Callable[[Allowances], None]) -> None:
+def _reduce(shelf: Shelf, path: Path, drop: Callable[[QuotaCounters], None]) -> None:
     """What an owner used, less what is dropped; the file goes with the last of it."""
     if not path.exists():
         return
-    allowances = forms.allowances_of(path.read_bytes())
-    drop(allowances)
-    if allowances.used:
-        files.replace(path, forms.allowances_bytes(allowances), shelf.sync)
+    quotas = forms.quotas_of(path.read_bytes())
+    drop(quotas)
+    if quotas.used:
+        files.replace(path, forms.quotas_bytes(quotas), shelf.sync)
     else:
         path.unlink()
 

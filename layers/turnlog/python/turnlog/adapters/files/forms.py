@@ -19,9 +19,9 @@ from typing import Any
 
 from turnlog.domain.messages import to_json
 from turnlog.domain.packing import pack_turn, unpack_turn
-from turnlog.domain.quotas import Allowances
+from turnlog.domain.quotas import QuotaCounters
 from turnlog.domain.sessions import Session, SessionSettings
-from turnlog.domain.turns import Claim, Totals, Turn
+from turnlog.domain.turns import Lease, Totals, Turn
 from turnlog.errors import ItemUnreadable, ItemVersionUnknown, ModelProtocolError
 
 VERSION = 1
@@ -43,7 +43,7 @@ def header_bytes(session: Session, title: str) -> bytes:
             "id": session.id,
             "title": title,
             "created_ms": session.created_ms,
-            "dies_ms": session.dies_ms,
+            "dies_ms": session.expires_ms,
             "idle_ms": session.idle_ms,
             "settings": {"model": settings.model, "max_tokens": settings.max_tokens, "system": settings.system},
             "fingerprint": session.fingerprint.hex(),
@@ -60,19 +60,19 @@ def header_of(owner: str, data: bytes) -> tuple[Session, str]:
         return Session(owner, head["id"], *times, settings, bytes.fromhex(head["fingerprint"])), head["title"]
 
 
-def claim_bytes(claim: Claim) -> bytes:
+def lease_bytes(lease: Lease) -> bytes:
     """Without its charges, which are counted elsewhere."""
     return _sealed(
         {
             "state": "running",
-            "number": claim.number,
-            "token": claim.token,
-            "until_ms": claim.until_ms,
-            "key": claim.key.hex(),
-            "fingerprint": claim.fingerprint.hex(),
-            "at_ms": claim.at_ms,
-            "attempt": claim.attempt,
-            "others": claim.others.hex(),
+            "number": lease.number,
+            "token": lease.token,
+            "until_ms": lease.lease_expires_ms,
+            "key": lease.key.hex(),
+            "fingerprint": lease.fingerprint.hex(),
+            "at_ms": lease.at_ms,
+            "attempt": lease.attempt,
+            "others": lease.attempt_counts.hex(),
         }
     )
 
@@ -96,7 +96,7 @@ def turn_bytes(turn: Turn) -> bytes:
         "at_ms": turn.at_ms,
         "window_from": turn.window_from,
         "older_keys": turn.older_keys.hex(),
-        "others": turn.others.hex(),
+        "others": turn.attempt_counts.hex(),
     }
     return _sealed(head, pack_turn(turn))
 
@@ -109,15 +109,15 @@ def forked_bytes(data: bytes) -> bytes | None:
         return _sealed(head | {"key": "", "fingerprint": "", "older_keys": "", "others": ""}, content)
 
 
-def slot_of(number: int, data: bytes) -> Claim | Turn:
+def slot_of(number: int, data: bytes) -> Lease | Turn:
     with _readable(data) as (head, content):
         if head["number"] != number:
             raise ItemUnreadable
         key, fingerprint = bytes.fromhex(head["key"]), bytes.fromhex(head["fingerprint"])
         token, at_ms = head["token"], head["at_ms"]
         if head["state"] == "running":
-            others = bytes.fromhex(head["others"])
-            return Claim(number, token, head["until_ms"], key, fingerprint, at_ms, head["attempt"], others)
+            attempt_counts = bytes.fromhex(head["others"])
+            return Lease(number, token, head["until_ms"], key, fingerprint, at_ms, head["attempt"], attempt_counts)
         if head["state"] != "done":
             raise ItemUnreadable
         message, reply = unpack_turn(content, head["stop_reason"])
@@ -134,7 +134,7 @@ def slot_of(number: int, data: bytes) -> Claim | Turn:
             at_ms=at_ms,
             window_from=head["window_from"],
             older_keys=bytes.fromhex(head["older_keys"]),
-            others=bytes.fromhex(head["others"]),
+            attempt_counts=bytes.fromhex(head["others"]),
         )
 
 
@@ -147,13 +147,13 @@ def end_of(data: bytes) -> End:
         return End(head["ttl_s"], bytes.fromhex(head["key"]), head["place"])
 
 
-def allowances_bytes(allowances: Allowances) -> bytes:
-    return _sealed({"used": {counter: [str(used), ends] for counter, (used, ends) in allowances.used.items()}})
+def quotas_bytes(quotas: QuotaCounters) -> bytes:
+    return _sealed({"used": {counter: [str(used), ends] for counter, (used, ends) in quotas.used.items()}})
 
 
-def allowances_of(data: bytes) -> Allowances:
+def quotas_of(data: bytes) -> QuotaCounters:
     with _readable(data) as (head, _):
-        return Allowances({counter: (Decimal(used), ends) for counter, (used, ends) in head["used"].items()})
+        return QuotaCounters({counter: (Decimal(used), ends) for counter, (used, ends) in head["used"].items()})
 
 
 def _sealed(head: dict[str, Any], content: bytes = b"") -> bytes:

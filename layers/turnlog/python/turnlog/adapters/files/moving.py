@@ -9,13 +9,13 @@ from turnlog.adapters.files.forms import End
 from turnlog.adapters.files.place import Place, place_of
 from turnlog.adapters.files.shelf import Shelf
 from turnlog.domain.conditions import alive
-from turnlog.domain.quotas import Bill
+from turnlog.domain.quotas import QuotaCharges
 from turnlog.domain.sessions import Move, Session
 from turnlog.domain.turns import busy
-from turnlog.errors import ClaimLost, SessionNotFound
+from turnlog.errors import LeaseLost, SessionNotFound
 
 
-def fork(shelf: Shelf, parent: Session, number: int, child: Session, title: str, bill: Bill | None) -> None:
+def fork(shelf: Shelf, parent: Session, number: int, child: Session, title: str, quota: QuotaCharges | None) -> None:
     """See SessionStore. Costs an fsync for each turn.
 
     The parent goes on meanwhile: its turns are final, so they are copied without its lock.
@@ -31,7 +31,7 @@ def fork(shelf: Shelf, parent: Session, number: int, child: Session, title: str,
             with shelf.open(parent.owner, parent.id, shared=True) as source:
                 if source is None or not source.is_alive:
                     raise SessionNotFound
-                shelf.charge(bill, child.created_ms)
+                shelf.charge(quota, child.created_ms)
                 place.draft.rename(place.log)
         except BaseException:
             files.remove(place.folder)
@@ -67,11 +67,11 @@ def move(shelf: Shelf, asked: Move) -> Session:
         session = replace(log.session, owner=asked.to_owner, id=asked.to_id)
         target = place_of(shelf.root, asked.to_owner, asked.to_id)
         if target.folder == source.folder:
-            raise ClaimLost
+            raise LeaseLost
         with shelf.made(asked.to_owner, asked.to_id) as place:
             if not place.is_free:
-                raise ClaimLost
-            shelf.charge(asked.bill, asked.at_ms)
+                raise LeaseLost
+            shelf.charge(asked.quota, asked.at_ms)
             files.replace(place.header, forms.header_bytes(session, log.title), shelf.sync)
             note = End(session.ttl_s, asked.key, _name(shelf, place))
             files.replace(source.moving, forms.end_bytes(note), shelf.sync)

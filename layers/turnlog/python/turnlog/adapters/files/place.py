@@ -11,8 +11,8 @@ from pathlib import Path
 from turnlog.adapters.files import forms
 from turnlog.adapters.files.forms import End
 from turnlog.domain.owners import owner_hash
-from turnlog.domain.sessions import Log, Session
-from turnlog.domain.turns import Claim, Slot, Turn
+from turnlog.domain.sessions import Session, SessionView
+from turnlog.domain.turns import Lease, Slot, Turn
 from turnlog.errors import SessionCorrupt, TurnsMissing
 
 _PLACE = re.compile("[0-9a-f]{64}")
@@ -98,7 +98,7 @@ class Place:
         except FileNotFoundError as error:
             raise SessionCorrupt from error
 
-    def view(self, owner: str, newest: int) -> Log:
+    def view(self, owner: str, newest: int) -> SessionView:
         """The session at any time, out of the names of all slots and the newest ones' files.
 
         Raises a kind of SessionCorrupt.
@@ -108,14 +108,14 @@ class Place:
         if numbers != list(range(1, len(numbers) + 1)):
             raise TurnsMissing
         top = self.slot(len(numbers)) if numbers else None
-        running = top if isinstance(top, Claim) else None
+        running = top if isinstance(top, Lease) else None
         count = len(numbers) - (running is not None)
         last = [top] if isinstance(top, Turn) else []
         older = [self.slot(number) for number in range(max(1, count - newest + 1), count + 1 - len(last))]
         turns = tuple(slot for slot in [*older, *last] if isinstance(slot, Turn))
         if len(turns) != min(newest, count):
             raise TurnsMissing
-        return Log(session, title, count, turns, running)
+        return SessionView(session, title, count, turns, running)
 
     def end(self) -> End | None:
         """Of a place where no session is alive: how it left; None if it never was. Raises a kind of SessionCorrupt."""

@@ -12,7 +12,7 @@ from turnlog.adapters.files import files, forms
 from turnlog.adapters.files.files import PATIENCE_S, Sleep, Sync
 from turnlog.adapters.files.place import Place, place_of
 from turnlog.domain.owners import owner_hash
-from turnlog.domain.quotas import Allowances, Bill, Charge, by_owner
+from turnlog.domain.quotas import QuotaCharge, QuotaCharges, QuotaCounters, by_owner
 from turnlog.errors import SessionCorrupt, StoreUnavailable
 
 _ROUNDS = 10
@@ -46,14 +46,14 @@ class Shelf:
             try:
                 stack.enter_context(self.held(place.folder, shared=shared))
             except FileNotFoundError:
-                self._expect_root()
+                self._require_root()
                 found = None
             yield found
 
     @contextmanager
     def made(self, owner: str, session_id: str) -> Iterator[Place]:
         """The folder of a session, held for a change; made if there is none."""
-        self._expect_root()
+        self._require_root()
         place = place_of(self.root, owner, session_id)
         with ExitStack() as stack:
             for _ in range(_ROUNDS):
@@ -69,15 +69,17 @@ class Shelf:
             yield place
 
     @contextmanager
-    def allowances(self, owner: str) -> Iterator[Allowances]:
+    def quotas(self, owner: str) -> Iterator[QuotaCounters]:
         """What the owner used, held for a change and written back, unless the change is refused."""
         path = self.root / owner_hash(owner) / "allowances"
         with self.held(path.parent):
-            used = forms.allowances_of(path.read_bytes()) if path.exists() else Allowances()
+            used = forms.quotas_of(path.read_bytes()) if path.exists() else QuotaCounters()
             yield used
-            files.replace(path, forms.allowances_bytes(used), self.sync)
+            files.replace(path, forms.quotas_bytes(used), self.sync)
 
-    def change(self, owner: str, charges: Iterable[Charge], how: Callable[[Allowances, list[Charge]], None]) -> None:
+    def change(
+        self, owner: str, charges: Iterable[QuotaCharge], how: Callable[[QuotaCounters, list[QuotaCharge]], None]
+    ) -> None:
         """Changes all the allowances that the charges are of, or none if one of them refuses.
 
         An owner's own come before those that many share, so that nobody wants two the other way round.
@@ -85,15 +87,15 @@ class Shelf:
         with ExitStack() as stack:
             for each, own in by_owner(owner, charges).items():
                 files.make_folder(self.root / owner_hash(each))
-                how(stack.enter_context(self.allowances(each)), own)
+                how(stack.enter_context(self.quotas(each)), own)
 
-    def charge(self, bill: Bill | None, now_ms: int) -> None:
+    def charge(self, quota: QuotaCharges | None, now_ms: int) -> None:
         """Raises AllowanceUsedUp, and then nothing was charged. The bill's owner may have no folder yet."""
-        if bill:
-            files.make_folder(self.root / owner_hash(bill.owner))
-            with self.allowances(bill.owner) as allowances:
-                allowances.forget(now_ms)
-                allowances.take(bill.charges, now_ms)
+        if quota:
+            files.make_folder(self.root / owner_hash(quota.owner))
+            with self.quotas(quota.owner) as quotas:
+                quotas.forget(now_ms)
+                quotas.take(quota.charges, now_ms)
 
     def session_ids(self, owner: str) -> list[str]:
         """Of the sessions in the owner's folder; the place's name where the id cannot be read."""
@@ -114,7 +116,7 @@ class Shelf:
         try:
             return [path for path in (self.root / owner_hash(owner)).iterdir() if path.is_dir()]
         except FileNotFoundError:
-            self._expect_root()
+            self._require_root()
             return []
 
     def held(
@@ -127,7 +129,7 @@ class Shelf:
         for folder in (place.folder, place.folder.parent, self.root):
             files.keep_names(folder, self.sync)
 
-    def _expect_root(self) -> None:
+    def _require_root(self) -> None:
         """What is missing is only missing while the folder is there: one that was unmounted is not an empty store."""
         if not files.is_same(self._held, self.root):
             raise StoreUnavailable

@@ -13,9 +13,9 @@ from turnlog.adapters.files.files import Sleep, Sync
 from turnlog.adapters.files.place import Place
 from turnlog.adapters.files.shelf import Shelf
 from turnlog.domain.conditions import alive, can_be_taken, is_held
-from turnlog.domain.quotas import Allowances, Bill, Charge
-from turnlog.domain.sessions import Log, Move, Session
-from turnlog.domain.turns import Claim, Ended, Slot, Turn
+from turnlog.domain.quotas import QuotaCharge, QuotaCharges, QuotaCounters
+from turnlog.domain.sessions import Move, Session, SessionView
+from turnlog.domain.turns import Lease, Slot, Tombstone, Turn
 from turnlog.errors import SessionNotFound, StoreUnavailable
 
 
@@ -51,7 +51,7 @@ class FileSessionStore:
     # --- what a turn needs
 
     @_available()
-    def read(self, owner: str, session_id: str, now_ms: int, newest: int, *, fresh: bool = True) -> Log:  # noqa: ARG002
+    def read(self, owner: str, session_id: str, now_ms: int, newest: int, *, consistent: bool = True) -> SessionView:  # noqa: ARG002
         with self._shelf.open(owner, session_id, shared=True) as place:
             if place is None or not place.is_alive:
                 raise SessionNotFound
@@ -66,45 +66,45 @@ class FileSessionStore:
         return [slot for slot in slots if isinstance(slot, Turn)]
 
     @_available()
-    def claim(self, session: Session, claim: Claim, over: Claim | None) -> Slot | None:
+    def acquire(self, session: Session, lease: Lease, over: Lease | None) -> Slot | None:
         with self._shelf.open(session.owner, session.id) as place:
             if place is None or not place.is_alive:
-                return Ended(claim.number)
-            found = place.slot(claim.number)
-            if not can_be_taken(found, claim, over) or not _is_next(place, claim.number):
+                return Tombstone(lease.number)
+            found = place.slot(lease.number)
+            if not can_be_taken(found, lease, over) or not _is_next(place, lease.number):
                 return found
 
-            def take(allowances: Allowances, charges: list[Charge]) -> None:
-                allowances.forget(claim.at_ms)
-                allowances.take(charges, claim.at_ms)
+            def take(quotas: QuotaCounters, charges: list[QuotaCharge]) -> None:
+                quotas.forget(lease.at_ms)
+                quotas.take(charges, lease.at_ms)
 
-            self._shelf.change(session.owner, claim.charges, take)
-            path, content = place.slot_path(claim.number), forms.claim_bytes(claim)
+            self._shelf.change(session.owner, lease.charges, take)
+            path, content = place.slot_path(lease.number), forms.lease_bytes(lease)
             if found:
                 files.replace(path, content, self._shelf.sync)
             elif not files.create(path, content, self._shelf.sync):
-                return place.slot(claim.number)
-            return claim
+                return place.slot(lease.number)
+            return lease
 
     @_available()
-    def release(self, session: Session, claim: Claim, billed: bool, now_ms: int) -> None:
+    def release(self, session: Session, lease: Lease, billed: bool, now_ms: int) -> None:
         with self._shelf.open(session.owner, session.id) as place:
-            if place is None or not place.is_alive or not is_held(place.slot(claim.number), claim.token):
+            if place is None or not place.is_alive or not is_held(place.slot(lease.number), lease.token):
                 return
-            path = place.slot_path(claim.number)
-            if left := claim.after_release(billed, now_ms):
-                files.replace(path, forms.claim_bytes(left), self._shelf.sync)
+            path = place.slot_path(lease.number)
+            if left := lease.after_release(billed, now_ms):
+                files.replace(path, forms.lease_bytes(left), self._shelf.sync)
             else:
                 path.unlink()
             if not billed:
-                self._shelf.change(session.owner, claim.charges, Allowances.give_back)
+                self._shelf.change(session.owner, lease.charges, QuotaCounters.give_back)
 
     @_available()
-    def commit(self, session: Session, turn: Turn, settlement: tuple[Charge, ...] = ()) -> Slot | None:
+    def commit(self, session: Session, turn: Turn, settlement: tuple[QuotaCharge, ...] = ()) -> Slot | None:
         content = forms.turn_bytes(turn)
         with self._shelf.open(session.owner, session.id) as place:
             if place is None or not place.is_alive:
-                return Ended(turn.number)
+                return Tombstone(turn.number)
             found = place.slot(turn.number)
             if not is_held(found, turn.token):
                 return found
@@ -117,14 +117,16 @@ class FileSessionStore:
     # --- the rest
 
     @_available()
-    def create(self, session: Session, title: str, *, bill: Bill | None = None, first: Turn | None = None) -> Session:
+    def create(
+        self, session: Session, title: str, *, quota: QuotaCharges | None = None, first: Turn | None = None
+    ) -> Session:
         turn = first and forms.turn_bytes(first)
         with self._shelf.made(session.owner, session.id) as place:
             if place.is_alive:
                 return alive(place.view(session.owner, newest=1), session.created_ms).session
             if not place.is_free:
                 raise SessionNotFound
-            self._shelf.charge(bill, session.created_ms)
+            self._shelf.charge(quota, session.created_ms)
             files.replace(place.header, forms.header_bytes(session, title), self._shelf.sync)
             files.remove(place.draft)
             files.make_folder(place.draft)
@@ -136,8 +138,10 @@ class FileSessionStore:
             return session
 
     @_available()
-    def fork(self, parent: Session, number: int, child: Session, title: str, *, bill: Bill | None = None) -> None:
-        moving.fork(self._shelf, parent, number, child, title, bill)
+    def fork(
+        self, parent: Session, number: int, child: Session, title: str, *, quota: QuotaCharges | None = None
+    ) -> None:
+        moving.fork(self._shelf, parent, number, child, title, quota)
 
     @_available()
     def rename(self, owner: str, session_id: str, title: str, now_ms: int) -> None:
@@ -169,10 +173,10 @@ class FileSessionStore:
     def sweep(self, now_ms: int) -> int:
         return ending.sweep(self._shelf, now_ms)
 
-    def _settle(self, owner: str, charges: list[Charge]) -> None:
+    def _settle(self, owner: str, charges: list[QuotaCharge]) -> None:
         if charges:
-            with self._shelf.allowances(owner) as allowances:
-                allowances.settle(charges)
+            with self._shelf.quotas(owner) as quotas:
+                quotas.settle(charges)
 
 
 def _is_next(place: Place, number: int) -> bool:

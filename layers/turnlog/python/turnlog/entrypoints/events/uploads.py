@@ -65,7 +65,7 @@ class SummarizeUploads:
             telemetry.note("upload overtaken", request_id=context.aws_request_id)
         except Exception:
             with suppress(TurnlogError):  # the mark lapses by itself, only later
-                documents.file(upload, _RUNNING, over=begun, until_ms=1)  # so that the next try need not wait
+                documents.file(upload, _RUNNING, over=begun, lease_expires_ms=1)  # so that the next try need not wait
             raise
 
 
@@ -82,12 +82,12 @@ def _begin(upload: Upload, context: Any) -> Filed | None:
         now_ms = runtime.now_ms()
         there = documents.filed(upload)
         if there and not there.makes_room_for(upload, now_ms):
-            if there.until_ms and there.sequencer == upload.sequencer:
+            if there.lease_expires_ms and there.sequencer == upload.sequencer:
                 raise SummaryTaken
             return None
         try:
-            until_ms = now_ms + int(context.get_remaining_time_in_millis())
-            return documents.file(upload, _RUNNING, over=there, until_ms=until_ms)
+            lease_expires_ms = now_ms + int(context.get_remaining_time_in_millis())
+            return documents.file(upload, _RUNNING, over=there, lease_expires_ms=lease_expires_ms)
         except SummaryTaken:
             continue
     raise SummaryTaken

@@ -12,7 +12,7 @@ from turnlog.domain.owners import owner_hash
 from turnlog.domain.sessions import is_session_id
 from turnlog.domain.turns import Turn
 from turnlog.entrypoints.http import auditing
-from turnlog.entrypoints.http.api import Answer, Remaining
+from turnlog.entrypoints.http.api import Remaining, Response
 from turnlog.entrypoints.http.cursors import opened, sealed
 from turnlog.entrypoints.http.pagination import WHOLE, has_room, turns_after
 from turnlog.entrypoints.http.request import Request
@@ -36,7 +36,7 @@ class _Part:
     next: tuple[str, int] | None = None
 
 
-def export(request: Request, _: Remaining) -> Answer:
+def export(request: Request, _: Remaining) -> Response:
     """Every session with its turns, and what lies in the bucket, in as many parts as it takes.
 
     A session that is longer than a part goes on in the next one; one that is begun or used meanwhile may be missed.
@@ -58,10 +58,10 @@ def export(request: Request, _: Remaining) -> Answer:
         "documents": [] if begin_at else [_document_shape(each) for each in runtime.documents().of(owner_hash(owner))],
         "next": sealed(f"{part.next[0]} {part.next[1]}", "export", owner) if part.next else None,
     }
-    return Answer(200, body, noted={"count": len(part.turns)})
+    return Response(200, body, noted={"count": len(part.turns)})
 
 
-def erase(request: Request, _: Remaining) -> Answer:
+def erase(request: Request, _: Remaining) -> Response:
     """Removes everything of the caller and answers with a receipt; whatever cuts it off, a repeat finishes it.
 
     The keys go before the sessions, so that what backups hold is unreadable from then on.
@@ -72,7 +72,7 @@ def erase(request: Request, _: Remaining) -> Answer:
     documents = runtime.documents().erase(owner_hash(owner))
     sessions = runtime.session_store().erase(owner, now)
     receipt = {"erased_at": rfc3339(runtime.now_ms()), "sessions": sessions, "documents": documents}
-    return Answer(200, receipt, noted={"count": sessions})
+    return Response(200, receipt, noted={"count": sessions})
 
 
 def _filled(owner: str, now_ms: int, begin_at: str, after: int) -> _Part:
@@ -83,9 +83,9 @@ def _filled(owner: str, now_ms: int, begin_at: str, after: int) -> _Part:
             part.next = session_id, already
             break
         try:
-            log = store.read(owner, session_id, now_ms, newest=1)
-            prompts = part.prompts + len(log.session.settings.system)
-            turns = turns_after(log, already, WHOLE, part.turns, prompts)
+            view = store.read(owner, session_id, now_ms, newest=1)
+            prompts = part.prompts + len(view.session.settings.system)
+            turns = turns_after(view, already, WHOLE, part.turns, prompts)
         except SessionNotFound:
             continue
         except SessionCorrupt:
@@ -94,13 +94,13 @@ def _filled(owner: str, now_ms: int, begin_at: str, after: int) -> _Part:
             else:
                 part.unnamed += 1
             continue
-        if part.turns and not turns and already < log.count:
+        if part.turns and not turns and already < view.count:
             part.next = session_id, already
             break
         part.turns += turns
         part.prompts = prompts
-        part.sessions.append({"session": session_shape(log, now_ms), "turns": [turn_shape(turn) for turn in turns]})
-        if already + len(turns) < log.count:
+        part.sessions.append({"session": session_shape(view, now_ms), "turns": [turn_shape(turn) for turn in turns]})
+        if already + len(turns) < view.count:
             part.next = session_id, already + len(turns)
             break
     return part

@@ -8,10 +8,10 @@ from typing import Any
 
 from turnlog import runtime
 from turnlog.domain.owners import owner_hash
-from turnlog.domain.server_key import SealBroken
-from turnlog.domain.sessions import Log, new_session_id
+from turnlog.domain.server_key import DecryptionFailed
+from turnlog.domain.sessions import SessionView, new_session_id
 from turnlog.entrypoints.http import auditing, turns
-from turnlog.entrypoints.http.api import Answer, Remaining
+from turnlog.entrypoints.http.api import Remaining, Response
 from turnlog.entrypoints.http.naming import logged
 from turnlog.entrypoints.http.request import Request
 from turnlog.entrypoints.http.schemas import ReasonBody, listed_session_shape
@@ -23,35 +23,35 @@ _LEFT_FOR_AN_END_S = 10  # of the 29 s that the gateway waits: the end of a long
 _ID_LENGTH = len(new_session_id())
 
 
-def list_sessions(request: Request, _: Remaining) -> Answer:
+def list_sessions(request: Request, _: Remaining) -> Response:
     """A user's live sessions, the one used last first: that they are there, and nothing that was said or named."""
-    request.expect_role("admin")
+    request.require_role("admin")
     owner, now = _owner_of(request), runtime.now_ms()
     asked = request.query("limit", "cursor")
     limit, after = request.limit(asked), _after(asked, request.owner, owner)
     auditing.note(request, "admin list", subject=owner_hash(owner))
     page = listing.list_sessions(owner, store=runtime.session_store(), now_ms=now, limit=limit, after=after)
     cursor = page.next and _sealed("admin-cursor", f"{page.next[0]} {page.next[1]}", request.owner, owner)
-    items = [{"ref": _ref(owner, log.session.id)} | _shape(log, now) for log in page.sessions]
+    items = [{"ref": _ref(owner, view.session.id)} | _shape(view, now) for view in page.sessions]
     damaged = [_ref(owner, session_id) for session_id in page.damaged]
     body = {"items": items, "damaged": damaged, "unnamed": page.unnamed, "next": cursor}
-    return Answer(200, body, noted={"count": len(items)})
+    return Response(200, body, noted={"count": len(items)})
 
 
-def terminate(request: Request, _: Remaining) -> Answer:
+def terminate(request: Request, _: Remaining) -> Response:
     """Ends somebody's session; 204 says that its content is gone."""
-    request.expect_role("admin")
+    request.require_role("admin")
     request.query()
     owner, session_id = _session_of(request)
     auditing.note(request, "admin terminate", session_id, subject=owner_hash(owner))
     if not runtime.session_store().delete(owner, session_id, runtime.now_ms()):
         raise SessionNotFound
-    return Answer(204, noted={"session": logged(session_id)})
+    return Response(204, noted={"session": logged(session_id)})
 
 
-def terminate_all(request: Request, remaining_s: Remaining) -> Answer:
+def terminate_all(request: Request, remaining_s: Remaining) -> Response:
     """Ends all sessions of a user, as many as there is time for; a repeat goes on with those that are left."""
-    request.expect_role("admin")
+    request.require_role("admin")
     owner = _owner_of(request)
     request.query()
     auditing.note(request, "admin terminate all", subject=owner_hash(owner))
@@ -63,13 +63,13 @@ def terminate_all(request: Request, remaining_s: Remaining) -> Answer:
 
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         ended = list(pool.map(end, store.session_ids(owner)))
-    return Answer(200, {"ended": ended.count(True), "left": ended.count(None)}, noted={"count": ended.count(True)})
+    return Response(200, {"ended": ended.count(True), "left": ended.count(None)}, noted={"count": ended.count(True)})
 
 
-def show_content(request: Request, _: Remaining) -> Answer:
+def show_content(request: Request, _: Remaining) -> Response:
     """A page of the turns of somebody's session, for a reason that stands in the audit trail and raises an alarm."""
-    request.expect_role("admin")
-    request.expect_role("admin:content")
+    request.require_role("admin")
+    request.require_role("admin:content")
     asked = request.query("limit", "cursor")
     limit, reason = request.limit(asked), request.body(ReasonBody).reason
     owner, session_id = _session_of(request)  # after what can be refused without a secret
@@ -79,8 +79,8 @@ def show_content(request: Request, _: Remaining) -> Answer:
     return turns.page_of(owner, session_id, after, limit, *bound)
 
 
-def _shape(log: Log, now_ms: int) -> dict[str, Any]:
-    shown = listed_session_shape(log, now_ms)
+def _shape(view: SessionView, now_ms: int) -> dict[str, Any]:
+    shown = listed_session_shape(view, now_ms)
     del shown["session_id"], shown["title"]
     return shown
 
@@ -117,7 +117,7 @@ def _after(asked: dict[str, str], admin: str, owner: str) -> tuple[int, str] | N
     try:
         active_ms, session_id = _opened("admin-cursor", asked["cursor"], admin, owner).split(" ")
     except ValueError as error:
-        raise InvalidRequest("cursor_invalid", told={"parameter": "cursor"}) from error
+        raise InvalidRequest("cursor_invalid", details={"parameter": "cursor"}) from error
     return int(active_ms), session_id
 
 
@@ -130,7 +130,7 @@ def _opened(purpose: str, sealed: str, *bound: str) -> str:
     """The text. Raises ValueError for all that was not sealed so."""
     try:
         return runtime.server_key().opened(purpose, _from_base64(sealed), *(each.encode() for each in bound)).decode()
-    except SealBroken as error:
+    except DecryptionFailed as error:
         raise ValueError from error
 
 

@@ -29,7 +29,7 @@ _EXPOSED = "Idempotent-Replayed, Location, Preference-Applied, Retry-After"
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Response:
     """A status, a JSON body (None for 204), headers beside the usual ones, and what the request's log line notes."""
 
     status: int
@@ -39,7 +39,7 @@ class Answer:
 
 
 Remaining = Callable[[], float]
-Route = Callable[[Request, Remaining], Answer]
+Route = Callable[[Request, Remaining], Response]
 
 
 class Api:
@@ -75,7 +75,7 @@ class Api:
             "body": "" if answer.body is None else json.dumps(answer.body, ensure_ascii=False, separators=(",", ":")),
         }
 
-    def _answer(self, request: Request, remaining_s: Remaining) -> Answer:
+    def _answer(self, request: Request, remaining_s: Remaining) -> Response:
         try:
             route = self._routes.get(request.route)
             if route is None:
@@ -89,7 +89,7 @@ class Api:
         except Exception as error:  # noqa: BLE001 (the last resort: any other error becomes a problem without its text)
             return _problem(INTERNAL, request, where=telemetry.place(error))
         content_type = {"Content-Type": "application/json; charset=utf-8"}
-        return Answer(answer.status, answer.body, {**content_type, **answer.headers}, answer.noted)
+        return Response(answer.status, answer.body, {**content_type, **answer.headers}, answer.noted)
 
 
 def _for_pages() -> Mapping[str, str]:
@@ -100,11 +100,11 @@ def _for_pages() -> Mapping[str, str]:
     return {"Access-Control-Allow-Origin": origin, "Access-Control-Expose-Headers": _EXPOSED}
 
 
-def _problem(problem: Problem, request: Request, retry_after_s: int | None = None, where: str = "") -> Answer:
+def _problem(problem: Problem, request: Request, retry_after_s: int | None = None, where: str = "") -> Response:
     headers = {"Content-Type": "application/problem+json; charset=utf-8"}
     if problem.status == 401:
         headers["WWW-Authenticate"] = _CHALLENGES
     if retry_after_s is not None:
         headers["Retry-After"] = str(retry_after_s)
     body = problem_body(problem, request.id, retry_after_s, is_named=request.is_named)
-    return Answer(problem.status, body, headers, {"code": problem.code, "where": where})
+    return Response(problem.status, body, headers, {"code": problem.code, "where": where})

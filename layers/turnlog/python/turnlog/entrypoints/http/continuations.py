@@ -13,7 +13,7 @@ from decimal import Decimal
 from turnlog import runtime
 from turnlog.domain.messages import Message, ModelRequest, Reply, Usage, to_json
 from turnlog.domain.packing import pack, unpack
-from turnlog.domain.server_key import SealBroken
+from turnlog.domain.server_key import DecryptionFailed
 from turnlog.domain.sessions import SessionSettings
 from turnlog.domain.turns import Turn
 from turnlog.entrypoints.http.schemas import decimal_text
@@ -59,7 +59,7 @@ def opened(text: str, owner: str, now_ms: int) -> Continuation:
     try:
         raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
         said = unpack(runtime.server_key().opened(_PURPOSE, raw, owner.encode()))
-    except (binascii.Error, SealBroken, ValueError) as error:
+    except (binascii.Error, DecryptionFailed, ValueError) as error:
         raise ValueRefused("continuation_invalid", "/continuation") from error
     if now_ms >= said["at_ms"] + _LASTS_MS:
         raise ValueRefused("continuation_invalid", "/continuation")

@@ -26,9 +26,9 @@ def opened(cursor: str, *bound: str) -> str:
         raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
         place = raw[_MAC:].decode()
     except (binascii.Error, ValueError) as error:
-        raise InvalidRequest("cursor_invalid", told={"parameter": "cursor"}) from error
+        raise InvalidRequest("cursor_invalid", details={"parameter": "cursor"}) from error
     if not hmac.compare_digest(raw[:_MAC], _mac(place, bound)):
-        raise InvalidRequest("cursor_invalid", told={"parameter": "cursor"})
+        raise InvalidRequest("cursor_invalid", details={"parameter": "cursor"})
     return place
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import accumulate
 
 from turnlog import runtime
-from turnlog.domain.sessions import Log
+from turnlog.domain.sessions import SessionView
 from turnlog.domain.turns import Turn
 from turnlog.errors import TurnsMissing
 
@@ -17,19 +17,21 @@ WHOLE = 1000
 """Turns of one part of an export, since small ones have more around them than in them."""
 
 
-def turns_after(log: Log, after: int, limit: int, beside: Sequence[Turn] = (), prompts: int = 0) -> Sequence[Turn]:
+def turns_after(
+    view: SessionView, after: int, limit: int, beside: Sequence[Turn] = (), prompts: int = 0
+) -> Sequence[Turn]:
     """The turns after that one, at most `limit`, as many as fit into one answer beside others and system prompts of
     `prompts` characters.
 
     Without others at least one, however large it is. Raises TurnsMissing unless they are all that the view had;
     SessionNotFound when it ended between two reads.
     """
-    last, turns = min(after + limit, log.count), list[Turn]()
+    last, turns = min(after + limit, view.count), list[Turn]()
     while after + len(turns) < last and _fitting(beside, turns, prompts) >= len(turns):
         first = after + len(turns) + 1
         upto = min(first + _READ_AT_ONCE - 1, last)
-        read = runtime.session_store().turns(log.session, first, upto)
-        expect_all(read, log, first - 1, upto)
+        read = runtime.session_store().turns(view.session, first, upto)
+        require_all(read, view, first - 1, upto)
         turns += read
     return turns[: _fitting(beside, turns, prompts)]
 
@@ -39,10 +41,10 @@ def has_room(beside: Sequence[Turn], prompts: int) -> bool:
     return prompts + sum(map(_size, beside)) < _CHARACTERS and len(beside) < WHOLE
 
 
-def expect_all(turns: Sequence[Turn], log: Log, after: int, last: int) -> None:
+def require_all(turns: Sequence[Turn], view: SessionView, after: int, last: int) -> None:
     """Raises TurnsMissing unless they are all that the view had; SessionNotFound when it ended between two reads."""
     if len(turns) < last - after:
-        runtime.session_store().read(log.session.owner, log.session.id, runtime.now_ms(), newest=1)
+        runtime.session_store().read(view.session.owner, view.session.id, runtime.now_ms(), newest=1)
         raise TurnsMissing
 
 

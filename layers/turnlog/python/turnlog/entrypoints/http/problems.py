@@ -57,7 +57,7 @@ PROBLEMS: dict[type[errors.TurnlogError], Problem] = {
         "nothing was paid for this try.",
         {"retry": "same-key"},
     ),
-    errors.ClaimLost: Problem(
+    errors.LeaseLost: Problem(
         409,
         "claim_lost",
         "Turn overtaken",
@@ -87,7 +87,7 @@ PROBLEMS: dict[type[errors.TurnlogError], Problem] = {
     errors.SessionLimitReached: Problem(
         429, "session_limit", "Session limit reached", "The session has used up what it may.", {"stored": False}
     ),
-    errors.AllowanceUsedUp: Problem(
+    errors.QuotaExceeded: Problem(
         429, "allowance_used_up", "Allowance used up", "The caller has used up what it may for now.", {"stored": False}
     ),
     errors.TurnTooLarge: Problem(
@@ -116,7 +116,7 @@ PROBLEMS: dict[type[errors.TurnlogError], Problem] = {
         "The store cannot be reached. Whether the request took effect is not known: repeat it under its key, if any.",
         {"retry": "same-key"},
     ),
-    errors.LimitUnknown: Problem(
+    errors.QuotaUnavailable: Problem(
         503,
         "dependency_unavailable",
         "Service unavailable",
@@ -244,7 +244,7 @@ def problem_of(error: errors.TurnlogError, *, is_anonymous: bool = False, is_adm
     """
     if isinstance(error, errors.InvalidRequest):
         detail = _INVALID_DETAILS.get(error.code, "A field is out of its range.")
-        where = {**({} if error.pointer is None else {"pointer": error.pointer}), **error.told}
+        where = {**({} if error.pointer is None else {"pointer": error.pointer}), **error.details}
         more = {"errors": [{"reason": error.code, **where}]} if where else {}
         return Problem(error.status, error.code, _INVALID_TITLES[error.status], detail, more)
     problem = next((PROBLEMS[kind] for kind in type(error).__mro__ if kind in PROBLEMS), INTERNAL)

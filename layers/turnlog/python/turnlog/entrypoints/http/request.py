@@ -98,7 +98,7 @@ class Request:
             raise Forbidden
         return owner
 
-    def expect_role(self, role: str) -> None:
+    def require_role(self, role: str) -> None:
         """Raises Forbidden unless the caller's token brings the role, and Unauthorized as `owner` does."""
         self.user  # noqa: B018 (raises for whoever can have none)
         if role not in str(self._verified.get("roles", "")).split(" "):
@@ -139,11 +139,13 @@ class Request:
         given: Mapping[str, list[str]] = self._event.get("multiValueQueryStringParameters") or {}
         for name, values in given.items():
             is_known = name in allowed or name in self.path_parameters
-            told = {"parameter": name} if is_known else {"allowed": list(allowed)}  # another name is the caller's text
+            details = (
+                {"parameter": name} if is_known else {"allowed": list(allowed)}
+            )  # another name is the caller's text
             if len(values) > 1 or name in self.path_parameters:
-                raise InvalidRequest("parameter_duplicate", told=told)
+                raise InvalidRequest("parameter_duplicate", details=details)
             if not is_known:
-                raise InvalidRequest("parameter_unknown", told=told)
+                raise InvalidRequest("parameter_unknown", details=details)
         return {name: values[0] for name, values in given.items()}
 
     @staticmethod
@@ -151,7 +153,9 @@ class Request:
         """How many items a page may have, by the query parameter `limit`."""
         text = asked.get("limit", str(DEFAULT_LIMIT))
         if not (text.isascii() and text.isdigit() and len(text) <= 3 and 1 <= int(text) <= MOST_LIMIT):
-            raise InvalidRequest("parameter_invalid", told={"parameter": "limit", "minimum": 1, "maximum": MOST_LIMIT})
+            raise InvalidRequest(
+                "parameter_invalid", details={"parameter": "limit", "minimum": 1, "maximum": MOST_LIMIT}
+            )
         return int(text)
 
     @property
@@ -188,10 +192,10 @@ class Request:
 
     def body(self, kind: type[AnyBody]) -> AnyBody:
         """The body as a `kind`. Raises an InvalidRequest that names the first rule it breaks."""
-        self._expect_size()
-        self._expect_json()
+        self._require_size()
+        self._require_json()
         raw = self._bytes()
-        _expect_plain_json(raw)
+        _require_plain_json(raw)
         try:
             return kind.model_validate_json(raw)
         except ValidationError as error:
@@ -204,7 +208,7 @@ class Request:
             raise InvalidRequest("header_duplicate")
         return values[0] if values else ""
 
-    def _expect_size(self) -> None:
+    def _require_size(self) -> None:
         body = self._event.get("body") or ""
         is_base64 = self._event.get("isBase64Encoded")
         size = len(body) * 3 // 4 - body[-2:].count("=") if is_base64 else len(body.encode(errors="surrogatepass"))
@@ -223,7 +227,7 @@ class Request:
             raise InvalidRequest("base64_invalid") from error
         return bytes(raw)
 
-    def _expect_json(self) -> None:
+    def _require_json(self) -> None:
         media_type, _, parameters = (self._header("content-type") or "application/json").partition(";")
         charset = parameters.strip().lower().replace('"', "")
         if media_type.strip().lower() != "application/json" or charset not in ("", "charset=utf-8"):
@@ -242,7 +246,7 @@ def _headers(event: Mapping[str, Any]) -> dict[str, list[str]]:
     return found
 
 
-def _expect_plain_json(raw: bytes) -> None:
+def _require_plain_json(raw: bytes) -> None:
     """Refuses what pydantic's parser lets pass: repeated keys, NaN and Infinity."""
     try:
         text = raw.decode()
@@ -266,7 +270,7 @@ def _no_constant(_: str) -> NoReturn:
 def _refuse(error: ValidationError, body: type[Body]) -> NoReturn:
     first = error.errors(include_input=False, include_url=False)[0]
     kind, place, rule = first["type"], first["loc"], first.get("ctx", {})
-    told = {ours: rule[theirs] for theirs, ours in _TOLD.items() if theirs in rule}
+    details = {ours: rule[theirs] for theirs, ours in _TOLD.items() if theirs in rule}
     pointer = "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in place)
     if kind == "json_invalid":
         raise InvalidRequest("json_invalid")
@@ -276,7 +280,7 @@ def _refuse(error: ValidationError, body: type[Body]) -> NoReturn:
         # The name of the field is the caller's text: only where it stands is said, and what may stand there.
         raise InvalidRequest("unknown_field", "", {"allowed": list(body.model_fields)})
     if kind in ("control_character", "wrong_type", "unknown_field") or kind.endswith(("_type", "_parsing")):
-        raise InvalidRequest(kind if kind in ("control_character", "unknown_field") else "wrong_type", pointer, told)
+        raise InvalidRequest(kind if kind in ("control_character", "unknown_field") else "wrong_type", pointer, details)
     if kind in ("message_empty", "model_unknown"):
-        raise ValueRefused(kind, pointer, told)
-    raise ValueRefused(f"{place[0]}_range" if place else "value_range", pointer, told)
+        raise ValueRefused(kind, pointer, details)
+    raise ValueRefused(f"{place[0]}_range" if place else "value_range", pointer, details)

@@ -13,7 +13,7 @@ from pydantic_core import PydanticCustomError
 from turnlog import runtime
 from turnlog.clock import rfc3339
 from turnlog.domain.messages import Message, Reply, to_json
-from turnlog.domain.sessions import Log, Session, SessionSettings
+from turnlog.domain.sessions import Session, SessionSettings, SessionView
 from turnlog.domain.turns import Turn
 from turnlog.entrypoints.http.request import Body
 from turnlog.errors import ValueRefused
@@ -145,8 +145,8 @@ class SessionBody(Body):
         idle_s = _within("idle_timeout_s", self.idle_timeout_s, limits.idle)
         lifetime_s = _within("lifetime_s", self.lifetime_s, limits.lifetime)
         settings = SessionSettings(chosen_model(self.model), self.max_tokens, self.system)
-        dies_ms = now_ms + lifetime_s * 1000
-        return Session(owner, session_id, now_ms, dies_ms, idle_s * 1000, settings, fingerprint)
+        expires_ms = now_ms + lifetime_s * 1000
+        return Session(owner, session_id, now_ms, expires_ms, idle_s * 1000, settings, fingerprint)
 
 
 class NewSessionBody(SessionBody):
@@ -154,7 +154,7 @@ class NewSessionBody(SessionBody):
 
     continuation: str = ""
 
-    def expect_no_other_settings(self) -> None:
+    def require_no_other_settings(self) -> None:
         """Raises ValueRefused when it says what the continuation says already."""
         for name in ("system", "model", "max_tokens"):
             if name in self.model_fields_set:
@@ -238,20 +238,22 @@ def reply_shape(reply: Reply, cost_usd: Decimal | None) -> dict[str, Any]:
 
 
 def taken_turn_shape(taken: TakenTurn) -> dict[str, Any]:
-    session, turn = taken.log.session, taken.turn
+    session, turn = taken.view.session, taken.turn
     answer = reply_shape(turn.reply, turn.cost_usd) | {
         "session_id": session.id,
         "turn": turn.number,
-        "expires_at": rfc3339(session.dies_ms),
+        "expires_at": rfc3339(session.expires_ms),
         "idle_expires_at": rfc3339(taken.idle_expires_ms),
     }
-    return answer | _warning(session.dies_ms, taken.idle_expires_ms, turn.at_ms)  # a replay says the same as the turn
+    return answer | _warning(
+        session.expires_ms, taken.idle_expires_ms, turn.at_ms
+    )  # a replay says the same as the turn
 
 
-def _warning(dies_ms: int, idle_expires_ms: int, now_ms: int) -> dict[str, Any]:
+def _warning(expires_ms: int, idle_expires_ms: int, now_ms: int) -> dict[str, Any]:
     """What people should be told when the session ends soon: first of the end that no turn can put off."""
-    if dies_ms - now_ms < _SOON_MS:
-        return {"warning": {"code": "expires_soon", "at": rfc3339(dies_ms), "detail": _EXPIRES_SOON}}
+    if expires_ms - now_ms < _SOON_MS:
+        return {"warning": {"code": "expires_soon", "at": rfc3339(expires_ms), "detail": _EXPIRES_SOON}}
     if idle_expires_ms - now_ms < _SOON_MS:
         return {"warning": {"code": "idle_expires_soon", "at": rfc3339(idle_expires_ms), "detail": _IDLE_EXPIRES_SOON}}
     return {}
@@ -262,25 +264,25 @@ def turn_shape(turn: Turn) -> dict[str, Any]:
     return head | reply_shape(turn.reply, turn.cost_usd)
 
 
-def session_shape(log: Log, now_ms: int) -> dict[str, Any]:
-    session = log.session
+def session_shape(view: SessionView, now_ms: int) -> dict[str, Any]:
+    session = view.session
     chosen = {"system": session.settings.system, "max_tokens": session.settings.max_tokens}
-    return listed_session_shape(log, now_ms) | chosen | _warning(session.dies_ms, log.idle_expires_ms, now_ms)
+    return listed_session_shape(view, now_ms) | chosen | _warning(session.expires_ms, view.idle_expires_ms, now_ms)
 
 
-def listed_session_shape(log: Log, now_ms: int) -> dict[str, Any]:
+def listed_session_shape(view: SessionView, now_ms: int) -> dict[str, Any]:
     """Without the system prompt, which may be as long as a request."""
-    session = log.session
+    session = view.session
     return {
         "session_id": session.id,
-        "title": log.title,
+        "title": view.title,
         "model": session.settings.model,
         "created_at": rfc3339(session.created_ms),
-        "active_at": rfc3339(log.active_ms),
-        "expires_at": rfc3339(session.dies_ms),
-        "idle_expires_at": rfc3339(log.idle_expires_ms),
-        "turns": log.count,
-        "turn_in_progress": log.running_at(now_ms),
-        "tokens": log.totals.tokens,
-        "cost_usd": decimal_text(log.totals.cost_usd),
+        "active_at": rfc3339(view.active_ms),
+        "expires_at": rfc3339(session.expires_ms),
+        "idle_expires_at": rfc3339(view.idle_expires_ms),
+        "turns": view.count,
+        "turn_in_progress": view.running_at(now_ms),
+        "tokens": view.totals.tokens,
+        "cost_usd": decimal_text(view.totals.cost_usd),
     }

@@ -5,9 +5,9 @@ from __future__ import annotations
 from functools import partial
 
 from turnlog import runtime
-from turnlog.domain.limits import question_bill
+from turnlog.domain.limits import question_charges
 from turnlog.domain.messages import ModelRequest
-from turnlog.entrypoints.http.api import Answer, Api, Remaining
+from turnlog.entrypoints.http.api import Api, Remaining, Response
 from turnlog.entrypoints.http.continuations import sealed
 from turnlog.entrypoints.http.request import Request
 from turnlog.entrypoints.http.schemas import QueryBody, SingleTurnBody, chosen_model, reply_shape
@@ -21,7 +21,7 @@ def single_turn(path: str, system: str | None = None) -> Api:
     runtime.load_claude()
     kind = QueryBody if system is None else SingleTurnBody
 
-    def answer(request: Request, remaining_s: Remaining) -> Answer:
+    def answer(request: Request, remaining_s: Remaining) -> Response:
         owner = request.user
         request.query()
         asked = request.body(kind)
@@ -33,8 +33,8 @@ def single_turn(path: str, system: str | None = None) -> Api:
             system=own.system if own else system or "",
             stop_sequences=own.stop_sequences if own else (),
         )
-        bill = question_bill(owner, question, runtime.turn_policy().owner, runtime.now_ms())
-        put = ask if bill is None else partial(ask_within, bill=bill, allowances=runtime.allowances())
+        quota = question_charges(owner, question, runtime.turn_policy().owner, runtime.now_ms())
+        put = ask if quota is None else partial(ask_within, quota=quota, quotas=runtime.quota_store())
         if continuable := own is not None and own.continuable:
             runtime.server_key()  # first, since a secret that cannot be read must stop it before it is paid
         seconds = remaining_s() - _ANSWER_RESERVE_S
@@ -43,6 +43,6 @@ def single_turn(path: str, system: str | None = None) -> Api:
         body = reply_shape(reply, cost_usd)
         if continuable:
             body["continuation"] = sealed(owner, question, reply, cost_usd, runtime.now_ms())
-        return Answer(200, body, noted=noted)
+        return Response(200, body, noted=noted)
 
     return Api({("POST", path): answer})

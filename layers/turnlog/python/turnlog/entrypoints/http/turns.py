@@ -7,25 +7,25 @@ from dataclasses import replace
 
 from turnlog import runtime
 from turnlog.clock import rfc3339
-from turnlog.domain.limits import wait_bill
+from turnlog.domain.limits import wait_charges
 from turnlog.domain.messages import to_json
-from turnlog.domain.sessions import Log
+from turnlog.domain.sessions import SessionView
 from turnlog.domain.turns import Turn
 from turnlog.entrypoints.http import auditing
-from turnlog.entrypoints.http.api import Answer, Remaining
+from turnlog.entrypoints.http.api import Remaining, Response
 from turnlog.entrypoints.http.cursors import opened, sealed
 from turnlog.entrypoints.http.naming import logged, session_of
-from turnlog.entrypoints.http.pagination import WHOLE, expect_all, turns_after
+from turnlog.entrypoints.http.pagination import WHOLE, require_all, turns_after
 from turnlog.entrypoints.http.request import Request
 from turnlog.entrypoints.http.schemas import TurnBody, session_shape, taken_turn_shape, turn_shape
 from turnlog.errors import TurnNotFound
-from turnlog.usecases.take_turn import TurnPolicy, TurnRequest, take_turn, when_free
+from turnlog.usecases.take_turn import TurnPolicy, TurnRequest, retry_while_busy, take_turn
 
 _LEFT_FOR_A_TURN_S = 10  # a wait ends before: a claim without time to ask the model would only be in the way
 _DIGITS = 9  # of a turn's number, as in the store's keys
 
 
-def take(request: Request, remaining_s: Remaining) -> Answer:
+def take(request: Request, remaining_s: Remaining) -> Response:
     """The session's next turn, or the stored one when the key has been used for the same body before."""
     session_id = session_of(request)
     request.query()
@@ -40,7 +40,7 @@ def take(request: Request, remaining_s: Remaining) -> Answer:
         message=body.message,
         number=body.turn,
     )
-    taken = when_free(
+    taken = retry_while_busy(
         lambda: take_turn(
             asked,
             store=runtime.session_store(),
@@ -66,13 +66,13 @@ def take(request: Request, remaining_s: Remaining) -> Answer:
     headers = {"Idempotent-Replayed": "true"} if taken.replayed else {}
     if request.wait_s is not None:
         headers["Preference-Applied"] = f"wait={request.wait_s}"
-    return Answer(200, taken_turn_shape(taken), headers, noted)
+    return Response(200, taken_turn_shape(taken), headers, noted)
 
 
 def _charge_wait(request: Request) -> None:
     now = runtime.now_ms()
-    if bill := wait_bill(request.owner, _policy(request).owner, now):
-        runtime.allowances().charge(bill, now)
+    if quota := wait_charges(request.owner, _policy(request).owner, now):
+        runtime.quota_store().charge(quota, now)
 
 
 def _policy(request: Request) -> TurnPolicy:
@@ -87,7 +87,7 @@ def _policy(request: Request) -> TurnPolicy:
     return replace(policy, session=replace(policy.session, turns=turns), owner=owner)
 
 
-def list_turns(request: Request, _: Remaining) -> Answer:
+def list_turns(request: Request, _: Remaining) -> Response:
     """The finished turns, oldest first, a page at a time."""
     session_id = session_of(request)
     asked = request.query("limit", "cursor")
@@ -96,44 +96,44 @@ def list_turns(request: Request, _: Remaining) -> Answer:
     return page_of(request.owner, session_id, after, limit, *bound)
 
 
-def page_of(owner: str, session_id: str, after: int, limit: int, *bound: str) -> Answer:
+def page_of(owner: str, session_id: str, after: int, limit: int, *bound: str) -> Response:
     """The page, for whoever may see the session; its cursor is good for the same `bound`, as in `sealed`."""
-    log = runtime.session_store().read(owner, session_id, runtime.now_ms(), newest=1)
-    turns, cursor = _page(log, after, limit, *bound)
+    view = runtime.session_store().read(owner, session_id, runtime.now_ms(), newest=1)
+    turns, cursor = _page(view, after, limit, *bound)
     body = {"items": [turn_shape(turn) for turn in turns], "next": cursor}
-    return Answer(200, body, noted={"session": logged(session_id)})
+    return Response(200, body, noted={"session": logged(session_id)})
 
 
-def get_turn(request: Request, _: Remaining) -> Answer:
+def get_turn(request: Request, _: Remaining) -> Response:
     """One finished turn."""
     session_id = session_of(request)
     request.query()
     text = request.parameter("n")
     number = int(text) if text.isascii() and text.isdigit() and len(text) <= _DIGITS else 0
-    log = runtime.session_store().read(request.owner, session_id, runtime.now_ms(), newest=1)
-    if not 1 <= number <= log.count:
+    view = runtime.session_store().read(request.owner, session_id, runtime.now_ms(), newest=1)
+    if not 1 <= number <= view.count:
         raise TurnNotFound
-    turns = runtime.session_store().turns(log.session, number, number)
-    expect_all(turns, log, number - 1, number)
-    return Answer(200, turn_shape(turns[0]), noted={"session": logged(session_id), "turn": number})
+    turns = runtime.session_store().turns(view.session, number, number)
+    require_all(turns, view, number - 1, number)
+    return Response(200, turn_shape(turns[0]), noted={"session": logged(session_id), "turn": number})
 
 
-def export(request: Request, _: Remaining) -> Answer:
+def export(request: Request, _: Remaining) -> Response:
     """All that is kept of the session: what it is and every finished turn, in as many parts as it takes."""
     session_id = session_of(request)
     bound = "session-export", request.owner, session_id
     after, now = turn_before(request.query("cursor"), *bound), runtime.now_ms()
     auditing.note(request, "export", session_id)
-    log = runtime.session_store().read(request.owner, session_id, now, newest=1)
-    turns, cursor = _page(log, after, WHOLE, *bound)
+    view = runtime.session_store().read(request.owner, session_id, now, newest=1)
+    turns, cursor = _page(view, after, WHOLE, *bound)
     body = {
         "format": "turnlog-session-1",
         "exported_at": rfc3339(now),
-        "session": session_shape(log, now),
+        "session": session_shape(view, now),
         "turns": [turn_shape(turn) for turn in turns],
         "next": cursor,
     }
-    return Answer(200, body, noted={"session": logged(session_id), "count": len(turns)})
+    return Response(200, body, noted={"session": logged(session_id), "count": len(turns)})
 
 
 def _canonical(body: TurnBody) -> list[bytes]:
@@ -146,8 +146,8 @@ def turn_before(asked: dict[str, str], *bound: str) -> int:
     return int(opened(asked["cursor"], *bound)) if "cursor" in asked else 0
 
 
-def _page(log: Log, after: int, limit: int, *bound: str) -> tuple[Sequence[Turn], str | None]:
+def _page(view: SessionView, after: int, limit: int, *bound: str) -> tuple[Sequence[Turn], str | None]:
     """At most `limit` turns after that one, as many as one answer holds, and the cursor of the next page."""
-    turns = turns_after(log, after, limit)
-    more = turns and turns[-1].number < log.count
+    turns = turns_after(view, after, limit)
+    more = turns and turns[-1].number < view.count
     return turns, sealed(str(turns[-1].number), *bound) if more else None

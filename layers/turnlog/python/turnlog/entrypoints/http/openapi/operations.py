@@ -49,10 +49,10 @@ _MODEL: Errors = (
     errors.ContextTooLong(),
     errors.SecretUnavailable(),
 )
-_ALLOWANCE: Errors = (errors.AllowanceUsedUp("tokens", 3600), errors.LimitUnknown())
+_ALLOWANCE: Errors = (errors.QuotaExceeded("tokens", 3600), errors.QuotaUnavailable())
 _QUESTION: Errors = (errors.Forbidden(), errors.AuditUnavailable(), *_ALLOWANCE, *_MODEL)
 _SESSION: Errors = (errors.SessionNotFound(), *_STORE)
-_CREATION: Errors = (errors.KeyReused(), errors.NameUsedUp(), errors.AllowanceUsedUp("sessions", 3600), *_STORE)
+_CREATION: Errors = (errors.KeyReused(), errors.NameUsedUp(), errors.QuotaExceeded("sessions", 3600), *_STORE)
 _ERASED: Errors = (errors.ErasureInProgress(),)  # where what a user has is begun: nobody else can have it erased
 _MOVE: Errors = (errors.Forbidden(), errors.TurnInProgress(2), errors.MoveLost(), *_SESSION)
 
@@ -154,7 +154,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         "rotateSecret",
         "Move an anonymous session under a new secret and id.",
         "Session",
-        (ValueRefused("secret_not_new", "/secret_sha256"), errors.AllowanceUsedUp("anonymous_creations", 1800), *_MOVE),
+        (ValueRefused("secret_not_new", "/secret_sha256"), errors.QuotaExceeded("anonymous_creations", 1800), *_MOVE),
         callers=(ANONYMOUS,),
         body=NewSecretBody,
         example={"secret_sha256": _HASH},
@@ -165,7 +165,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         "claimSession",
         "Make an anonymous session your own, under a new id.",
         "Session",
-        (errors.AlreadyOwned(), errors.AllowanceUsedUp("sessions", 3600), *_ERASED, *_MOVE),
+        (errors.AlreadyOwned(), errors.QuotaExceeded("sessions", 3600), *_ERASED, *_MOVE),
         callers=(USER,),
         body=ClaimBody,
         example={"secret": _SECRET},
@@ -178,7 +178,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         "TakenTurn",
         (
             errors.TurnInProgress(2),
-            errors.ClaimLost(),
+            errors.LeaseLost(),
             errors.TurnNumberTaken(),
             errors.KeyReused(),
             errors.SessionLimitReached("session_turns"),

@@ -92,12 +92,12 @@ def errors_of(operation: Operation) -> Iterator[TurnlogError]:
     """What the function itself can raise."""
     yield from operation.errors
     unknown = {"allowed": list(operation.asks)}
-    yield InvalidRequest("parameter_unknown", told=unknown)
-    yield InvalidRequest("parameter_duplicate", told={"parameter": operation.asks[0]} if operation.asks else unknown)
+    yield InvalidRequest("parameter_unknown", details=unknown)
+    yield InvalidRequest("parameter_duplicate", details={"parameter": operation.asks[0]} if operation.asks else unknown)
     if "limit" in operation.asks:
-        yield InvalidRequest("parameter_invalid", told={"parameter": "limit", "minimum": 1, "maximum": MOST_LIMIT})
+        yield InvalidRequest("parameter_invalid", details={"parameter": "limit", "minimum": 1, "maximum": MOST_LIMIT})
     if "cursor" in operation.asks:
-        yield InvalidRequest("cursor_invalid", told={"parameter": "cursor"})
+        yield InvalidRequest("cursor_invalid", details={"parameter": "cursor"})
     if operation.callers:
         yield errors.Unauthorized()
     if operation.key is not None:
