@@ -20,6 +20,7 @@ PARTS = {
     "asvs": [sys.executable, "-m", "tests.asvs", "--short"],
     "template": [*PYTEST, "tests/template"],
     "unit": [*IN_PARALLEL, "tests/unit"],
+    "usecases": [*PYTEST, "tests/usecases"],
     "contract": [*IN_PARALLEL, "tests/contract"],
     "promises": [*PYTEST, "tests/promises"],
     "handlers": [*IN_PARALLEL, "tests/handlers"],

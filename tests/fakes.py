@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from turnlog.adapters.s3_documents import Document
+from turnlog.domain.documents import Document, SummaryState, Upload
 from turnlog.domain.messages import Message, ModelRequest, Reply, Usage, to_json
+from turnlog.domain.server_key import ServerKey
 from turnlog.domain.sessions import Session, SessionSettings, new_session_id
-from turnlog.errors import ModelError
+from turnlog.errors import DocumentRefused, ModelError, StoreUnavailable
+from turnlog.usecases.audit import Audit
+from turnlog.usecases.caller import Caller
 
 START_MS = 1_790_000_000_000
 MODEL = "claude-sonnet-5-5"
 OWNER = "https://issuer.example/|ada"
+SERVER_KEY = ServerKey("a server key for tests")
 
 
 @dataclass
@@ -82,10 +86,40 @@ class KeptLog:
         return [event["action"] for event in self.events]
 
 
+@dataclass
+class NotedTrail:
+    """An audit trail that keeps its events, as (action, fields)."""
+
+    events: list[tuple[str, dict[str, str]]] = field(default_factory=list)
+
+    def note(self, action: str, **fields: str) -> None:
+        self.events.append((action, {name: value for name, value in fields.items() if value}))
+
+
+def audit_of(caller: Caller, trail: NotedTrail | None = None) -> Audit:
+    """The audit notes of one request of the caller, through no door at all."""
+    kept = trail or NotedTrail()
+    return Audit(lambda: kept, lambda: SERVER_KEY, "req-1", "TEST", caller)
+
+
 class NoDocuments:
     """An empty bucket."""
 
-    def of(self, owner: str) -> list[Document]:
+    def exists(self, upload: Upload) -> bool:
+        return False
+
+    def read_text(self, upload: Upload) -> str:
+        raise DocumentRefused("object_gone")
+
+    def find_summary(self, upload: Upload) -> SummaryState | None:
+        return None
+
+    def put_summary(
+        self, upload: Upload, summary: Mapping[str, object], over: SummaryState | None, lease_expires_ms: int = 0
+    ) -> SummaryState:
+        raise StoreUnavailable
+
+    def list_documents(self, owner: str) -> list[Document]:
         return []
 
     def erase(self, owner: str) -> int:

@@ -13,6 +13,7 @@ from typing import Any
 import boto3
 from moto import mock_aws
 
+from tests import deployed
 from tests.bench.capacity import Meter
 from tests.fakes import MODEL, HashModel, HeldClock, KeptLog
 from tests.handlers.conftest import Context, app, event
@@ -22,11 +23,11 @@ from turnlog.adapters import telemetry
 from turnlog.adapters.cloudwatch_audit import CloudWatchAuditTrail
 from turnlog.adapters.dynamodb import DynamoDBSessionStore, OwnerKeys
 from turnlog.adapters.read_cache import CachedSessionStore
-from turnlog.config import LifeSettings, ModelSettings
+from turnlog.config import AnonymousLimitSettings, SessionLifeSettings
 from turnlog.domain.messages import ModelRequest, Reply, to_json
 from turnlog.domain.server_key import ServerKey
 from turnlog.ports.session_store import SessionStore
-from turnlog.usecases.take_turn import TurnPolicy
+from turnlog.usecases.turn_protocol import TurnPolicy
 
 TABLE, KEYS = "sessions", "keys"
 _LETTERS = random.Random(0)
@@ -105,12 +106,16 @@ def measure(turns: int = 50, *, caches: int = 0) -> list[TurnCost]:
 
 
 def _wire(store: SessionStore, model: HashModel) -> None:
-    models, life, key = ModelSettings(claude_models=(MODEL,)), LifeSettings(), ServerKey("bench")
+    users, key = deployed.environment("SessionFunction"), ServerKey("bench")
+    life, anonymous = SessionLifeSettings.read(users).life, AnonymousLimitSettings.read(users).limits
     trail = CloudWatchAuditTrail(KeptLog(), "audit", HeldClock())  # type: ignore[arg-type] # as much of a client as it uses
     runtime.audit_trail = lambda: trail  # type: ignore[assignment]
     runtime.chat_model = lambda: model  # type: ignore[assignment]
     runtime.session_store = lambda: store  # type: ignore[assignment]
-    runtime.model_settings = lambda: models  # type: ignore[assignment]
+    runtime.models = lambda: (MODEL,)  # type: ignore[assignment]
+    runtime.cors_origin = lambda: None  # type: ignore[assignment]
+    runtime.anonymous_limits = lambda: anonymous  # type: ignore[assignment]
+    runtime.quota_store = lambda: None  # type: ignore[assignment] # nothing is charged to it
     runtime.session_life = lambda: life  # type: ignore[assignment]
     runtime.server_key = lambda: key  # type: ignore[assignment]
 

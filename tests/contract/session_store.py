@@ -44,7 +44,7 @@ from turnlog.errors import (
     TurnTooLarge,
 )
 from turnlog.ports.session_store import SessionStore
-from turnlog.usecases.take_turn import KEY_STRIDE, OLDER_KEYS, OTHER_KEYS
+from turnlog.usecases.turn_protocol import KEY_STRIDE, OLDER_KEYS, OTHER_KEYS
 
 T = TypeVar("T")
 

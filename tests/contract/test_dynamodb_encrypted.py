@@ -32,7 +32,7 @@ from turnlog.errors import (
     SessionNotFound,
     TurnlogError,
 )
-from turnlog.usecases.take_turn import TurnPolicy, TurnRequest, take_turn
+from turnlog.usecases.turn_protocol import TurnPolicy, TurnRequest, run_turn
 
 Item = dict[str, Any]
 
@@ -504,7 +504,7 @@ def test_without_kms_nothing_is_begun_and_no_model_is_asked(here: Environment, s
     asked = TurnRequest(OWNER, session.id, b"k" * 16, b"f" * 16, Message.of_text("hello"))
 
     def turn() -> object:
-        return take_turn(
+        return run_turn(
             asked,
             store=cold.store,
             model=model,

@@ -15,19 +15,17 @@ from typing import Any
 
 import pytest
 
-from tests import documented
-from tests.fakes import HashModel, HeldClock, KeptLog, NoDocuments
+from tests import deployed, documented
+from tests.fakes import SERVER_KEY, HashModel, HeldClock, KeptLog, NoDocuments
 from turnlog import runtime
 from turnlog.adapters import telemetry
 from turnlog.adapters.memory import MemorySessionStore
-from turnlog.config import AnonymousSettings, LifeSettings, ModelSettings
-from turnlog.domain.server_key import ServerKey
+from turnlog.config import AnonymousLifeSettings, AnonymousLimitSettings, SessionLifeSettings
 from turnlog.domain.sessions import SessionView
 from turnlog.errors import ItemUnreadable
-from turnlog.usecases.take_turn import TurnPolicy
+from turnlog.usecases.turn_protocol import TurnPolicy
 
 Event = dict[str, Any]
-SERVER_KEY = ServerKey("a server key for tests")
 REFUSED_FIELDS = {"type", "title", "status", "detail", "instance", "code"}
 
 
@@ -90,19 +88,22 @@ class Backstage:
 @pytest.fixture
 def backstage(monkeypatch: pytest.MonkeyPatch, audit: KeptLog) -> Backstage:
     stage = Backstage(HashModel(), MemorySessionStore(), HeldClock(), audit)
-    models = ModelSettings(claude_models=("claude-sonnet-5-5", "claude-haiku-5-5"))
-    life = LifeSettings()
+    users, strangers = deployed.environment("SessionFunction"), deployed.environment("AnonymousFunction")
+    life, anonymous_life = SessionLifeSettings.read(users).life, AnonymousLifeSettings.read(strangers).life
+    anonymous = AnonymousLimitSettings.read(users).limits
     monkeypatch.setattr(runtime, "chat_model", lambda: stage.model)
     monkeypatch.setattr(runtime, "session_store", lambda: stage.store)
     monkeypatch.setattr(runtime, "quota_store", lambda: stage.store)
-    monkeypatch.setattr(runtime, "documents", NoDocuments)
+    monkeypatch.setattr(runtime, "document_store", NoDocuments)
     monkeypatch.setattr(runtime, "now_ms", stage.clock)
     monkeypatch.setattr(runtime, "sleep", stage.sleep)
     monkeypatch.setattr(runtime, "server_key", lambda: SERVER_KEY)
-    monkeypatch.setattr(runtime, "model_settings", lambda: models)
+    monkeypatch.setattr(runtime, "models", lambda: ("claude-sonnet-5-5", "claude-haiku-5-5"))
     monkeypatch.setattr(runtime, "session_life", lambda: life)
+    monkeypatch.setattr(runtime, "anonymous_life", lambda: anonymous_life)
     monkeypatch.setattr(runtime, "turn_policy", TurnPolicy)
-    monkeypatch.setattr(runtime, "anonymous_settings", AnonymousSettings)
+    monkeypatch.setattr(runtime, "owner_limits", lambda: runtime.turn_policy().owner)
+    monkeypatch.setattr(runtime, "anonymous_limits", lambda: anonymous)
     return stage
 
 

@@ -20,9 +20,9 @@ from turnlog.domain.limits import OwnerLimits
 from turnlog.domain.owners import owner_hash
 from turnlog.domain.sessions import Session, SessionView
 from turnlog.domain.turns import Lease
-from turnlog.entrypoints.http import pagination
 from turnlog.errors import StoreUnavailable, TurnsMissing
-from turnlog.usecases.take_turn import TurnPolicy
+from turnlog.usecases import turn_pages
+from turnlog.usecases.turn_protocol import TurnPolicy
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -41,7 +41,7 @@ def bucket(backstage: Backstage, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3
         client = boto3.client("s3", region_name="us-east-1")
         client.create_bucket(Bucket=BUCKET)
         client.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
-        monkeypatch.setattr(runtime, "documents", lambda: S3DocumentStore(client, BUCKET))
+        monkeypatch.setattr(runtime, "document_store", lambda: S3DocumentStore(client, BUCKET))
         yield client
 
 
@@ -106,8 +106,8 @@ class TestExport:
         self, call: Call, backstage: Backstage, bucket: S3Client, monkeypatch: pytest.MonkeyPatch, turns_a_part: int
     ) -> None:
         sessions = {begun(backstage, turns).id: turns for turns in (3, 0, 4, 1)}
-        size = pagination._size(backstage.store.turns(begun(backstage, 1, EVE), 1, 1)[0])
-        monkeypatch.setattr(pagination, "_CHARACTERS", turns_a_part * size)
+        size = turn_pages._size(backstage.store.turns(begun(backstage, 1, EVE), 1, 1)[0])
+        monkeypatch.setattr(turn_pages, "MOST_CHARACTERS", turns_a_part * size)
         parts = whole_export(call)
         held = [sum(len(each["turns"]) for each in part["sessions"]) for part in parts]
         assert all(1 <= turns <= turns_a_part for turns in held[:-1])
@@ -123,7 +123,7 @@ class TestExport:
         self, call: Call, backstage: Backstage, bucket: S3Client, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         sessions = [begun(backstage, turns) for turns in (0, 0, 0, 0, 1)]
-        monkeypatch.setattr(pagination, "_CHARACTERS", 2 * len(sessions[0].settings.system))
+        monkeypatch.setattr(turn_pages, "MOST_CHARACTERS", 2 * len(sessions[0].settings.system))
         held = [[each["session"]["session_id"] for each in part["sessions"]] for part in whole_export(call)]
         assert max(map(len, held)) == 2
         assert sorted(each for part in held for each in part) == sorted(session.id for session in sessions)
@@ -149,8 +149,8 @@ class TestExport:
         self, call: Call, backstage: Backstage, bucket: S3Client, monkeypatch: pytest.MonkeyPatch, turns_a_part: int
     ) -> None:
         whole = {begun(backstage, turns).id for turns in (1, 2, 0)}
-        size = pagination._size(backstage.store.turns(begun(backstage, 1, EVE), 1, 1)[0])
-        monkeypatch.setattr(pagination, "_CHARACTERS", turns_a_part * size)
+        size = turn_pages._size(backstage.store.turns(begun(backstage, 1, EVE), 1, 1)[0])
+        monkeypatch.setattr(turn_pages, "MOST_CHARACTERS", turns_a_part * size)
         backstage.store = WithUnnamed(backstage.store)  # type: ignore[assignment] # a store all the same
         parts = whole_export(call)
         assert {each["session"]["session_id"] for part in parts for each in part["sessions"]} == whole
@@ -161,7 +161,7 @@ class TestExport:
         self, call: Call, backstage: Backstage, bucket: S3Client, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         begun(backstage, 3)
-        monkeypatch.setattr(pagination, "_CHARACTERS", 1)
+        monkeypatch.setattr(turn_pages, "MOST_CHARACTERS", 1)
         cursor = exported(call).body["next"]
         assert exported(call, query={"cursor": [cursor]}, owner=EVE).body["code"] == "cursor_invalid"
 

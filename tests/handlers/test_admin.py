@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
-from tests.fakes import OWNER
+from tests.fakes import OWNER, SERVER_KEY
 from tests.handlers.conftest import Answered, Backstage, Call, Context, WithUnnamed, app, event
 from tests.handlers.test_anonymous import begin, hash_of, new_secret
 from tests.handlers.test_session import EVE, create, delete, get, take
 from turnlog import runtime
 from turnlog.domain.owners import anonymous_owner, owner_hash
 from turnlog.domain.server_key import ServerKey
-from turnlog.entrypoints.http.naming import logged
 from turnlog.errors import StoreUnavailable, TurnsMissing
+from turnlog.usecases.audit import session_hash
 
 ROOT = "https://issuer.example/|root"
 LIST = ("GET", "/admin/users/{owner}/sessions")
@@ -139,7 +139,7 @@ class TestAudit:
             "route": " ".join(route),
             "owner": owner_hash(ROOT),
             "subject": owner_hash(OWNER),
-            **({"session": logged(session_id)} if "{ref}" in route[1] else {}),
+            **({"session": session_hash(SERVER_KEY, session_id)} if "{ref}" in route[1] else {}),
             **(REASON if route == CONTENT else {}),
         }
 

@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import secrets
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,10 +16,9 @@ from tests.fakes import OWNER
 from tests.handlers.conftest import Answered, Backstage, Call, Context, app, event
 from tests.handlers.test_session import create, delete, get, take
 from turnlog import runtime
-from turnlog.config import AnonymousSettings
 from turnlog.domain.limits import SessionLimits
 from turnlog.domain.owners import anonymous_owner, owner_hash
-from turnlog.usecases.take_turn import TurnPolicy
+from turnlog.usecases.turn_protocol import TurnPolicy
 
 
 def new_secret() -> str:
@@ -44,9 +44,9 @@ def session_id(call: Call, secret: str) -> str:
     return str(begin(call, secret).body["session_id"])
 
 
-def limited(monkeypatch: pytest.MonkeyPatch, **settings: Any) -> None:
-    made = AnonymousSettings(**settings)
-    monkeypatch.setattr(runtime, "anonymous_settings", lambda: made)
+def limited_strangers(monkeypatch: pytest.MonkeyPatch, **limits: Any) -> None:
+    made = replace(runtime.anonymous_limits(), **limits)
+    monkeypatch.setattr(runtime, "anonymous_limits", lambda: made)
 
 
 class TestCreating:
@@ -105,7 +105,7 @@ class TestAllTogether:
     def test_they_take_no_more_turns_a_minute_than_the_limit_and_people_who_are_signed_in_still_can(
         self, call: Call, backstage: Backstage, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        limited(monkeypatch, anonymous_turns_a_minute=2)
+        limited_strangers(monkeypatch, turns_a_minute=2)
         secrets = [new_secret() for _ in range(3)]
         ids = [str(begin(call, secret).body["session_id"]) for secret in secrets]
         answers = [take(call, each, "hello", secret=secret) for each, secret in zip(ids, secrets, strict=True)]
@@ -120,7 +120,7 @@ class TestAllTogether:
     def test_they_wait_for_busy_sessions_no_more_often_than_that(
         self, call: Call, backstage: Backstage, monkeypatch: pytest.MonkeyPatch, secret: str, session_id: str
     ) -> None:
-        limited(monkeypatch, anonymous_turns_a_minute=2)
+        limited_strangers(monkeypatch, turns_a_minute=2)
         path: Any = {"parameters": {"id": session_id}, "secret": secret}
         headers = {"Idempotency-Key": "k", "Prefer": "wait=1"}
         seen: list[Answered] = []
@@ -141,7 +141,7 @@ class TestAllTogether:
     def test_none_is_begun_where_they_are_switched_off(
         self, call: Call, backstage: Backstage, monkeypatch: pytest.MonkeyPatch, secret: str, session_id: str
     ) -> None:
-        limited(monkeypatch, anonymous_sessions="off")
+        limited_strangers(monkeypatch, may_begin=False)
         refused = begin(call, new_secret())
         assert (refused.status, refused.body["code"]) == (403, "forbidden")
         assert take(call, session_id, "hello", secret=secret).status == 200
@@ -153,7 +153,7 @@ class TestCreationsFromOneAddress:
     def test_no_more_than_the_limit_are_made_in_an_hour_and_a_repeat_is_free(
         self, call: Call, backstage: Backstage, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        limited(monkeypatch, anonymous_creations_an_hour=2)
+        limited_strangers(monkeypatch, creations_an_hour=2)
         first = new_secret()
         assert [begin(call, secret).status for secret in (first, first, first, new_secret())] == [201] * 4
         refused = begin(call, new_secret())
@@ -166,13 +166,13 @@ class TestCreationsFromOneAddress:
         assert begin(call, new_secret()).status == 201
 
     def test_a_network_of_ipv6_counts_as_one_address(self, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-        limited(monkeypatch, anonymous_creations_an_hour=1)
+        limited_strangers(monkeypatch, creations_an_hour=1)
         sources = ["2001:db8::1", "2001:db8::ffff:2", "2001:db8:0:1::1", "::ffff:203.0.113.9", "203.0.113.9", "?", "x"]
         statuses = [begin(call, new_secret(), source=source).status for source in sources]
         assert statuses == [201, 429, 201, 201, 429, 201, 429]
 
     def test_a_fork_counts_as_a_creation(self, call: Call, monkeypatch: pytest.MonkeyPatch, secret: str) -> None:
-        limited(monkeypatch, anonymous_creations_an_hour=2)
+        limited_strangers(monkeypatch, creations_an_hour=2)
         session_id = str(begin(call, secret).body["session_id"])
         take(call, session_id, "hello", secret=secret)
         path: Any = {"parameters": {"id": session_id}, "secret": secret}
@@ -243,7 +243,7 @@ class TestUsing:
         monkeypatch: pytest.MonkeyPatch,
         of_all: int | None,
     ) -> None:
-        limited(monkeypatch, anonymous_turns=2)
+        limited_strangers(monkeypatch, turns=2)
         policy = TurnPolicy(session=SessionLimits(turns=of_all))
         monkeypatch.setattr(runtime, "turn_policy", lambda: policy)
         most = min(2, of_all or 2)

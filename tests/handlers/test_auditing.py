@@ -11,17 +11,15 @@ import pytest
 from samcli.yamlhelper import yaml_parse
 
 from local.checks import routes_of
-from tests.fakes import OWNER
+from tests.fakes import OWNER, SERVER_KEY
 from tests.handlers import test_admin
 from tests.handlers.conftest import Answered, Backstage, Call, Context, app, event
-from tests.handlers.test_anonymous import begin, hash_of, new_secret
+from tests.handlers.test_anonymous import begin, hash_of, limited_strangers, new_secret
 from tests.handlers.test_limits import limited
 from tests.handlers.test_session import EVE, create, delete, get, take
-from turnlog import runtime
-from turnlog.config import AnonymousSettings
 from turnlog.domain.owners import anonymous_owner, owner_hash
-from turnlog.entrypoints.http.naming import logged
 from turnlog.errors import ErasureInProgress, LeaseLost, StoreUnavailable, TurnInProgress, TurnsMissing
+from turnlog.usecases.audit import session_hash
 
 Act = Callable[[Call, str, str], Answered]
 NEVER = "ses_" + "a" * 22
@@ -133,13 +131,13 @@ class TestActs:
         else:
             assert event["owner"] == (stranger if is_by_secret else owner_hash(OWNER))
         if "{id}" in route[1]:
-            assert event["session"] == logged(session_id)
+            assert event["session"] == session_hash(SERVER_KEY, session_id)
         if ACTIONS[route] in ("fork", "rotate", "claim"):
-            assert event["to"] == logged(answer.body["session_id"])
+            assert event["to"] == session_hash(SERVER_KEY, answer.body["session_id"])
         if ACTIONS[route] in ("rotate", "claim"):
             assert event["subject"] == stranger
         if ACTIONS[route] == "create":
-            assert event["session"] == logged(answer.body["session_id"])
+            assert event["session"] == session_hash(SERVER_KEY, answer.body["session_id"])
 
     def test_it_is_noted_before_the_store_is_touched(
         self, call: Call, backstage: Backstage, secret: str, prepared: Any, route: tuple[str, str]
@@ -251,7 +249,7 @@ class TestRefusals:
                 "request_id": "req-1",
                 "route": " ".join(route),
                 "owner": owner_hash(OWNER),
-                "session": logged(session_id),
+                "session": session_hash(SERVER_KEY, session_id),
                 "reason": "session_not_found",
             }
             seen.append((answer.raw, backstage.audit.actions))
@@ -287,7 +285,7 @@ class TestRefusals:
         assert call("query", "POST", "/query", {"message": "x"}).status == 429
         assert take(call, session_id, "x").status == 429
         assert create(call).status == 429
-        of_session = {"session": logged(session_id)}
+        of_session = {"session": session_hash(SERVER_KEY, session_id)}
         assert [each for each in backstage.audit.events if each["action"] == "limit"] == [
             {"action": "limit", "request_id": "req-1", "owner": owner_hash(OWNER)} | more
             for more in (
@@ -300,7 +298,7 @@ class TestRefusals:
     def test_a_stranger_at_a_limit_is_known_by_the_address_alone(
         self, call: Call, backstage: Backstage, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(runtime, "anonymous_settings", lambda: AnonymousSettings(anonymous_creations_an_hour=1))
+        limited_strangers(monkeypatch, creations_an_hour=1)
         assert [begin(call, new_secret()).status for _ in range(2)] == [201, 429]
         first, _, refused = backstage.audit.events
         assert (refused["action"], refused["reason"]) == ("limit", "anonymous_creations")
@@ -406,7 +404,7 @@ class TestActsThatAreRefusedAfterAll:
         assert SESSION_ACTS[route](call, session_id, secret).body["code"] == reason
         noted, refused = backstage.audit.events
         assert (noted["action"], refused["action"], refused["reason"]) == (ACTIONS[route], "refused", reason)
-        assert refused.get("session") == (logged(session_id) if "{id}" in route[1] else None)
+        assert refused.get("session") == (session_hash(SERVER_KEY, session_id) if "{id}" in route[1] else None)
 
     @pytest.mark.parametrize("error", [StoreUnavailable(), TurnsMissing(), RuntimeError()], ids=repr)
     def test_one_that_failed_has_no_second_event(

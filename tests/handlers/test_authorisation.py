@@ -20,8 +20,8 @@ from typing import Any
 import pytest
 
 from tests.contract.session_store import turn_of
-from tests.fakes import new_session
-from tests.handlers.conftest import SERVER_KEY, Answered, Backstage, Context, app
+from tests.fakes import SERVER_KEY, new_session
+from tests.handlers.conftest import Answered, Backstage, Context, app
 from tests.unit.test_jwt_tokens import ISSUER, OTHER_KEY, IssuersServer, token, unsigned
 from turnlog import runtime
 from turnlog.adapters.jwt_tokens import JwtVerifier

@@ -37,7 +37,7 @@ from turnlog.errors import (
     StoreUnavailable,
     TurnlogError,
 )
-from turnlog.usecases.take_turn import TurnPolicy
+from turnlog.usecases.turn_protocol import TurnPolicy
 
 CANARY = "canary-5b1d9a"
 KNOWN = {*REFUSED_FIELDS, "errors", "retry_after", "stored", "retry", "limit", "start_over"}

@@ -15,7 +15,7 @@ from turnlog.domain.messages import Message, Reply, Usage
 from turnlog.domain.owners import anonymous_owner_of
 from turnlog.domain.sessions import Session
 from turnlog.domain.window import WindowPolicy
-from turnlog.usecases.take_turn import first_turn
+from turnlog.usecases.turn_protocol import first_turn
 
 EXAMPLES = [Path("events/session.json"), *sorted(Path("events/session").glob("*.json"))]
 

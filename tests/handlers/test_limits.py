@@ -9,15 +9,14 @@ from typing import Any
 import pytest
 
 from tests.handlers.conftest import Answered, Backstage, Call
-from tests.handlers.test_anonymous import begin, new_secret
+from tests.handlers.test_anonymous import begin, limited_strangers, new_secret
 from tests.handlers.test_session import EVE, busy_for, create, get, take
 from tests.handlers.test_single_turn import STATELESS
 from tests.handlers.test_transfers import claim, rotate
 from turnlog import runtime
-from turnlog.config import AnonymousSettings
 from turnlog.domain.limits import OwnerLimits
 from turnlog.errors import ModelTimeout, ModelUnavailable, StoreUnavailable
-from turnlog.usecases.take_turn import TurnPolicy
+from turnlog.usecases.turn_protocol import TurnPolicy
 
 SMALL = {"message": "hi", "max_tokens": 100}
 
@@ -156,8 +155,7 @@ class TestSessions:
     def test_a_rotated_session_counts_as_one_that_is_begun_at_its_address(
         self, call: Call, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        settings = AnonymousSettings(anonymous_creations_an_hour=2)
-        monkeypatch.setattr(runtime, "anonymous_settings", lambda: settings)
+        limited_strangers(monkeypatch, creations_an_hour=2)
         first, second, third = new_secret(), new_secret(), new_secret()
         session_id = str(begin(call, first).body["session_id"])
         moved = [rotate(call, session_id, first, second) for _ in range(2)]

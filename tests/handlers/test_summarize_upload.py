@@ -15,7 +15,8 @@ from moto import mock_aws
 from tests.fakes import expected_text
 from tests.handlers.conftest import Backstage, Context, app, event
 from turnlog import runtime
-from turnlog.adapters.s3_documents import MAX_DOCUMENT, MAX_KEY, S3DocumentStore, Upload
+from turnlog.adapters.s3_documents import S3DocumentStore
+from turnlog.domain.documents import MAX_DOCUMENT, MAX_DOCUMENT_KEY, Upload
 from turnlog.domain.messages import Message
 from turnlog.entrypoints.events.uploads import UploadsFailed
 from turnlog.errors import ModelAccessDenied, ModelError, ModelRejected, ModelTimeout, StoreUnavailable
@@ -36,7 +37,7 @@ def bucket(backstage: Backstage, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3
     with mock_aws():
         client = boto3.client("s3", region_name="us-east-1")
         client.create_bucket(Bucket=BUCKET)
-        monkeypatch.setattr(runtime, "documents", lambda: S3DocumentStore(client, BUCKET))
+        monkeypatch.setattr(runtime, "document_store", lambda: S3DocumentStore(client, BUCKET))
         yield client
 
 
@@ -127,15 +128,15 @@ def test_an_unexpected_failure_is_tried_again_at_once_and_quotes_nothing(
 def test_a_summary_that_could_not_be_laid_down_is_made_again(
     bucket: S3Client, backstage: Backstage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    file, puts = S3DocumentStore.file, []
+    put_summary, puts = S3DocumentStore.put_summary, []
 
     def fails_once(*arguments: Any, **more: Any) -> Any:
         puts.append(arguments)
         if len(puts) == 2:
             raise StoreUnavailable
-        return file(*arguments, **more)
+        return put_summary(*arguments, **more)
 
-    monkeypatch.setattr(S3DocumentStore, "file", fails_once)
+    monkeypatch.setattr(S3DocumentStore, "put_summary", fails_once)
     with pytest.raises(UploadsFailed):
         upload(bucket, b"Herons.")
     notify()
@@ -269,7 +270,7 @@ def test_one_failing_record_does_not_hold_up_the_next(bucket: S3Client, backstag
         },
         {"Records": "none"},
         {"Records": [None, {}, CREATED, CREATED | {"s3": {}}, CREATED | {"s3": {"object": {"key": 5}}}]},
-        {"Records": [CREATED | {"s3": {"object": {"key": "inbox/a/" + "k" * MAX_KEY}}}]},
+        {"Records": [CREATED | {"s3": {"object": {"key": "inbox/a/" + "k" * MAX_DOCUMENT_KEY}}}]},
         {"Records": [CREATED | {"s3": {"object": {"key": "inbox/a/b.txt", "sequencer": 5}}}]},
     ],
     ids=str,

@@ -8,7 +8,7 @@ from typing import Any
 
 from tests.promises.history import Act, Address, Creating, Forking, Moving, Taking
 from turnlog.domain.turns import Turn
-from turnlog.usecases.take_turn import TakenTurn
+from turnlog.usecases.turn_protocol import TakenTurn
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from tests.promises.oracle import PATIENCE_S, DistantModel
 from turnlog.clock import Clock, system_clock
 from turnlog.domain.messages import Message
 from turnlog.errors import TurnInProgress, TurnlogError
-from turnlog.usecases.take_turn import TakenTurn, TurnPolicy, TurnRequest, take_turn
+from turnlog.usecases.turn_protocol import TakenTurn, TurnPolicy, TurnRequest, run_turn
 
 LEASE_S = 34
 """Of the handlers' claims: they have 29 s left, and COMMIT_RESERVE_S is 5 s."""
@@ -180,7 +180,7 @@ def _work(place: Place, work: Sequence[Sequence[Errand]], pipe: Connection, resu
 
     def run_once(errand: Errand) -> bool:
         try:
-            taken = take_turn(
+            taken = run_turn(
                 errand.request(),
                 store=store,
                 model=model,

@@ -10,7 +10,7 @@ from turnlog.domain.messages import Message
 from turnlog.domain.sessions import Session, SessionView
 from turnlog.domain.turns import Lease
 from turnlog.errors import TurnlogError
-from turnlog.usecases.take_turn import TakenTurn
+from turnlog.usecases.turn_protocol import TakenTurn
 
 Result = TypeVar("Result")
 

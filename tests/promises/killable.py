@@ -11,7 +11,7 @@ from typing import Any
 from tests.promises.handlers import Errand, Outcome, Place
 from tests.promises.ministack import client_of
 from tests.promises.oracle import DistantModel
-from turnlog.usecases.take_turn import take_turn
+from turnlog.usecases.turn_protocol import run_turn
 
 
 class Moment(StrEnum):
@@ -39,7 +39,7 @@ def take_until(
     client = client_of(endpoint)
     client.meta.events.register("before-send.dynamodb.*", _stop_at(_BEFORE.get(moment), pipe))
     client.meta.events.register("after-call.dynamodb.*", _stop_at(_AFTER.get(moment), pipe))
-    taken = take_turn(
+    taken = run_turn(
         errand.request(),
         store=place.tables.store(client),
         model=DistantModel(place.model_url),

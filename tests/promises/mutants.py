@@ -15,7 +15,7 @@ _ENDING = "adapters.dynamodb.deletion"
 _SWEEPING = "adapters.dynamodb.expiry"
 _ALLOWANCES = "adapters.dynamodb.quotas"
 _KEYS = "adapters.dynamodb.keys:OwnerKeys"
-_TAKING = "usecases.take_turn:_Taking"
+_TAKING = "usecases.turn_protocol:_Taking"
 
 # Conditions with the same placeholders as those that they stand in for.
 _ANY_OF_TWO = '"attribute_exists(pk) OR attribute_not_exists(pk) OR st = :running OR tok = :token"'
@@ -162,7 +162,7 @@ KEYS = (
     ),
     _mutant(
         "older keys are looked for",
-        ("usecases.take_turn:_places", "turn.older_keys[back * KEY_HASH :].startswith(wanted)", "False"),
+        ("usecases.turn_protocol:_places", "turn.older_keys[back * KEY_HASH :].startswith(wanted)", "False"),
         quick=True,
     ),
     _mutant(
@@ -182,7 +182,7 @@ KEYS = (
     _mutant(
         "attempts stay counted when another key takes the slot over",
         (
-            "usecases.take_turn:_attempts",
+            "usecases.turn_protocol:_attempts",
             "view.running.attempt_counts if view.running else",
             'b"" if view.running else',
         ),

@@ -44,7 +44,7 @@ from turnlog.errors import (
     StoreUnavailable,
     TurnInProgress,
 )
-from turnlog.usecases.take_turn import ATTEMPTS
+from turnlog.usecases.turn_protocol import ATTEMPTS
 
 _CLEAR = (
     QuotaExceeded,

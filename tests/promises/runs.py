@@ -21,7 +21,7 @@ from tests.promises.run_config import Mood, any_mood
 from tests.promises.trace import trace
 from tests.promises.world import World, address, session_id, want
 from turnlog.adapters.dynamodb import items
-from turnlog.usecases import take_turn
+from turnlog.usecases import turn_protocol
 
 
 @dataclass
@@ -61,18 +61,18 @@ def judged(name: str, world: World) -> Run:
 def seeded(seed: int, mood: Mood) -> Iterator[None]:
     """The run has its own dice, for jitter and for tokens, and the sizes that its mood makes small."""
     state, token_bytes = random.getstate(), secrets.token_bytes
-    part_bytes, key_stride = items.PART_BYTES, take_turn.KEY_STRIDE
+    part_bytes, key_stride = items.PART_BYTES, turn_protocol.KEY_STRIDE
     tokens = random.Random(seed)
     random.seed(seed)
     secrets.token_bytes = lambda nbytes=None: tokens.randbytes(nbytes or 32)
     items.PART_BYTES = mood.part_bytes or part_bytes
-    take_turn.KEY_STRIDE = mood.key_stride
+    turn_protocol.KEY_STRIDE = mood.key_stride
     try:
         yield
     finally:
         random.setstate(state)
         secrets.token_bytes = token_bytes
-        items.PART_BYTES, take_turn.KEY_STRIDE = part_bytes, key_stride
+        items.PART_BYTES, turn_protocol.KEY_STRIDE = part_bytes, key_stride
 
 
 def settled(

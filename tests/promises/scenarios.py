@@ -17,7 +17,7 @@ from tests.promises.runs import Run, judged, seeded, settled
 from tests.promises.world import World, address, session_id, want
 from turnlog.domain.limits import OwnerLimits
 from turnlog.domain.window import WindowPolicy
-from turnlog.usecases.take_turn import TurnPolicy
+from turnlog.usecases.turn_protocol import TurnPolicy
 
 Faults = Mapping[int, Fault]
 

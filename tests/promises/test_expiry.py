@@ -16,11 +16,12 @@ from tests.promises.handlers import Errand
 from tests.promises.simulated_dynamodb import SimulatedDynamoDB
 from turnlog.adapters.dynamodb import DynamoDBSessionStore
 from turnlog.adapters.dynamodb.items import partition
+from turnlog.domain.server_key import ServerKey
 from turnlog.domain.sessions import Move, Session, new_session_id
 from turnlog.domain.turns import Lease
 from turnlog.errors import SessionNotFound
-from turnlog.usecases.listing import list_sessions
-from turnlog.usecases.take_turn import TakenTurn, TurnPolicy, take_turn
+from turnlog.usecases.list_sessions import page_of_sessions
+from turnlog.usecases.turn_protocol import TakenTurn, TurnPolicy, run_turn
 
 SESSIONS, USAGE = "sessions", "usage"
 IDLE_S, LIFE_S = 1800, 86_400
@@ -38,7 +39,7 @@ class Scene:
 
     def take(self, text: str) -> TakenTurn:
         request = Errand(self.session.owner, self.session.id, text).request()
-        return take_turn(
+        return run_turn(
             request,
             store=self.store,
             model=self.model,
@@ -55,7 +56,9 @@ class Scene:
     @property
     def is_found(self) -> bool:
         """By a read; the listing must agree."""
-        listed = list_sessions(OWNER, store=self.store, now_ms=self.clock(), limit=10).sessions
+        listed = page_of_sessions(
+            OWNER, limit=10, after=None, store=self.store, server_key=ServerKey("k"), names=(), now_ms=self.clock()
+        ).sessions
         try:
             self.store.read(OWNER, self.session.id, self.clock(), newest=25)
         except SessionNotFound:

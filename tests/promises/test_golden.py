@@ -40,7 +40,7 @@ from turnlog.errors import (
     TurnsMissing,
     TurnTooLarge,
 )
-from turnlog.usecases.take_turn import TakenTurn, TurnPolicy, TurnRequest, take_turn
+from turnlog.usecases.turn_protocol import TakenTurn, TurnPolicy, TurnRequest, run_turn
 
 Item = dict[str, Any]
 
@@ -156,7 +156,7 @@ class Scene:
         asked = TurnRequest(
             owner, session_id, key(99), hashlib.sha256(text.encode()).digest()[:16], Message.of_text(text)
         )
-        return take_turn(
+        return run_turn(
             asked,
             store=self.store,
             model=self.model,
@@ -222,7 +222,7 @@ def test_a_lapsed_claim_of_version_1_is_taken_over() -> None:
 def test_a_turn_of_version_1_is_replayed_under_its_key() -> None:
     scene = Scene(golden(*LIVE))
     asked = TurnRequest(OWNER, session().id, FIRST.key, FIRST.fingerprint, FIRST.message)
-    taken = take_turn(
+    taken = run_turn(
         asked,
         store=scene.store,
         model=scene.model,

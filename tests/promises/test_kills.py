@@ -22,7 +22,7 @@ from turnlog.adapters.dynamodb import DynamoDBSessionStore
 from turnlog.clock import Clock, system_clock
 from turnlog.domain.sessions import Session
 from turnlog.errors import AttemptsExhausted, TurnInProgress
-from turnlog.usecases.take_turn import TakenTurn, TurnPolicy, take_turn
+from turnlog.usecases.turn_protocol import TakenTurn, TurnPolicy, run_turn
 
 REMAINING_S = 29.0
 LEASE_MS = 34_000
@@ -50,7 +50,7 @@ class Scene:
         return Errand(self.session.owner, self.session.id, text)
 
     def take(self, text: str) -> TakenTurn:
-        return take_turn(
+        return run_turn(
             self.errand(text).request(),
             store=self.store,
             model=DistantModel(self.oracle.url),

@@ -26,7 +26,7 @@ from turnlog.domain.quotas import QuotaCharge, QuotaCharges
 from turnlog.domain.sessions import Move, Session, new_session_id
 from turnlog.domain.turns import Turn
 from turnlog.errors import LeaseLost, QuotaExceeded, SessionNotFound, StoreUnavailable, TurnInProgress, TurnlogError
-from turnlog.usecases.take_turn import TurnPolicy
+from turnlog.usecases.turn_protocol import TurnPolicy
 
 ANOTHER_OWNER = "https://issuer.example/|eve"
 ROUNDS = 10 if is_proving() else 1
@@ -330,7 +330,7 @@ def test_40_turns_at_once_over_40_sessions_of_an_owner_are_admitted_exactly_up_t
     with crew(place, work) as handlers:
         outcomes = handlers.finish()
     assert (len(taken(outcomes)), len(outcomes)) == (15, 40)
-    assert {outcome.error for outcome in refused(outcomes)} == {"AllowanceUsedUp"}
+    assert {outcome.error for outcome in refused(outcomes)} == {"QuotaExceeded"}
     assert all((outcome.retry_after_s or 0) >= 1 for outcome in refused(outcomes))
     assert sum(oracle.calls.values()) == 15
     assert list(contents.counters().values()) == ["15"]
@@ -400,5 +400,5 @@ def test_a_budget_that_is_nearly_used_up_is_never_exceeded_by_a_race(
         outcomes = handlers.finish()
     assert 4_000 < Decimal(reserved) <= 5_000
     assert len(taken(outcomes)) == sum(oracle.calls.values()) == fit
-    assert {outcome.error for outcome in refused(outcomes)} == {"AllowanceUsedUp"}
+    assert {outcome.error for outcome in refused(outcomes)} == {"QuotaExceeded"}
     assert list(contents.counters().values()) == [str(sum(outcome.tokens for outcome in taken(outcomes)))]

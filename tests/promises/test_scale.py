@@ -15,6 +15,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -31,7 +32,6 @@ from turnlog.adapters import telemetry
 from turnlog.adapters.dynamodb import DynamoDBSessionStore
 from turnlog.adapters.dynamodb.items import partition
 from turnlog.adapters.read_cache import CachedSessionStore
-from turnlog.config import LifeSettings, ModelSettings
 from turnlog.domain.messages import ModelRequest, Reply, to_json
 from turnlog.domain.packing import pack, pack_turn
 from turnlog.domain.server_key import ServerKey
@@ -39,7 +39,8 @@ from turnlog.domain.sessions import Session
 from turnlog.domain.turns import MAX_TURN_BYTES, Turn
 from turnlog.errors import TurnTooLarge
 from turnlog.ports.session_store import SessionStore
-from turnlog.usecases.take_turn import TakenTurn, TurnPolicy, take_turn
+from turnlog.usecases.policy import AnonymousLimits, SessionLife
+from turnlog.usecases.turn_protocol import TakenTurn, TurnPolicy, run_turn
 
 TURNS = 5_000
 SESSIONS = 100_000 if is_proving() else 10_000
@@ -89,7 +90,7 @@ def take(
     clock: HeldClock,
     policy: TurnPolicy | None = None,
 ) -> TakenTurn:
-    return take_turn(
+    return run_turn(
         Errand(session.owner, session.id, text).request(),
         store=store,
         model=model,
@@ -311,15 +312,18 @@ def test_64_users_who_alternate_in_one_warm_process_never_see_a_word_of_each_oth
     model, clock, log = EchoModel(), HeldClock(), io.StringIO()
     durable = store_of(SimulatedDynamoDB())
     store = CachedSessionStore(durable) if hybrid else durable
-    key, models = ServerKey("a server key for tests"), ModelSettings(claude_models=("claude-sonnet-5-5",))
-    life, policy = LifeSettings(), TurnPolicy(reads_cached=hybrid)
+    key, models = ServerKey("a server key for tests"), ("claude-sonnet-5-5",)
+    life, policy = SessionLife(timedelta(minutes=30), timedelta(days=1)), TurnPolicy(reads_cached=hybrid)
     for name, value in {
         "chat_model": model,
         "session_store": store,
         "server_key": key,
-        "model_settings": models,
+        "models": models,
         "session_life": life,
         "turn_policy": policy,
+        "anonymous_limits": AnonymousLimits(),
+        "quota_store": None,
+        "cors_origin": None,
     }.items():
         monkeypatch.setattr(runtime, name, lambda value=value: value)
     monkeypatch.setattr(runtime, "now_ms", clock)

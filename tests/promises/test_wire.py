@@ -25,7 +25,7 @@ from turnlog.domain.messages import Usage, to_json
 from turnlog.domain.sessions import Session
 from turnlog.domain.turns import Turn
 from turnlog.errors import ModelError, ModelTimeout, ModelUnavailable, StoreUnavailable, TurnInProgress
-from turnlog.usecases.take_turn import TakenTurn, TurnPolicy, take_turn
+from turnlog.usecases.turn_protocol import TakenTurn, TurnPolicy, run_turn
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -54,7 +54,7 @@ class Conversation:
 
     def take(self, text: str, fails_with: ModelError | None = None) -> TakenTurn:
         self.model.fail_with = [fails_with] if fails_with else []
-        return take_turn(
+        return run_turn(
             Errand(self.session.owner, self.session.id, text).request(),
             store=self.store,
             model=self.model,

@@ -41,7 +41,7 @@ from turnlog.domain.quotas import QuotaCharges
 from turnlog.domain.sessions import Move, Session, SessionSettings
 from turnlog.domain.turns import Lease, Slot
 from turnlog.errors import KeysUnavailable, TurnlogError
-from turnlog.usecases.take_turn import COMMIT_RESERVE_S, TurnRequest, take_turn
+from turnlog.usecases.turn_protocol import COMMIT_RESERVE_S, TurnRequest, run_turn
 
 SESSIONS, USAGE, KEYS = "sessions", "usage", "keys"
 HANDLER_MS = 60_000
@@ -190,7 +190,7 @@ class World:
         request = TurnRequest(at.owner, at.id, wanted.key, wanted.fingerprint, wanted.message)
         return self._do(
             taking,
-            lambda: take_turn(
+            lambda: run_turn(
                 request,
                 store=store,
                 model=SimulatedModel(taking, self._thinks_ms),

@@ -9,24 +9,29 @@ from decimal import Decimal
 import pytest
 from pydantic import ValidationError
 
+from tests import deployed
+from turnlog import config
 from turnlog.config import (
-    AnonymousSettings,
+    AnonymousLifeSettings,
+    AnonymousLimitSettings,
     ClaudeSettings,
     ContentSettings,
     CorsSettings,
-    LifeSettings,
     ModelSettings,
     OwnerLimitSettings,
+    SessionLifeSettings,
     SessionLimitSettings,
+    StoreSettings,
     TokenSettings,
 )
 from turnlog.domain.limits import OwnerLimits, SessionLimits
 from turnlog.domain.server_key import ServerKey
+from turnlog.usecases.policy import AnonymousLimits
 
-CLAUDE = {"CLAUDE_BASE_URL": "https://api.anthropic.com", "CLAUDE_KEY_SECRET": "claude"}
+CLAUDE = {"ENVIRONMENT": "production", "CLAUDE_BASE_URL": "https://api.anthropic.com", "CLAUDE_KEY_SECRET": "claude"}
 
 
-def test_production_is_the_default_and_allows_no_stand_in() -> None:
+def test_production_allows_no_stand_in() -> None:
     assert ClaudeSettings.read(CLAUDE).allows_stand_in is False
 
 
@@ -39,7 +44,6 @@ def test_production_demands_https() -> None:
 def test_what_is_no_origin_of_its_own_opens_the_api_to_no_page(origin: str) -> None:
     with pytest.raises(ValidationError):
         CorsSettings.read({"CORS_ORIGIN": origin})
-    assert CorsSettings.read({}).cors_origin == "closed"
     assert CorsSettings.read({"CORS_ORIGIN": "https://app.example:8443"}).cors_origin == "https://app.example:8443"
 
 
@@ -50,8 +54,8 @@ def test_a_local_stack_may_ask_a_stand_in_without_tls() -> None:
 
 @pytest.mark.parametrize("name", ["TOKEN_ISSUER", "TOKEN_JWKS_URL"])
 def test_production_believes_no_issuer_without_tls(name: str) -> None:
-    tokens = {"TOKEN_ISSUER": "https://issuer.example/", "TOKEN_AUDIENCE": "turnlog"}
-    tokens["TOKEN_JWKS_URL"] = "https://issuer.example/jwks.json"
+    tokens = {"ENVIRONMENT": "production", "TOKEN_ISSUER": "https://issuer.example/", "TOKEN_AUDIENCE": "turnlog"}
+    tokens |= {"TOKEN_JWKS_URL": "https://issuer.example/jwks.json", "ROLES_CLAIM": "roles"}
     assert TokenSettings.read(tokens).token_issuer == "https://issuer.example/"
     plain = tokens | {name: "http://127.0.0.1:8789/"}
     with pytest.raises(ValidationError, match=f"{name} must begin with https"):
@@ -79,20 +83,30 @@ def test_models_are_names_separated_by_commas() -> None:
 
 def test_a_missing_variable_is_named() -> None:
     with pytest.raises(ValidationError, match="claude_key_secret"):
-        ClaudeSettings.read({"CLAUDE_BASE_URL": "https://api.anthropic.com"})
+        ClaudeSettings.read({"ENVIRONMENT": "production", "CLAUDE_BASE_URL": "https://api.anthropic.com"})
 
 
-def test_an_anonymous_session_lives_shorter_and_takes_fewer_turns_unless_it_is_said() -> None:
-    settings = AnonymousSettings.read({})
-    assert (settings.idle.total_seconds(), settings.lifetime.total_seconds()) == (600, 3600)
-    assert (settings.anonymous_turns, settings.anonymous_creations_an_hour) == (20, 20)
-    none = AnonymousSettings.read({"ANONYMOUS_TURNS": "0", "ANONYMOUS_CREATIONS_AN_HOUR": "0"})
-    assert (none.anonymous_turns, none.anonymous_creations_an_hour) == (None, None)
+def test_an_anonymous_session_lives_shorter_and_takes_fewer_turns_as_deployed() -> None:
+    users, strangers = deployed.environment("SessionFunction"), deployed.environment("AnonymousFunction")
+    life, shorter = SessionLifeSettings.read(users).life, AnonymousLifeSettings.read(strangers).life
+    assert (shorter.idle.total_seconds(), shorter.lifetime.total_seconds()) == (600, 3600)
+    assert (life.idle.total_seconds(), life.lifetime.total_seconds()) == (1800, 86_400)
+    assert AnonymousLimitSettings.read(users).limits == AnonymousLimits(True, 20, 10, 20)
+    assert AnonymousLimitSettings.read(strangers).limits == AnonymousLimits(True, 20, 10, 20)
+
+
+def test_no_setting_has_a_default_of_its_own() -> None:
+    """The template is the one place of default values."""
+    kinds = [kind for kind in vars(config).values() if isinstance(kind, type) and issubclass(kind, config.Settings)]
+    theirs = {StoreSettings, ContentSettings, CorsSettings}  # without the variable: no store, no keys, no page
+    assert len(kinds) > 12
+    for kind in set(kinds) - theirs:
+        assert [name for name, field in kind.model_fields.items() if not field.is_required()] == []
 
 
 def test_limits_become_durations() -> None:
-    limits = LifeSettings.read({"SESSION_IDLE_MINUTES": "5", "SESSION_LIFETIME_HOURS": "2"})
-    assert (limits.idle.total_seconds(), limits.lifetime.total_seconds()) == (300, 7200)
+    life = SessionLifeSettings.read({"SESSION_IDLE_MINUTES": "5", "SESSION_LIFETIME_HOURS": "2"}).life
+    assert (life.idle.total_seconds(), life.lifetime.total_seconds()) == (300, 7200)
 
 
 @pytest.mark.parametrize("function", ["query", "session", "anonymous", "summarize_upload", "authorizer"])
@@ -135,4 +149,4 @@ def test_a_limit_of_nothing_is_none_and_any_other_is_read() -> None:
     assert OwnerLimitSettings.read(given).limits == OwnerLimits(3, Decimal("2.5"), "usd")
     for wrong in ("-1", "many", "1.5"):
         with pytest.raises(ValidationError):
-            SessionLimitSettings.read({"SESSION_TURNS": wrong})
+            SessionLimitSettings.read(dict.fromkeys(names, "0") | {"SESSION_TURNS": wrong})

@@ -20,10 +20,10 @@ from local.loopback import GuardedHandler, LoopbackServer
 from tests.fakes import KeptLog
 from tests.handlers.conftest import Context, app, event
 from turnlog import runtime
-from turnlog.adapters.jwt_tokens import JwtVerifier, KeysUnavailable
+from turnlog.adapters.jwt_tokens import JwtVerifier
 from turnlog.domain.owners import owner_hash
 from turnlog.entrypoints.http.request import Request
-from turnlog.errors import Unauthorized
+from turnlog.errors import IssuerUnavailable, Unauthorized
 
 ISSUER, AUDIENCE = "https://issuer.example/", "turnlog"
 
@@ -332,7 +332,7 @@ def test_whoever_looks_at_the_expiry_again_decides_as_the_authorizer_did(authori
     verified = authorize(f"Bearer {token(exp=end_s)}")["context"]
 
     def owner_at(now_ms: int) -> str:
-        return Request({"requestContext": {"authorizer": verified}}, now_ms).owner
+        return Request({"requestContext": {"authorizer": verified}}, now_ms).caller.owner
 
     assert owner_at((end_s + 10) * 1000 - 1) == "https://issuer.example/|ada"
     with pytest.raises(Unauthorized):
@@ -385,7 +385,7 @@ class TestTheIssuersKeys:
         issuer.document = document
         for _ in range(20):
             clock.now_s += 0.2
-            with pytest.raises(KeysUnavailable):
+            with pytest.raises(IssuerUnavailable):
                 authorize(f"Bearer {token()}")
         assert issuer.asked == 1  # an issuer in trouble is not asked by every request
         issuer.document = {"keys": [published()]}
@@ -398,11 +398,11 @@ class TestTheIssuersKeys:
         verifier.verify(token())
         issuer.document = 503
         clock.now_s += 60
-        with pytest.raises(KeysUnavailable):
+        with pytest.raises(IssuerUnavailable):
             verifier.verify(token(OTHER_KEY, kid="k2"))
         assert verifier.verify(token()).owner.endswith("|ada")
 
     def test_cannot_be_had_of_nobody(self) -> None:
         nowhere = JwtVerifier(ISSUER, AUDIENCE, "http://127.0.0.1:9/jwks.json")
-        with pytest.raises(KeysUnavailable):
+        with pytest.raises(IssuerUnavailable):
             nowhere.verify(token())

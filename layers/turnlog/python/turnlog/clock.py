@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 Clock = Callable[[], int]
 """Gives the present as milliseconds since 1970-01-01T00:00:00Z."""
@@ -19,3 +19,8 @@ def rfc3339(epoch_ms: int) -> str:
     """As in `2026-11-24T09:30:00.250Z`."""
     moment = datetime.fromtimestamp(epoch_ms // 1000, UTC)
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{epoch_ms % 1000:03d}Z"
+
+
+def utc_date(epoch_ms: int) -> date:
+    """The day in UTC, by which prices and quotas count."""
+    return datetime.fromtimestamp(epoch_ms / 1000, UTC).date()

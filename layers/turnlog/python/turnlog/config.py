@@ -1,4 +1,7 @@
-"""Settings by concern, each read from the environment only by who needs it."""
+"""Settings by concern, each read from the environment only by who needs it.
+
+The template is the one place of default values: a variable that is missing is an error, never a default.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,8 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from turnlog.domain.limits import OwnerLimits, SessionLimits
+from turnlog.domain.window import WindowPolicy
+from turnlog.usecases.policy import AnonymousLimits, SessionLife
 
 
 def _names(text: object) -> object:
@@ -34,7 +39,7 @@ class Settings(BaseModel):
 class ClaudeSettings(Settings):
     """How Claude is reached. In production only over https, and never a stand-in."""
 
-    environment: Literal["production", "local"] = "production"
+    environment: Literal["production", "local"]
     claude_base_url: str
     claude_key_secret: str
 
@@ -85,32 +90,42 @@ class ContentSettings(Settings):
         return self.content_encryption == "on"
 
 
-class LifeSettings(Settings):
-    """How long sessions live at most."""
+class SessionLifeSettings(Settings):
+    """The longest that a signed-in caller's session may live."""
 
-    session_idle_minutes: Annotated[int, Field(ge=2)] = 30
-    session_lifetime_hours: Annotated[int, Field(ge=1)] = 24
-
-    @property
-    def idle(self) -> timedelta:
-        return timedelta(minutes=self.session_idle_minutes)
+    session_idle_minutes: Annotated[int, Field(ge=2)]
+    session_lifetime_hours: Annotated[int, Field(ge=1)]
 
     @property
-    def lifetime(self) -> timedelta:
-        return timedelta(hours=self.session_lifetime_hours)
+    def life(self) -> SessionLife:
+        return SessionLife(timedelta(minutes=self.session_idle_minutes), timedelta(hours=self.session_lifetime_hours))
+
+
+class AnonymousLifeSettings(Settings):
+    """The longest that an anonymous session may live."""
+
+    anonymous_idle_minutes: Annotated[int, Field(ge=2)]
+    anonymous_lifetime_minutes: Annotated[int, Field(ge=2)]
+
+    @property
+    def life(self) -> SessionLife:
+        idle = timedelta(minutes=self.anonymous_idle_minutes)
+        return SessionLife(idle, timedelta(minutes=self.anonymous_lifetime_minutes))
 
 
 Limit = Annotated[Annotated[int, Field(ge=1)] | None, BeforeValidator(_limit)]
+"""A number; 0 or nothing is no limit."""
 
 
 class SessionLimitSettings(Settings):
-    """What one session may hold and do; 0 or nothing is no limit."""
+    """What one session may hold and do."""
 
-    session_turns: Limit = None
-    session_tokens: Limit = None
-    session_bytes: Limit = None
-    session_turns_a_minute: Annotated[Annotated[int, Field(ge=1, le=25)] | None, BeforeValidator(_limit)] = None
-    """At most the window's turns."""
+    session_turns: Limit
+    session_tokens: Limit
+    session_bytes: Limit
+    session_turns_a_minute: Annotated[
+        Annotated[int, Field(ge=1, le=WindowPolicy().turns)] | None, BeforeValidator(_limit)
+    ]
 
     @property
     def limits(self) -> SessionLimits:
@@ -118,38 +133,39 @@ class SessionLimitSettings(Settings):
 
 
 class OwnerLimitSettings(Settings):
-    """What all sessions of an owner may use together; 0 or nothing is no limit."""
+    """What all turns and questions of an owner may use together."""
 
-    owner_turns_a_minute: Limit = None
-    owner_budget_a_day: Annotated[Annotated[Decimal, Field(gt=0)] | None, BeforeValidator(_limit)] = None
-    owner_budget_unit: Literal["tokens", "usd"] = "tokens"
-    owner_sessions_a_day: Limit = None
+    owner_turns_a_minute: Limit
+    owner_budget_a_day: Annotated[Annotated[Decimal, Field(gt=0)] | None, BeforeValidator(_limit)]
+    owner_budget_unit: Literal["tokens", "usd"]
 
     @property
     def limits(self) -> OwnerLimits:
-        return OwnerLimits(
-            self.owner_turns_a_minute, self.owner_budget_a_day, self.owner_budget_unit, self.owner_sessions_a_day
+        return OwnerLimits(self.owner_turns_a_minute, self.owner_budget_a_day, self.owner_budget_unit)
+
+
+class OwnerSessionSettings(Settings):
+    """How many sessions an owner may make in a day."""
+
+    owner_sessions_a_day: Limit
+
+
+class AnonymousLimitSettings(Settings):
+    """What anonymous callers may do beside the limits that hold for everybody. `off`: no anonymous session begins."""
+
+    anonymous_sessions: Literal["on", "off"]
+    anonymous_turns: Limit
+    anonymous_turns_a_minute: Limit
+    anonymous_creations_an_hour: Limit
+
+    @property
+    def limits(self) -> AnonymousLimits:
+        return AnonymousLimits(
+            self.anonymous_sessions == "on",
+            self.anonymous_turns,
+            self.anonymous_turns_a_minute,
+            self.anonymous_creations_an_hour,
         )
-
-
-class AnonymousSettings(Settings):
-    """What sessions without a signed-in owner may do beside what holds for all; 0 is no limit. `off`: none is begun."""
-
-    anonymous_sessions: Literal["on", "off"] = "on"
-    anonymous_idle_minutes: Annotated[int, Field(ge=2)] = 10
-    anonymous_lifetime_minutes: Annotated[int, Field(ge=2)] = 60
-    anonymous_turns: Limit = 20
-    anonymous_turns_a_minute: Limit = 10
-    """Of all of them together, and as many waits for a busy session."""
-    anonymous_creations_an_hour: Limit = 20
-
-    @property
-    def idle(self) -> timedelta:
-        return timedelta(minutes=self.anonymous_idle_minutes)
-
-    @property
-    def lifetime(self) -> timedelta:
-        return timedelta(minutes=self.anonymous_lifetime_minutes)
 
 
 class ServerKeySettings(Settings):
@@ -165,7 +181,7 @@ class AuditSettings(Settings):
 
 
 class CorsSettings(Settings):
-    """Whose pages may call the API from a browser."""
+    """The origin whose pages may call the API from a browser. A function that is not told of one is closed to all."""
 
     cors_origin: Annotated[str, Field(pattern=r"^(closed|https://[a-z0-9.-]+(:[0-9]+)?)$")] = "closed"
 
@@ -173,11 +189,11 @@ class CorsSettings(Settings):
 class TokenSettings(Settings):
     """Whose tokens are believed. In production the keys that say so come over https."""
 
-    environment: Literal["production", "local"] = "production"
+    environment: Literal["production", "local"]
     token_issuer: str
     token_audience: str
     token_jwks_url: str
-    roles_claim: str = "roles"
+    roles_claim: str
 
     @model_validator(mode="after")
     def _https_in_production(self) -> Self:

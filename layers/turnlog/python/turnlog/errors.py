@@ -10,21 +10,26 @@ from typing import Any
 
 
 class TurnlogError(Exception):
-    """The root: whatever is raised on purpose is one of these."""
+    """The root of every error that is raised on purpose. `code` names it for programs, the same at every door."""
+
+    code = "internal_error"
 
     retry_after_s: int | None = None
-    """Seconds after which a repeat may succeed; None when it cannot say."""
+    """Seconds after which a repeat may succeed; None when the error cannot say."""
 
 
-# --- what was asked ---
+class Refusal(TurnlogError):
+    """The caller may not have this, or not now. Nothing failed; a refused act is noted in the audit trail."""
 
 
-class InvalidRequest(TurnlogError):
-    """The request is refused before any I/O. `code` names the rule, `pointer` (RFC 6901) the place, if any. `told` is
-    what else is said of it, such as the bounds of a value: from what the service documents, never from the request.
+# --- the request ---
+
+
+class InvalidRequest(Refusal):
+    """The request is refused before any I/O. `code` names the rule and `pointer` (RFC 6901) the place, if any.
+
+    `details` says what would be valid, such as bounds. It holds documented values only, never the request's own.
     """
-
-    status = 400
 
     def __init__(self, code: str, pointer: str | None = None, details: Mapping[str, Any] | None = None) -> None:
         super().__init__(code)
@@ -34,80 +39,92 @@ class InvalidRequest(TurnlogError):
 
 
 class ValueRefused(InvalidRequest):
-    """Well formed, but the value is out of range, empty, too long or not in the list."""
-
-    status = 422
+    """The value is well formed, but out of range, empty, too long or not in the list."""
 
 
 class BodyTooLarge(InvalidRequest):
-    """More bytes than the service takes."""
-
-    status = 413
+    """The body has more bytes than the service takes."""
 
 
 class MediaTypeUnsupported(InvalidRequest):
-    """Another media type, charset or content encoding than JSON in UTF-8."""
-
-    status = 415
+    """The body is not JSON in UTF-8 without a content encoding."""
 
 
-class Unauthorized(TurnlogError):
-    """No usable credential: it is missing, malformed, forged, expired, or meant for somebody else."""
+class Unauthorized(Refusal):
+    """The request has no usable credential: it is missing, malformed, forged, expired, or meant for somebody else."""
+
+    code = "unauthorized"
 
 
-class Forbidden(TurnlogError):
-    """A verified caller of a kind that this route is not for."""
+class Forbidden(Refusal):
+    """The caller is verified, and is of a kind that may not do this."""
+
+    code = "forbidden"
 
 
 # --- sessions ---
 
 
-class SessionNotFound(TurnlogError):
-    """Gone, somebody else's, or never there: nobody can tell which."""
+class SessionNotFound(Refusal):
+    """The session is gone, somebody else's, or never was: nobody can tell which."""
+
+    code = "session_not_found"
 
 
 class NameUsedUp(SessionNotFound):
-    """What was made under this key or secret has ended, and nothing else is made under it."""
+    """The session that was made under this key or secret is gone, and no other is made under it."""
 
 
-class TurnNotFound(TurnlogError):
-    """The session is there and has no such turn."""
+class TurnNotFound(Refusal):
+    """The session has no such turn."""
+
+    code = "turn_not_found"
 
 
-class TurnInProgress(TurnlogError):
-    """A turn of the session is running, maybe the one that is asked for; nothing was paid for this try."""
+class TurnInProgress(Refusal):
+    """A turn of the session is running, maybe the requested one; nothing was paid for this try."""
+
+    code = "turn_in_progress"
 
     def __init__(self, retry_after_s: int) -> None:
         super().__init__("turn in progress")
         self.retry_after_s = retry_after_s
 
 
-class LeaseLost(TurnlogError):
+class LeaseLost(Refusal):
     """The turn outlived its lease and another one took its slot; its reply was not stored."""
 
+    code = "claim_lost"
     retry_after_s = 1
 
 
-class MoveLost(TurnlogError):
-    """Another request took the session while it was about to move; it is where it was. Another key may move it."""
+class MoveLost(Refusal):
+    """Another request took the session before it could move, so it stays as it was. Another key may move it."""
 
+    code = "move_lost"
     retry_after_s = 1
 
 
-class AlreadyOwned(TurnlogError):
+class AlreadyOwned(Refusal):
     """The caller claims a session that is the caller's own."""
 
+    code = "already_owned"
 
-class KeyReused(TurnlogError):
+
+class KeyReused(Refusal):
     """The idempotency key already stands for a request with another body."""
 
-
-class TurnNumberTaken(TurnlogError):
-    """The caller named the turn that it expected to take, and the session is elsewhere; nothing was paid."""
+    code = "idempotency_key_reused"
 
 
-class LimitReached(TurnlogError):
-    """One more would exceed a limit. `limit` names which; nothing was stored or paid, and nothing charged."""
+class TurnNumberTaken(Refusal):
+    """The next turn of the session has another number than the caller expects; nothing was paid."""
+
+    code = "turn_number_taken"
+
+
+class LimitReached(Refusal):
+    """One more would exceed a limit. `limit` names which; nothing was stored, paid or charged."""
 
     def __init__(self, limit: str, retry_after_s: int | None = None) -> None:
         super().__init__(limit)
@@ -116,29 +133,40 @@ class LimitReached(TurnlogError):
 
 
 class SessionLimitReached(LimitReached):
-    """A limit of the session: only a rate among them resets, the others end its use."""
+    """A limit of the session is reached. A rate among them resets; the others end the session's use."""
+
+    code = "session_limit"
 
 
 class QuotaExceeded(LimitReached):
-    """An allowance of the owner, which all of the owner's sessions share; it resets when its window of time ends."""
+    """A quota of the owner, shared by all of the owner's sessions, is used up until its window of time ends."""
+
+    code = "allowance_used_up"
 
 
-class QuotaUnavailable(TurnlogError):
-    """An allowance could not be charged, so nothing was asked: money fails closed."""
+class TurnTooLarge(Refusal):
+    """Message and reply together are, or could become, larger than one turn may be."""
 
-    retry_after_s = 2
+    code = "turn_too_large"
 
 
-class TurnTooLarge(TurnlogError):
-    """Message and reply together are, or could become, more than one turn holds."""
+class ErasureInProgress(Refusal):
+    """Everything of the owner is being erased, and nothing begins before that is done. A repeat finishes it."""
+
+    code = "erasure_in_progress"
+    retry_after_s = 5
 
 
 class AttemptsExhausted(TurnlogError):
     """Three handlers in a row died or lost the provider's answer under this key; it is not paid for again."""
 
+    code = "attempts_exhausted"
+
 
 class SessionCorrupt(TurnlogError):
-    """What is stored is damaged. Nothing was written, and nothing is answered from what is left."""
+    """The stored session is damaged. Nothing was written, and nothing is answered from what is left."""
+
+    code = "session_corrupt"
 
 
 class TurnsMissing(SessionCorrupt):
@@ -146,61 +174,92 @@ class TurnsMissing(SessionCorrupt):
 
 
 class ItemUnreadable(SessionCorrupt):
-    """A stored item lacks something, or is in another form than any version gave it."""
+    """A stored item lacks something, or has a form that no version gave it."""
 
 
 class ItemVersionUnknown(SessionCorrupt):
-    """A stored item was written by a version that came after this one, in a form that this one does not know."""
-
-
-class ErasureInProgress(TurnlogError):
-    """All of the owner is being erased, and nothing begins before that is done: if it was cut off, ask for it again."""
-
-    retry_after_s = 5
+    """A stored item was written by a later version, in a form that this one does not know."""
 
 
 class ClockBehind(TurnlogError):
-    """This machine's clock lies far before times that are stored, so nothing can be decided by it."""
+    """This machine's clock lies far before stored times, so nothing can be decided by it."""
 
+    code = "dependency_unavailable"
     retry_after_s = 5
 
 
-# --- what we depend on ---
+# --- documents ---
+
+
+class DocumentRefused(Refusal):
+    """The document can never be summarized; `code` says why."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+class SummaryTaken(TurnlogError):
+    """Another handler has written to the place of the summary."""
+
+
+# --- what Turnlog depends on ---
 
 
 class StoreUnavailable(TurnlogError):
     """The store throttled, failed or could not be reached, also after retries. A write may or may not have happened."""
 
+    code = "dependency_unavailable"
+    retry_after_s = 2
+
+
+class QuotaUnavailable(TurnlogError):
+    """A quota could not be charged, so nothing was asked: money fails closed."""
+
+    code = "dependency_unavailable"
     retry_after_s = 2
 
 
 class KeysUnavailable(TurnlogError):
-    """The service that unwraps the keys of content refused, failed or could not be reached; nothing was attempted."""
+    """The service that unwraps content keys refused, failed or could not be reached; nothing was attempted."""
 
+    code = "dependency_unavailable"
     retry_after_s = 5
 
 
 class SecretUnavailable(TurnlogError):
     """A secret could not be read; nothing was attempted without it."""
 
+    code = "dependency_unavailable"
     retry_after_s = 5
 
 
-class AuditUnavailable(TurnlogError):
-    """An act could not be written down, so it did not happen."""
+class IssuerUnavailable(TurnlogError):
+    """The token issuer's keys could not be read, which says nothing about the token."""
 
+    code = "dependency_unavailable"
+
+
+class AuditUnavailable(TurnlogError):
+    """The act could not be written down, so it did not happen."""
+
+    code = "dependency_unavailable"
     retry_after_s = 2
 
 
+# --- the model ---
+
+
 class ModelError(TurnlogError):
-    """The model gave no usable reply. `billed` says whether the provider may have charged for it."""
+    """The model gave no usable reply. `billed` is true if the provider may have charged for it."""
 
     billed = True
 
 
 class ModelUnavailable(ModelError):
-    """Refused, overloaded, rate limited or not reached: certainly not billed."""
+    """The provider refused, was overloaded, limited the rate or was not reached: certainly not billed."""
 
+    code = "model_unavailable"
     billed = False
 
     def __init__(self, retry_after_s: int) -> None:
@@ -211,29 +270,38 @@ class ModelUnavailable(ModelError):
 class ModelAccessDenied(ModelError):
     """The provider does not accept this service's key or account; not billed. Another key may help."""
 
+    code = "model_unavailable"
     billed = False
     retry_after_s = 30
 
 
-class ContextTooLong(ModelError):
+class ContextTooLong(ModelError, Refusal):
     """The messages do not fit into the model's context; not billed."""
 
+    code = "context_too_long"
     billed = False
 
 
 class ModelRejected(ModelError):
     """The provider calls the request invalid; not billed. Repeating it cannot help."""
 
+    code = "model_rejected"
     billed = False
 
 
 class ModelTimeout(ModelError):
-    """No answer within the time budget; it may have been billed."""
+    """The model did not answer within the time budget; it may have been billed."""
+
+    code = "model_timeout"
 
 
 class ModelFailed(ModelError):
     """The provider failed or the connection broke after the request was sent; it may have been billed."""
 
+    code = "model_failed"
+
 
 class ModelProtocolError(ModelError):
-    """An answer that breaks the protocol: no stop reason, empty, or not readable. It was billed and is not stored."""
+    """The answer breaks the protocol: no stop reason, empty, or not readable. It was billed and is not stored."""
+
+    code = "model_protocol_error"

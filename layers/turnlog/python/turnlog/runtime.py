@@ -8,40 +8,47 @@ from __future__ import annotations
 import atexit
 import os
 import time
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from turnlog.clock import system_clock
 from turnlog.config import (
-    AnonymousSettings,
+    AnonymousLifeSettings,
+    AnonymousLimitSettings,
     AuditSettings,
     ClaudeSettings,
     ContentSettings,
     CorsSettings,
     DocumentSettings,
-    LifeSettings,
     ModelSettings,
     OwnerLimitSettings,
+    OwnerSessionSettings,
     ServerKeySettings,
+    SessionLifeSettings,
     SessionLimitSettings,
     StoreSettings,
     TokenSettings,
 )
+from turnlog.domain.limits import DEFAULT_MAX_TOKENS, OwnerLimits
 from turnlog.domain.server_key import ServerKey
+from turnlog.domain.sessions import SessionSettings
+from turnlog.domain.window import WindowPolicy
 from turnlog.errors import SecretUnavailable
+from turnlog.ports.audit_trail import AuditTrail
 from turnlog.ports.chat_model import ChatModel
+from turnlog.ports.document_store import DocumentStore
 from turnlog.ports.quota_store import QuotaStore
 from turnlog.ports.session_store import SessionStore
-from turnlog.usecases.take_turn import TurnPolicy
+from turnlog.ports.token_verifier import TokenVerifier
+from turnlog.usecases.policy import AnonymousLimits, CreationPolicy, SessionLife
+from turnlog.usecases.turn_protocol import TurnPolicy
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-    from turnlog.adapters.cloudwatch_audit import CloudWatchAuditTrail
     from turnlog.adapters.dynamodb import OwnerKeys
-    from turnlog.adapters.jwt_tokens import JwtVerifier
-    from turnlog.adapters.s3_documents import S3DocumentStore
 
 _SECRET_AGE_S = 300  # a rotated secret is taken up within five minutes
 
@@ -59,34 +66,61 @@ def load_claude() -> None:
 
 
 @cache
-def model_settings() -> ModelSettings:
-    return ModelSettings.read(os.environ)
+def models() -> tuple[str, ...]:
+    """The models that a caller may name; the first one answers when none is named."""
+    return ModelSettings.read(os.environ).claude_models
 
 
 @cache
 def cors_origin() -> str | None:
-    """The origin whose pages may call the API; None when it is nobody's."""
+    """The origin whose pages may call the API; None when no page may."""
     origin = CorsSettings.read(os.environ).cors_origin
     return None if origin == "closed" else origin
 
 
 @cache
-def session_life() -> LifeSettings:
-    return LifeSettings.read(os.environ)
+def session_life() -> SessionLife:
+    return SessionLifeSettings.read(os.environ).life
 
 
 @cache
-def anonymous_settings() -> AnonymousSettings:
-    return AnonymousSettings.read(os.environ)
+def anonymous_life() -> SessionLife:
+    return AnonymousLifeSettings.read(os.environ).life
+
+
+@cache
+def anonymous_limits() -> AnonymousLimits:
+    return AnonymousLimitSettings.read(os.environ).limits
+
+
+@cache
+def owner_limits() -> OwnerLimits:
+    """What an owner may use in all; without the limit on new sessions, which only the functions that make some know."""
+    return OwnerLimitSettings.read(os.environ).limits
 
 
 @cache
 def turn_policy() -> TurnPolicy:
     return TurnPolicy(
         session=SessionLimitSettings.read(os.environ).limits,
-        owner=OwnerLimitSettings.read(os.environ).limits,
+        owner=replace(owner_limits(), sessions_a_day=OwnerSessionSettings.read(os.environ).owner_sessions_a_day),
         reads_cached=StoreSettings.read(os.environ).session_store == "hybrid",
     )
+
+
+def creation_policy() -> CreationPolicy:
+    """The rules of sessions that verified callers make."""
+    policy = turn_policy()
+    return CreationPolicy(_default_settings(), session_life(), policy.owner, anonymous_limits(), policy.window)
+
+
+def anonymous_creation_policy() -> CreationPolicy:
+    """The rules of sessions that strangers make."""
+    return CreationPolicy(_default_settings(), anonymous_life(), OwnerLimits(), anonymous_limits(), WindowPolicy())
+
+
+def _default_settings() -> SessionSettings:
+    return SessionSettings(models()[0], DEFAULT_MAX_TOKENS)
 
 
 @cache
@@ -160,7 +194,7 @@ def server_key() -> ServerKey:
 
 
 @cache
-def audit_trail() -> CloudWatchAuditTrail:
+def audit_trail() -> AuditTrail:
     from turnlog.adapters.cloudwatch_audit import CloudWatchAuditTrail
 
     # At worst 4 s, which a request has left before its function or the gateway gives up.
@@ -169,7 +203,7 @@ def audit_trail() -> CloudWatchAuditTrail:
 
 
 @cache
-def token_verifier() -> JwtVerifier:
+def token_verifier() -> TokenVerifier:
     from turnlog.adapters.jwt_tokens import JwtVerifier
 
     settings = TokenSettings.read(os.environ)
@@ -182,7 +216,7 @@ def token_verifier() -> JwtVerifier:
 
 
 @cache
-def documents() -> S3DocumentStore:
+def document_store() -> DocumentStore:
     from turnlog.adapters.s3_documents import S3DocumentStore
 
     return S3DocumentStore(_client("s3", attempts=4), DocumentSettings.read(os.environ).documents_bucket)
@@ -206,6 +240,7 @@ def _secrets() -> Any:
     return SecretsProvider(boto3_client=_client("secretsmanager", attempts=3))
 
 
+@cache
 def _client(service: str, attempts: int = 1, read_timeout_s: int = 3) -> Any:
     """A client whose calls end soon, since a request has no time to wait for a socket."""
     import boto3

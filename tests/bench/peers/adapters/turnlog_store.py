@@ -14,7 +14,7 @@ from turnlog.clock import system_clock
 from turnlog.domain.limits import OwnerLimits
 from turnlog.domain.messages import Message, ModelRequest, Reply, Usage, to_json
 from turnlog.domain.sessions import Session, SessionSettings, new_session_id
-from turnlog.usecases.take_turn import TurnPolicy, TurnRequest, take_turn
+from turnlog.usecases.turn_protocol import TurnPolicy, TurnRequest, run_turn
 
 from .protocol import Ask, serve
 from .tables import make_table
@@ -63,7 +63,7 @@ class TurnlogStore:
 
     def turn(self, session: str, message: str, ask: Ask) -> None:
         began = time.monotonic()
-        take_turn(
+        run_turn(
             _request(session, message),
             store=self._store(),
             model=AskedModel(ask),

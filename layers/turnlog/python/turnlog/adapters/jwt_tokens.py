@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import jwt
 
-from turnlog.errors import TurnlogError, Unauthorized
+from turnlog.domain.owners import Principal
+from turnlog.errors import IssuerUnavailable, Unauthorized
 
 _ALGORITHMS = ["RS256", "ES256"]  # pinned: a token must not choose how it is checked
 _LEEWAY_S = 10  # by which the issuer's clock may differ from this one
@@ -17,22 +17,6 @@ _KINDS = ("jwt", "at+jwt")  # RFC 7519 and 9068: a logout token, say, has the sa
 _KEPT_S = 300
 _PAUSE_S = 10
 _FETCH_TIMEOUT_S = 3
-
-
-class KeysUnavailable(TurnlogError):
-    """The issuer's keys cannot be had, which says nothing about the token."""
-
-
-@dataclass(frozen=True, slots=True)
-class Principal:
-    """A verified caller. `owner` is `iss|sub`; from `expires_s`, in epoch seconds, on the token is not believed: that
-    is its end and the leeway, so that whoever looks again later decides as the verifier did. `roles` are all that the
-    issuer gives the caller, whether or not they mean anything here.
-    """
-
-    owner: str
-    expires_s: int
-    roles: frozenset[str] = frozenset()
 
 
 class JwtVerifier:
@@ -53,7 +37,7 @@ class JwtVerifier:
         self._keys = _IssuerKeys(jwks_url, clock)
 
     def verify(self, token: str) -> Principal:
-        """The caller. Raises Unauthorized for any token that proves nothing, and KeysUnavailable."""
+        """The caller. Raises Unauthorized for any token that proves nothing, and IssuerUnavailable."""
         try:
             claims = jwt.decode(
                 token,
@@ -106,7 +90,7 @@ class _IssuerKeys:
         self._asked_s = self._got_s = -math.inf
 
     def find(self, key_id: str) -> jwt.PyJWK:
-        """The key of that name. Raises Unauthorized if there is none, KeysUnavailable if the issuer does not say."""
+        """The key of that name. Raises Unauthorized if there is none, IssuerUnavailable if the issuer does not say."""
         now_s = self._clock()
         if now_s - self._got_s >= _KEPT_S or key_id not in self._keys:
             if now_s - self._asked_s >= _PAUSE_S:
@@ -114,7 +98,7 @@ class _IssuerKeys:
                 self._keys = self._published()
                 self._got_s = now_s
             if self._got_s < self._asked_s:
-                raise KeysUnavailable
+                raise IssuerUnavailable
         if key_id not in self._keys:
             raise Unauthorized
         return self._keys[key_id]
@@ -123,4 +107,4 @@ class _IssuerKeys:
         try:
             return {str(key.key_id): key for key in self._client.get_signing_keys()}
         except (jwt.PyJWTError, ValueError, OSError, RecursionError) as error:  # not there, or no key set
-            raise KeysUnavailable from error
+            raise IssuerUnavailable from error

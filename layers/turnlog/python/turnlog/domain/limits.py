@@ -25,6 +25,9 @@ _MINUTE_MS = 60_000
 _HOUR_MS = 60 * _MINUTE_MS
 _DAY_MS = 24 * _HOUR_MS
 
+DEFAULT_MAX_TOKENS = 4096
+"""Tokens of a reply at most, where nobody asks for another number: some pages of prose."""
+
 REPLY_BYTES_PER_TOKEN = 16
 """The most that a token of a reply is reckoned to take as JSON, before compression; prose has about 4."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from dataclasses import dataclass
 
 _SECRET = re.compile(r"[A-Za-z0-9_-]{43}")
 
@@ -33,3 +34,16 @@ def anonymous_owner_of(secret: str) -> str:
 def is_secret(text: str) -> bool:
     """Whether the text has the form of an anonymous secret: 256 bits as base64url, without padding."""
     return _SECRET.fullmatch(text) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """A verified caller. `owner` is `iss|sub`.
+
+    The token is not believed from `expires_s` on, in epoch seconds: its own end plus the leeway of the check, so that
+    a later look decides as the verifier did. `roles` are all that the issuer gives, known here or not.
+    """
+
+    owner: str
+    expires_s: int
+    roles: frozenset[str] = frozenset()

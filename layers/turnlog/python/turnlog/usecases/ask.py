@@ -1,56 +1,100 @@
-"""ask(): one question, one reply, nothing stored."""
+"""ask(): one question, one reply; nothing is stored."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from decimal import Decimal
 
-from turnlog.clock import Clock
-from turnlog.domain.limits import settlement
+from turnlog.clock import Clock, utc_date
+from turnlog.domain.limits import OwnerLimits, question_charges, settlement
 from turnlog.domain.messages import ModelRequest, Reply
 from turnlog.domain.prices import cost_usd
 from turnlog.domain.quotas import QuotaCharges
+from turnlog.domain.server_key import ServerKey
 from turnlog.errors import QuotaUnavailable, StoreUnavailable
 from turnlog.ports.chat_model import ChatModel
 from turnlog.ports.quota_store import QuotaStore
-from turnlog.usecases.take_turn import _day, _may_be_billed
+from turnlog.usecases.caller import Caller
+from turnlog.usecases.continuations import make_continuation
+from turnlog.usecases.turn_protocol import may_be_billed
 
 
-def ask(request: ModelRequest, *, model: ChatModel, seconds: float, clock: Clock) -> tuple[Reply, Decimal | None]:
-    """One question, one reply and its price; nothing is stored. Raises ModelError."""
-    reply = model.reply(request, seconds)
-    return reply, cost_usd(reply.model, reply.usage, _day(clock()))
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A reply and its price in dollars, None without a known one; and a continuation, if one was asked for.
+
+    The continuation is None, too, when it would be longer than a request can bring back.
+    """
+
+    reply: Reply
+    cost_usd: Decimal | None
+    continuation: str | None = None
 
 
-def ask_within(
-    request: ModelRequest,
-    quota: QuotaCharges,
+def ask(
+    caller: Caller,
+    question: ModelRequest,
+    *,
+    model: ChatModel,
+    quotas: QuotaStore,
+    limits: OwnerLimits,
+    seconds: Callable[[], float],
+    clock: Clock,
+    continuable_with: ServerKey | None = None,
+) -> Answer:
+    """Asks one question for a signed-in caller. With `continuable_with` the answer has a continuation.
+
+    The question is charged before and settled after, to the counters that turns are charged to. The refund of a call
+    that cannot have cost anything, and the settlement, may fail: then the most that could be used stays charged, which
+    is no reason to withhold a reply. `seconds` tells how long the model may take, once the charge is done.
+
+    Raises Unauthorized, Forbidden, QuotaExceeded or QuotaUnavailable, and then nothing was asked; or a ModelError.
+    """
+    owner = caller.require_user()
+    charges = question_charges(owner, question, limits, clock())
+    if charges is None:
+        reply, cost = ask_model(question, model=model, seconds=seconds(), clock=clock)
+    else:
+        reply, cost = _ask_charged(question, charges, quotas=quotas, model=model, seconds=seconds, clock=clock)
+    if continuable_with is None:
+        return Answer(reply, cost)
+    return Answer(reply, cost, make_continuation(continuable_with, owner, question, reply, cost, clock()))
+
+
+def ask_model(
+    question: ModelRequest, *, model: ChatModel, seconds: float, clock: Clock
+) -> tuple[Reply, Decimal | None]:
+    """Returns the reply and its price, charged to nobody. Raises ModelError."""
+    reply = model.reply(question, seconds)
+    return reply, cost_usd(reply.model, reply.usage, utc_date(clock()))
+
+
+def _ask_charged(
+    question: ModelRequest,
+    charges: QuotaCharges,
     *,
     quotas: QuotaStore,
     model: ChatModel,
-    seconds: float,
+    seconds: Callable[[], float],
     clock: Clock,
 ) -> tuple[Reply, Decimal | None]:
-    """As `ask`, charged before and settled after. Raises AllowanceUsedUp and LimitUnknown too; then nothing was asked.
-
-    What a call that failed cannot have cost is given back. A settlement that fails leaves the most charged that could
-    be used, which is no reason to withhold a reply.
-    """
     try:
-        quotas.charge(quota, clock())
+        quotas.charge(charges, clock())
     except StoreUnavailable as error:
         raise QuotaUnavailable from error
     try:
-        reply, cost = ask(request, model=model, seconds=seconds, clock=clock)
+        reply, cost = ask_model(question, model=model, seconds=seconds(), clock=clock)
     except Exception as error:
-        if not _may_be_billed(error):
-            _settle(quotas, quota.refund)
+        if not may_be_billed(error):
+            _settle(quotas, charges.refund)
         raise
-    _settle(quotas, QuotaCharges(quota.owner, settlement(quota.charges, reply, cost)))
+    _settle(quotas, QuotaCharges(charges.owner, settlement(charges.charges, reply, cost)))
     return reply, cost
 
 
-def _settle(quotas: QuotaStore, quota: QuotaCharges) -> None:
-    if quota.charges:
+def _settle(quotas: QuotaStore, charges: QuotaCharges) -> None:
+    if charges.charges:
         with suppress(StoreUnavailable):
-            quotas.settle(quota)
+            quotas.settle(charges)

@@ -1,132 +1,78 @@
-"""ask() and take_turn(): the two things that Turnlog does."""
+"""take_turn(): the next turn of a session, for a caller, waiting for a busy session if the caller wants that."""
 
 from __future__ import annotations
 
-import math
-import secrets
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
-from decimal import Decimal
+from collections.abc import Callable
 
 from turnlog.clock import Clock
-from turnlog.domain.limits import OwnerLimits, SessionLimits, charges, require_room, require_storable, settlement
-from turnlog.domain.messages import Message, ModelRequest, Reply
-from turnlog.domain.prices import cost_usd
-from turnlog.domain.sessions import SessionView
-from turnlog.domain.turns import KEY_HASH, Lease, Slot, Tombstone, Totals, Turn, busy, key_hash
-from turnlog.domain.window import WindowPolicy, messages, next_from
-from turnlog.errors import (
-    AttemptsExhausted,
-    KeyReused,
-    LeaseLost,
-    ModelError,
-    ModelProtocolError,
-    SecretUnavailable,
-    SessionNotFound,
-    StoreUnavailable,
-    TurnInProgress,
-    TurnlogError,
-    TurnNumberTaken,
-    TurnTooLarge,
-)
+from turnlog.domain.limits import wait_charges
+from turnlog.domain.messages import Message, to_json
+from turnlog.domain.server_key import ServerKey
+from turnlog.errors import TurnInProgress
 from turnlog.ports.chat_model import ChatModel
+from turnlog.ports.quota_store import QuotaStore
 from turnlog.ports.session_store import TurnStore
-
-COMMIT_RESERVE_S = 5.0
-"""Kept back from the model's time for the commit and its retries (protocol: remaining time less 5 s)."""
-
-ATTEMPTS = 3
-"""How often the model may be called for one key, the handlers that died included."""
-
-OLDER_KEYS = 64
-"""Within how many turns a late retry finds its reply."""
-
-KEY_STRIDE = 16
-"""A turn remembers the keys of every 16th turn before it, the nearest first, so that 16 turns in a row know all of them
-at 24 bytes a turn. It must not change between versions.
-"""
-
-OTHER_KEYS = 16
-"""Of how many keys that have no turn a session remembers how often the model was asked for them."""
-
-_COUNT_BYTES = KEY_HASH + 1  # bytes of a key's hash and its count
+from turnlog.usecases.caller import Caller
+from turnlog.usecases.policy import AnonymousLimits, turn_policy_of
+from turnlog.usecases.turn_protocol import TakenTurn, TurnPolicy, TurnRequest, run_turn
 
 POLL_S = 0.5
-"""Between two looks at a busy session; a look costs 10 read units and a few milliseconds."""
+"""Seconds between two looks at a busy session; a look costs 10 read units and a few milliseconds."""
+
+_LEFT_FOR_A_TURN_S = 10  # a wait ends before: a lease without time to ask the model would only be in the way
 
 Sleep = Callable[[float], None]
 
-_ROUNDS = 4
-"""How often a turn looks again after another one moved the session under it."""
-
-
-@dataclass(frozen=True, slots=True)
-class TurnPolicy:
-    """What holds for every turn. With `old_views` the first look may be at what the session was a moment ago, for a
-    store that can do that more cheaply; nothing is refused or replayed on the strength of it.
-    """
-
-    window: WindowPolicy = field(default_factory=WindowPolicy)
-    session: SessionLimits = field(default_factory=SessionLimits)
-    owner: OwnerLimits = field(default_factory=OwnerLimits)
-    reads_cached: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class TurnRequest:
-    """A turn to take. `key` and `fingerprint` are keyed hashes of the idempotency key and of the canonical body.
-
-    `number` is the turn that the caller expects to take, if it says so; then its key is found however old it is.
-    """
-
-    owner: str
-    session_id: str
-    key: bytes
-    fingerprint: bytes
-    message: Message
-    number: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class TakenTurn:
-    """A stored turn and its session as the turn left it; `replayed` when the turn had been stored before."""
-
-    turn: Turn
-    view: SessionView
-    replayed: bool = False
-
-    @property
-    def idle_expires_ms(self) -> int:
-        """When the session ends unless another turn begins: as of this turn, so that a replay says the same."""
-        session = self.view.session
-        return min(self.turn.at_ms + session.idle_ms, session.expires_ms)
-
 
 def take_turn(
-    request: TurnRequest,
+    caller: Caller,
+    session_id: str,
+    message: Message,
     *,
+    key: str,
+    number: int | None = None,
+    wait_s: float = 0,
     store: TurnStore,
     model: ChatModel,
+    quotas: QuotaStore,
+    server_key: ServerKey,
+    policy: TurnPolicy,
+    anonymous: AnonymousLimits,
     clock: Clock,
     remaining_s: Callable[[], float],
-    policy: TurnPolicy,
+    sleep: Sleep,
 ) -> TakenTurn:
-    """Takes the session's next turn: claims its slot, asks the model, commits, and only then returns.
+    """Takes the session's next turn; returns the stored one if `key` was used for the same request before.
 
-    A key that has a stored turn gives that turn again, and the model is not asked. `remaining_s` tells how many seconds
-    the handler has left; the lease of the claim outlasts it by COMMIT_RESERVE_S.
+    `key` is the caller's name for the turn, `number` the number that the caller expects it to get. A busy session is
+    waited for, at most `wait_s` seconds; a wait is charged as a turn is. `remaining_s` tells the seconds that are left.
 
-    Raises SessionNotFound, KeyReused, TurnInProgress, TurnNumberTaken, LimitReached, TurnTooLarge, AttemptsExhausted,
-    ClaimLost, SessionCorrupt, ClockBehind, StoreUnavailable or a ModelError. After each of them but StoreUnavailable
-    nothing is stored; after that one a repeat with the same key finds out.
+    Raises Unauthorized, QuotaExceeded for a wait too, and what `run_turn` raises.
     """
-    return _Taking(request, store, model, clock, remaining_s, policy).take()
+    owner = caller.require_verified()
+    rules = turn_policy_of(caller, policy, anonymous)
+    request = TurnRequest(
+        owner=owner,
+        session_id=session_id,
+        # Without the session's id, which a move changes while a turn's key goes on to name it.
+        key=server_key.keyed_hash("idempotency-key", key.encode()),
+        fingerprint=server_key.keyed_hash("fingerprint", *_canonical(message, number)),
+        message=message,
+        number=number,
+    )
 
+    def charge_wait() -> None:
+        now_ms = clock()
+        if charges := wait_charges(owner, rules.owner, now_ms):
+            quotas.charge(charges, now_ms)
 
-def lease_ms(remaining_s: float) -> int:
-    """How long a handler's claim holds: it outlasts the handler."""
-    return math.ceil((remaining_s + COMMIT_RESERVE_S) * 1000)
+    return retry_while_busy(
+        lambda: run_turn(request, store=store, model=model, clock=clock, remaining_s=remaining_s, policy=rules),
+        wait_s=wait_s,
+        left_s=lambda: remaining_s() - _LEFT_FOR_A_TURN_S,
+        sleep=sleep,
+        before_waiting=charge_wait,
+    )
 
 
 def retry_while_busy(
@@ -137,10 +83,10 @@ def retry_while_busy(
     sleep: Sleep,
     before_waiting: Callable[[], None],
 ) -> TakenTurn:
-    """What `take` returns, tried again while the session is busy: for `wait_s` seconds, and no longer than `left_s`.
+    """Returns what `take` returns, called again while the session is busy, for `wait_s` seconds and at most `left_s`.
 
-    Each try looks at the session, which costs no more than that. Raises what `take` raises, TurnInProgress when the
-    wait is over, and what `before_waiting` raises, which is called once, if there is to be a wait at all.
+    Each try looks at the session, which costs no more than that. `before_waiting` is called once, if there is a wait.
+    Raises what the two raise, and TurnInProgress when the wait is over.
     """
     waited_s = 0.0
     while True:
@@ -156,214 +102,6 @@ def retry_while_busy(
         waited_s += pause_s
 
 
-def first_turn(message: Message, reply: Reply, cost_usd: Decimal | None, at_ms: int, window: WindowPolicy) -> Turn:
-    """The turn 1 that a question becomes whose session begins after it. It has no key: it was asked without one."""
-    return Turn(
-        number=1,
-        token=secrets.token_urlsafe(12),
-        key=b"",
-        fingerprint=b"",
-        message=message,
-        reply=reply,
-        cost_usd=cost_usd,
-        totals=_totals(Totals(), message, reply, cost_usd),
-        at_ms=at_ms,
-        window_from=next_from(1, reply, 1, window),
-        older_keys=b"",
-    )
-
-
-def _totals(before: Totals, message: Message, reply: Reply, cost_usd: Decimal | None) -> Totals:
-    size = len(message.content.encode()) + len(reply.content.encode())
-    return Totals(before.tokens + reply.usage.tokens, before.cost_usd + (cost_usd or 0), before.content_bytes + size)
-
-
-@dataclass(frozen=True, slots=True)
-class _Taking:
-    """One handler's try to take a turn, and all that it needs."""
-
-    request: TurnRequest
-    store: TurnStore
-    model: ChatModel
-    clock: Clock
-    remaining_s: Callable[[], float]
-    policy: TurnPolicy
-    token: str = field(default_factory=lambda: secrets.token_urlsafe(12))
-
-    def take(self) -> TakenTurn:
-        for consistent in [False] * self.policy.reads_cached + [True] * _ROUNDS:
-            now = self.clock()
-            look = self._read_consistent(now) if consistent else self._read_cached(now)
-            if isinstance(look, TakenTurn):
-                return look
-            if look is None:
-                continue
-            view, lease = look
-            found = self._place(view, lease)
-            if isinstance(found, Lease) and found.token == self.token:
-                return TakenTurn(self._answer(view, lease), view)
-            if isinstance(found, Turn) and found.key == self.request.key:
-                return self._replay(view, found)
-            if isinstance(found, Lease) and found.lease_expires_ms > now:
-                raise busy(found, now)
-        raise TurnInProgress(1)
-
-    def _read_consistent(self, now: int, *, consistent: bool = True) -> TakenTurn | tuple[SessionView, Lease]:
-        """The turn if it is stored; else the session and the claim to place in it."""
-        request = self.request
-        newest = max(self.policy.window.turns, KEY_STRIDE)
-        view = self.store.read(request.owner, request.session_id, now, newest, consistent=consistent)
-        if stored := self._stored(view):
-            return self._replay(view, stored)
-        return view, self._next_lease(view, now)
-
-    def _read_cached(self, now: int) -> tuple[SessionView, Lease] | None:
-        """As `_look`, at what may be old: it proves nothing but what a claim on it proves, so all else is no answer."""
-        try:
-            look = self._read_consistent(now, consistent=False)
-        except StoreUnavailable:
-            raise
-        except TurnlogError:
-            return None
-        return None if isinstance(look, TakenTurn) else look
-
-    def _stored(self, view: SessionView) -> Turn | None:
-        """The turn that stands under the request's key, wherever it may be found."""
-        for turn in reversed(view.turns):
-            if turn.key == self.request.key:
-                return turn
-        # Older keys, and the number that the caller expects, say where to look; only the slot itself proves it.
-        for number in _places(view, self.request):
-            for turn in self.store.turns(view.session, number, number):
-                if turn.key == self.request.key:
-                    return turn
-        if self.request.number not in (None, view.count + 1):
-            raise TurnNumberTaken
-        return None
-
-    def _replay(self, view: SessionView, turn: Turn) -> TakenTurn:
-        self._require_same_body(turn)
-        return TakenTurn(turn, view, replayed=True)
-
-    def _next_lease(self, view: SessionView, now: int) -> Lease:
-        request, attempts = self.request, _attempts(view)
-        if view.running:
-            if view.running.key == request.key:
-                self._require_same_body(view.running)
-            if view.running_at(now):
-                raise busy(view.running, now)
-        attempt = attempts.pop(key_hash(request.key), 0) + 1
-        if attempt > ATTEMPTS:
-            raise AttemptsExhausted
-        require_room(view, self.policy.session, now)
-        require_storable(request.message, view.session.settings.max_tokens)
-        # By the clock of this moment: however long the look took, the lease outlasts the handler.
-        until = self.clock() + lease_ms(self.remaining_s())
-        taken = charges(view, request.message, self.policy.owner, now)
-        return Lease(
-            number=view.count + 1,
-            token=self.token,
-            lease_expires_ms=until,
-            key=request.key,
-            fingerprint=request.fingerprint,
-            at_ms=now,
-            attempt=attempt,
-            attempt_counts=b"".join(hashed + bytes([count]) for hashed, count in attempts.items())[
-                -OTHER_KEYS * _COUNT_BYTES :
-            ],
-            charges=taken,
-        )
-
-    def _place(self, view: SessionView, lease: Lease) -> Slot | None:
-        try:
-            return self.store.acquire(view.session, lease, over=view.running)
-        except StoreUnavailable:
-            # Whether it was written is unknown, so take it back if it can be done; its lease ends it otherwise.
-            self.store.release(view.session, lease, billed=False, now_ms=lease.at_ms)
-            raise
-
-    def _answer(self, view: SessionView, lease: Lease) -> Turn:
-        settings = view.session.settings
-        sent = messages(view.turns, self.request.message)
-        question = ModelRequest(settings.model, sent, settings.max_tokens, settings.system, cached=True)
-        try:
-            reply = self.model.reply(question, self.remaining_s() - COMMIT_RESERVE_S)
-            turn = self._turn(view, lease, reply)
-            found = self.store.commit(view.session, turn, settlement(lease.charges, turn.reply, turn.cost_usd))
-        except StoreUnavailable:
-            raise  # the commit may have been applied, or may still be
-        except Exception as error:
-            # Whatever it is, the slot must not stay taken until its lease is over.
-            self.store.release(view.session, lease, _may_be_billed(error), self.clock())
-            if isinstance(error, TurnTooLarge):  # by the reply, since the message was looked at before
-                raise ModelProtocolError from error
-            raise
-        if isinstance(found, Turn) and found.key == self.request.key:
-            self._require_same_body(found)
-            return found  # mine, or that of a handler which overtook this one with the same request
-        if isinstance(found, Tombstone):
-            raise SessionNotFound
-        raise LeaseLost
-
-    def _turn(self, view: SessionView, lease: Lease, reply: Reply) -> Turn:
-        last, now = view.turns[-1] if view.turns else None, self.clock()
-        cost = cost_usd(reply.model, reply.usage, _day(now))
-        message = self.request.message
-        return Turn(
-            number=lease.number,
-            token=lease.token,
-            key=lease.key,
-            fingerprint=lease.fingerprint,
-            message=message,
-            reply=reply,
-            cost_usd=cost,
-            totals=_totals(view.totals, message, reply, cost),
-            at_ms=now,
-            window_from=next_from(lease.number, reply, last.window_from if last else 1, self.policy.window),
-            older_keys=_older_keys(view),
-            attempt_counts=lease.attempt_counts,
-        )
-
-    def _require_same_body(self, held: Lease | Turn) -> None:
-        if held.fingerprint != self.request.fingerprint:
-            raise KeyReused
-
-
-def _places(view: SessionView, request: TurnRequest) -> Iterator[int]:
-    """Turns before those of the view that may stand under the request's key."""
-    wanted = key_hash(request.key)
-    for turn in view.turns:
-        for back in range(len(turn.older_keys) // KEY_HASH):
-            number = turn.number - KEY_STRIDE * (back + 1)
-            if 0 < number < view.turns[0].number and turn.older_keys[back * KEY_HASH :].startswith(wanted):
-                yield number
-    if request.number is not None and request.number <= view.count:
-        yield request.number
-
-
-def _older_keys(view: SessionView) -> bytes:
-    """Those that the next turn remembers: one of the view, and what that one remembers."""
-    if view.count < KEY_STRIDE:
-        return b""
-    before = view.turns[-KEY_STRIDE]
-    return (key_hash(before.key) + before.older_keys)[: OLDER_KEYS // KEY_STRIDE * KEY_HASH]
-
-
-def _attempts(view: SessionView) -> dict[bytes, int]:
-    """How many handlers began under each key that has no turn so far, by the hashes of the keys, the latest last."""
-    held = view.running.attempt_counts if view.running else view.turns[-1].attempt_counts if view.turns else b""
-    counts = {held[at : at + KEY_HASH]: held[at + KEY_HASH] for at in range(0, len(held), _COUNT_BYTES)}
-    if view.running and view.running.attempt:
-        counts[key_hash(view.running.key)] = view.running.attempt
-    return counts
-
-
-def _may_be_billed(error: Exception) -> bool:
-    """Whether the provider may charge for a call that ended so."""
-    if isinstance(error, ModelError):
-        return error.billed
-    return not isinstance(error, SecretUnavailable)
-
-
-def _day(now_ms: int) -> date:
-    return datetime.fromtimestamp(now_ms / 1000, UTC).date()
+def _canonical(message: Message, number: int | None) -> list[bytes]:
+    """Everything that the request says, each thing in one form, without what it leaves out. It must not change."""
+    return [to_json(message.blocks).encode()] + ([b"%d" % number] if number else [])

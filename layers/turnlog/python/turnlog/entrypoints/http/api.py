@@ -14,10 +14,10 @@ from typing import Any
 
 from turnlog import runtime
 from turnlog.adapters import telemetry
-from turnlog.entrypoints.http.auditing import refusals_noted
 from turnlog.entrypoints.http.problems import INTERNAL, ROUTE_NOT_FOUND, Problem, problem_body, problem_of
 from turnlog.entrypoints.http.request import Request
 from turnlog.errors import TurnlogError
+from turnlog.usecases.audit import Audit, session_hash
 
 _HEADERS = {
     "Cache-Control": "no-store",
@@ -38,15 +38,22 @@ class Response:
     noted: Mapping[str, Any] = field(default_factory=dict)
 
 
-Remaining = Callable[[], float]
-Route = Callable[[Request, Remaining], Response]
+@dataclass(frozen=True, slots=True)
+class Invocation:
+    """One run of a function: its notes for the audit trail, and how many seconds it has left."""
+
+    audit: Audit
+    remaining_s: Callable[[], float]
+
+
+Route = Callable[[Request, Invocation], Response]
 
 
 class Api:
     """The routes of one function; itself the Lambda handler.
 
     Routes are named by method and path as the template writes them, such as `("GET", "/sessions/{id}")`, and are given
-    the request and a function that tells how many seconds the handler has left.
+    the request and what they need to know of this invocation.
     """
 
     def __init__(self, routes: Mapping[tuple[str, str], Route]) -> None:
@@ -60,7 +67,10 @@ class Api:
     def __call__(self, event: Mapping[str, Any], context: Any) -> dict[str, Any]:
         began = time.monotonic()
         request = Request(event, runtime.now_ms())
-        answer = self._answer(request, lambda: context.get_remaining_time_in_millis() / 1000)
+        audit = Audit(
+            runtime.audit_trail, runtime.server_key, request.id, " ".join(request.route), request.recorded_caller
+        )
+        answer = self._answer(request, Invocation(audit, lambda: context.get_remaining_time_in_millis() / 1000))
         telemetry.note(
             "request",
             request_id=request.id,
@@ -75,21 +85,32 @@ class Api:
             "body": "" if answer.body is None else json.dumps(answer.body, ensure_ascii=False, separators=(",", ":")),
         }
 
-    def _answer(self, request: Request, remaining_s: Remaining) -> Response:
+    def _answer(self, request: Request, invocation: Invocation) -> Response:
         try:
             route = self._routes.get(request.route)
             if route is None:
                 return _problem(ROUTE_NOT_FOUND, request)
-            with refusals_noted(request):
-                answer = route(request, remaining_s)
+            with invocation.audit.refusals(request.path_parameters.get("id", "")):
+                answer = route(request, invocation)
         except TurnlogError as error:
-            is_anonymous, is_admin = request.is_anonymous or not request.caller, request.route[1].startswith("/admin/")
+            caller, is_admin = request.recorded_caller, request.route[1].startswith("/admin/")
+            is_anonymous = caller.is_anonymous or not caller.owner
             problem = problem_of(error, is_anonymous=is_anonymous, is_admin=is_admin)
             return _problem(problem, request, error.retry_after_s)
         except Exception as error:  # noqa: BLE001 (the last resort: any other error becomes a problem without its text)
             return _problem(INTERNAL, request, where=telemetry.place(error))
         content_type = {"Content-Type": "application/json; charset=utf-8"}
         return Response(answer.status, answer.body, {**content_type, **answer.headers}, answer.noted)
+
+
+def session_field(session_id: str) -> dict[str, str]:
+    """The field of the request's log line that names a session."""
+    return {"session": session_hash(runtime.server_key(), session_id)}
+
+
+def location(session_id: str) -> dict[str, str]:
+    """The header that says where a new session is."""
+    return {"Location": f"/v1/sessions/{session_id}"}
 
 
 def _for_pages() -> Mapping[str, str]:

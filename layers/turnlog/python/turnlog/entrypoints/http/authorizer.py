@@ -12,7 +12,7 @@ from turnlog.domain.owners import anonymous_owner_of, is_secret, owner_hash
 from turnlog.errors import Unauthorized
 
 if TYPE_CHECKING:
-    from turnlog.adapters.jwt_tokens import Principal
+    from turnlog.domain.owners import Principal
 
 _LONGER_THAN_ANY_CACHE_S = 3600  # what the gateway keeps an authorizer's answer at most (API Gateway quota)
 _ANONYMOUS_METHODS = ("GET", "POST", "PATCH", "DELETE")

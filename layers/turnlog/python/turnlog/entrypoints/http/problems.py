@@ -180,6 +180,13 @@ _NOT_FOUND_BY_ADMIN = replace(
     PROBLEMS[errors.SessionNotFound], detail="There is no such session, or it has ended.", more={}
 )
 
+_INVALID_STATUSES: dict[type, int] = {
+    errors.InvalidRequest: 400,
+    errors.ValueRefused: 422,
+    errors.BodyTooLarge: 413,
+    errors.MediaTypeUnsupported: 415,
+}
+
 _INVALID_TITLES = {
     400: "Bad request",
     413: "Content too large",
@@ -246,7 +253,8 @@ def problem_of(error: errors.TurnlogError, *, is_anonymous: bool = False, is_adm
         detail = _INVALID_DETAILS.get(error.code, "A field is out of its range.")
         where = {**({} if error.pointer is None else {"pointer": error.pointer}), **error.details}
         more = {"errors": [{"reason": error.code, **where}]} if where else {}
-        return Problem(error.status, error.code, _INVALID_TITLES[error.status], detail, more)
+        status = next(_INVALID_STATUSES[kind] for kind in type(error).__mro__ if kind in _INVALID_STATUSES)
+        return Problem(status, error.code, _INVALID_TITLES[status], detail, more)
     problem = next((PROBLEMS[kind] for kind in type(error).__mro__ if kind in PROBLEMS), INTERNAL)
     if problem is PROBLEMS[errors.SessionNotFound] and (is_admin or is_anonymous):
         return _NOT_FOUND_BY_ADMIN if is_admin else _NOT_FOUND_BY_SECRET

@@ -12,7 +12,17 @@ from typing import Any, NoReturn, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 from pydantic_core import PydanticCustomError
 
-from turnlog.errors import BodyTooLarge, Forbidden, InvalidRequest, MediaTypeUnsupported, Unauthorized, ValueRefused
+from turnlog.domain.sessions import is_session_id
+from turnlog.errors import (
+    BodyTooLarge,
+    Forbidden,
+    InvalidRequest,
+    MediaTypeUnsupported,
+    SessionNotFound,
+    Unauthorized,
+    ValueRefused,
+)
+from turnlog.usecases.caller import Caller
 
 MAX_BODY = 256 * 1024
 """Bytes of a request's body; enough for a book's chapter, and a turn stays below the 400 KB of a DynamoDB item."""
@@ -61,7 +71,6 @@ class Request:
         self._event = event
         self._now_ms = now_ms
         self._headers = _headers(event)
-        self.is_audited = False  # whether the audit trail was told of anything that it does
 
     @property
     def route(self) -> tuple[str, str]:
@@ -73,33 +82,39 @@ class Request:
         return str(self._event["requestContext"].get("requestId", ""))
 
     @property
-    def owner(self) -> str:
+    def caller(self) -> Caller:
         """The verified caller. Raises Unauthorized when there is none, or its token expired while it was cached."""
-        owner, expires_s = self._verified.get("owner"), self._verified.get("expires")
-        if not owner or not expires_s or int(expires_s) * 1000 <= self._now_ms:
+        expires_s = self._verified.get("expires")
+        if not self._verified.get("owner") or not expires_s or int(expires_s) * 1000 <= self._now_ms:
             raise Unauthorized
-        return str(owner)
+        return self.recorded_caller
 
     @property
-    def caller(self) -> str:
-        """As `owner`, for the record: also one whose token has expired since; empty when nobody was verified."""
-        return str(self._verified.get("owner") or "")
+    def user(self) -> Caller:
+        """The caller, who is signed in. Raises Unauthorized, and Forbidden for an anonymous one."""
+        caller = self.caller
+        caller.require_user()
+        return caller
 
     @property
-    def is_anonymous(self) -> bool:
-        """Whether the caller is whoever holds a secret, and not a person that an issuer knows."""
-        return self._verified.get("kind") == "anonymous"
+    def recorded_caller(self) -> Caller:
+        """The caller for the record: also one whose token has expired since, or a stranger."""
+        is_anonymous = self._verified.get("kind") == "anonymous"
+        return Caller(str(self._verified.get("owner") or ""), is_anonymous, self._source)
 
     @property
-    def user(self) -> str:
-        """As `owner`, for a route of signed-in callers. Raises Forbidden for an anonymous one."""
-        owner = self.owner
-        if self.is_anonymous:
-            raise Forbidden
-        return owner
+    def session_id(self) -> str:
+        """The id in the path, for a verified caller. Raises Unauthorized, and SessionNotFound if it has not the form of
+        an id: it was never one.
+        """
+        self.caller  # noqa: B018 (raises when nobody was verified)
+        session_id = self.parameter("id")
+        if not is_session_id(session_id):
+            raise SessionNotFound
+        return session_id
 
     def require_role(self, role: str) -> None:
-        """Raises Forbidden unless the caller's token brings the role, and Unauthorized as `owner` does."""
+        """Raises Forbidden unless the caller's token brings the role, and Unauthorized as `caller` does."""
         self.user  # noqa: B018 (raises for whoever can have none)
         if role not in str(self._verified.get("roles", "")).split(" "):
             raise Forbidden
@@ -111,8 +126,8 @@ class Request:
         return verified
 
     @property
-    def source(self) -> str:
-        """Where the request comes from, as the gateway saw it: an address, or a network of IPv6.
+    def _source(self) -> str:
+        """The address that the request comes from, as the gateway saw it, or its network of IPv6.
 
         One household or machine has a /64 of IPv6 to itself, and could take another address for each request.
         """

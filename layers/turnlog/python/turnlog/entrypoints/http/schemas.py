@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import unicodedata
-from datetime import timedelta
 from decimal import Decimal
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, FailFast, Field, StringConstraints, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from turnlog import runtime
 from turnlog.clock import rfc3339
+from turnlog.domain.limits import DEFAULT_MAX_TOKENS
 from turnlog.domain.messages import Message, Reply, to_json
-from turnlog.domain.sessions import Session, SessionSettings, SessionView
+from turnlog.domain.sessions import SessionView
 from turnlog.domain.turns import Turn
 from turnlog.entrypoints.http.request import Body
-from turnlog.errors import ValueRefused
-from turnlog.usecases.take_turn import TakenTurn
+from turnlog.usecases.turn_protocol import TakenTurn
 
-DEFAULT_MAX_TOKENS = 4096
 MOST_MAX_TOKENS = 16_000
 """More would rarely be written within the gateway's 29 s, nor surely fit into an item beside its message."""
 
@@ -76,7 +74,7 @@ def _message(value: object) -> Message:
 
 
 def _offered_model(name: str) -> str:
-    allowed = runtime.model_settings().claude_models
+    allowed = runtime.models()
     if name not in allowed:
         raise PydanticCustomError("model_unknown", "unknown model", {"allowed": list(allowed)})
     return name
@@ -102,16 +100,6 @@ Reason = Annotated[
     str, StringConstraints(strip_whitespace=True, min_length=10, max_length=500), AfterValidator(_one_line)
 ]
 MaxTokens = Annotated[int, Field(ge=1, le=MOST_MAX_TOKENS)]
-
-
-class Life(Protocol):
-    """The most that sessions of one kind may live."""
-
-    @property
-    def idle(self) -> timedelta: ...
-
-    @property
-    def lifetime(self) -> timedelta: ...
 
 
 class SingleTurnBody(Body):
@@ -140,25 +128,11 @@ class SessionBody(Body):
     idle_timeout_s: Annotated[int, Field(ge=_SHORTEST_IDLE_S)] | None = None
     lifetime_s: Annotated[int, Field(ge=_SHORTEST_IDLE_S)] | None = None
 
-    def session(self, owner: str, now_ms: int, session_id: str, fingerprint: bytes, limits: Life) -> Session:
-        """The new session. Raises ValueRefused when it asks for a longer life than the service gives."""
-        idle_s = _within("idle_timeout_s", self.idle_timeout_s, limits.idle)
-        lifetime_s = _within("lifetime_s", self.lifetime_s, limits.lifetime)
-        settings = SessionSettings(chosen_model(self.model), self.max_tokens, self.system)
-        expires_ms = now_ms + lifetime_s * 1000
-        return Session(owner, session_id, now_ms, expires_ms, idle_s * 1000, settings, fingerprint)
-
 
 class NewSessionBody(SessionBody):
     """The same, or the question that becomes its first turn, which brings what it was asked with."""
 
     continuation: str = ""
-
-    def require_no_other_settings(self) -> None:
-        """Raises ValueRefused when it says what the continuation says already."""
-        for name in ("system", "model", "max_tokens"):
-            if name in self.model_fields_set:
-                raise ValueRefused("continuation_settles", f"/{name}")
 
 
 class NewAnonymousSessionBody(SessionBody):
@@ -204,21 +178,9 @@ class ReasonBody(Body):
     reason: Reason
 
 
-def _within(name: str, asked_s: int | None, limit: timedelta) -> int:
-    longest_s = int(limit.total_seconds())
-    if asked_s is not None and asked_s > longest_s:
-        raise ValueRefused(f"{name}_range", f"/{name}", {"maximum": longest_s})
-    return longest_s if asked_s is None else asked_s
-
-
-def canonical(body: Body) -> bytes:
-    """The body in one form: what it says, without what it leaves out."""
-    return body.model_dump_json(exclude_unset=True).encode()
-
-
 def chosen_model(name: str | None) -> str:
     """The model that was asked for, or the first one on offer."""
-    return name or runtime.model_settings().claude_models[0]
+    return name or runtime.models()[0]
 
 
 def decimal_text(amount: Decimal | None) -> str | None:

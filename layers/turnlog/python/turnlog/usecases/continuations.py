@@ -1,30 +1,28 @@
-"""A question and its reply, sealed into a text that the caller keeps, and with which a session can begin.
+"""Continuations: a question and its reply, encrypted into a text that the caller keeps and can begin a session with.
 
-Nothing is stored. It is good for 15 minutes and for whoever asked, and nobody else can read it.
+Nothing is stored. A continuation is good for 15 minutes and for whoever asked, and nobody else can read it.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 from dataclasses import dataclass
 from decimal import Decimal
 
-from turnlog import runtime
 from turnlog.domain.messages import Message, ModelRequest, Reply, Usage, to_json
+from turnlog.domain.opaque_tokens import TokenInvalid, make_token, read_token
 from turnlog.domain.packing import pack, unpack
-from turnlog.domain.server_key import DecryptionFailed
+from turnlog.domain.server_key import ServerKey
 from turnlog.domain.sessions import SessionSettings
 from turnlog.domain.turns import Turn
-from turnlog.entrypoints.http.schemas import decimal_text
+from turnlog.domain.window import WindowPolicy
 from turnlog.errors import ValueRefused
-from turnlog.usecases.take_turn import first_turn
+from turnlog.usecases.turn_protocol import first_turn
 
 _LASTS_MS = 15 * 60 * 1000
 _PURPOSE = "continuation"
 
 MOST_CHARACTERS = 200_000
-"""So that it fits into a request of 256 KB beside the other fields."""
+"""A continuation of this length fits into a request of 256 KB beside the other fields."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +33,10 @@ class Continuation:
     turn: Turn
 
 
-def sealed(owner: str, question: ModelRequest, reply: Reply, cost_usd: Decimal | None, now_ms: int) -> str | None:
-    """None when it would be larger than a request can bring back."""
+def make_continuation(
+    server_key: ServerKey, owner: str, question: ModelRequest, reply: Reply, cost_usd: Decimal | None, now_ms: int
+) -> str | None:
+    """Returns the continuation of a question; None when it would be longer than a request can bring back."""
     said = {
         "at_ms": now_ms,
         "model": question.model,
@@ -47,23 +47,21 @@ def sealed(owner: str, question: ModelRequest, reply: Reply, cost_usd: Decimal |
         "reply_model": reply.model,
         "stop_reason": reply.stop_reason,
         "usage": reply.usage.received,
-        "cost_usd": decimal_text(cost_usd),
+        "cost_usd": None if cost_usd is None else f"{cost_usd:f}",
     }
-    raw = runtime.server_key().sealed(_PURPOSE, pack(to_json(said)), owner.encode())
-    text = base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+    text = make_token(server_key, _PURPOSE, pack(to_json(said)), owner)
     return text if len(text) <= MOST_CHARACTERS else None
 
 
-def opened(text: str, owner: str, now_ms: int) -> Continuation:
-    """What was sealed for this caller. Raises ValueRefused when it is forged, another's or too old."""
+def read_continuation(server_key: ServerKey, text: str, owner: str, window: WindowPolicy, now_ms: int) -> Continuation:
+    """Returns what the owner was given. Raises ValueRefused when it is forged, another's or too old."""
     try:
-        raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-        said = unpack(runtime.server_key().opened(_PURPOSE, raw, owner.encode()))
-    except (binascii.Error, DecryptionFailed, ValueError) as error:
+        said = unpack(read_token(server_key, _PURPOSE, text, owner))
+    except (TokenInvalid, ValueError) as error:
         raise ValueRefused("continuation_invalid", "/continuation") from error
     if now_ms >= said["at_ms"] + _LASTS_MS:
         raise ValueRefused("continuation_invalid", "/continuation")
     reply = Reply(said["reply_model"], said["reply"], said["stop_reason"], Usage(said["usage"]))
     cost_usd = None if said["cost_usd"] is None else Decimal(said["cost_usd"])
-    turn = first_turn(Message("user", said["message"]), reply, cost_usd, said["at_ms"], runtime.turn_policy().window)
+    turn = first_turn(Message("user", said["message"]), reply, cost_usd, said["at_ms"], window)
     return Continuation(SessionSettings(said["model"], said["max_tokens"], said["system"]), turn)

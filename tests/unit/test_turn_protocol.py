@@ -1,4 +1,4 @@
-"""take_turn() on the in-memory store: order, replay, refusal, and what each failure leaves behind."""
+"""run_turn() on the in-memory store: order, replay, refusal, and what each failure leaves behind."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from turnlog.errors import (
     TurnNumberTaken,
     TurnTooLarge,
 )
-from turnlog.usecases.take_turn import ATTEMPTS, COMMIT_RESERVE_S, TakenTurn, TurnPolicy, TurnRequest, take_turn
+from turnlog.usecases.turn_protocol import ATTEMPTS, COMMIT_RESERVE_S, TakenTurn, TurnPolicy, TurnRequest, run_turn
 
 HANDLER_S = 60.0
 
@@ -61,7 +61,7 @@ class Desk:
     ) -> TakenTurn:
         message = Message.of_text(text)
         request = TurnRequest(owner, self.session.id, hashed(key or text), hashed(body or text), message, number)
-        return take_turn(
+        return run_turn(
             request,
             store=self.store,
             model=self.model,

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from tests.fakes import OWNER, START_MS, new_session
+from tests.fakes import OWNER, SERVER_KEY, START_MS, audit_of, new_session
 from turnlog.adapters.memory import MemorySessionStore
 from turnlog.domain.sessions import Session, SessionView
 from turnlog.domain.turns import Lease
 from turnlog.errors import ItemUnreadable, TurnsMissing
-from turnlog.usecases.listing import list_sessions
+from turnlog.usecases.caller import Caller
+from turnlog.usecases.list_sessions import SessionPage, list_sessions
 
 
 @pytest.fixture
@@ -21,14 +22,27 @@ def used(store: MemorySessionStore, session: Session, at_ms: int) -> None:
     store.acquire(session, Lease(1, "t", at_ms + 1000, b"k", b"f", at_ms), over=None)
 
 
+def page_of(store: MemorySessionStore, limit: int, cursor: str | None = None) -> SessionPage:
+    caller = Caller(OWNER)
+    return list_sessions(
+        caller,
+        limit=limit,
+        cursor=cursor,
+        store=store,
+        server_key=SERVER_KEY,
+        audit=audit_of(caller),
+        now_ms=START_MS + 5000,
+    )
+
+
 def listed(store: MemorySessionStore, limit: int = 100) -> list[list[str]]:
     """The ids, page by page."""
-    pages, after = [], None
+    pages, cursor = [], None
     while True:
-        page = list_sessions(OWNER, store=store, now_ms=START_MS + 5000, limit=limit, after=after)
+        page = page_of(store, limit, cursor)
         pages.append([view.session.id for view in page.sessions])
-        after = page.next
-        if after is None:
+        cursor = page.next
+        if cursor is None:
             return pages
 
 
@@ -63,9 +77,9 @@ def test_a_damaged_session_hides_no_other_and_is_named(
 
     monkeypatch.setattr(store, "read", reading)
     assert listed(store, limit=1) == [[last.id], [first.id]]
-    page = list_sessions(OWNER, store=store, now_ms=START_MS + 5000, limit=1)
+    page = page_of(store, 1)
     assert page.damaged == [damaged.id]
-    assert list_sessions(OWNER, store=store, now_ms=START_MS + 5000, limit=1, after=page.next).damaged == []
+    assert page_of(store, 1, page.next).damaged == []
 
 
 def test_what_cannot_even_be_named_hides_no_other_and_is_counted(
@@ -81,9 +95,9 @@ def test_what_cannot_even_be_named_hides_no_other_and_is_counted(
 
     monkeypatch.setattr(store, "read", reading)
     monkeypatch.setattr(store, "session_ids", lambda _: [first.id, "S#one", last.id, "S#two"])
-    page = list_sessions(OWNER, store=store, now_ms=START_MS + 5000, limit=1)
+    page = page_of(store, 1)
     assert ([view.session.id for view in page.sessions], page.damaged, page.unnamed) == ([last.id], [], 2)
-    rest = list_sessions(OWNER, store=store, now_ms=START_MS + 5000, limit=1, after=page.next)
+    rest = page_of(store, 1, page.next)
     assert ([view.session.id for view in rest.sessions], rest.unnamed) == ([first.id], 0)
 
 
@@ -96,9 +110,9 @@ def test_sessions_of_the_same_instant_are_paged_without_loss(store: MemorySessio
 
 def test_a_session_that_is_used_between_two_pages_is_not_shown_twice(store: MemorySessionStore) -> None:
     sessions = [store.create(new_session(created_ms=START_MS + number), "") for number in range(4)]
-    first = list_sessions(OWNER, store=store, now_ms=START_MS + 5000, limit=2)
+    first = page_of(store, 2)
     used(store, sessions[3], START_MS + 3000)
-    second = list_sessions(OWNER, store=store, now_ms=START_MS + 5000, limit=2, after=first.next)
+    second = page_of(store, 2, first.next)
     assert [view.session.id for view in [*first.sessions, *second.sessions]] == [each.id for each in reversed(sessions)]
 
 

@@ -1,0 +1,54 @@
+"""Uploaded documents and the summaries that are written beside them: values and the order of versions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+INBOX, OUTBOX = "inbox/", "outbox/"
+
+MAX_DOCUMENT_KEY = 1024 - len(OUTBOX) + len(INBOX) - len(".summary.json")
+"""Bytes of a document's key, so that the key of its summary is one that S3 takes (1,024 bytes)."""
+
+MAX_DOCUMENT = 1024 * 1024
+"""Bytes of a document; about 250,000 tokens, a quarter of the models' context."""
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """One version of a document: `inbox/<owner>/<name>`. Of two uploads of a key the higher `sequencer` is newer."""
+
+    key: str
+    sequencer: str
+    version: str | None = None
+
+    @property
+    def summary_key(self) -> str:
+        """The key of its summary, under another prefix, so that no summary is summarized."""
+        return OUTBOX + self.key.removeprefix(INBOX) + ".summary.json"
+
+    def is_newer_than(self, sequencer: str) -> bool:
+        """True if this upload came later. The shorter sequencer is padded with zeros on the right (S3's rule)."""
+        width = max(len(self.sequencer), len(sequencer))
+        return self.sequencer.ljust(width, "0") > sequencer.ljust(width, "0")
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """An object of an owner, a document or a summary; `size` is in bytes."""
+
+    key: str
+    size: int
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class SummaryState:
+    """The summary stored for a document: being made until `lease_expires_ms`, or complete, which is 0."""
+
+    etag: str
+    sequencer: str
+    lease_expires_ms: int
+
+    def can_be_replaced_by(self, upload: Upload, now_ms: int) -> bool:
+        """True if the upload is still to be summarized: it is newer, or the handler that began it has died."""
+        return upload.is_newer_than(self.sequencer) or 0 < self.lease_expires_ms < now_ms

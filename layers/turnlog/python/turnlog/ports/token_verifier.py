@@ -1,0 +1,14 @@
+"""The port to whoever vouches for callers."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from turnlog.domain.owners import Principal
+
+
+class TokenVerifier(Protocol):
+    """Believes tokens of one issuer for one audience."""
+
+    def verify(self, token: str) -> Principal:
+        """Returns the caller. Raises Unauthorized for a token that proves nothing, and IssuerUnavailable."""

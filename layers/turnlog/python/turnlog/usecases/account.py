@@ -1,0 +1,121 @@
+"""Everything of a user: exported, or erased."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from turnlog.domain.documents import Document
+from turnlog.domain.owners import owner_hash
+from turnlog.domain.server_key import ServerKey
+from turnlog.domain.sessions import SessionView, is_session_id
+from turnlog.domain.turns import Turn
+from turnlog.errors import SessionCorrupt, SessionNotFound
+from turnlog.ports.document_store import DocumentStore
+from turnlog.ports.session_store import SessionStore
+from turnlog.usecases.audit import Audit
+from turnlog.usecases.caller import Caller
+from turnlog.usecases.cursors import make_cursor, read_cursor
+from turnlog.usecases.turn_pages import MOST_TURNS, has_room, turns_after
+
+
+@dataclass(slots=True)
+class ExportPart:
+    """One part of an export. `next` is the cursor of the next part; None when this is the last.
+
+    `damaged` are ids of sessions that cannot be read, `unnamed` counts those whose very id cannot be read, and
+    `documents` are in the first part alone.
+    """
+
+    sessions: list[tuple[SessionView, Sequence[Turn]]] = field(default_factory=list)
+    damaged: list[str] = field(default_factory=list)
+    unnamed: int = 0
+    documents: list[Document] = field(default_factory=list)
+    next: str | None = None
+
+    @property
+    def turns(self) -> list[Turn]:
+        """The turns of all sessions of the part."""
+        return [turn for _, turns in self.sessions for turn in turns]
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """How many sessions and documents an erasure removed, expired ones that were not swept yet included."""
+
+    sessions: int
+    documents: int
+
+
+def export_everything(
+    caller: Caller,
+    *,
+    cursor: str | None,
+    store: SessionStore,
+    documents: DocumentStore,
+    server_key: ServerKey,
+    audit: Audit,
+    now_ms: int,
+) -> ExportPart:
+    """Returns every session with its turns, and the documents, in as many parts as it takes.
+
+    A session that is longer than a part goes on in the next one; one that is begun or used meanwhile may be missed.
+    Raises Unauthorized, Forbidden, InvalidRequest for a bad cursor, AuditUnavailable or StoreUnavailable.
+    """
+    owner, names = caller.require_user(), ("export", caller.owner)
+    begin_at, after = "", 0
+    if cursor is not None:
+        begin_at, number = read_cursor(server_key, cursor, *names).split(" ")
+        after = int(number)
+    audit.act("export all")
+    part, position = _fill(owner, store, now_ms, begin_at, after)
+    if not begin_at:
+        part.documents = documents.list_documents(owner_hash(owner))
+    if position:
+        part.next = make_cursor(server_key, f"{position[0]} {position[1]}", *names)
+    return part
+
+
+def erase_everything(
+    caller: Caller, *, store: SessionStore, documents: DocumentStore, audit: Audit, now_ms: int
+) -> Receipt:
+    """Removes everything of the caller; whatever cuts it off, a repeat finishes it.
+
+    The keys go before the sessions, so that backups are unreadable from then on. Raises Unauthorized, Forbidden,
+    AuditUnavailable or StoreUnavailable.
+    """
+    owner = caller.require_user()
+    audit.act("erase")
+    removed = documents.erase(owner_hash(owner))
+    return Receipt(store.erase(owner, now_ms), removed)
+
+
+def _fill(
+    owner: str, store: SessionStore, now_ms: int, begin_at: str, after: int
+) -> tuple[ExportPart, tuple[str, int] | None]:
+    """Returns a part that begins after turn `after` of session `begin_at`, and where the next part begins."""
+    part, held, prompts = ExportPart(), list[Turn](), 0
+    for session_id in sorted(each for each in store.session_ids(owner) if each >= begin_at):
+        already = after if session_id == begin_at else 0
+        if not has_room(held, prompts):
+            return part, (session_id, already)
+        try:
+            view = store.read(owner, session_id, now_ms, newest=1)
+            more_prompts = prompts + len(view.session.settings.system)
+            turns = turns_after(store, view, already, MOST_TURNS, now_ms, beside=held, prompts=more_prompts)
+        except SessionNotFound:
+            continue
+        except SessionCorrupt:
+            if is_session_id(session_id):
+                part.damaged.append(session_id)
+            else:
+                part.unnamed += 1
+            continue
+        if held and not turns and already < view.count:
+            return part, (session_id, already)
+        held += turns
+        prompts = more_prompts
+        part.sessions.append((view, turns))
+        if already + len(turns) < view.count:
+            return part, (session_id, already + len(turns))
+    return part, None

@@ -1,0 +1,39 @@
+"""Caller: who asks, as the door has verified it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from turnlog.domain.server_key import ServerKey
+from turnlog.errors import Forbidden, Unauthorized
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks.
+
+    `owner` is the verified principal; empty for a stranger. `is_anonymous` is true for the holder of a secret, who is
+    no person that an issuer knows. `source` is the network address, or /64 of IPv6, that the request comes from; empty
+    where a door has none.
+    """
+
+    owner: str = ""
+    is_anonymous: bool = False
+    source: str = ""
+
+    def require_verified(self) -> str:
+        """Returns the owner. Raises Unauthorized for a stranger."""
+        if not self.owner:
+            raise Unauthorized
+        return self.owner
+
+    def require_user(self) -> str:
+        """Returns the owner, who is signed in. Raises Unauthorized or Forbidden."""
+        owner = self.require_verified()
+        if self.is_anonymous:
+            raise Forbidden
+        return owner
+
+    def source_hash(self, server_key: ServerKey) -> str:
+        """Returns the name under which the source is noted and counted; the address cannot be told from it."""
+        return server_key.keyed_hash("source", self.source.encode()).hex()

@@ -1,0 +1,105 @@
+"""An owner's sessions, the one used last first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from turnlog.domain.server_key import ServerKey
+from turnlog.domain.sessions import SessionView, is_session_id
+from turnlog.errors import SessionCorrupt, SessionNotFound
+from turnlog.ports.session_store import SessionStore
+from turnlog.usecases.audit import Audit
+from turnlog.usecases.caller import Caller
+from turnlog.usecases.cursors import make_cursor, read_cursor
+
+_AT_ONCE = 16  # reads side by side: each waits for the network, and a client has ten connections or more
+
+Position = tuple[int, str]
+"""Where a session stands in the list: when it was last used, in epoch milliseconds, and its id."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionPage:
+    """Sessions with their last turn, and the cursor of the next page; None when this is the last.
+
+    `damaged` are the ids of sessions that cannot be read, on the first page alone: they can still be deleted. `unnamed`
+    counts further ones whose very id cannot be read.
+    """
+
+    sessions: Sequence[SessionView]
+    next: str | None
+    damaged: Sequence[str] = ()
+    unnamed: int = 0
+
+
+def list_sessions(
+    caller: Caller,
+    *,
+    limit: int,
+    cursor: str | None,
+    store: SessionStore,
+    server_key: ServerKey,
+    audit: Audit,
+    now_ms: int,
+) -> SessionPage:
+    """Returns a page of the caller's live sessions by last activity, newest first.
+
+    One query names all sessions and one read each shows its state, side by side; so a page costs by the number of the
+    owner's sessions and not by their turns. A session that is used between two pages moves to the front: a later page
+    may miss it, but none is shown twice. Raises Unauthorized, Forbidden, InvalidRequest for a bad cursor, ClockBehind,
+    AuditUnavailable or StoreUnavailable.
+    """
+    owner = caller.require_user()
+    after = read_position(server_key, cursor, "sessions", owner)
+    audit.act("list")
+    return page_of_sessions(
+        owner, limit=limit, after=after, store=store, server_key=server_key, names=("sessions", owner), now_ms=now_ms
+    )
+
+
+def read_position(server_key: ServerKey, cursor: str | None, *names: str) -> Position | None:
+    """Returns the position after which a page begins; None without a cursor. Raises InvalidRequest."""
+    if cursor is None:
+        return None
+    active_ms, session_id = read_cursor(server_key, cursor, *names).split(" ")
+    return int(active_ms), session_id
+
+
+def page_of_sessions(
+    owner: str,
+    *,
+    limit: int,
+    after: Position | None,
+    store: SessionStore,
+    server_key: ServerKey,
+    names: Sequence[str],
+    now_ms: int,
+) -> SessionPage:
+    """Returns `limit` sessions of the owner after the position. Its cursor is good for the same `names`."""
+
+    def state(session_id: str) -> SessionView | str | None:
+        """Returns the session; its id if it is damaged; None if it is gone."""
+        try:
+            return store.read(owner, session_id, now_ms, newest=1)
+        except SessionNotFound:
+            return None
+        except SessionCorrupt:
+            return session_id
+
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        found = list(pool.map(state, store.session_ids(owner)))
+    damaged = sorted(each for each in found if isinstance(each, str)) if after is None else []
+    ordered = sorted((each for each in found if isinstance(each, SessionView)), key=_position, reverse=True)
+    left = [view for view in ordered if after is None or _position(view) < after]
+    cursor = None
+    if len(left) > limit:
+        active_ms, session_id = _position(left[limit - 1])
+        cursor = make_cursor(server_key, f"{active_ms} {session_id}", *names)
+    named = [each for each in damaged if is_session_id(each)]
+    return SessionPage(left[:limit], cursor, named, len(damaged) - len(named))
+
+
+def _position(view: SessionView) -> Position:
+    return view.active_ms, view.session.id

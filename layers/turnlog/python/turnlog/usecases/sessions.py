@@ -1,0 +1,180 @@
+"""A session's life: created, read, renamed and deleted by its owner."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from turnlog.domain.messages import to_json
+from turnlog.domain.owners import anonymous_owner
+from turnlog.domain.quotas import QuotaCharges
+from turnlog.domain.server_key import ServerKey
+from turnlog.domain.sessions import Session, SessionSettings, SessionView, named_session_id, new_session_id
+from turnlog.domain.turns import Turn
+from turnlog.errors import KeyReused, NameUsedUp, SessionNotFound, ValueRefused
+from turnlog.ports.session_store import SessionStore
+from turnlog.usecases.audit import Audit
+from turnlog.usecases.caller import Caller
+from turnlog.usecases.continuations import read_continuation
+from turnlog.usecases.policy import CreationPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class NewSession:
+    """A session as it is asked for. None is a setting that the caller left out.
+
+    `continuation` begins the session after a question; it brings its own system prompt, model and max_tokens.
+    """
+
+    system: str | None = None
+    model: str | None = None
+    max_tokens: int | None = None
+    title: str | None = None
+    idle_timeout_s: int | None = None
+    lifetime_s: int | None = None
+    continuation: str | None = None
+    secret_sha256: str | None = None
+
+    @property
+    def canonical(self) -> bytes:
+        """One text for one request: what it says, in this order, without what it leaves out. It must not change."""
+        said = {name: value for name in self.__slots__ if (value := getattr(self, name)) is not None}
+        return to_json(said).encode()
+
+    def session(
+        self,
+        owner: str,
+        session_id: str,
+        fingerprint: bytes,
+        policy: CreationPolicy,
+        now_ms: int,
+    ) -> Session:
+        """Returns the new session. Raises ValueRefused if it asks for a longer life than the policy gives."""
+        defaults, life = policy.defaults, policy.life
+        idle_s = _within("idle_timeout_s", self.idle_timeout_s, life.idle)
+        lifetime_s = _within("lifetime_s", self.lifetime_s, life.lifetime)
+        settings = SessionSettings(
+            self.model or defaults.model,
+            defaults.max_tokens if self.max_tokens is None else self.max_tokens,
+            self.system or defaults.system,
+        )
+        return Session(owner, session_id, now_ms, now_ms + lifetime_s * 1000, idle_s * 1000, settings, fingerprint)
+
+    def require_no_settings(self) -> None:
+        """Raises ValueRefused if it says what its continuation says already."""
+        for name in ("system", "model", "max_tokens"):
+            if getattr(self, name) is not None:
+                raise ValueRefused("continuation_settles", f"/{name}")
+
+
+def create_session(
+    caller: Caller,
+    asked: NewSession,
+    *,
+    key: str | None,
+    store: SessionStore,
+    server_key: ServerKey,
+    audit: Audit,
+    policy: CreationPolicy,
+    now_ms: int,
+) -> SessionView:
+    """Creates a session of a signed-in caller; returns the one that was created under the same `key` before.
+
+    Raises Unauthorized, Forbidden, ValueRefused (a life that is too long, a bad continuation), KeyReused when the key
+    stands for another request, NameUsedUp when its session is gone, QuotaExceeded, ErasureInProgress, AuditUnavailable
+    or what SessionStore.create raises.
+    """
+    owner, hashed = caller.require_user(), server_key.keyed_hash
+    session_id = new_session_id() if key is None else named_session_id(hashed("session", owner.encode(), key.encode()))
+    fingerprint = b"" if key is None else hashed("fingerprint", asked.canonical)
+    session = asked.session(owner, session_id, fingerprint, policy, now_ms)
+    first = None
+    if asked.continuation is not None:
+        asked.require_no_settings()
+        # A repeat may come after the continuation's time.
+        if key is None or find_existing(store, owner, session_id, now_ms) is None:
+            begun = read_continuation(server_key, asked.continuation, owner, policy.window, now_ms)
+            session, first = replace(session, settings=begun.settings), begun.turn
+    audit.act("create", session_id)
+    title = asked.title or ""
+    made = _make(store, session, title, policy.charges(caller, server_key, now_ms), first)
+    if key is not None:  # it may have been there, and gone on
+        return store.read(owner, session_id, now_ms, newest=1)
+    return SessionView(made, title, 1, (first,)) if first else SessionView(made, title, 0, ())
+
+
+def create_anonymous_session(
+    caller: Caller,
+    asked: NewSession,
+    *,
+    store: SessionStore,
+    server_key: ServerKey,
+    audit: Audit,
+    policy: CreationPolicy,
+    now_ms: int,
+) -> SessionView:
+    """Creates a session of whoever holds the secret with the hash `asked.secret_sha256`; a repeat returns the same.
+
+    The session is returned as it began, also to a repeat: whoever has only the hash learns nothing of what it became.
+    Raises Forbidden where no anonymous session may begin; else as `create_session`.
+    """
+    policy.require_anonymous_sessions()
+    owner, hashed = anonymous_owner(asked.secret_sha256 or ""), server_key.keyed_hash
+    session_id = named_session_id(hashed("anonymous-session", owner.encode()))
+    fingerprint = hashed("fingerprint", asked.canonical)
+    session = asked.session(owner, session_id, fingerprint, policy, now_ms)
+    audit.act_from_source("create", session_id)
+    stranger = Caller(source=caller.source)
+    charges = policy.charges(stranger, server_key, now_ms)
+    title = asked.title or ""
+    return SessionView(_make(store, session, title, charges), title, 0, ())
+
+
+def read_session(caller: Caller, session_id: str, *, store: SessionStore, now_ms: int) -> SessionView:
+    """Returns the session with its last turn. Raises Unauthorized or what SessionStore.read raises."""
+    return store.read(caller.require_verified(), session_id, now_ms, newest=1)
+
+
+def rename_session(
+    caller: Caller, session_id: str, title: str, *, store: SessionStore, audit: Audit, now_ms: int
+) -> SessionView:
+    """Gives the session another title and returns it. Raises Unauthorized, SessionNotFound or AuditUnavailable."""
+    owner = caller.require_verified()
+    audit.act("rename", session_id)
+    store.rename(owner, session_id, title, now_ms)
+    return store.read(owner, session_id, now_ms, newest=1)
+
+
+def delete_session(caller: Caller, session_id: str, *, store: SessionStore, audit: Audit, now_ms: int) -> None:
+    """Deletes the session; all its content is gone on return. Raises SessionNotFound when none was alive."""
+    owner = caller.require_verified()
+    audit.act("delete", session_id)
+    if not store.delete(owner, session_id, now_ms):
+        raise SessionNotFound
+
+
+def find_existing(store: SessionStore, owner: str, session_id: str, now_ms: int) -> SessionView | None:
+    """Returns the owner's session of this id; None if there is none."""
+    with suppress(SessionNotFound):
+        return store.read(owner, session_id, now_ms, newest=1)
+    return None
+
+
+def _make(
+    store: SessionStore, session: Session, title: str, charges: QuotaCharges | None, first: Turn | None = None
+) -> Session:
+    try:
+        made = store.create(session, title, quota=charges, first=first)
+    except SessionNotFound as error:
+        raise NameUsedUp from error
+    if made.fingerprint != session.fingerprint:
+        raise KeyReused
+    return made
+
+
+def _within(name: str, asked_s: int | None, limit: timedelta) -> int:
+    longest_s = int(limit.total_seconds())
+    if asked_s is not None and asked_s > longest_s:
+        raise ValueRefused(f"{name}_range", f"/{name}", {"maximum": longest_s})
+    return longest_s if asked_s is None else asked_s

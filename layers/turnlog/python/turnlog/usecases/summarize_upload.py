@@ -1,0 +1,121 @@
+"""summarize_upload(): a document that was uploaded gets a summary beside it, once, however often it is reported."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Literal
+
+from turnlog.clock import Clock
+from turnlog.domain.documents import SummaryState, Upload
+from turnlog.domain.limits import DEFAULT_MAX_TOKENS
+from turnlog.domain.messages import Message, ModelRequest, Reply
+from turnlog.errors import ContextTooLong, DocumentRefused, ModelRejected, SummaryTaken, TurnlogError
+from turnlog.ports.chat_model import ChatModel
+from turnlog.ports.document_store import DocumentStore
+from turnlog.usecases.ask import ask_model
+from turnlog.usecases.prompts import SUMMARIZE
+
+_PUT_RESERVE_S = 10.0  # kept back from the model's time for storing the summary
+_LOOKS = 3  # at the summary's state, when others change it meanwhile
+_RUNNING = {"status": "running"}
+
+
+@dataclass(frozen=True, slots=True)
+class UploadOutcome:
+    """What became of an upload: summarized with `reply`, refused for `code`, overtaken by a newer one, or known."""
+
+    event: Literal["summarized", "refused", "overtaken", "known"]
+    code: str = ""
+    reply: Reply | None = None
+    cost_usd: Decimal | None = None
+
+
+def summarize_upload(
+    upload: Upload,
+    *,
+    documents: DocumentStore,
+    model: ChatModel,
+    model_name: str,
+    clock: Clock,
+    remaining_s: Callable[[], float],
+) -> UploadOutcome:
+    """Writes the document's summary. One that can never be summarized gets a summary that says why.
+
+    If the document has been deleted by then, no summary is written. What another handler has done is not paid for
+    again. Raises SummaryTaken if another handler is making this very summary, StoreUnavailable, or a ModelError that
+    may pass: then the upload is to be tried again.
+    """
+    if not documents.exists(upload):  # perhaps because its owner was erased
+        return UploadOutcome("refused", "object_gone")
+    begun = _begin(upload, documents, clock, remaining_s)
+    if begun is None:
+        return UploadOutcome("known")
+    try:
+        outcome = _summarize(upload, documents, model, model_name, clock, remaining_s)
+        documents.put_summary(upload, _summary(upload, outcome), over=begun)
+    except SummaryTaken:
+        return UploadOutcome("overtaken")
+    except Exception:
+        with suppress(TurnlogError):  # the mark expires by itself, only later
+            documents.put_summary(upload, _RUNNING, over=begun, lease_expires_ms=1)  # so the next try need not wait
+        raise
+    return outcome
+
+
+def _begin(
+    upload: Upload, documents: DocumentStore, clock: Clock, remaining_s: Callable[[], float]
+) -> SummaryState | None:
+    """Marks that the summary is being made; None if it is made, or a newer version's is made or being made.
+
+    Raises SummaryTaken if another handler is making this very one: if that handler dies, this event is what is left.
+    """
+    for _ in range(_LOOKS):
+        now_ms = clock()
+        found = documents.find_summary(upload)
+        if found and not found.can_be_replaced_by(upload, now_ms):
+            if found.lease_expires_ms and found.sequencer == upload.sequencer:
+                raise SummaryTaken
+            return None
+        lease_expires_ms = now_ms + int(remaining_s() * 1000)
+        with suppress(SummaryTaken):
+            return documents.put_summary(upload, _RUNNING, over=found, lease_expires_ms=lease_expires_ms)
+    raise SummaryTaken
+
+
+def _summarize(
+    upload: Upload,
+    documents: DocumentStore,
+    model: ChatModel,
+    model_name: str,
+    clock: Clock,
+    remaining_s: Callable[[], float],
+) -> UploadOutcome:
+    try:
+        question = ModelRequest(
+            model_name, (Message.of_text(documents.read_text(upload)),), DEFAULT_MAX_TOKENS, SUMMARIZE
+        )
+        reply, cost = ask_model(question, model=model, seconds=remaining_s() - _PUT_RESERVE_S, clock=clock)
+    except DocumentRefused as error:
+        return UploadOutcome("refused", error.code)
+    except (ContextTooLong, ModelRejected):
+        return UploadOutcome("refused", "model_refused")
+    return UploadOutcome("summarized", "", reply, cost)
+
+
+def _summary(upload: Upload, outcome: UploadOutcome) -> Mapping[str, object]:
+    """Returns the summary as it is stored."""
+    reply = outcome.reply
+    if reply is None:
+        return {"status": "failed", "code": outcome.code, "document": upload.key}
+    return {
+        "status": "done",
+        "document": upload.key,
+        "text": reply.text,
+        "model": reply.model,
+        "stop_reason": reply.stop_reason,
+        "usage": reply.usage.fields,
+        "cost_usd": None if outcome.cost_usd is None else f"{outcome.cost_usd:f}",
+    }

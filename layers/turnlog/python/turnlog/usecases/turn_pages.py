@@ -1,0 +1,67 @@
+"""Pages of turns: as many as one answer holds, by size as well as by number."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import accumulate
+
+from turnlog.domain.sessions import SessionView
+from turnlog.domain.turns import Turn
+from turnlog.errors import TurnsMissing
+from turnlog.ports.session_store import SessionStore
+
+MOST_CHARACTERS = 1_500_000
+"""Characters of turns and system prompts in one answer: Lambda's may have 6 MB (quota), of UTF-8 in JSON in JSON."""
+
+MOST_TURNS = 1000
+"""Turns of one part of an export; small ones have more around them than in them."""
+
+_READ_AT_ONCE = 50  # turns: 30 MB, if each is as large as a request and a reply can make it
+
+
+def turns_after(
+    store: SessionStore,
+    view: SessionView,
+    after: int,
+    limit: int,
+    now_ms: int,
+    *,
+    beside: Sequence[Turn] = (),
+    prompts: int = 0,
+) -> Sequence[Turn]:
+    """Returns the turns after number `after`, at most `limit`, as many as fit into one answer.
+
+    The answer holds the turns `beside` and system prompts of `prompts` characters already. Without others it takes at
+    least one turn, however large. Raises TurnsMissing if a turn of the view is not there, and SessionNotFound if the
+    session was deleted or expired between two reads.
+    """
+    last, turns = min(after + limit, view.count), list[Turn]()
+    while after + len(turns) < last and _fitting(beside, turns, prompts) >= len(turns):
+        first = after + len(turns) + 1
+        upto = min(first + _READ_AT_ONCE - 1, last)
+        turns += read_turns(store, view, first, upto, now_ms)
+    return turns[: _fitting(beside, turns, prompts)]
+
+
+def read_turns(store: SessionStore, view: SessionView, first: int, last: int, now_ms: int) -> list[Turn]:
+    """Returns the turns `first` to `last` of the view. Raises TurnsMissing or SessionNotFound as `turns_after`."""
+    turns = store.turns(view.session, first, last)
+    if len(turns) < last - first + 1:
+        store.read(view.session.owner, view.session.id, now_ms, newest=1)  # raises SessionNotFound if it is gone
+        raise TurnsMissing
+    return turns
+
+
+def has_room(beside: Sequence[Turn], prompts: int) -> bool:
+    """True if an answer with these turns, and system prompts of so many characters, has room for more."""
+    return prompts + sum(map(_size, beside)) < MOST_CHARACTERS and len(beside) < MOST_TURNS
+
+
+def _fitting(beside: Sequence[Turn], turns: Sequence[Turn], prompts: int) -> int:
+    """Returns the number of turns that fit; the first one always, if it is alone."""
+    sizes = accumulate(map(_size, turns), initial=prompts + sum(map(_size, beside)))
+    return max(not beside, sum(size <= MOST_CHARACTERS for size in sizes) - 1)
+
+
+def _size(turn: Turn) -> int:
+    return len(turn.message.content) + 2 * len(turn.reply.content)

@@ -1,0 +1,47 @@
+"""What the template gives a function that is deployed with its defaults: the one place where default values stand."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+
+class _Template(yaml.SafeLoader):
+    """Reads CloudFormation's short tags as mappings, as in `{"Ref": "Name"}`."""
+
+
+def _tag(loader: yaml.SafeLoader, suffix: str, node: yaml.Node) -> dict[str, Any]:
+    if isinstance(node, yaml.ScalarNode):
+        return {suffix: loader.construct_scalar(node)}
+    if isinstance(node, yaml.SequenceNode):
+        return {suffix: loader.construct_sequence(node, deep=True)}
+    assert isinstance(node, yaml.MappingNode)
+    return {suffix: loader.construct_mapping(node, deep=True)}
+
+
+_Template.add_multi_constructor("!", _tag)
+
+
+@cache
+def _template() -> dict[str, Any]:
+    parsed: dict[str, Any] = yaml.load(Path("template.yaml").read_text(), _Template)  # noqa: S506 (a SafeLoader)
+    return parsed
+
+
+def environment(function: str) -> dict[str, str]:
+    """The function's environment: each variable that is a parameter with a default, or a text."""
+    template = _template()
+    variables = dict(template["Globals"]["Function"]["Environment"]["Variables"])
+    properties = template["Resources"][function]["Properties"]
+    variables |= properties.get("Environment", {}).get("Variables", {})
+    found = {}
+    for name, value in variables.items():
+        parameter = template["Parameters"].get(value["Ref"], {}) if isinstance(value, dict) and "Ref" in value else {}
+        if isinstance(value, str):
+            found[name] = value
+        elif "Default" in parameter:
+            found[name] = str(parameter["Default"])
+    return found
