@@ -16,7 +16,7 @@ import httpx2
 import jwt
 import pytest
 
-from tests.e2e.conftest import Stack
+from tests.e2e.stack import Stack
 from turnlog.domain.owners import owner_hash
 
 PATIENCE_S = 60  # for what happens by itself; a cold start on a busy machine takes many seconds

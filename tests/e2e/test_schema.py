@@ -23,7 +23,7 @@ from schemathesis.generation import GenerationMode
 from schemathesis.specs.openapi import checks
 
 from tests import documented
-from tests.e2e.conftest import Stack
+from tests.e2e.stack import Stack
 from turnlog.entrypoints.http.openapi.operations import OPERATIONS, USER, Operation
 
 EXAMPLES = int(os.environ.get("TURNLOG_FUZZ_EXAMPLES", "12"))
