@@ -1,4 +1,4 @@
-"""`make run` itself: whom it answers, what it writes, how it stops, and what a start finds after each kind of end."""
+"""`make run` while it runs: the callers that it answers, and the files and lines that it writes."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ FOREIGN = [
 
 
 @pytest.mark.parametrize("headers", FOREIGN, ids=str)
-@pytest.mark.parametrize("place", ["api_url", "aws_endpoint", "claude_url", "issuer"])
-def test_no_web_page_gets_an_answer_from_any_server(stack: Stack, place: str, headers: dict[str, str]) -> None:
+@pytest.mark.parametrize("server", ["api_url", "aws_endpoint", "claude_url", "issuer"])
+def test_no_web_page_gets_an_answer_from_any_server(stack: Stack, server: str, headers: dict[str, str]) -> None:
     paths = {
         "api_url": "/query",
         "aws_endpoint": "/_ministack/health",
         "claude_url": "/_stand_in/stats",
         "issuer": ".well-known/jwks.json",
     }
-    url = stack.run[place] + paths[place]
+    url = stack.run[server] + paths[server]
     assert httpx2.get(url, headers=headers).status_code == 403
     assert httpx2.get(url).status_code != 403
 
@@ -104,7 +104,7 @@ def test_a_request_is_one_line_without_a_word_of_it(stack: Stack, until: Callabl
 
 
 def test_a_start_shows_which_function_it_waits_for(stack: Stack) -> None:
-    """In lines that a log can keep."""
+    """The output consists of lines that a log can keep."""
     began, *_, last = [line for line in stack.output.splitlines() if " answers; " in line]
     assert " to go" in began
     assert last.endswith(" answers; 0 to go")
@@ -124,7 +124,7 @@ def test_the_lines_to_paste_work(stack: Stack) -> None:
 # --- a second launcher ------------------------------------------------------------------------------------------------
 
 
-def test_a_second_launcher_says_where_the_first_one_is_and_harms_nothing(stack: Stack) -> None:
+def test_a_second_launcher_names_the_first_and_harms_nothing(stack: Stack) -> None:
     second = subprocess.run(stack.command(), cwd=ROOT, capture_output=True, text=True, check=False)
     assert second.returncode == 1
     assert stack.api_url in second.stderr

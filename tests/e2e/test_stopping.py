@@ -1,6 +1,6 @@
-"""`make run` stopped, killed and started again: how it stops, and what a start finds after each kind of end.
+"""`make run` stopped, killed and started again: nothing is left running, and no session is lost.
 
-The tests are in an order that needs few starts; each works alone too.
+The order of the tests needs few starts; each works alone too.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from tests.e2e.stack import PATIENCE_S, STOPPED_WITHIN_S, Stack
 
 @pytest.fixture
 def running(stack: Stack) -> Stack:
-    """The stack as it runs for the other tests, whatever the test before has left."""
+    """The stack, running with the stand-in whatever the test before has left."""
     stack.ensure_running()
     return stack
 
 
 @pytest.fixture
 def stopped(stack: Stack) -> Stack:
-    """The stack while it does not run."""
+    """The stack, stopped."""
     if stack.is_running:
         stack.stop()
     return stack

@@ -1,4 +1,4 @@
-"""The relay to Claude: the real key goes out, the placeholder does not, and answers are passed on as they come."""
+"""The relay to Claude: the real key replaces the placeholder, and answers are passed on piece by piece."""
 
 import http.client
 import json
