@@ -1,6 +1,6 @@
-"""What must hold before the launcher says ready: each check is a question to the running stack.
+"""Checks that must pass before the launcher says ready. Each asks the running stack a question.
 
-The checks also warm the functions that ask Claude: asked twice at once, each gets two workers.
+The checks also warm the functions that ask Claude: two requests at once give each function two workers.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class CheckFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One route of the template. `asks_claude` tells whether its function may."""
+    """One route of the template. `asks_claude` is True when its function has the permission to."""
 
     method: str
     path: str
@@ -46,13 +46,13 @@ class Route:
 
     @property
     def example(self) -> str:
-        """A path of this route that names a session nobody has."""
+        """A path of this route that names a session which does not exist."""
         path = self.path.replace("{id}", _NO_SESSION).replace("{n}", "1")
         return _STAGE + re.sub(r"\{\w+\}", "x", path)
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Response:
     status: int
     headers: Mapping[str, str]
     body: Any  # None when it is not JSON
@@ -96,7 +96,7 @@ def _asks_claude(properties: Mapping[str, Any]) -> bool:
 
 
 class Checks:
-    """Asks the API on `port`, with `token` where one is needed; `on_answer` is told which function has answered."""
+    """Asks the API on `port`, with `token` where one is needed. Calls `on_answer` with each function that answers."""
 
     def __init__(self, port: int, token: str, interruption: Interruption, on_answer: Callable[[str], None]) -> None:
         self._port = port
@@ -105,7 +105,7 @@ class Checks:
         self._on_answer = on_answer
 
     def gateway(self) -> None:
-        """An unknown route gets the gateway's own answer, as problem+json."""
+        """Checks that the gateway answers an unknown route, with problem+json. Raises CheckFailed."""
         self._all_of([self._unknown_route])
 
     def _unknown_route(self) -> None:
@@ -114,7 +114,7 @@ class Checks:
             raise CheckFailed(f"an unknown route answers {_shown(answer)}, not 404 as {_PROBLEM}")
 
     def routes(self, routes: Iterable[Route]) -> None:
-        """Each refuses a caller without a token and answers one with it, and two workers of each function are warm."""
+        """Checks that each route needs a token, and warms two workers a function. Raises CheckFailed."""
         routes = list(routes)
         self._all_of([lambda route=route: self._without_token(route) for route in routes if not route.is_public])  # type: ignore[misc]
         warmed = {route.function: route for route in reversed(routes) if route.asks_claude}
@@ -123,7 +123,10 @@ class Checks:
             self._all_of([lambda route=route: self._with_token(route) for route in asked])  # type: ignore[misc]
 
     def events(self, aws: Aws, functions: Mapping[str, str]) -> None:
-        """Each function, by its physical name, takes an event that says nothing to it, and two workers are warm."""
+        """Checks that each function takes an empty event, and warms two workers of it. Raises CheckFailed.
+
+        `functions` has the physical name of each.
+        """
         client = aws.client("lambda")  # here, since making one is not safe in threads
         twice = [each for each in functions.items() for _ in range(_WARM_WORKERS)]
         self._all_of([lambda each=each: self._invoke(client, *each) for each in twice])  # type: ignore[misc]
@@ -135,7 +138,7 @@ class Checks:
         return function
 
     def model(self) -> None:
-        """A question gets an answer."""
+        """Checks that the model answers a question. Raises CheckFailed."""
         self._all_of([self._question])
 
     def _question(self) -> None:
@@ -157,7 +160,10 @@ class Checks:
         return route.function
 
     def _all_of(self, checks: list[Callable[[], str | None]]) -> None:
-        """In threads, so that nobody who wants to stop has to wait for a cold start. Some say who has answered."""
+        """Runs the checks in threads, so that a stop need not wait for a cold start.
+
+        A check that returns a function's name reports that this function has answered.
+        """
         pool = ThreadPoolExecutor(_AT_ONCE)
         try:
             left = {pool.submit(check) for check in checks}
@@ -170,7 +176,7 @@ class Checks:
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
-    def _ask(self, method: str, path: str, token: str, body: object = None) -> Answer:
+    def _ask(self, method: str, path: str, token: str, body: object = None) -> Response:
         connection = http.client.HTTPConnection(HOST, self._port, timeout=_TIMEOUT_S)
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         try:
@@ -186,9 +192,9 @@ class Checks:
             parsed = json.loads(raw)
         except ValueError:
             parsed = None
-        return Answer(reply.status, {name.lower(): value for name, value in reply.getheaders()}, parsed)
+        return Response(reply.status, {name.lower(): value for name, value in reply.getheaders()}, parsed)
 
 
-def _shown(answer: Answer) -> str:
+def _shown(answer: Response) -> str:
     code = answer.body.get("code") or answer.body.get("message") if isinstance(answer.body, dict) else None
     return f"{answer.status} {answer.content_type or 'without a type'}" + (f" ({code})" if code else "")

@@ -34,17 +34,17 @@ _HOP_BY_HOP = {
 
 
 def outgoing_headers(headers: Iterable[tuple[str, str]], key: str) -> list[tuple[str, str]]:
-    """What the provider is sent: the caller's headers, its placeholder of a key replaced by the real one.
+    """The headers for the provider: the caller's, with the real key in the place of its placeholder.
 
-    Without a key the caller's own goes through.
+    Without a key the caller's own is kept.
     """
     dropped = _HOP_BY_HOP | ({"authorization", "x-api-key"} if key else set())
     kept = [(name, value) for name, value in headers if name.lower() not in dropped]
     return [*kept, ("x-api-key", key)] if key else kept
 
 
-def expect_reachable(base_url: str) -> None:
-    """Raises ClaudeUnreachable when the address is none, or nothing takes a connection there."""
+def require_reachable(base_url: str) -> None:
+    """Raises ClaudeUnreachable when `base_url` is no address or nothing accepts a connection there."""
     try:
         httpx2.get(base_url, timeout=httpx2.Timeout(5.0))
     except (httpx2.UnsupportedProtocol, httpx2.InvalidURL) as error:
@@ -52,11 +52,11 @@ def expect_reachable(base_url: str) -> None:
     except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
         raise ClaudeUnreachable(f"no connection to {base_url} ({error})") from error
     except httpx2.HTTPError:
-        pass  # somebody is there, and what it says to a question is another matter
+        pass  # a server is there; how it answers is another matter
 
 
 class ClaudeUnreachable(Exception):
-    """The message says which address it was, and why."""
+    """No server takes connections at the address. The message names the address and the reason."""
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""`make clean`: removes what the targets made, unless a stack of this folder still runs."""
+"""`make clean`: removes everything that the targets have created, unless a stack of this folder runs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _MADE = (".turnlog", ".aws-sam", ".venv", ".tools", ".pytest_cache", ".mypy_cach
 
 
 def main() -> int:
-    """1 when something runs; then nothing is removed."""
+    """Returns 0 when all is removed; 1 when a stack runs, and then nothing is removed."""
     running = [lock.parent for lock in (ROOT / ".turnlog").glob("**/lock") if StateFolder(lock.parent).is_held()]
     if running:
         print(f"Turnlog is running from {running[0]}: stop it first.", file=sys.stderr)

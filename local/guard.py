@@ -1,7 +1,7 @@
-"""Who may ask a server on this machine: its own programs, and no web page.
+"""Keeps web pages away from the servers on this machine, and lets its own programs in.
 
-A page of any site can make a browser send requests to the loopback interface, and a name of its own can be made to
-resolve to it. The browser gives both away: the first by Origin or Sec-Fetch-Site, the second by Host.
+A page of any site can make a browser send requests to the loopback interface, and a site can make its own name resolve
+to it. The browser shows both: the first by Origin or Sec-Fetch-Site, the second by Host.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ HOST = "127.0.0.1"  # the interface that every server here listens on
 
 
 def refusal(headers: Iterable[tuple[str, str]], port: int) -> str:
-    """Why the server on `port` must not answer a request with these headers; empty when it may."""
+    """The reason why the server on `port` must not answer a request with these headers; empty when it may."""
     names = {f"{HOST}:{port}", f"localhost:{port}"}
     given: dict[str, list[str]] = {"host": [], "origin": [], "sec-fetch-site": []}
     for name, value in headers:

@@ -1,6 +1,6 @@
-"""A development token issuer: signs tokens for anybody this machine's user names, and publishes its key.
+"""A token issuer for development: signs tokens for any user name and publishes its public key.
 
-`python -m local.issuer --user ada` prints a token that the stack of the same state folder believes; with
+`python -m local.issuer --user ada` prints a token that the stack of the same state folder accepts. With
 `--roles "admin admin:content"` it is an administrator's.
 """
 
@@ -32,7 +32,7 @@ LIFETIME = timedelta(hours=12)
 
 
 class Issuer:
-    """Signs with the key in `key_file`, which is made when it is not there, and is `http://127.0.0.1:<port>/`."""
+    """The issuer `http://127.0.0.1:<port>/`. Signs with the key in `key_file`, which it creates when it is missing."""
 
     def __init__(self, key_file: Path, port: int) -> None:
         self.url = f"http://{HOST}:{port}/"
@@ -71,7 +71,7 @@ class Issuer:
         return jwt.encode(claims, self._key, algorithm="RS256", headers={"kid": self._key_id})
 
     def published(self, path: str) -> dict[str, Any] | None:
-        """What anybody may read at `path`; None when there is nothing."""
+        """The public document at `path`; None when there is none."""
         documents: dict[str, dict[str, Any]] = {
             "/.well-known/jwks.json": self._jwks,
             "/.well-known/openid-configuration": {
@@ -85,7 +85,7 @@ class Issuer:
         return documents.get(path)
 
     def server(self, port: int) -> LoopbackServer:
-        """Publishes, once entered."""
+        """A server that publishes the documents from its start or `with` on."""
 
         class Handler(GuardedHandler):
             def answer(handler) -> None:  # noqa: N805 (`self` is the issuer)
@@ -100,11 +100,11 @@ def _key_in(file: Path) -> rsa.RSAPrivateKey:
         made = rsa.generate_private_key(public_exponent=65537, key_size=2048).private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
-        consistent = file.with_suffix(".new")
-        consistent.unlink(missing_ok=True)
-        with os.fdopen(os.open(consistent, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
+        new = file.with_suffix(".new")
+        new.unlink(missing_ok=True)
+        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
             out.write(made)
-        consistent.replace(file)
+        new.replace(file)
     key = serialization.load_pem_private_key(file.read_bytes(), password=None)
     if not isinstance(key, rsa.RSAPrivateKey):
         raise TypeError(f"{file} holds no RSA key")
@@ -112,13 +112,13 @@ def _key_in(file: Path) -> rsa.RSAPrivateKey:
 
 
 def _thumbprint(public: dict[str, Any]) -> str:
-    """The key's name: RFC 7638."""
+    """The key's id by RFC 7638."""
     named = json.dumps({"e": public["e"], "kty": "RSA", "n": public["n"]}, separators=(",", ":"))
     return base64.urlsafe_b64encode(hashlib.sha256(named.encode()).digest()).rstrip(b"=").decode()
 
 
 def main() -> int:
-    """Prints a token, and on stderr how administrators name the user; 1 when the stack has never run."""
+    """Prints a token, and on stderr the user's name for administrators. Returns 1 when the stack has never run."""
     parser = argparse.ArgumentParser(prog="python -m local.issuer", description="A token for a user of the stack.")
     parser.add_argument("--user", default="me")
     parser.add_argument("--roles", default="", help="such as 'admin admin:content'")

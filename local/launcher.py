@@ -1,4 +1,4 @@
-"""One run of the whole stack on this machine: what is started, in which order, and how it ends.
+"""One run of the whole stack on this machine, from the first process to the last.
 
 Everything listens on the loopback interface only; everything kept is in the state folder.
 """
@@ -19,7 +19,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from local import mends, welcome
 from local.checks import CheckFailed, Checks, event_functions_of, routes_of
-from local.claude_relay import ANTHROPIC, ClaudeUnreachable, expect_reachable, relay
+from local.claude_relay import ANTHROPIC, ClaudeUnreachable, relay, require_reachable
 from local.claude_stand_in import StandIn
 from local.guard import HOST
 from local.issuer import AUDIENCE, Issuer
@@ -41,7 +41,7 @@ _PORTS_WITHIN_S = 3.0  # a program that was just killed may hold its port for a 
 
 
 class Launcher:
-    """One run of the stack. Which Claude is asked, `base_url` and `key` tell; both empty means the stand-in."""
+    """One run of the stack. It asks the Claude at `base_url` with `key`; the stand-in when both are empty."""
 
     def __init__(self, state: StateFolder, interruption: Interruption, base_url: str, key: str) -> None:
         self._state = state
@@ -53,7 +53,7 @@ class Launcher:
         self._shown_routes: list[str] = []  # none until ready: the checks are no news
 
     def run(self, port: int | None, base_port: int) -> None:
-        """Starts everything, says ready, and goes on until it is asked to stop, which ends it with Stopping."""
+        """Starts everything, says ready, and runs until it is asked to stop, which raises Stopping."""
         was_killed = self._processes.end_leftovers(_LEFTOVERS_WITHIN_S)
         if was_killed:
             self._say("cleaned up after a launcher that was killed")
@@ -81,7 +81,7 @@ class Launcher:
             routes = routes_of(template)
             token = issuer.token(USER, datetime.now(UTC))
             self._say(f"checking all {len(routes)} routes and the model, and warming the functions")
-            # As somebody else: the checks call every route, and one of them erases its caller.
+            # The checks are another user: they call every route, and one of the routes erases its caller.
             checker = issuer.token(_CHECKER, datetime.now(UTC), ["admin", "admin:content"])
             by_event = event_functions_of(template)
             silent = {*by_event, *(route.function for route in routes)}
@@ -104,18 +104,18 @@ class Launcher:
                 self._interruption.sleep(0.5)
 
     def _start_claude(self, ports: Ports, running: ExitStack) -> str:
-        """The address at which the functions ask for Claude: in this process in any case."""
+        """Starts the stand-in or the relay in this process. Returns the address for the functions."""
         if not self._base_url:
             self._say("Claude: the stand-in, which is not Claude; with ANTHROPIC_API_KEY set Claude itself answers")
             return running.enter_context(StandIn(ports.claude)).url
         self._say(f"Claude: {self._base_url}, {'with' if self._key else 'without'} a key")
-        self._interruption.during(partial(expect_reachable, self._base_url))
+        self._interruption.during(partial(require_reachable, self._base_url))
         return running.enter_context(relay(ports.claude, self._base_url, self._key)).url
 
     def _deploy(
         self, ministack: MiniStack, aws: Aws, claude_url: str, issuer: Issuer
     ) -> tuple[Deployed, dict[str, Any]]:
-        """What is there now, and the template that it was made from."""
+        """Builds and deploys what has changed. Returns the stack and its built template."""
         parameters = {
             "Environment": "local",
             "ClaudeBaseUrl": claude_url,
@@ -151,7 +151,7 @@ class Launcher:
             print(request_line(answered, self._shown_routes, datetime.now()), flush=True)
 
     def _say_answers(self, silent: set[str], function: str) -> None:
-        """Once for each function; those that are `silent` have not answered yet."""
+        """Prints a line for the first answer of each function; `silent` holds those that have not answered yet."""
         if function in silent:
             silent.remove(function)
             self._say(f"{function} answers; {len(silent)} to go")
@@ -165,7 +165,7 @@ def _api_url(ports: Ports) -> str:
 
 
 def launch() -> int:
-    """As the command line says, until it is asked to stop; the exit code."""
+    """Runs a launcher by the command line until it is asked to stop. Returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m local.run", description="Runs Turnlog on this machine.")
     parser.add_argument("--port", type=_port, help="of the API, 1024 to 65533; an error if it is taken")
     parser.add_argument("--port-base", type=int, default=DEFAULT_PORT, help="the first port to try without --port")
@@ -198,18 +198,18 @@ def launch() -> int:
 
 
 def _port(text: str) -> int:
-    """Raises what argparse takes for a refusal."""
+    """Reads a port from 1024 to 65533. Raises ArgumentTypeError for anything else."""
     if not (text.isascii() and text.isdigit() and 1024 <= int(text) <= 65533):
         raise argparse.ArgumentTypeError(f"{text} is no port from 1024 to 65533")
     return int(text)
 
 
 class NotInstalled(Exception):
-    """Something that the Makefile installs is not there."""
+    """A tool that the Makefile installs is missing."""
 
 
 def _prepare_environment() -> None:
-    """What is started finds uv and this environment's tools, and reaches this machine without a proxy."""
+    """Sets PATH to uv and this environment's tools, and keeps proxies off this machine. Raises NotInstalled."""
     uv = find_uv()
     if uv is None or not is_installed():
         raise NotInstalled("its tools are not installed; `make run` installs them.")

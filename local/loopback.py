@@ -34,11 +34,11 @@ class GuardedHandler(BaseHTTPRequestHandler):
         raise NotImplementedError
 
     def refuse(self, reason: str) -> None:
-        """Sends a 403 that says why."""
+        """Sends a 403 with the reason."""
         self.send_json(403, {"title": "Forbidden", "detail": reason})
 
     def handle_any(self) -> None:
-        """Every method of HTTP comes here."""
+        """Takes every method of HTTP."""
         if reason := refusal(self.headers.items(), self.server.server_port):
             self.close_connection = True
             self.refuse(reason)
@@ -59,11 +59,11 @@ class GuardedHandler(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 (the base class's signature)
-        """There is no access log."""
+        """Logs nothing: there is no access log."""
 
 
 class LoopbackServer(ThreadingHTTPServer):
-    """Serves between `start` and `stop`, or `with` and its end. Raises OSError if the port is taken; 0: a free one."""
+    """Serves from `start` to `stop`, or in a `with` block. Port 0 takes a free one. Raises OSError when it is taken."""
 
     daemon_threads = True
     request_queue_size = 128  # a burst of clients must not be refused: the default of 5 is one
@@ -77,7 +77,7 @@ class LoopbackServer(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        """Without a slash at the end."""
+        """The server's address without a slash at the end."""
         return f"http://{HOST}:{self.server_port}"
 
     def start(self) -> None:
@@ -123,12 +123,12 @@ class LoopbackServer(ThreadingHTTPServer):
                 del self._clients[threading.current_thread()]
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 (the base class's signature)
-        """Says where it went wrong, never with what: the message of an exception may hold content."""
+        """Prints the exception's type and source line, never its message, which may hold content."""
         error = sys.exception()
         if error is None or isinstance(error, ConnectionError | TimeoutError):
             return  # the client went, which is its right
         frame = error.__traceback__
         while frame and frame.tb_next:
             frame = frame.tb_next
-        place = f"{frame.tb_frame.f_code.co_name}, line {frame.tb_lineno}" if frame else "unknown place"
-        print(f"{self._name}: {type(error).__name__} in {place}", file=sys.stderr)
+        source_line = f"{frame.tb_frame.f_code.co_name}, line {frame.tb_lineno}" if frame else "an unknown line"
+        print(f"{self._name}: {type(error).__name__} in {source_line}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""What MiniStack leaves out of a deploy without a word, done afterwards from the same template."""
+"""Steps of a deploy that MiniStack leaves out silently, done afterwards from the same template."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _PLACEHOLDER = "kept by the launcher"  # MiniStack writes secrets to disk in cle
 
 
 def mend(aws: Aws, deployed: Deployed, template: dict[str, Any]) -> bool:
-    """Enables TTL, applies the gateway's responses and gives the key's secret a value. True if any was missing."""
+    """Enables TTL, applies the gateway's responses and gives the key's secret a value. True when any was missing."""
     changed = [
         _enable_ttl(aws, deployed, template),
         _apply_gateway_responses(aws, deployed, template),
@@ -37,7 +37,7 @@ def _expires_by(aws: Aws, table: str, attribute: str) -> bool:
 
 
 def _expiring(deployed: Deployed, template: dict[str, Any]) -> dict[str, str]:
-    """The attribute of each table's TTL, by the table's physical name."""
+    """The TTL attribute of each table that has one, by the table's physical name."""
     wanted = {}
     for logical, table in deployed.named("AWS::DynamoDB::Table").items():
         ttl = template["Resources"][logical]["Properties"].get("TimeToLiveSpecification", {})
@@ -58,7 +58,7 @@ def _enable_ttl(aws: Aws, deployed: Deployed, template: dict[str, Any]) -> bool:
 
 
 def _apply_gateway_responses(aws: Aws, deployed: Deployed, template: dict[str, Any]) -> bool:
-    """They take effect only with a further deployment of the stage."""
+    """Applies the template's responses with a deployment of the stage, without which they have no effect."""
     client = aws.client("apigateway")
     changed = False
     for logical, api_id in deployed.named("AWS::ApiGateway::RestApi").items():
@@ -66,8 +66,8 @@ def _apply_gateway_responses(aws: Aws, deployed: Deployed, template: dict[str, A
         wanted = {
             kind: _response(each, template["Parameters"]) for kind, each in api.get("GatewayResponses", {}).items()
         }
-        there = {each["responseType"]: each for each in client.get_gateway_responses(restApiId=api_id)["items"]}
-        if all(there.get(kind, {}).items() >= response.items() for kind, response in wanted.items()):
+        present = {each["responseType"]: each for each in client.get_gateway_responses(restApiId=api_id)["items"]}
+        if all(present.get(kind, {}).items() >= response.items() for kind, response in wanted.items()):
             continue
         for kind, response in wanted.items():
             client.put_gateway_response(restApiId=api_id, responseType=kind, **response)
@@ -77,7 +77,7 @@ def _apply_gateway_responses(aws: Aws, deployed: Deployed, template: dict[str, A
 
 
 def _response(written: dict[str, Any], parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """A SAM GatewayResponse as API Gateway's own call takes it, with the defaults of the parameters that it names."""
+    """A SAM GatewayResponse in the form of API Gateway's own call, with the defaults of its parameters."""
     sent: dict[str, Any] = {}
     if "StatusCode" in written:
         sent["statusCode"] = str(written["StatusCode"])

@@ -1,4 +1,4 @@
-"""MiniStack as the launcher sees it: a guarded server in an environment of its own, stopped with all its workers."""
+"""MiniStack for the launcher: a guarded server in an environment of its own, stopped with all its workers."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _ORDER_WITHIN_S = 30.0
 
 
 class MiniStackFailed(Exception):
-    """It does not run, or no longer; the message says what its log says."""
+    """MiniStack does not run. The message has the end of its log."""
 
 
 class MiniStack:
-    """One server on `port`, with its state in the folder. `on_answered` is called for each answered request."""
+    """One server on `port` with its state in the folder. Calls `on_answered` for each answered request."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class MiniStack:
         self._done = {"saved": threading.Event(), "serving": threading.Event()}
 
     def start(self) -> None:
-        """Begins; `wait_until_ready` tells when it serves."""
+        """Starts the server and returns at once; `wait_until_ready` waits until it serves."""
         for folder in (self._state.home, self._state.ministack):
             folder.mkdir(mode=0o700, exist_ok=True)
         with self._state.ministack_log.open("w") as log:
@@ -61,7 +61,7 @@ class MiniStack:
         threading.Thread(target=self._listen, args=(self._server,), daemon=True).start()
 
     def _environment(self) -> dict[str, str]:
-        """All that the functions get to see of this machine, and nothing of its user's."""
+        """The whole environment of the functions: nothing of this machine's user."""
         return {
             "PATH": os.environ.get("PATH", os.defpath),
             "HOME": str(self._state.home),
@@ -92,7 +92,7 @@ class MiniStack:
                 self._done[name].set()
 
     def wait_until_ready(self) -> None:
-        """Raises MiniStackFailed when it does not come up."""
+        """Returns when the server answers. Raises MiniStackFailed when it does not within 60 s."""
         for _ in range(round(_READY_WITHIN_S / 0.1)):
             self.check()
             if self._answers():
@@ -108,32 +108,32 @@ class MiniStack:
             return False
 
     def check(self) -> None:
-        """Raises MiniStackFailed when it has ended."""
+        """Raises MiniStackFailed when the server has ended."""
         if self._server is None or self._server.poll() is not None:
             raise MiniStackFailed(f"MiniStack has ended.\n{last_lines(self._state.ministack_log)}")
 
     def serve_api(self, api_id: str) -> None:
-        """Lets /v1 stand for this API from now on."""
+        """Maps /v1 to this API from now on."""
         self._order(f"api {api_id}", "serving")
 
     def save(self) -> None:
-        """Writes the state now, so that not everything is lost if this machine stops without warning."""
+        """Writes the state to disk now, in case this machine stops without warning."""
         self._order("save", "saved")
 
     def forget(self) -> None:
-        """Empties it, as if it had never run."""
+        """Removes the whole state of MiniStack."""
         request = urllib.request.Request(f"{self.endpoint}/_ministack/reset", method="POST")
         with urllib.request.urlopen(request, timeout=30):
             pass
 
     def stop(self) -> None:
-        """Saves the state and ends it with its workers, busy or not. Without effect when it does not run."""
+        """Saves the state and ends the server with its workers, busy or not. Without effect when it does not run."""
         if self._server is not None:
             server, self._server = self._server, None
             self._processes.end(server, _STOP_WITHIN_S)
 
     def _order(self, line: str, done: str) -> None:
-        """Returns when the server says that it is done."""
+        """Sends one line and returns when the server confirms `done`. Raises MiniStackFailed after 30 s."""
         if self._server is None or self._server.stdin is None:
             raise MiniStackFailed("MiniStack does not run")
         self._done[done].clear()
@@ -152,7 +152,7 @@ class MiniStack:
 
 
 def is_installed() -> bool:
-    """True when it runs on the Python version of this process, for which the layer is built."""
+    """True when MiniStack is installed for this process's Python version, for which the layer is built."""
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     return PYTHON.exists() and (PYTHON.parent.parent / "lib" / version).is_dir()
 

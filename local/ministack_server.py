@@ -1,7 +1,7 @@
-"""MiniStack behind a guard, under MiniStack's own interpreter: its launcher is `local.ministack`.
+"""MiniStack behind a guard, under MiniStack's own interpreter. `local.ministack` starts it.
 
-Reads orders from standard input, one a line: `api <id>` names the API that /v1 stands for, `save` writes the state to
-disk. Its end is the order to stop, so that this process never outlives its launcher. Writes one JSON object a line to
+Reads orders from standard input, one a line: `api <id>` maps /v1 to an API, `save` writes the state to disk. The end of
+standard input is the order to stop, so that this process never outlives its launcher. Writes one JSON object a line to
 standard output: `{"answered": …}` for each request of the API, `{"serving": "<id>"}` and `{"saved": true}`.
 """
 
@@ -43,7 +43,7 @@ Send = Callable[[Message], Awaitable[None]]
 
 
 def main() -> int:
-    """Serves until the launcher says so or is gone."""
+    """Serves until the launcher orders the stop or has ended."""
     parser = argparse.ArgumentParser(prog="python -m local.ministack_server")
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--state", type=Path, required=True)
@@ -54,7 +54,7 @@ def main() -> int:
 
 
 async def _run(port: int, state: Path) -> None:
-    """Ends the process, unless the server cannot begin."""
+    """Serves, and ends the whole process. Raises the reason when the server cannot begin."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
@@ -107,14 +107,14 @@ def _save() -> None:
 
 
 def tell(fact: Message) -> None:
-    """To the launcher, which may be gone."""
+    """Writes a fact to the launcher. Without effect when the launcher has ended."""
     with contextlib.suppress(OSError):
         sys.stdout.write(json.dumps(fact) + "\n")
         sys.stdout.flush()
 
 
 class Lifespan:
-    """MiniStack's start and stop, run from here: hypercorn would first wait for every connection to close."""
+    """Starts and stops MiniStack itself, since hypercorn would first wait for every connection to close."""
 
     def __init__(self) -> None:
         self._orders: asyncio.Queue[Message] = asyncio.Queue()
@@ -125,7 +125,7 @@ class Lifespan:
         await self._step("startup")
 
     async def stop(self) -> None:
-        """Saves the state."""
+        """Stops MiniStack, which saves its state."""
         await self._step("shutdown")
 
     async def _step(self, name: str) -> None:
@@ -138,7 +138,7 @@ class Lifespan:
 
 
 class Guard:
-    """Lets only this machine's programs in, maps /v1 onto the API, and tells what was answered there."""
+    """Lets only this machine's programs in, maps /v1 to the API, and reports each answer of the API."""
 
     def __init__(self, port: int) -> None:
         self.api_id = ""
@@ -146,7 +146,7 @@ class Guard:
         self._closed = False
 
     def close(self) -> None:
-        """Nothing new is begun after this."""
+        """Refuses every request from now on."""
         self._closed = True
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -213,7 +213,7 @@ async def _refuse(send: Send, status: int, title: str, detail: str) -> None:
 
 
 def _raise_open_files() -> None:
-    """A burst of connections needs more than the usual 1,024 files."""
+    """Raises the limit of open files, since a burst of connections needs more than the usual 1,024."""
     import resource
 
     with contextlib.suppress(ValueError, OSError):
@@ -222,7 +222,7 @@ def _raise_open_files() -> None:
 
 
 def _end_group() -> None:
-    """No worker is left: those that were being started when the others were killed are in the same process group."""
+    """Ends every process of the group: workers that were just starting when the others were killed."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if os.getpgrp() == os.getpid():
         os.killpg(0, signal.SIGTERM)

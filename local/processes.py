@@ -1,6 +1,6 @@
-"""The programs that a launcher starts: each in a process group of its own, on record, and ended with all its children.
+"""Processes of a launcher: each in a group of its own, recorded, and ended with all its children.
 
-The record lets the next launcher end what one that was killed has left.
+From the record the next launcher ends the processes that a killed one has left.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import IO, TypeVar
 from local.state import ROOT, StateFolder
 
 _POLL_S = 0.05
-_DEATH_WITHIN_S = 1.0  # of who was killed; it takes a moment, and longer only in the midst of a slow disk's work
+_DEATH_WITHIN_S = 1.0  # of a killed process: a moment, longer only while a slow disk works
 _STDOUT = 1
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -28,21 +28,20 @@ Result = TypeVar("Result")
 
 
 class Stopping(Exception):
-    """Somebody asked the launcher to stop, by Ctrl-C or a signal."""
+    """Ctrl-C or a signal asked for the end."""
 
 
 class Interruption:
-    """Remembers a signal, and says so. Whoever waits in the launcher waits through this, and gets Stopping instead of
-    a result.
+    """Remembers a signal. Every wait goes through this object and raises Stopping after a signal.
 
-    The handler only sets a flag: an exception out of nowhere could lose a process that was just being started.
+    The handler only sets a flag: an exception at any point could lose a process that was just being started.
     """
 
     def __init__(self) -> None:
         self._asked = False
 
     def listen(self) -> None:
-        """From now on signals ask to stop; again and again does nothing more."""
+        """Takes SIGINT, SIGTERM and SIGHUP from now on. Only the first of them has an effect."""
         for number in _SIGNALS:
             signal.signal(number, self._ask)
 
@@ -54,12 +53,12 @@ class Interruption:
             os.write(_STDOUT, b"stopping\n")  # print may be at work just now
 
     def check(self) -> None:
-        """Raises Stopping if that was asked."""
+        """Raises Stopping after a signal."""
         if self._asked:
             raise Stopping
 
     def sleep(self, seconds: float) -> None:
-        """Raises Stopping as soon as that is asked."""
+        """Sleeps. Raises Stopping within 50 ms of a signal."""
         until = time.monotonic() + seconds
         self.check()
         while (left := until - time.monotonic()) > 0:
@@ -67,7 +66,7 @@ class Interruption:
             self.check()
 
     def during(self, work: Callable[[], Result]) -> Result:
-        """What `work` returns or raises. Raises Stopping as soon as that is asked, whatever becomes of the work."""
+        """Runs `work` in a thread and returns or raises its outcome. Raises Stopping after a signal."""
         done: Future[Result] = Future()
 
         def do() -> None:
@@ -84,7 +83,7 @@ class Interruption:
 
 
 class Processes:
-    """Starts and ends programs for the holder of a state folder."""
+    """Starts and ends the processes of a state folder's holder."""
 
     def __init__(self, state: StateFolder, interruption: Interruption) -> None:
         self._state = state
@@ -93,7 +92,7 @@ class Processes:
 
     @property
     def pids(self) -> list[int]:
-        """Of what runs now, without its children."""
+        """The ids of the processes that run now, without their children."""
         return [each.pid for each in self._started]
 
     def start(
@@ -105,7 +104,7 @@ class Processes:
         stdout: int | IO[str] = subprocess.DEVNULL,
         stderr: int | IO[str] = subprocess.DEVNULL,
     ) -> subprocess.Popen[str]:
-        """A program in the repository's folder. Its command line must name the state folder, so that it is known."""
+        """Starts a program in the repository's folder. Its command line must name the state folder, which marks it."""
         started = subprocess.Popen(
             [str(part) for part in command],
             cwd=ROOT,
@@ -121,7 +120,7 @@ class Processes:
         return started
 
     def run(self, command: Sequence[str | Path], environment: Mapping[str, str], log: Path) -> int:
-        """Its exit code once it is done; what it says goes to `log`."""
+        """Runs a program to its end and returns its exit code. Its output goes to `log`."""
         with log.open("a") as out:
             running = self.start(command, environment, stdout=out, stderr=subprocess.STDOUT)
             try:
@@ -132,7 +131,7 @@ class Processes:
         return code
 
     def end(self, started: subprocess.Popen[str], within_s: float) -> None:
-        """Nothing of its group is left after this. What has not ended by itself `within_s` is killed."""
+        """Ends the whole group with SIGTERM, and with SIGKILL after `within_s` seconds."""
         _signal_group(started.pid, signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):
             started.wait(within_s)
@@ -152,7 +151,7 @@ class Processes:
         self._state.write(self._state.processes_json, {"groups": self.pids})
 
     def end_leftovers(self, within_s: float) -> bool:
-        """Ends what a launcher that was killed has left running. False when there was none since the last clean end."""
+        """Ends the processes that a killed launcher has left. Returns False after a clean end."""
         recorded = self._state.read(self._state.processes_json).get("groups") or []
         groups = [group for group in recorded if type(group) is int and group > 1 and self._is_ours(group)]
         for group in groups:
@@ -166,13 +165,13 @@ class Processes:
         return bool(recorded)
 
     def _is_ours(self, group: int) -> bool:
-        """The number may belong to a stranger by now; ours name the folder, until they have almost ended."""
+        """True for a group of this folder. Its number may belong to a stranger by now, who does not name the folder."""
         commands = [member.command for member in _members(group)]
         return any(not command or str(self._state.path) in command for command in commands)
 
 
 def commands_of(folder: Path) -> list[str]:
-    """The command lines of all living programs that name a state folder."""
+    """The command lines of all living processes that name a state folder."""
     return [each.command for each in _living() if str(folder) in each.command]
 
 
@@ -187,7 +186,7 @@ def _members(group: int) -> list[_Process]:
 
 
 def _living() -> Iterator[_Process]:
-    """Every process of the machine that has not ended."""
+    """All processes of this machine that have not ended."""
     if Path("/proc/self/stat").exists():
         for folder in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):  # it ended meanwhile
@@ -209,6 +208,6 @@ def _signal_group(group: int, number: signal.Signals) -> None:
 
 
 def clean_environment() -> dict[str, str]:
-    """This process's environment without what could lead a tool to a real account, a real key or another Python."""
+    """This process's environment without any variable that leads to a real account, a real key or another Python."""
     left_out = ("AWS_", "ANTHROPIC_", "CLAUDE_", "SAM_", "PYTHON", "VIRTUAL_ENV", "MAKE", "MFLAGS")
     return {name: value for name, value in os.environ.items() if not name.startswith(left_out)}

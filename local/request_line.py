@@ -1,4 +1,4 @@
-"""One line for each answered request: what was asked for, how it went and what it cost; never a word of it."""
+"""A line for each answered request: its route, its outcome and its cost, but never its content."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _DOLLARS = re.compile(r"[0-9]{1,12}(\.[0-9]{1,18})?")
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """A request of the API that was answered. `tokens` and `cost_usd` are None when its answer names none."""
+    """An answered request of the API. `tokens` and `cost_usd` are None when the answer names none."""
 
     method: str
     path: str
@@ -27,7 +27,7 @@ class Answered:
 
 
 def spent(content_type: str, body: bytes) -> tuple[int | None, str | None]:
-    """Tokens and dollars as the JSON of an answer that has a usage states them, each None when it does not."""
+    """Tokens and dollars from the JSON of an answer that has a usage; each is None when the answer does not name it."""
     if not content_type.startswith("application/json") or len(body) > MOST_READ_BYTES:
         return None, None
     try:
@@ -47,7 +47,7 @@ def _sum_of(usage: dict[str, Any]) -> int | None:
 
 
 def route_of(path: str, routes: Iterable[str]) -> str:
-    """The route that a path belongs to, as the template writes it; `-` for none. A route without braces goes first."""
+    """The template's route for a path; `-` for none. A route without braces goes first."""
     for route in sorted(routes, key=lambda route: route.count("{")):
         if re.fullmatch(re.sub(r"\\{\w+\\}", "[^/]+", re.escape(route)), path):
             return route
@@ -55,7 +55,7 @@ def route_of(path: str, routes: Iterable[str]) -> str:
 
 
 def request_line(answered: Answered, routes: Iterable[str], at: datetime) -> str:
-    """Such as `14:03:22  POST /v1/query  200  412 ms  1,203 tokens  $0.002106`."""
+    """Returns a line such as `14:03:22  POST /v1/query  200  412 ms  1,203 tokens  $0.002106`."""
     parts = [
         f"{at:%H:%M:%S}",
         f"{answered.method} {route_of(answered.path, routes)}",

@@ -7,7 +7,7 @@ import sys
 
 
 def main() -> int:
-    """0 after a stop that was asked for; 1 with a message when something failed or runs already."""
+    """Returns 0 after a stop by a signal; 1, with a message, when something failed or runs already."""
     # Nothing runs yet that has to be stopped, and the imports take a second, in which a Ctrl-C would be a traceback.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     from local.launcher import launch

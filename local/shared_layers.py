@@ -1,7 +1,7 @@
 """One unpacked copy of each layer for all workers, as Lambda mounts one at /opt.
 
-MiniStack unpacks every layer for every worker: 80 MB and 8,000 files each, which is most of a cold start there, and of
-the time that it takes to remove them at the end.
+MiniStack unpacks every layer for every worker: 80 MB and 8,000 files each. That is most of a cold start there, and most
+of the time for removing them at the end.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _SHARED_FROM_BYTES = 256 * 1024  # a function's own code is far smaller, and sta
 
 
 class SharedLayers:
-    """Stands in for the zipfile module where MiniStack unpacks: large archives become links to one copy in `folder`."""
+    """Replaces the zipfile module in MiniStack's runtime: a large archive becomes a link to one copy in `folder`."""
 
     BadZipFile = zipfile.BadZipFile
     LargeZipFile = zipfile.LargeZipFile
@@ -35,15 +35,15 @@ class SharedLayers:
 
     def _unpacked(self, archive: Path) -> Path:
         with archive.open("rb") as content:
-            there = self._folder / hashlib.file_digest(content, "sha256").hexdigest()
+            unpacked = self._folder / hashlib.file_digest(content, "sha256").hexdigest()
         with self._unpacking:
-            if not there.exists():
-                consistent = there.with_suffix(".new")
+            if not unpacked.exists():
+                new = unpacked.with_suffix(".new")
                 with zipfile.ZipFile(archive) as members:
-                    members.extractall(consistent)  # which never leaves the folder, whatever a member's name is
-                consistent.rename(there)
+                    members.extractall(new)  # which never leaves the folder, whatever a member's name is
+                new.rename(unpacked)
         archive.unlink()
-        return there
+        return unpacked
 
 
 class SharedArchive:
@@ -56,13 +56,13 @@ class SharedArchive:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Nothing is open."""
+        """Closes nothing, since nothing is open."""
 
     def namelist(self) -> list[str]:
-        """No member is left whose path would have to be checked."""
+        """An empty list: no member's path has to be checked any more."""
         return []
 
     def extractall(self, folder: str) -> None:
-        """Puts a link in the place of the folder, which is empty."""
+        """Replaces the folder, which is empty, by a link."""
         shutil.rmtree(folder)
         Path(folder).symlink_to(self._unpacked)

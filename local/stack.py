@@ -1,4 +1,4 @@
-"""The one real template on MiniStack: built for this machine, deployed when something changed, found again when not."""
+"""The real template on MiniStack: built for this machine, and deployed only when something changed."""
 
 from __future__ import annotations
 
@@ -32,23 +32,23 @@ Resources = Mapping[str, Mapping[str, str]]
 
 
 class StackFailed(Exception):
-    """It could not be built or deployed; the message says what SAM says."""
+    """The build or the deploy failed. The message has the end of SAM's output."""
 
 
 @dataclass(frozen=True, slots=True)
 class Deployed:
-    """What a deploy left: the stack's outputs, and the physical names of its resources by type and logical name."""
+    """A deployed stack: its outputs, and the physical names of its resources by type and logical name."""
 
     outputs: Mapping[str, str]
     resources: Resources
 
     def named(self, kind: str) -> Mapping[str, str]:
-        """Such as `{"SessionsTable": "turnlog-SessionsTable-1X"}` for `AWS::DynamoDB::Table`."""
+        """The names of one type, such as `{"SessionsTable": "turnlog-SessionsTable-1X"}` for `AWS::DynamoDB::Table`."""
         return self.resources.get(kind, {})
 
 
 class Aws:
-    """Clients for the AWS of MiniStack, each made when it is first needed."""
+    """Clients for the AWS of MiniStack, each created at its first use."""
 
     def __init__(self, endpoint: str) -> None:
         self.endpoint = endpoint
@@ -70,7 +70,7 @@ class Aws:
 
 
 class Stack:
-    """Builds into the state folder and deploys to `aws` with `parameters`, where production has its own."""
+    """Builds into the state folder and deploys to `aws` with `parameters`."""
 
     def __init__(self, state: StateFolder, aws: Aws, processes: Processes, parameters: Mapping[str, str]) -> None:
         self._state = state
@@ -85,12 +85,12 @@ class Stack:
         return dict(found)
 
     def needs_build(self) -> bool:
-        """False when the inputs are those of the last build."""
+        """Returns False when the inputs are those of the last build."""
         last = self._state.read(self._state.built_json).get("inputs")
         return last != _build_inputs() or not (self._state.build / "template.yaml").exists()
 
     def build(self) -> None:
-        """For this machine's platform and Python. Raises StackFailed."""
+        """Builds for this machine's platform and Python. Raises StackFailed."""
         inputs = _build_inputs()
         self._state.built_json.unlink(missing_ok=True)
         # SAM's cache does not know for what a layer was built.
@@ -103,25 +103,25 @@ class Stack:
         self._state.write(self._state.built_json, {"inputs": inputs})
 
     def find(self) -> Deployed | None:
-        """The stack as the last deploy left it; None when there is none, or another, or parts of it are missing."""
+        """The stack of the last deploy; None when there is none, or another, or parts of it are missing."""
         last = self._state.read(self._state.deployed_json)
         if not last or last.get("inputs") != self._deploy_inputs():
             return None
-        there = self._describe()
-        if there is None or there[0] != last.get("stack_id") or self._missing(there[1].resources):
+        described = self._describe()
+        if described is None or described[0] != last.get("stack_id") or self._missing(described[1].resources):
             return None
-        return there[1]
+        return described[1]
 
     def make_way(self, forget: Callable[[], None]) -> None:
-        """Before a deploy. A broken stack goes, by `forget`: SAM would find nothing to change in it."""
+        """Prepares a deploy. Calls `forget` when the stack is broken, since SAM would find nothing to change in it."""
         self._state.deployed_json.unlink(missing_ok=True)
-        there = self._describe()
-        if there is None or self._missing(there[1].resources):
+        described = self._describe()
+        if described is None or self._missing(described[1].resources):
             forget()
         shutil.rmtree(self._state.layers, ignore_errors=True)  # unpacked from what was deployed before
 
     def deploy(self) -> Deployed:
-        """Makes or updates the stack. Raises StackFailed."""
+        """Creates or updates the stack. Raises StackFailed."""
         parameters = [f"{name}={value}" for name, value in self._parameters.items()]
         arguments = ["--template-file", str(self._state.build / "template.yaml"), "--stack-name", NAME, "--resolve-s3"]
         arguments += ["--capabilities", "CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND", "--no-confirm-changeset"]
@@ -139,7 +139,7 @@ class Stack:
         return _digest([_build_inputs(), endpoint, json.dumps(self._parameters, sort_keys=True)])
 
     def _describe(self) -> tuple[str, Deployed] | None:
-        """Its id and what it holds; None when there is no stack, or one that never came to be."""
+        """The stack's id and its facts; None when there is no stack, or one that was never complete."""
         try:
             found = self._aws.client("cloudformation").describe_stacks(StackName=NAME)["Stacks"][0]
         except ClientError:
@@ -153,8 +153,8 @@ class Stack:
         return found["StackId"], Deployed(outputs, resources)
 
     def _missing(self, resources: Resources) -> bool:
-        """True when a resource that the stack claims is not there: MiniStack was killed before it saved it."""
-        looks: dict[str, Callable[[str], object]] = {
+        """True when a resource of the stack does not exist, since MiniStack was killed before it saved it."""
+        described_by: dict[str, Callable[[str], object]] = {
             "AWS::DynamoDB::Table": lambda name: self._aws.client("dynamodb").describe_table(TableName=name),
             "AWS::S3::Bucket": lambda name: self._aws.client("s3").head_bucket(Bucket=name),
             "AWS::SQS::Queue": lambda name: self._aws.client("sqs").get_queue_attributes(QueueUrl=name),
@@ -167,15 +167,15 @@ class Stack:
             "AWS::ApiGateway::RestApi": lambda name: self._aws.client("apigateway").get_rest_api(restApiId=name),
         }
         try:
-            for kind, look in looks.items():
+            for kind, describe in described_by.items():
                 for name in resources.get(kind, {}).values():
-                    look(name)
+                    describe(name)
         except ClientError:
             return True
         return False
 
     def _sam(self, command: str, arguments: list[str], more: Mapping[str, str]) -> None:
-        """Raises StackFailed with the end of what SAM said."""
+        """Runs a command of SAM. Raises StackFailed with the end of its output."""
         self._state.sam_log.write_text("")
         environment = {
             **clean_environment(),
@@ -197,7 +197,7 @@ class Stack:
 
 
 def _build_inputs() -> str:
-    """A digest of all that a build depends on."""
+    """A digest of everything that a build depends on."""
     files = [(str(file.relative_to(ROOT)), file.read_bytes()) for file in _input_files()]
     return _digest([_platform(), _python(), *(part for file in files for part in file)])
 
@@ -223,7 +223,7 @@ def _python() -> str:
 
 
 def _platform() -> str:
-    """This machine's name as uv writes it. Raises StackFailed where no wheels are made for it."""
+    """This machine's platform as uv names it. Raises StackFailed when there are no wheels for it."""
     machine = {"amd64": "x86_64", "arm64": "aarch64"}.get(platform.machine().lower(), platform.machine().lower())
     system = sys.platform
     if machine in ("x86_64", "aarch64") and system == "darwin":
@@ -234,7 +234,7 @@ def _platform() -> str:
 
 
 def find_uv() -> Path | None:
-    """The folder of uv, which builds the dependency layer: on PATH, or where the Makefile puts it."""
+    """The folder of uv, which builds the dependency layer: on PATH or in .tools; None when it is in neither."""
     own = ROOT / ".tools" / "uv" / "bin"
     found = shutil.which("uv") or shutil.which("uv", path=str(own))
     return Path(found).parent if found else None

@@ -1,4 +1,4 @@
-"""The state folder: everything that a local stack keeps, readable by its user alone."""
+"""The state folder: all files of a local stack, readable by its user alone."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 class AlreadyRunning(Exception):
-    """Another launcher holds the folder; the message says where it is."""
+    """Another launcher holds the folder. The message has its address and process."""
 
 
 class PortTaken(Exception):
-    """The port that was asked for belongs to another program."""
+    """The requested port belongs to another program."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """Where the three servers listen."""
+    """The ports of the three servers."""
 
     api: int
     claude: int
@@ -37,7 +37,7 @@ class Ports:
 
 
 class StateFolder:
-    """The files of one local stack, by name. Nothing is made before `hold`."""
+    """The files of one local stack, by name. Nothing is created before `hold`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path.resolve()
@@ -59,7 +59,7 @@ class StateFolder:
 
     @contextmanager
     def hold(self) -> Iterator[None]:
-        """Makes the folder and keeps others out of it, until the end or this process's death. Raises AlreadyRunning."""
+        """Creates the folder and keeps others out until the block or this process ends. Raises AlreadyRunning."""
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.path.chmod(0o700)
         with self._lock.open("a+") as lock:
@@ -71,7 +71,7 @@ class StateFolder:
             yield
 
     def is_held(self) -> bool:
-        """True while a launcher uses the folder."""
+        """True while a launcher holds the folder."""
         if not self._lock.exists():
             return False
         with self._lock.open("a+") as lock:
@@ -82,11 +82,11 @@ class StateFolder:
         return False
 
     def say_where(self, api_url: str) -> None:
-        """Leaves word for whoever tries to hold the folder next."""
+        """Writes the address for the next launcher that tries to hold the folder."""
         self._lock.write_text(json.dumps({"api_url": api_url, "pid": os.getpid()}))
 
     def empty_tmp(self) -> None:
-        """Every worker unpacks its own copy of the code there, and leaves it."""
+        """Empties the folder for temporary files, in which every worker leaves its copy of the code."""
         shutil.rmtree(self.tmp, ignore_errors=True)
         self.tmp.mkdir(mode=0o700)
 
@@ -94,7 +94,7 @@ class StateFolder:
         shutil.rmtree(self.tmp, ignore_errors=True)
 
     def ports(self) -> Ports | None:
-        """Those of the last start, None before the first."""
+        """The ports of the last start; None before the first."""
         found = self.read(self._ports_json)
         try:
             return Ports(**found) if found else None
@@ -104,9 +104,9 @@ class StateFolder:
     def choose_ports(
         self, api: int | None, base: int, wait_s: float = 0, sleep: Callable[[float], None] = time.sleep
     ) -> Ports:
-        """Those of the last start where they are free, since others mean another deploy; else free ones from `base` up.
+        """Returns the last start's ports where they are free, since others mean another deploy; else from `base` up.
 
-        `api` is one that was asked for: PortTaken when it is not free. The first choice is waited for up to `wait_s`.
+        `api` is a requested port. Raises PortTaken when it is not free. Waits up to `wait_s` for the first choice.
         """
         remembered = self.ports()
         if remembered:  # a token's issuer, and so the owner of every session, is named by its port
@@ -126,7 +126,7 @@ class StateFolder:
         return ports
 
     def read(self, file: Path) -> dict[str, Any]:
-        """What `write` has left there; empty when there is nothing that can be read."""
+        """The value of the last `write`; empty when there is none that can be read."""
         try:
             found = json.loads(file.read_bytes())
         except (OSError, ValueError):
@@ -134,17 +134,17 @@ class StateFolder:
         return found if isinstance(found, dict) else {}
 
     def write(self, file: Path, value: Mapping[str, Any]) -> None:
-        """Whole or not at all, for this user alone."""
-        consistent = file.with_name(file.name + ".new")
-        consistent.unlink(missing_ok=True)
-        with os.fdopen(os.open(consistent, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
+        """Writes a value whole or not at all, readable by this user alone."""
+        new = file.with_name(file.name + ".new")
+        new.unlink(missing_ok=True)
+        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
             json.dump(value, out, indent=2)
             out.write("\n")
-        consistent.replace(file)
+        new.replace(file)
 
 
 def is_free(port: int) -> bool:
-    """True when nobody listens there and this user may."""
+    """True when nothing listens on the port and this user may."""
     with socket.socket() as probe:
         if probe.connect_ex((HOST, port)) == 0:
             return False  # on macOS one can bind beside a listener on all interfaces

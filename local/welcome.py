@@ -1,4 +1,4 @@
-"""What a person is told when the stack is ready, and what a script reads in run.json."""
+"""The message of a stack that is ready, for its user, and the facts of run.json, for scripts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from turnlog.domain.owners import owner_hash
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """A stack that is ready. `claude` is `stand-in` or a base URL; `claude_url` is where the functions ask for it."""
+    """The facts of a ready stack. `claude` is `stand-in` or a base URL; the functions ask for it at `claude_url`."""
 
     api_url: str
     token: str
@@ -60,7 +60,7 @@ Ctrl-C stops everything. Each request is a line:
 
 
 def run_json(facts: Facts, aws_endpoint: str, pids: Sequence[int]) -> dict[str, Any]:
-    """For scripts."""
+    """The content of run.json."""
     return {
         "api_url": facts.api_url,
         "token": facts.token,

@@ -1,17 +1,27 @@
-"""`make test`: every part in order, whatever the others found, then how long each took and what failed.
+"""`make test`: every part, two side by side, whatever the others found; then how long each took and what failed.
 
 `python -m tests lint unit` runs only those parts.
 """
 
 from __future__ import annotations
 
+import compileall
+import os
 import subprocess
 import sys
 import time
+from collections.abc import Mapping, Sequence
 
+from local.processes import Interruption
+from tests.lanes import run
+
+LANES = 2
 PYTEST = [sys.executable, "-m", "pytest", "--quiet", "--durations=5", "--durations-min=1"]
 IN_PARALLEL = [*PYTEST, "--numprocesses=2"]  # where tests share nothing, no port and no machine
+# In the order in which a free lane takes them. The end-to-end tests take longest and wait often, so they go first, and
+# the last ones have two workers each: nothing waits at the end for one long part on one core.
 PARTS = {
+    "e2e": [*PYTEST, "tests/e2e"],
     "lint": ["ruff", "check", "--quiet", "."],
     "format": ["ruff", "format", "--check", "--quiet", "."],
     "types": ["mypy"],
@@ -19,37 +29,44 @@ PARTS = {
     "cfn-lint": ["cfn-lint", "--non-zero-exit-code", "warning", "template.yaml"],
     "asvs": [sys.executable, "-m", "tests.asvs", "--short"],
     "template": [*PYTEST, "tests/template"],
-    "unit": [*IN_PARALLEL, "tests/unit"],
-    "usecases": [*PYTEST, "tests/usecases"],
-    "contract": [*IN_PARALLEL, "tests/contract"],
     "promises": [*PYTEST, "tests/promises"],
+    "contract": [*IN_PARALLEL, "tests/contract"],
     "handlers": [*IN_PARALLEL, "tests/handlers"],
-    "e2e": [*PYTEST, "tests/e2e"],
+    "unit": [*IN_PARALLEL, "tests/unit", "tests/usecases"],
 }
 STATIC = ("lint", "format", "types", "sam", "cfn-lint")
+COUNTS = [sys.executable, "-m", "tests.promises", "counts"]
+PACKAGED = ("functions", "layers/turnlog/python", "local")
 
 
-def main(chosen: list[str]) -> int:
-    """1 when a part failed; 2 when there is no such part."""
-    if unknown := [name for name in chosen if name not in (*PARTS, "static")]:
-        print(f"no such part: {', '.join(unknown)}; there are {', '.join([*PARTS, 'static'])}", file=sys.stderr)
+def main(chosen: Sequence[str], parts: Mapping[str, Sequence[str]], counts: Sequence[str], lanes: int = LANES) -> int:
+    """0 when every part passed, 1 when one failed; 2 when there is no such part; 130 after an interruption."""
+    if unknown := [name for name in chosen if name not in (*parts, "static")]:
+        print(f"no such part: {', '.join(unknown)}; there are {', '.join([*parts, 'static'])}", file=sys.stderr)
         return 2
-    wanted = {part for name in chosen for part in (STATIC if name == "static" else [name])} or set(PARTS)
-    took: dict[str, float] = {}
-    failed: list[str] = []
-    for name, command in PARTS.items():
-        if name in wanted:
-            print(f"\n=== {name}: {' '.join(command[2:] if command[0] == sys.executable else command)}", flush=True)
-            began = time.monotonic()
-            if subprocess.run(command, check=False).returncode:
-                failed.append(name)
-            took[name] = time.monotonic() - began
+    wanted = {part for name in chosen for part in (STATIC if name == "static" else [name])} or set(parts)
+    interruption = Interruption()
+    interruption.listen()
+    began = time.monotonic()
+    for folder in PACKAGED:  # now, since SAM fails when a file appears in a folder that it packs
+        compileall.compile_dir(folder, quiet=2)
+    results = run({name: command for name, command in parts.items() if name in wanted}, lanes, interruption)
+    outcomes = {each.outcome for each in results}
     print()
-    for name, seconds in took.items():
-        print(f"{name:10} {seconds:6.1f} s  {'FAILED' if name in failed else 'passed'}")
-    print(f"{'all':10} {sum(took.values()):6.1f} s  {'FAILED' if failed else 'passed'}", flush=True)
-    return 1 if failed else 0
+    for each in results:
+        print(f"{each.name:10} {each.took_s:6.1f} s  {each.outcome}")
+    outcome = next(each for each in ("interrupted", "FAILED", "passed") if each in {*outcomes, "passed"})
+    print(f"{'all':10} {time.monotonic() - began:6.1f} s  {outcome}", flush=True)
+    if outcome == "passed" and wanted >= {"contract", "promises"}:
+        _print_counts(counts)
+    return {"passed": 0, "FAILED": 1, "interrupted": 130}[outcome]
+
+
+def _print_counts(command: Sequence[str]) -> None:
+    """Prints how much was held: promises, scenarios, mutants, contract facts."""
+    paths = os.pathsep.join(["layers/turnlog/python", "."])
+    subprocess.run(command, env=os.environ | {"PYTHONPATH": paths}, stderr=subprocess.DEVNULL, check=False)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(sys.argv[1:], PARTS, COUNTS))

@@ -1,4 +1,4 @@
-"""`make asvs`: which requirements of OWASP ASVS 5.0 are proved by which tests.
+"""`make asvs`: the requirements of OWASP ASVS 5.0 and the tests that prove them.
 
 `python -m tests.asvs` prints each requirement that applies with its tests, `--short` those that are open; the exit code
 is 1 when there are any.
@@ -28,7 +28,7 @@ REQUIREMENTS = {
     "7.1.1": "idle and absolute ends are documented parameters",
     "7.1.2": "a limit on the sessions of an owner, refused and never silently evicted",
     "7.1.3": "a token's life prolongs no session",
-    "7.2.1": "tokens are verified in one trusted place",
+    "7.2.1": "tokens are verified in one trusted module",
     "7.2.2": "an anonymous session has a secret of its own",
     "7.2.3": "ids of 128 random bits, secrets of 256",
     "7.2.4": "a claimed or rotated session has a new secret, and the old one is dead",
@@ -86,7 +86,7 @@ NOT_APPLICABLE = {
 
 
 class _Collected:
-    """A plugin that notes which tests carry which requirement."""
+    """A pytest plugin that collects the tests of each requirement."""
 
     def __init__(self) -> None:
         self.tests: defaultdict[str, set[str]] = defaultdict(set)
@@ -99,7 +99,10 @@ class _Collected:
 
 
 def main(*, short: bool = False) -> int:
-    """2 when the tests cannot be collected. In short it names only what is open."""
+    """Returns 0 when no requirement is open, 1 when one is, 2 when the tests cannot be collected.
+
+    With `--short` it prints the open requirements only.
+    """
     collected = _Collected()
     if pytest.main(["--collect-only", "--quiet", "--no-summary", "--quiet", "--quiet", "tests"], [collected]):
         return 2

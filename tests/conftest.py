@@ -1,4 +1,4 @@
-"""No test reaches an account: whatever AWS this machine is signed in to, tests see none of it."""
+"""Keeps tests away from every AWS account: they see nothing of the one this machine is signed in to."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ os.environ.update(
 
 @pytest.fixture
 def audit(monkeypatch: pytest.MonkeyPatch) -> KeptLog:
-    """The audit trail of whatever runs in this process."""
+    """The log behind the audit trail of the code that runs in this process."""
     kept = KeptLog()
     trail = CloudWatchAuditTrail(kept, "audit", HeldClock())  # type: ignore[arg-type] # as much of a client as it uses
     monkeypatch.setattr(runtime, "audit_trail", lambda: trail)

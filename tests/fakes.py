@@ -1,4 +1,4 @@
-"""Stand-ins for time and for Claude: a clock that is moved by hand, a model whose reply proves what it was shown."""
+"""Fakes: a clock that the test moves, a model whose reply proves its history, a log and a bucket in memory."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SERVER_KEY = ServerKey("a server key for tests")
 
 @dataclass
 class HeldClock:
-    """Stands still until it is told to move."""
+    """A clock that stands still until the test moves it."""
 
     now_ms: int = START_MS
 
@@ -36,14 +36,14 @@ class HeldClock:
 
 
 def expected_text(messages: tuple[Message, ...]) -> str:
-    """What HashModel answers: equal texts mean equal histories."""
+    """The answer of HashModel: equal texts mean equal histories."""
     shown = to_json([[message.role, message.content] for message in messages])
     return hashlib.sha256(shown.encode()).hexdigest()
 
 
 @dataclass
 class HashModel:
-    """Replies with a hash of all it was shown. `fail_with` is raised instead, once each; `during` runs in each call."""
+    """Replies with a hash of its whole request. Raises each of `fail_with` once instead; `during` runs in each call."""
 
     fail_with: list[ModelError] = field(default_factory=list)
     during: Callable[[], None] | None = None
@@ -65,7 +65,7 @@ class HashModel:
 
 @dataclass
 class KeptLog:
-    """CloudWatch Logs, as far as the audit trail sees it: what was put in, oldest first. `during` runs before each put.
+    """The part of CloudWatch Logs that the audit trail uses. Keeps events, oldest first; `during` runs before each put.
 
     What is put while `refusing` is not kept.
     """

@@ -1,7 +1,7 @@
-"""The other direction of `documented`: a run of all handler tests has seen every answer that the document lists.
+"""The reverse of `documented`: a run of all handler tests sees every answer that the document lists.
 
-Each process keeps what it saw, and a worker of pytest-xdist hands it to the one that began it. A run of fewer tests, or
-one in which a test failed, says nothing about the rest, so nothing is checked then.
+Each process keeps the answers it saw, and a worker of pytest-xdist hands them to the process that started it. A run of
+fewer tests, or one with a failure, proves nothing about the rest, so nothing is checked then.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _of_workers: list[dict[str, Any]] = []
 
 
 def listed() -> Iterator[documented.Response]:
-    """What the document says that functions answer; the gateway's own answers reach none."""
+    """The answers of functions that the document lists; the gateway's own answers reach no function."""
     for route, operation in OPERATIONS.items():
         yield *route, operation.status, ""
         yield *route, INTERNAL.status, INTERNAL.code
@@ -39,7 +39,7 @@ def pytest_deselected(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
-    """A worker has ended, or died without a word."""
+    """Takes what a worker has seen; a worker that died has seen nothing."""
     _of_workers.append(getattr(node, "workeroutput", {}).get("reached", {"all": False, "seen": []}))
 
 

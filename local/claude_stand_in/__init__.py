@@ -1,8 +1,8 @@
 """The Claude stand-in: a local server that speaks the Messages API, so that Turnlog runs without a key.
 
 `python -m local.claude_stand_in --port 8788`, or `with StandIn() as claude:` and `claude.url` in a test. It is strict
-where Claude is strict, answers deterministically from the history it is sent, says in every reply that it is not
-Claude, and fails on demand.
+where Claude is strict and fails on demand. Its answers depend on the history it is sent and on nothing else. Every
+reply says that it is not Claude.
 """
 
 from local.claude_stand_in.server import StandIn

@@ -10,7 +10,7 @@ from local.claude_stand_in.server import StandIn
 
 
 def main() -> int:
-    """Serves until a signal; 1 when the port is taken."""
+    """Serves until a signal and returns 0. Returns 1 when the port is taken."""
     parser = argparse.ArgumentParser(prog="python -m local.claude_stand_in", description="A stand-in for Claude.")
     parser.add_argument("--port", type=int, default=8788, help="on 127.0.0.1; 0 takes a free one (default: 8788)")
     # Blocked before the first thread starts: threads inherit it, so that sigwait below is the only one to get them.

@@ -1,4 +1,4 @@
-"""What the stand-in says: computed from the request alone, and marked as not Claude's."""
+"""The stand-in's answers: computed from the request alone, and marked as not Claude's."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _OBSERVATIONS = (
 
 
 def answer(body: dict[str, Any]) -> str:
-    """The answer to a valid request: what was told when it is asked back, else a review, a summary or an echo."""
+    """The answer to a valid request: a recalled name or fact, else a review, a summary or an echo."""
     system = text_of(body.get("system", ""))
     user_texts = [text_of(each["content"]) for each in body["messages"] if each["role"] == "user"]
     return MARK + (recalled(user_texts) or _task_answer(system, user_texts) or _echo(user_texts))
@@ -58,7 +58,7 @@ def _task_answer(system: str, user_texts: list[str]) -> str | None:
 
 
 def _text_to_summarise(user_texts: list[str]) -> str:
-    """The last message without the asking; when that is all it says, everything the user said before."""
+    """The last message without its request for a summary; the user's earlier messages when nothing else is in it."""
     for texts in (user_texts[-1:], user_texts[:-1]):
         rest = "\n".join(_without_asking(texts))
         if rest:
@@ -85,13 +85,13 @@ def _review(text: str) -> str:
 
 
 def _echo(user_texts: list[str]) -> str:
-    place = f"This is message {len(user_texts)} of this conversation."
+    counted = f"This is message {len(user_texts)} of this conversation."
     words = user_texts[-1].split()
     if not words:
-        return f"{place} It has no text."
+        return f"{counted} It has no text."
     quoted = " ".join(words[:QUOTED_WORDS]) + (" …" if len(words) > QUOTED_WORDS else "")
     gist = ", ".join(word for word, _ in telling_words(user_texts[-1]).most_common(3))
-    return f"{place} You said “{quoted}”" + (f", which seems to be about {gist}." if gist else ".")
+    return f"{counted} You said “{quoted}”" + (f", which seems to be about {gist}." if gist else ".")
 
 
 def _count(number: int, thing: str) -> str:

@@ -51,7 +51,7 @@ class Connection(GuardedHandler):
             self._send_refusal(error)
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:  # noqa: ARG002
-        """What the base class refuses, such as a malformed request line, in the API's envelope."""
+        """Sends a refusal of the base class, such as of a malformed request line, in the API's envelope."""
         self.request_id = _new_request_id()
         self.close_connection = True
         envelope = invalid("The request is no HTTP that this server knows.").envelope(self.request_id)
@@ -99,7 +99,7 @@ class Connection(GuardedHandler):
                 raise ApiError("not_found_error", "Not found")
 
     def _add_faults(self, body: bytes) -> int:
-        """Adds all or none, and says how many."""
+        """Adds all faults of the list or none, and returns their number."""
         try:
             listed = json.loads(body)
         except (ValueError, RecursionError) as error:
@@ -116,7 +116,7 @@ class Connection(GuardedHandler):
         return body
 
     def _received(self, raw: bytes) -> dict[str, Any]:
-        """The request's body, if its headers are right. The request is recorded either way."""
+        """The request's body. Raises ApiError when its headers are wrong; the request is recorded either way."""
         headers = {name: value for name in KEPT_HEADERS if (value := self.headers.get(name)) is not None}
         body = None
         try:

@@ -1,4 +1,4 @@
-"""What the API answers when it refuses or fails: an error type, its status, its envelope."""
+"""Errors of the Messages API: an error type, its status, its envelope."""
 
 from __future__ import annotations
 
@@ -33,5 +33,5 @@ class ApiError(Exception):
 
 
 def invalid(message: str) -> ApiError:
-    """The request itself is wrong."""
+    """The error for a request that is wrong itself."""
     return ApiError("invalid_request_error", message)

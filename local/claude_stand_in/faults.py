@@ -1,4 +1,4 @@
-"""Failures on demand: which one meets which of the next requests."""
+"""Failures on demand, each for one of the next requests."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Fault:
     match: str = ""
 
     def __post_init__(self) -> None:
-        """Refuses, as ApiError, what no fault can be."""
+        """Raises ApiError for values that no fault has."""
         if self.kind not in KINDS:
             raise invalid(f"fault: should be one of {', '.join(KINDS)}")
         if type(self.times) is not int or not 1 <= self.times <= MOST_TIMES:
@@ -44,7 +44,7 @@ class Fault:
 
     @classmethod
     def of_json(cls, value: object) -> Fault:
-        """From `{"fault": "overloaded", "times": 2}`. Raises ApiError for anything that is no fault."""
+        """Reads `{"fault": "overloaded", "times": 2}`. Raises ApiError for anything that is no fault."""
         if not isinstance(value, dict) or "fault" not in value or not value.keys() <= _FIELDS:
             raise invalid(f"a fault is an object with fault and optionally {', '.join(sorted(_FIELDS - {'fault'}))}")
         known: dict[str, Any] = {name: each for name, each in value.items() if name != "fault" and each is not None}
@@ -52,12 +52,12 @@ class Fault:
 
     @property
     def wait_s(self) -> float:
-        """How long `silence` lasts (60 s unless told) and `slow` waits (1 s unless told)."""
+        """Seconds that `silence` lasts (60 by default) or `slow` waits (1 by default)."""
         return _DEFAULT_SECONDS[self.kind] if self.seconds is None else self.seconds
 
     @property
     def error(self) -> ApiError | None:
-        """The answer, for the three that are an answer of the API. A rate limit always carries retry-after."""
+        """The error that the API answers; None for a fault of another kind. A rate limit always has retry-after."""
         if self.kind not in _ERRORS:
             return None
         after_s = 1 if self.retry_after_s is None and self.kind == "rate_limit" else self.retry_after_s
@@ -65,24 +65,24 @@ class Fault:
 
 
 class Faults:
-    """The faults to come, in order. Each meets `times` matching requests, then it is gone."""
+    """The faults to come, in order. Each meets `times` matching requests and is then removed."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._waiting: list[Fault] = []
 
     def add(self, *faults: Fault) -> None:
-        """After those that wait already."""
+        """Appends faults after those that wait already."""
         with self._lock:
             self._waiting += [fault for fault in faults for _ in range(fault.times)]
 
     def clear(self) -> None:
-        """The next requests go well."""
+        """Removes all faults."""
         with self._lock:
             self._waiting.clear()
 
     def take(self, text: str) -> Fault | None:
-        """The first that matches a last user message of this text; it will not come again."""
+        """Removes and returns the first fault that matches this last user message; None when none does."""
         with self._lock:
             for number, fault in enumerate(self._waiting):
                 if fault.match in text:

@@ -1,6 +1,6 @@
-"""What the user has told in a conversation, a name or a fact, and the answer when it is asked back.
+"""Names and facts that the user has told in a conversation, recalled when the user asks for them.
 
-Only the messages sent are read: nothing is kept between requests.
+Only the messages of the request are read: nothing is kept between requests.
 """
 
 from __future__ import annotations
@@ -40,15 +40,15 @@ class Fact:
     value: str
 
     def said_back(self) -> str:
-        """The fact as a sentence to the one who told it."""
+        """The fact as a sentence to the user who told it."""
         owner = "your" if self.owner == "my" else self.owner
         return f"{owner.capitalize()} {self.thing} {self.verb} {self.value}."
 
 
 def recalled(user_texts: list[str]) -> str | None:
-    """The answer to what the last message asks back; None when it asks for nothing that could have been told.
+    """The answer to the last message when it asks for a name or fact; None when it does not.
 
-    What was told last wins. A name, or something of the user's own, that was never told is said to be unknown.
+    The last value wins. A name or a fact of the user's own ("my …") that was never told is said to be unknown.
     """
     question = user_texts[-1]
     if len(question) > LONGEST_QUESTION:
@@ -65,7 +65,7 @@ def recalled(user_texts: list[str]) -> str | None:
 
 
 def told_name(user_texts: list[str]) -> str | None:
-    """The name told last: one word, and those after it that begin with a capital."""
+    """The name that was told last: one word and the capitalised words after it; None when none was told."""
     name = None
     for clause in _clauses(user_texts):
         if told := _NAME_TOLD.search(clause):
@@ -74,7 +74,7 @@ def told_name(user_texts: list[str]) -> str | None:
 
 
 def _name_at_start(text: str, *, only_capital: bool) -> str:
-    """The name a text begins with; "" when it begins with none. "Call me back" is no name, hence `only_capital`."""
+    """The name at the start of a text; "" when there is none. `only_capital` keeps "call me back" from being one."""
     words: list[str] = []
     for word in text.split():
         plain = _NAME_WORD.match(word)
@@ -114,5 +114,5 @@ def _clauses(user_texts: list[str]) -> list[str]:
 
 
 def _plain(thing: str) -> str:
-    """For comparing: case, space and the two spellings of favourite and colour do not matter."""
+    """A form for comparisons, without case, extra space and the American spellings of favourite and colour."""
     return " ".join(thing.lower().split()).replace("favorite", "favourite").replace("color", "colour")

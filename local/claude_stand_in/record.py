@@ -1,4 +1,4 @@
-"""What has been asked: the last requests, and how many calls ran at once."""
+"""A record of the last requests and of the calls that ran at once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ KEPT_HEADERS = ("anthropic-version", "anthropic-beta", "content-type", "user-age
 class Request:
     """One request as it arrived, refused or not. `body` is None when it was no JSON object or its headers were refused.
 
-    `headers` are those of KEPT_HEADERS that were sent; of the credentials only whether there were any.
+    `headers` are those of KEPT_HEADERS that were sent; `authorised` is True when there were credentials.
     """
 
     path: str
@@ -26,7 +26,7 @@ class Request:
     body: dict[str, Any] | None
 
     def to_json(self) -> dict[str, Any]:
-        """As GET /_stand_in/requests lists it. The body is not copied, as it can be large and deep."""
+        """The item of GET /_stand_in/requests. The body is not copied, since it can be large and deep."""
         return {"path": self.path, "headers": self.headers, "authorised": self.authorised, "body": self.body}
 
 
@@ -49,7 +49,7 @@ class Record:
 
     @property
     def requests(self) -> list[Request]:
-        """Oldest first."""
+        """The last requests, oldest first."""
         with self._lock:
             return list(self._requests)
 
@@ -59,18 +59,18 @@ class Record:
             return self._stats
 
     def keep(self, request: Request) -> None:
-        """As the newest; the oldest makes room for it."""
+        """Adds the newest request and drops the oldest of more than KEPT_REQUESTS."""
         with self._lock:
             self._requests.append(request)
 
     def forget_requests(self) -> None:
-        """The counts stay."""
+        """Removes the requests; the counts stay."""
         with self._lock:
             self._requests.clear()
 
     @contextmanager
     def one_call(self) -> Iterator[None]:
-        """Counts a call, and as running for as long as this is entered."""
+        """Counts a call, which is running until the block ends."""
         self._count(calls=1, running=1)
         try:
             yield

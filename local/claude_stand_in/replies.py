@@ -15,7 +15,7 @@ _DELTA_CHARACTERS = 16
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What is answered to one valid request. `stop_reason` is None only when a fault takes it away."""
+    """The reply to one valid request. `stop_reason` is None only when a fault takes it away."""
 
     id: str
     model: str
@@ -70,7 +70,7 @@ class Reply:
 
 
 def reply_to(body: dict[str, Any]) -> Reply:
-    """The reply to a valid request: the same each time, streamed or not."""
+    """The reply to a valid request. Equal requests have equal replies, streamed or not."""
     text, stop_reason, stop_sequence = _stopped(answer(body), body["max_tokens"], body.get("stop_sequences", []))
     usage = {
         "input_tokens": input_tokens(body),
@@ -82,7 +82,7 @@ def reply_to(body: dict[str, Any]) -> Reply:
 
 
 def _stopped(text: str, max_tokens: int, stop_sequences: list[str]) -> tuple[str, str, str | None]:
-    """The text up to where it stops, why it stops there, and the stop sequence if that is why."""
+    """The text up to its stop, the stop reason, and the stop sequence when that is the reason."""
     allowed = text.encode()[: max_tokens * 4].decode(errors="ignore")
     found = [(allowed.find(each), each) for each in stop_sequences if each in allowed]
     if found:
@@ -92,7 +92,7 @@ def _stopped(text: str, max_tokens: int, stop_sequences: list[str]) -> tuple[str
 
 
 def _message_id(body: dict[str, Any]) -> str:
-    """Derived from everything asked, but not from whether it is streamed."""
+    """An id derived from the whole request except `stream`."""
     asked = {name: value for name, value in body.items() if name != "stream"}
     digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
     return f"msg_{digest[:24]}"

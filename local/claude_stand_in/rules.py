@@ -1,4 +1,4 @@
-"""What the Messages API refuses: the shape of a request, checked as strictly as Claude checks it.
+"""The rules of the Messages API for the shape of a request, as strict as Claude's own.
 
 The wording follows the API's own where it is known. Nothing here looks into images, documents, tools or thinking.
 """
@@ -66,7 +66,7 @@ MOST_BREAKPOINTS = 4
 
 
 def parsed(raw: bytes) -> dict[str, Any]:
-    """The request as JSON. Refuses what is no JSON object in UTF-8: NaN and lone surrogates too."""
+    """The request's JSON object. Raises ApiError when it is none in UTF-8, or has NaN or lone surrogates."""
     try:
         body = json.loads(raw.decode(), parse_constant=_refuse_constant)
         json.dumps(body, ensure_ascii=False).encode()
@@ -78,7 +78,7 @@ def parsed(raw: bytes) -> dict[str, Any]:
 
 
 def check_message_request(body: dict[str, Any]) -> None:
-    """Refuses what POST /v1/messages refuses."""
+    """Raises ApiError for a body that POST /v1/messages refuses."""
     _check_fields(body, REQUIRED_FIELDS, OPTIONAL_FIELDS)
     _check_max_tokens(body["max_tokens"])
     if not isinstance(body.get("stream", False), bool):
@@ -88,7 +88,7 @@ def check_message_request(body: dict[str, Any]) -> None:
 
 
 def check_count_request(body: dict[str, Any]) -> None:
-    """Refuses what POST /v1/messages/count_tokens refuses."""
+    """Raises ApiError for a body that POST /v1/messages/count_tokens refuses."""
     _check_fields(body, COUNT_REQUIRED_FIELDS, COUNT_OPTIONAL_FIELDS)
     _check_prompt(body)
 
@@ -156,52 +156,52 @@ def _check_messages(messages: object) -> None:
         )
 
 
-def _check_message(place: str, message: object) -> None:
+def _check_message(path: str, message: object) -> None:
     if not isinstance(message, dict):
-        raise invalid(f"{place}: Input should be an object")
+        raise invalid(f"{path}: Input should be an object")
     for field in MESSAGE_FIELDS - message.keys():
-        raise invalid(f"{place}.{field}: Field required")
+        raise invalid(f"{path}.{field}: Field required")
     for field in message.keys() - MESSAGE_FIELDS:
-        raise invalid(f"{place}.{field}: Extra inputs are not permitted")
+        raise invalid(f"{path}.{field}: Extra inputs are not permitted")
     if message["role"] not in ("user", "assistant"):
-        raise invalid(f"{place}.role: Input should be 'user' or 'assistant'")
-    _check_content(place, message["content"])
+        raise invalid(f"{path}.role: Input should be 'user' or 'assistant'")
+    _check_content(path, message["content"])
 
 
-def _check_content(place: str, content: object) -> None:
+def _check_content(path: str, content: object) -> None:
     if not content:
-        raise invalid(f"{place}: messages must have non-empty content")
+        raise invalid(f"{path}: messages must have non-empty content")
     if isinstance(content, str):
-        _check_text(place, content)
+        _check_text(path, content)
         return
     if not isinstance(content, list):
-        raise invalid(f"{place}.content: Input should be a valid string or list")
+        raise invalid(f"{path}.content: Input should be a valid string or list")
     for number, block in enumerate(content):
-        _check_block(f"{place}.content.{number}", block)
+        _check_block(f"{path}.content.{number}", block)
 
 
-def _check_block(place: str, block: object) -> None:
+def _check_block(path: str, block: object) -> None:
     if not isinstance(block, dict) or not isinstance(block.get("type"), str):
-        raise invalid(f"{place}.type: Field required")
+        raise invalid(f"{path}.type: Field required")
     if block["type"] not in BLOCK_TYPES:
-        raise invalid(f"{place}: Input tag found using 'type' does not match any of the expected tags")
+        raise invalid(f"{path}: Input tag found using 'type' does not match any of the expected tags")
     if block["type"] == "text":
-        _check_text_block(place, block)
+        _check_text_block(path, block)
 
 
-def _check_text_block(place: str, block: dict[str, Any]) -> None:
+def _check_text_block(path: str, block: dict[str, Any]) -> None:
     for field in block.keys() - TEXT_BLOCK_FIELDS:
-        raise invalid(f"{place}.text.{field}: Extra inputs are not permitted")
+        raise invalid(f"{path}.text.{field}: Extra inputs are not permitted")
     if not isinstance(block.get("text"), str):
-        raise invalid(f"{place}.text.text: Field required")
-    _check_text(place, block["text"])
+        raise invalid(f"{path}.text.text: Field required")
+    _check_text(path, block["text"])
 
 
-def _check_text(place: str, text: str) -> None:
+def _check_text(path: str, text: str) -> None:
     if not text:
-        raise invalid(f"{place}: text content blocks must be non-empty")
+        raise invalid(f"{path}: text content blocks must be non-empty")
     if not text.strip():
-        raise invalid(f"{place}: text content blocks must contain non-whitespace text")
+        raise invalid(f"{path}: text content blocks must contain non-whitespace text")
 
 
 def _check_breakpoints(body: dict[str, Any]) -> None:

@@ -33,7 +33,7 @@ def sentences(text: str) -> list[str]:
 
 
 def telling_words(text: str) -> Counter[str]:
-    """How often each word occurs that says something by itself, in lower case, in order of appearance."""
+    """Counts the words that have a meaning by themselves, in lower case, in order of appearance."""
     return Counter(word for word in _WORD.findall(text.lower()) if word not in _PLAIN_WORDS)
 
 

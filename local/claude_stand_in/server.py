@@ -31,7 +31,7 @@ class StandIn:
         server.start()
 
     def stop(self) -> None:
-        """Hangs up on every client and leaves no thread behind, within a second. Again does nothing."""
+        """Hangs up on every client and leaves no thread behind, within a second. A second call does nothing."""
         if self._server:
             self._server.stop()
             self._server = None
@@ -57,7 +57,7 @@ class StandIn:
 
     @property
     def stats(self) -> Stats:
-        """How many calls there were, are, and were at once."""
+        """Numbers of calls: in total, running now, and the most that ran at once."""
         return self._record.stats
 
     def forget_requests(self) -> None:
@@ -73,12 +73,12 @@ class StandIn:
         seconds: float | None = None,
         match: str = "",
     ) -> None:
-        """Lets the next `times` valid calls fail whose last user message contains `match`.
+        """Makes the next `times` valid calls fail whose last user message contains `match`.
 
-        Faults wait in the order they were asked for. Raises ApiError when there is no such fault.
+        Faults wait in the order of these calls. Raises ApiError when there is no such fault.
         """
         self._faults.add(Fault(kind, times, retry_after_s, seconds, match))
 
     def clear_faults(self) -> None:
-        """The next calls go well."""
+        """Removes all faults that wait."""
         self._faults.clear()

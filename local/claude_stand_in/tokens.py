@@ -1,4 +1,4 @@
-"""How many tokens a request has, by rules that never change: not Claude's numbers, but sums that can be checked."""
+"""Token counts by rules that never change: not Claude's numbers, but sums that a test can check."""
 
 from __future__ import annotations
 

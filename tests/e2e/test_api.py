@@ -1,4 +1,4 @@
-"""The whole service as `make run` starts it: real handlers, real tables, the real gateway's routes, over HTTP."""
+"""The whole service over HTTP: the handlers, tables and routes that `make run` starts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import httpx2
 import jwt
 import pytest
 
-from tests.e2e.conftest import Stack
+from tests.e2e.stack import Stack
 from turnlog.domain.owners import owner_hash
 
 PATIENCE_S = 60  # for what happens by itself; a cold start on a busy machine takes many seconds
@@ -50,7 +50,7 @@ def take(client: httpx2.Client, session_id: str, message: str, key: str | None =
     return client.post(f"/sessions/{session_id}/turns", json={"message": message}, headers=headers)
 
 
-def expect_problem(response: httpx2.Response, status: int, code: str) -> dict[str, Any]:
+def require_problem(response: httpx2.Response, status: int, code: str) -> dict[str, Any]:
     assert (response.status_code, response.json()["code"]) == (status, code)
     assert response.headers["content-type"] == "application/problem+json; charset=utf-8"
     assert response.headers["cache-control"] == "no-store"
@@ -71,12 +71,12 @@ def test_a_single_turn_is_answered_by_the_stand_in_which_says_so(ada: httpx2.Cli
 
 def test_a_name_told_in_the_first_turn_is_known_in_the_third(ada: httpx2.Client) -> None:
     session_id = new_session(ada, title="Names")
-    details = [take(ada, session_id, message) for message in ("My name is Ada.", "Nice weather.", "What is my name?")]
-    assert [answer.json()["turn"] for answer in details] == [1, 2, 3]
-    assert "Ada" in details[2].json()["text"]
+    answers = [take(ada, session_id, message) for message in ("My name is Ada.", "Nice weather.", "What is my name?")]
+    assert [answer.json()["turn"] for answer in answers] == [1, 2, 3]
+    assert "Ada" in answers[2].json()["text"]
     listed = ada.get(f"/sessions/{session_id}/turns").json()
-    assert [item["text"] for item in listed["items"]] == [answer.json()["text"] for answer in details]
-    assert ada.get(f"/sessions/{session_id}/turns/3").json()["text"] == details[2].json()["text"]
+    assert [item["text"] for item in listed["items"]] == [answer.json()["text"] for answer in answers]
+    assert ada.get(f"/sessions/{session_id}/turns/3").json()["text"] == answers[2].json()["text"]
     assert ada.get(f"/sessions/{session_id}").json()["turns"] == 3
 
 
@@ -86,10 +86,10 @@ def test_the_same_key_gives_the_same_bytes_and_is_paid_for_once(ada: httpx2.Clie
     first, again = (take(ada, session_id, "hello", "one-key") for _ in range(2))
     assert again.content == first.content
     assert stack.model_calls() == before + 1
-    expect_problem(take(ada, session_id, "another", "one-key"), 422, "idempotency_key_reused")
+    require_problem(take(ada, session_id, "another", "one-key"), 422, "idempotency_key_reused")
 
 
-def test_of_two_turns_at_once_one_goes_first_and_the_other_is_refused_unpaid(ada: httpx2.Client, stack: Stack) -> None:
+def test_of_two_turns_at_once_one_is_refused_unpaid(ada: httpx2.Client, stack: Stack) -> None:
     session_id = new_session(ada)
     stack.fail("slow", seconds=3, match="heron")
     before = stack.model_calls()
@@ -113,7 +113,7 @@ def test_eight_at_once_leave_one_order_and_no_turn_lost(ada: httpx2.Client, stac
             if answer.status_code == 200:
                 taken: dict[str, Any] = answer.json()
                 return taken
-            expect_problem(answer, 409, "turn_in_progress")
+            require_problem(answer, 409, "turn_in_progress")
         raise AssertionError(f"turn {number} was never taken")
 
     with ThreadPoolExecutor(4) as pool:
@@ -131,7 +131,7 @@ def test_a_session_can_be_listed_renamed_and_forked(ada: httpx2.Client, eve: htt
     assert ada.patch(f"/sessions/{session_id}", json={"title": "New"}).json()["title"] == "New"
     newest = ada.get("/sessions", params={"limit": 1}).json()
     assert [(item["session_id"], item["title"]) for item in newest["items"]] == [(session_id, "New")]
-    expect_problem(eve.get("/sessions", params={"cursor": newest["next"]}), 400, "cursor_invalid")
+    require_problem(eve.get("/sessions", params={"cursor": newest["next"]}), 400, "cursor_invalid")
     forked = ada.post(f"/sessions/{session_id}/fork", json={"turn": 1})
     assert (forked.status_code, forked.json()["turns"]) == (201, 1)
     assert "Ada" in take(ada, forked.json()["session_id"], "What is my name?").json()["text"]
@@ -163,19 +163,19 @@ def test_an_anonymous_session_is_used_rotated_and_claimed(stack: Stack, ada: htt
         nobody.headers["Authorization"] = f"Session {old}"
         assert take(nobody, session_id, "My name is Ida.").status_code == 200
         for path in ("/sessions", "/query", "/admin/users/eA/terminate"):
-            expect_problem(nobody.post(path, json={"message": "hi"}), 403, "forbidden")
+            require_problem(nobody.post(path, json={"message": "hi"}), 403, "forbidden")
         body, key = {"secret_sha256": sha256(new.encode()).hexdigest()}, {"Idempotency-Key": "r"}
         rotated = [nobody.post(f"/sessions/{session_id}/rotate", json=body, headers=key) for _ in range(2)]
         assert [answer.status_code for answer in rotated] == [200, 200]
         rotated_id = rotated[0].json()["session_id"]
         for gone in (session_id, rotated_id):
-            problem = expect_problem(nobody.get(f"/sessions/{gone}"), 404, "session_not_found")
+            problem = require_problem(nobody.get(f"/sessions/{gone}"), 404, "session_not_found")
             assert problem["start_over"]["href"] == "/v1/anonymous/sessions"
         nobody.headers["Authorization"] = f"Session {new}"
         assert "Ida" in take(nobody, rotated_id, "What is my name?").json()["text"]
         claimed = ada.post(f"/sessions/{rotated_id}/claim", json={"secret": new}, headers={"Idempotency-Key": "c"})
         assert (claimed.status_code, claimed.json()["turns"]) == (200, 2)
-        expect_problem(nobody.get(f"/sessions/{rotated_id}"), 404, "session_not_found")
+        require_problem(nobody.get(f"/sessions/{rotated_id}"), 404, "session_not_found")
     assert "Ida" in take(ada, claimed.json()["session_id"], "What is my name?").json()["text"]
 
 
@@ -184,7 +184,7 @@ def test_a_question_goes_on_as_a_session_which_can_be_exported(
 ) -> None:
     asked = ada.post("/query", json={"message": "My name is Ada.", "continuable": True}).json()
     before = stack.model_calls()
-    expect_problem(eve.post("/sessions", json={"continuation": asked["continuation"]}), 422, "continuation_invalid")
+    require_problem(eve.post("/sessions", json={"continuation": asked["continuation"]}), 422, "continuation_invalid")
     begun = ada.post("/sessions", json={"continuation": asked["continuation"], "title": "Goes on"})
     assert (begun.status_code, begun.json()["turns"], stack.model_calls()) == (201, 1, before)
     session_id = begun.json()["session_id"]
@@ -195,7 +195,7 @@ def test_a_question_goes_on_as_a_session_which_can_be_exported(
     assert exported["turns"][0]["text"] == asked["text"]
 
 
-def test_an_administrator_ends_sessions_and_shows_content_for_a_reason_and_all_of_it_is_audited(stack: Stack) -> None:
+def test_an_administrator_reads_and_deletes_sessions_and_all_is_audited(stack: Stack) -> None:
     user = f"ida-{secrets.token_hex(4)}"
     owner = f"{stack.run['issuer']}|{user}"
     whom = base64.urlsafe_b64encode(owner.encode()).rstrip(b"=").decode()
@@ -204,20 +204,20 @@ def test_an_administrator_ends_sessions_and_shows_content_for_a_reason_and_all_o
         first, second = new_session(ida, title="First"), new_session(ida)
         assert take(ida, second, "My name is Ida.").status_code == 200
         for _ in range(2):
-            expect_problem(ida.get(f"/admin/users/{whom}/sessions"), 403, "forbidden")
+            require_problem(ida.get(f"/admin/users/{whom}/sessions"), 403, "forbidden")
         listed = admin.get(f"/admin/users/{whom}/sessions")
         assert listed.status_code == 200, listed.text
         assert [item["turns"] for item in listed.json()["items"]] == [1, 0]
         assert not [each for each in (first, second, "First", user) if each in listed.text]
         ref = listed.json()["items"][0]["ref"]
-        expect_problem(admin.post(f"/admin/sessions/{ref}/content", json=why), 403, "forbidden")
+        require_problem(admin.post(f"/admin/sessions/{ref}/content", json=why), 403, "forbidden")
         with caller(stack, stack.token_of("root", "admin admin:content")) as reader:
             shown = reader.post(f"/admin/sessions/{ref}/content", json=why)
             assert shown.json()["items"] == ida.get(f"/sessions/{second}/turns").json()["items"]
         assert admin.post(f"/admin/sessions/{ref}/terminate").status_code == 204
         assert admin.post(f"/admin/users/{whom}/terminate").json() == {"ended": 1, "left": 0}
         for gone in (first, second):
-            expect_problem(ida.get(f"/sessions/{gone}"), 404, "session_not_found")
+            require_problem(ida.get(f"/sessions/{gone}"), 404, "session_not_found")
     trail = stack.audited()
     by_her = [event["action"] for event in trail if event.get("owner") == owner_hash(owner)]
     assert sorted(by_her) == ["create", "create", *["denied"] * 4]
@@ -225,7 +225,7 @@ def test_an_administrator_ends_sessions_and_shows_content_for_a_reason_and_all_o
     assert sorted(to_her) == ["admin content", "admin list", "admin terminate", "admin terminate all"]
 
 
-def test_anothers_a_deleted_and_an_unknown_session_are_the_same_bytes(ada: httpx2.Client, eve: httpx2.Client) -> None:
+def test_foreign_deleted_and_unknown_sessions_answer_the_same_bytes(ada: httpx2.Client, eve: httpx2.Client) -> None:
     kept, deleted = new_session(ada), new_session(ada)
     take(ada, deleted, "forget this")
     assert ada.delete(f"/sessions/{deleted}").status_code == 204
@@ -233,7 +233,7 @@ def test_anothers_a_deleted_and_an_unknown_session_are_the_same_bytes(ada: httpx
     answers = [eve.get(f"/sessions/{kept}"), ada.get(f"/sessions/{deleted}"), ada.get(f"/sessions/{unknown}")]
     answers += [take(eve, kept, "hello"), take(ada, deleted, "hello"), ada.get("/sessions/S%23x")]
     answers += [eve.delete(f"/sessions/{kept}"), eve.get(f"/sessions/{kept}/turns")]
-    bodies = [expect_problem(answer, 404, "session_not_found") for answer in answers]
+    bodies = [require_problem(answer, 404, "session_not_found") for answer in answers]
     assert len({json.dumps(body | {"instance": ""}) for body in bodies}) == 1
     assert ada.get(f"/sessions/{kept}").status_code == 200
 
@@ -249,7 +249,7 @@ def test_what_is_stored_expires_and_a_deleted_session_leaves_no_content(ada: htt
     assert {frozenset(item) for item in left} == {frozenset({"pk", "sk", "v", "st", "ttl"})}
 
 
-def test_what_is_stored_of_a_conversation_is_sealed(ada: httpx2.Client, stack: Stack) -> None:
+def test_a_stored_conversation_is_encrypted(ada: httpx2.Client, stack: Stack) -> None:
     before = stack.items()
     session_id = new_session(ada, title="A title for nobody else", system="Be brief for nobody else.")
     take(ada, session_id, "A message for nobody else")
@@ -266,14 +266,14 @@ def test_without_a_valid_token_no_route_answers(stack: Stack) -> None:
     for token in (None, "nonsense", foreign):
         with caller(stack, token) as nobody:
             for answer in (nobody.post("/query", json={"message": "hi"}), nobody.get("/sessions/x")):
-                problem = expect_problem(answer, 401, "unauthorized")
+                problem = require_problem(answer, 401, "unauthorized")
                 assert problem["title"] == "Unauthorized"
                 assert answer.headers["www-authenticate"] == "Bearer, Session"
 
 
 def test_routes_and_methods_that_do_not_exist_are_404(ada: httpx2.Client) -> None:
     for answer in (ada.get("/nowhere"), ada.delete("/query"), ada.put("/sessions")):
-        expect_problem(answer, 404, "route_not_found")
+        require_problem(answer, 404, "route_not_found")
 
 
 @pytest.mark.parametrize(
@@ -294,13 +294,13 @@ def test_a_bad_body_is_refused_over_the_wire_and_nothing_is_paid(
 ) -> None:
     before = stack.model_calls()
     answer = ada.post("/query", content=body, headers={"Content-Type": "application/json"})
-    expect_problem(answer, status, code)
+    require_problem(answer, status, code)
     assert stack.model_calls() == before
 
 
 def test_a_turn_without_a_key_is_refused(ada: httpx2.Client) -> None:
     answer = ada.post(f"/sessions/{new_session(ada)}/turns", json={"message": "hi"})
-    expect_problem(answer, 400, "idempotency_key_missing")
+    require_problem(answer, 400, "idempotency_key_missing")
 
 
 @pytest.mark.parametrize(
@@ -318,7 +318,7 @@ def test_a_failing_model_stores_nothing_and_a_retry_with_the_key_goes_well(
 ) -> None:
     session_id = new_session(ada)
     stack.fail(fault, match="fragile", **more)
-    problem = expect_problem(take(ada, session_id, "fragile", "k"), status, code)
+    problem = require_problem(take(ada, session_id, "fragile", "k"), status, code)
     assert (problem["stored"], problem["retry"]) == (False, "same-key")
     assert ada.get(f"/sessions/{session_id}").json()["turns"] == 0
     assert take(ada, session_id, "fragile", "k").json()["turn"] == 1
@@ -340,7 +340,7 @@ def test_a_document_in_the_inbox_becomes_a_summary_in_the_outbox(stack: Stack) -
 
 
 @pytest.mark.asvs("2.3.2")
-def test_300_real_requests_at_once_get_just_as_many_sessions_as_the_limit(stack: Stack) -> None:
+def test_300_requests_at_once_get_as_many_sessions_as_the_limit(stack: Stack) -> None:
     token = stack.token_of(f"crowd-{secrets.token_hex(4)}")
     with stack.with_settings("SessionFunction", OWNER_SESSIONS_A_DAY="40"), caller(stack, token) as crowd:
         crowd.timeout = httpx2.Timeout(4 * PATIENCE_S)  # each of those at once begins with a cold start
@@ -351,7 +351,7 @@ def test_300_real_requests_at_once_get_just_as_many_sessions_as_the_limit(stack:
     assert set(by_status) <= {201, 429, 503}
     assert by_status[201] <= made == 40
     refused = next(answer for answer in answers if answer.status_code == 429)
-    assert expect_problem(refused, 429, "allowance_used_up")["limit"] == "sessions"
+    assert require_problem(refused, 429, "allowance_used_up")["limit"] == "sessions"
     assert int(refused.headers["retry-after"]) > 0
 
 

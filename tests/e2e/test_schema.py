@@ -1,4 +1,4 @@
-"""The running service against its own document: whatever is sent, no answer is a 5xx or one that is not described.
+"""The running service against its own document: no answer is a 5xx or missing there, whatever is sent.
 
 `make fuzz` asks much more than `make test`.
 """
@@ -23,11 +23,11 @@ from schemathesis.generation import GenerationMode
 from schemathesis.specs.openapi import checks
 
 from tests import documented
-from tests.e2e.conftest import Stack
+from tests.e2e.stack import Stack
 from turnlog.entrypoints.http.openapi.operations import OPERATIONS, USER, Operation
 
 EXAMPLES = int(os.environ.get("TURNLOG_FUZZ_EXAMPLES", "12"))
-"""Of each kind for each route."""
+"""The number of requests of each kind to each route."""
 
 CHECKS = [
     not_a_server_error,
@@ -40,13 +40,13 @@ CHECKS = [
 IDS = st.from_regex(r"ses_[A-Za-z0-9_-]{22}", fullmatch=True, alphabet=st.characters(codec="ascii"))
 
 NAMES = {"id", "owner", "ref"}
-"""The parts of a path that name a session or whose it is."""
+"""The parameters of a path that name a session or an owner."""
 
 Route = tuple[str, str]
 
 
 class Service:
-    """The stack, as somebody asks it who has a session of every kind."""
+    """The stack and a caller with a session of every kind."""
 
     def __init__(self, stack: Stack) -> None:
         self.url, self._token = stack.api_url, stack.token
@@ -65,7 +65,7 @@ class Service:
         self._requests.close()
 
     def session(self, operation: Operation) -> str:
-        """A session that is there, of a kind that the route is for."""
+        """The id of an existing session, of a kind that the route takes."""
         is_anonymous = USER not in operation.callers
         session_id = self._sessions.get(is_anonymous, "")
         if not session_id or self._send("GET", f"/sessions/{session_id}", is_anonymous).status_code == 404:
@@ -76,7 +76,7 @@ class Service:
         return session_id
 
     def named(self, name: str, operation: Operation) -> str:
-        """What stands in the place of a part of the path: something that is there, as far as it can be asked for."""
+        """The value of a path parameter: the name of something that exists."""
         session_id = self.session(operation)
         if name == "ref":
             headers = {"Authorization": f"Bearer {self._admin}"}
@@ -91,7 +91,7 @@ class Service:
             return {"Authorization": f"Bearer {self._admin}"}
         return {"Authorization": f"Bearer {self._token}" if USER in operation.callers else f"Session {self._secret}"}
 
-    def expect_what_is_described(self, case: schemathesis.Case[Any], operation: Operation) -> None:
+    def require_described(self, case: schemathesis.Case[Any], operation: Operation) -> None:
         headers = self.authorization(operation)
         response = case.call(session=self._requests, headers=headers)
         case.validate_response(response, checks=CHECKS, headers=headers)
@@ -150,11 +150,11 @@ def test_every_answer_is_one_that_the_document_describes(service: Service, route
     @given(case=cases, stranger=st.none() | IDS)
     def ask(case: schemathesis.Case[Any], stranger: str | None) -> None:
         for name in NAMES & set(case.path_parameters):
-            # What has not the form of an id is tried at the handlers: here it would be another path to the gateway.
+            # Other forms than an id's are for the handler tests: here the gateway would see another path.
             case.path_parameters[name] = stranger or service.named(name, operation)
         for name in [name for name in case.headers if name.lower() not in named]:
             del case.headers[name]  # some are for the local stack's own guard, such as Origin
-        service.expect_what_is_described(case, operation)
+        service.require_described(case, operation)
 
     ask()
 

@@ -1,4 +1,4 @@
-"""What `sam build` makes for production. Like the installation, and like no other test, it asks the package index."""
+"""The production build of `sam build`. Like the installation, and like no other test, it asks the package index."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ HASHED_AND_UNCHECKED = 0b01  # PEP 552: valid whatever the source's time, which 
 
 @pytest.fixture
 def tools(tmp_path: Path) -> Path:
-    """A folder that goes first on PATH."""
+    """A folder that comes first on PATH."""
     folder = tmp_path / "tools"
     folder.mkdir()
     return folder
@@ -30,9 +30,7 @@ def run(command: list[str], tools: Path, cwd: Path | None = None) -> str:
     return done.stdout + done.stderr
 
 
-def test_production_builds_where_its_python_is_not_installed_and_the_build_says_what_that_costs(
-    tools: Path, tmp_path: Path
-) -> None:
+def test_a_build_without_its_python_succeeds_and_warns(tools: Path, tmp_path: Path) -> None:
     shim = tools / "python3.13"  # as a version manager leaves it: there, and without a version behind it
     shim.write_text("#!/bin/sh\nexit 127\n")
     shim.chmod(0o755)

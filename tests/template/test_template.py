@@ -1,4 +1,4 @@
-"""What must hold of every resource that is deployed; linters see little of it."""
+"""Rules for every resource that is deployed; linters see little of them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from turnlog.entrypoints.http.problems import PROBLEMS
 ASK_CLAUDE = {"QueryFunction", "AnalyzeCodeFunction", "SummarizeFunction", "SessionFunction", "SummarizeUploadFunction"}
 KEEP_SESSIONS = {"SessionFunction", "AnonymousFunction", "SweepFunction", "AccountFunction", "AdminFunction"}
 COUNT_USE = {"SessionFunction", "AnonymousFunction", "QueryFunction", "AnalyzeCodeFunction", "SummarizeFunction"}
-SEAL = {"SessionFunction", "AnonymousFunction", "AccountFunction"}
+ENCRYPT = {"SessionFunction", "AnonymousFunction", "AccountFunction"}
 USE_SERVER_KEY = {"SessionFunction", "AnonymousFunction", "QueryFunction", "AccountFunction", "AdminFunction"}
 STATELESS = ASK_CLAUDE - KEEP_SESSIONS | {"AuthorizerFunction", "ConsoleFunction"}
 PUBLIC_ROUTES = {("POST", "/anonymous/sessions"), ("GET", "/health"), ("GET", "/openapi.json")}
@@ -45,7 +45,7 @@ def functions(of_type: OfType) -> dict[str, Resource]:
 
 @pytest.fixture(scope="session")
 def statements(transformed: dict[str, Any], functions: dict[str, Resource]) -> dict[str, list[dict[str, Any]]]:
-    """Every statement that a function's role carries, inline or by a managed policy of this stack."""
+    """The statements of each function's role, inline or from a managed policy of this stack."""
     resources = transformed["Resources"]
     found: dict[str, list[dict[str, Any]]] = {}
     for name in functions:
@@ -73,7 +73,7 @@ def stage(of_type: OfType) -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def responses(api: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """What the gateway answers by itself, by the gateway's name for the reason."""
+    """The gateway's own answers, by its name for the reason."""
     found: dict[str, dict[str, Any]] = api["Body"]["x-amazon-apigateway-gateway-responses"]
     return found
 
@@ -85,7 +85,7 @@ def alarms(of_type: OfType) -> dict[str, Resource]:
 
 @pytest.fixture(scope="session")
 def routes(api: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
-    """But for what a browser asks before it lets a page call one."""
+    """The operation of each route, without the preflight requests of browsers."""
     return {
         (method.upper(), path): operation
         for path, operations in api["Body"]["paths"].items()
@@ -100,13 +100,13 @@ def actions(statements: list[dict[str, Any]]) -> Iterator[str]:
 
 
 def wild(statement: dict[str, Any]) -> bool:
-    """Whether it names an action or a resource by no more than a star, or by all that it is not."""
+    """True when a statement names an action or a resource by a star alone, or by exclusion."""
     named = [each for key in ("Action", "Resource") for each in listed(statement.get(key, "*"))]
     return any(each == "*" or (isinstance(each, str) and re.fullmatch(r"[a-z0-9]+:.*\*", each)) for each in named)
 
 
 def _leaves(node: Any) -> Iterator[tuple[str, Any]]:
-    """Names with what is under them, all the way down."""
+    """The name and value of every leaf, at any depth."""
     if isinstance(node, dict):
         for name, each in node.items():
             yield name, each
@@ -135,7 +135,7 @@ class TestRoles:
             theirs = {arn.rpartition("/")[2] for arn in arns if isinstance(arn, str)}
             assert theirs == {"AWSLambdaBasicExecutionRole", "AWSXrayWriteOnlyAccess"}, name
 
-    def test_of_all_log_groups_that_aws_opens_to_a_function_it_can_write_into_turnlogs_two(
+    def test_a_function_can_write_into_turnlogs_own_log_groups_alone(
         self, transformed: dict[str, Any], functions: dict[str, Resource], of_type: OfType
     ) -> None:
         for name in functions:
@@ -170,7 +170,7 @@ class TestRoles:
             assert "AWS::AccountId" in json.dumps(statement["Condition"]), statement["Sid"]
             assert "kms:*" not in listed(statement["Action"])
 
-    def test_administrators_reach_a_function_that_can_end_sessions_and_neither_make_nor_ask_nor_charge(
+    def test_the_admin_function_can_delete_sessions_and_neither_create_nor_charge(
         self, statements: dict[str, list[dict[str, Any]]]
     ) -> None:
         owned = statements["AdminFunction"]
@@ -187,7 +187,7 @@ class TestRoles:
         reach = {name for name, owned in statements.items() if "SessionsTable" in json.dumps(owned)}
         assert reach == KEEP_SESSIONS
 
-    def test_strangers_reach_a_function_that_can_create_a_session_and_neither_change_nor_end_one(
+    def test_the_anonymous_function_can_create_sessions_and_not_delete_them(
         self, statements: dict[str, list[dict[str, Any]]]
     ) -> None:
         own = [each for each in statements["AnonymousFunction"] if "SessionsTable" in json.dumps(each["Resource"])]
@@ -208,12 +208,12 @@ class TestRoles:
             {name: ["dynamodb:UpdateItem"] for name in COUNT_USE} | erasing | moving
         )
 
-    def test_only_functions_that_seal_reach_the_keys_of_content_and_each_as_that_of_an_owner(
+    def test_only_functions_that_encrypt_reach_content_keys_and_only_by_owner(
         self, statements: dict[str, list[dict[str, Any]]]
     ) -> None:
         for secret in ("KeysTable", "ContentKey", "kms:"):
             reach = {name for name, owned in statements.items() if secret in json.dumps(owned)}
-            assert reach == SEAL | {"AdminFunction"}
+            assert reach == ENCRYPT | {"AdminFunction"}
         (wrapping,) = [each for each in statements["SessionFunction"] if "ContentKey" in json.dumps(each["Resource"])]
         assert wrapping["Action"] == ["kms:GenerateDataKey", "kms:Decrypt"]
         assert wrapping["Condition"] == {
@@ -223,7 +223,7 @@ class TestRoles:
         (reading,) = [each for each in statements["SessionFunction"] if "KeysTable" in json.dumps(each["Resource"])]
         assert not {"dynamodb:DeleteItem", "dynamodb:BatchWriteItem"} & set(reading["Action"])
 
-    def test_administrators_reach_a_function_that_can_open_content_and_neither_seal_nor_make_a_key(
+    def test_the_admin_function_can_decrypt_content_and_neither_encrypt_nor_create_a_key(
         self, statements: dict[str, list[dict[str, Any]]]
     ) -> None:
         owned = statements["AdminFunction"]
@@ -233,7 +233,7 @@ class TestRoles:
         (reading,) = [each for each in owned if "KeysTable" in json.dumps(each["Resource"])]
         assert reading["Action"] == "dynamodb:GetItem"
 
-    def test_whatever_a_caller_reaches_can_add_to_the_audit_trail_and_do_nothing_else_with_it(
+    def test_every_function_behind_the_gateway_can_only_add_to_the_audit_trail(
         self, statements: dict[str, list[dict[str, Any]]]
     ) -> None:
         adding = {
@@ -251,7 +251,7 @@ class TestRoles:
     def test_the_console_has_no_rights_at_all(self, statements: dict[str, list[dict[str, Any]]]) -> None:
         assert statements["ConsoleFunction"] == []
 
-    def test_only_functions_that_hash_or_seal_can_read_the_server_key(
+    def test_only_functions_that_hash_or_encrypt_can_read_the_server_key(
         self, statements: dict[str, list[dict[str, Any]]]
     ) -> None:
         can = {name for name, owned in statements.items() if '{"Ref": "ServerKey"}' in json.dumps(owned)}
@@ -267,7 +267,7 @@ class TestRoles:
     def test_the_upload_function_may_know_that_a_document_is_gone(
         self, statements: dict[str, list[dict[str, Any]]]
     ) -> None:
-        """S3 says 404 only to who may list; a read names no prefix, which must not count as a wrong one."""
+        """S3 answers 404 only to a role that may list. A read names no prefix, which must not count as a wrong one."""
         owned = statements["SummarizeUploadFunction"]
         (listing,) = [each for each in owned if "s3:ListBucket" in listed(each["Action"])]
         assert listing["Condition"] == {"StringLikeIfExists": {"s3:prefix": ["inbox/*", "outbox/*"]}}
@@ -290,7 +290,7 @@ class TestFunctions:
         reserves = source["Conditions"]["ReservesConcurrency"]
         assert reserves == {"Fn::Not": [{"Fn::Equals": [{"Ref": "ReservedConcurrency"}, 0]}]}
 
-    def test_functions_behind_the_gateway_end_before_it_gives_up_but_the_session_function(
+    def test_functions_behind_the_gateway_time_out_first_but_the_session_function(
         self, functions: dict[str, Resource]
     ) -> None:
         timeouts = {name: each["Timeout"] for name, each in functions.items()}
@@ -319,9 +319,7 @@ class TestFunctions:
                 assert not re.search(r"sk-ant-|AKIA|\{\{resolve:", json.dumps(value)), name
                 assert "secret" not in json.dumps(value).lower(), name
 
-    def test_sessions_are_not_even_named_to_stateless_functions_nor_the_server_key_to_whom_it_is_of_no_use(
-        self, functions: dict[str, Resource]
-    ) -> None:
+    def test_stateless_functions_know_no_sessions_table_and_no_unused_key(self, functions: dict[str, Resource]) -> None:
         for name in STATELESS:
             named = {"SESSIONS_TABLE", "SERVER_KEY_SECRET"} & set(functions[name]["Environment"]["Variables"])
             assert named == ({"SERVER_KEY_SECRET"} if name in USE_SERVER_KEY else set())
@@ -386,7 +384,7 @@ class TestApi:
         assert {method.lower() for method, _ in routes} <= METHODS
         assert not [path for _, path in routes if "+" in path]
 
-    def test_every_route_of_the_session_function_is_in_the_template_and_the_other_way_round(
+    def test_the_session_function_and_the_template_have_the_same_routes(
         self, routes: dict[tuple[str, str], dict[str, Any]]
     ) -> None:
         served = {
@@ -426,7 +424,7 @@ class TestApi:
 
     @pytest.mark.asvs("12.1.1")
     def test_no_caller_speaks_an_older_tls_than_1_2(self, api: dict[str, Any]) -> None:
-        """By default a Regional API takes TLS 1.0."""
+        """A Regional API takes TLS 1.0 by default."""
         assert api["SecurityPolicy"].startswith("SecurityPolicy_TLS13_1_2_PFS")
         assert api["EndpointAccessMode"] == "STRICT"
 
@@ -506,7 +504,7 @@ class TestApi:
     def test_an_unknown_route_is_the_same_404_with_and_without_a_token(
         self, responses: dict[str, dict[str, Any]]
     ) -> None:
-        """With an Authorization header the gateway looks for AWS's own signature in it and finds it wrong."""
+        """The gateway looks for AWS's own signature in an Authorization header and finds it wrong."""
         unknown = responses["MISSING_AUTHENTICATION_TOKEN"]
         assert unknown["statusCode"] == "404"
         for kind in ("INVALID_SIGNATURE", "EXPIRED_TOKEN", "RESOURCE_NOT_FOUND"):
@@ -524,7 +522,7 @@ class TestApi:
             assert body["title"] == said.get(body["code"], body["title"])
 
     def test_the_authorizers_answer_is_cached_by_the_token_but_for_administrators(self, api: dict[str, Any]) -> None:
-        """Each request to an admin route that is turned away shall stand in the audit trail, not one in 5 minutes."""
+        """The audit trail has every refused request to an admin route, not one in 5 minutes."""
         authorizers = api["Body"]["components"]["securitySchemes"]
         assert {each["name"] for each in authorizers.values()} == {"Authorization"}
         seconds = {
@@ -587,9 +585,7 @@ class TestStorage:
         assert [key["AttributeName"] for key in properties["KeySchema"]] == ["pk", "sk"]
         assert "GlobalSecondaryIndexes" not in properties
 
-    def test_the_keys_of_content_are_kept_and_have_no_backup_that_brings_an_erased_one_back(
-        self, of_type: OfType
-    ) -> None:
+    def test_content_keys_are_retained_without_a_backup_of_erased_ones(self, of_type: OfType) -> None:
         table = of_type("AWS::DynamoDB::Table")["KeysTable"]
         properties = table["Properties"]
         assert (table["DeletionPolicy"], table["UpdateReplacePolicy"]) == ("Retain", "Retain")
@@ -677,7 +673,7 @@ class TestStorage:
     def test_a_failed_first_deploy_leaves_nothing_whose_name_the_next_one_needs(
         self, transformed: dict[str, Any]
     ) -> None:
-        """What stays after a rollback has a name that CloudFormation made up."""
+        """CloudFormation invents the name of a resource that stays after a rollback."""
         for each in transformed["Resources"].values():
             if each.get("DeletionPolicy") == "Retain":
                 assert not [key for key in each["Properties"] if key.endswith("Name")]
@@ -687,7 +683,7 @@ class TestAlarms:
     def test_every_function_has_one_for_errors_and_one_for_throttles(
         self, alarms: dict[str, Resource], functions: dict[str, Resource]
     ) -> None:
-        """But the authorizer: it says 401 by an error, so that anybody could raise its alarm."""
+        """The authorizer has no alarm: it says 401 by an error, so that anybody could raise one."""
         watched: dict[str, set[str]] = {"Errors": set(), "Throttles": set()}
         for alarm in alarms.values():
             if alarm["Namespace"] == "AWS/Lambda":
@@ -759,11 +755,11 @@ def test_how_long_sessions_live_is_a_parameter_with_its_reason(source: dict[str,
     assert "A day, since" in source["Parameters"]["SessionLifetimeHours"]["Description"]
 
 
-def test_content_is_sealed_when_nothing_else_is_said(source: dict[str, Any]) -> None:
+def test_content_is_encrypted_by_default(source: dict[str, Any]) -> None:
     assert source["Parameters"]["ContentEncryption"]["Default"] == "on"
 
 
-def test_production_is_what_is_deployed_when_nothing_else_is_said(source: dict[str, Any]) -> None:
+def test_production_is_deployed_by_default(source: dict[str, Any]) -> None:
     assert source["Parameters"]["Environment"]["Default"] == "production"
     assert source["Parameters"]["ClaudeBaseUrl"]["Default"].startswith("https://")
     config = tomllib.loads(Path("samconfig.toml").read_text())

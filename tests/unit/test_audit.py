@@ -1,4 +1,4 @@
-"""The audit trail in a log group: an event is kept before `note` returns, or it says that it is not."""
+"""The audit trail in a log group: `note` returns when an event is kept, and raises when it may not be."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_without_its_group_it_is_not_available(logs: CloudWatchLogsClient) -> No
 
 
 class FailingLogs:
-    """CloudWatch Logs on a bad day: answers each call with the next of these."""
+    """CloudWatch Logs that answers each call with the next of these, errors included."""
 
     def __init__(self, *answers: object) -> None:
         self._answers = list(answers)

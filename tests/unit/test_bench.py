@@ -1,4 +1,4 @@
-"""What `make bench` runs still runs, and counts what the README says of a turn."""
+"""`make bench` runs and counts the calls that the README names for a turn."""
 
 from __future__ import annotations
 

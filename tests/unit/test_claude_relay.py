@@ -1,4 +1,4 @@
-"""The relay to Claude: the real key goes out, the placeholder does not, and answers are passed on as they come."""
+"""The relay to Claude: the real key replaces the placeholder, and answers are passed on piece by piece."""
 
 import http.client
 import json
@@ -14,7 +14,7 @@ import httpx2
 import pytest
 from anthropic.types import MessageParam
 
-from local.claude_relay import ClaudeUnreachable, expect_reachable, outgoing_headers, relay
+from local.claude_relay import ClaudeUnreachable, outgoing_headers, relay, require_reachable
 from local.claude_stand_in import StandIn
 from local.loopback import LoopbackServer
 
@@ -40,11 +40,11 @@ def ask(port: int, method: str = "POST", path: str = "/v1/messages", **headers: 
 @pytest.mark.parametrize("address", ["nonsense", "ftp://127.0.0.1", "http://", "http://127.0.0.1:1", "http://[::1"])
 def test_an_address_where_nothing_answers_is_named(address: str) -> None:
     with pytest.raises(ClaudeUnreachable, match=re.escape(address)):
-        expect_reachable(address)
+        require_reachable(address)
 
 
 def test_whoever_answers_anything_is_reachable(claude: StandIn) -> None:
-    expect_reachable(claude.url)
+    require_reachable(claude.url)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The Claude stand-in, as the real SDK sees it over the loopback interface."""
+"""The Claude stand-in, called by the real SDK over the loopback interface."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ MODEL = "claude-sonnet-5-5"
 
 
 class Question(TypedDict):
-    """What every request must have."""
+    """A request body with the required fields, changed by `more`."""
 
     model: str
     max_tokens: int
@@ -65,7 +65,7 @@ def sdk(claude: StandIn) -> Iterator[anthropic.Anthropic]:
 
 
 def conversation(*texts: str) -> list[MessageParam]:
-    """User and assistant in turns, the user first."""
+    """Messages of user and assistant in turns, the user first."""
     return [
         AssistantMessageParam(role="assistant", content=text)
         if number % 2
@@ -75,7 +75,7 @@ def conversation(*texts: str) -> list[MessageParam]:
 
 
 def text_of(reply: Message) -> str:
-    """The text of its first block, which has to be one of text."""
+    """The text of the first block, which must be a text block."""
     block = reply.content[0]
     assert block.type == "text"
     return block.text
@@ -309,7 +309,7 @@ class TestAnswers:
         assert said(sdk, document, system="Write a summary.") == "In short: Herons eat fish."
         assert said(sdk, table, system="Write a summary.").startswith("In short: | herons")
 
-    def test_a_summary_does_not_begin_twice_with_the_words_at_which_it_cuts(self, sdk: anthropic.Anthropic) -> None:
+    def test_a_cut_summary_does_not_repeat_its_first_words(self, sdk: anthropic.Anthropic) -> None:
         long = " ".join(["herons"] * 30)
         document = f"{long} eat. {long} sleep. " + "It rained. " + " ".join(f"Bus {n} was late." for n in range(6))
         assert said(sdk, document, system="Write a summary.").count(long) == 1
@@ -454,7 +454,7 @@ class TestStrictness:
         with pytest.raises(anthropic.BadRequestError, match="temperature"):
             sdk.messages.create(**WELL_FORMED, extra_body={"temperature": 1})
 
-    def test_counting_refuses_what_has_no_place_there(self, claude: StandIn) -> None:
+    def test_counting_refuses_fields_that_it_does_not_have(self, claude: StandIn) -> None:
         status, answer = posted(claude, WELL_FORMED, "/v1/messages/count_tokens")
         assert (status, answer["error"]["message"]) == (400, "max_tokens: Extra inputs are not permitted")
 
@@ -694,7 +694,7 @@ class TestFaults:
 
 
 def ends(claude: StandIn, within_s: float = 2.0) -> bool:
-    """Whether no call runs any more, at the latest after `within_s`."""
+    """True as soon as no call runs any more; False after `within_s` seconds."""
     deadline = time.monotonic() + within_s
     while claude.stats.running and time.monotonic() < deadline:
         time.sleep(0.005)

@@ -1,4 +1,4 @@
-"""Settings are read by concern, and production refuses what only a developer's machine may have."""
+"""Settings are read by concern, and production refuses settings of a developer's machine."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_production_believes_no_issuer_without_tls(name: str) -> None:
     assert TokenSettings.read(plain | {"ENVIRONMENT": "local"}).token_audience == "turnlog"
 
 
-def test_content_is_sealed_unless_it_is_switched_off_and_that_needs_keys() -> None:
+def test_content_is_encrypted_unless_that_is_switched_off() -> None:
     keys = {"KEYS_TABLE": "keys", "CONTENT_KEY": "arn"}
     assert ContentSettings.read(keys).encrypts is True
     for missing in ({}, {"KEYS_TABLE": "keys"}, {"CONTENT_KEY": "arn"}):
@@ -139,7 +139,7 @@ class TestServerKey:
 
 
 def test_a_limit_of_nothing_is_none_and_any_other_is_read() -> None:
-    """The template's defaults are 0."""
+    """The template's defaults are 0, which means no limit."""
     names = ("SESSION_TURNS", "SESSION_TOKENS", "SESSION_BYTES", "SESSION_TURNS_A_MINUTE")
     assert SessionLimitSettings.read(dict.fromkeys(names, "0")).limits == SessionLimits()
     assert SessionLimitSettings.read(dict.fromkeys(names, "7")).limits == SessionLimits(7, 7, 7, 7)

@@ -1,4 +1,4 @@
-"""Which requests the local servers answer: those of this machine's programs, and of no web page."""
+"""The local servers answer this machine's programs and no web page."""
 
 import pytest
 

@@ -34,7 +34,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 
 def imported(path: Path) -> set[str]:
-    """The full names of the modules and symbols that the file imports."""
+    """The full names of the modules and symbols that a file imports."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -45,7 +45,7 @@ def imported(path: Path) -> set[str]:
 
 
 def module_of(name: str) -> Path | None:
-    """The file of our own that an imported name comes from; None when it is the root package's own."""
+    """The path of the package's module that has an imported name; None for the root package itself."""
     path = LAYER / name.replace(".", "/")
     for each in (path, path.parent):
         if each.with_suffix(".py").is_file():
@@ -56,7 +56,7 @@ def module_of(name: str) -> Path | None:
 
 
 def ours(path: Path) -> set[Path]:
-    """The files of our own that the file imports."""
+    """The package's own modules that a file imports."""
     names = (name for name in imported(path) if name.split(".")[0] == "turnlog")
     return {found for name in names if (found := module_of(name))}
 
@@ -77,8 +77,8 @@ def test_a_module_imports_only_from_lower_ranks(path: Path) -> None:
         else:
             assert RANK[other[0]] < RANK[own[0]]
     outside = {name.split(".")[0] for name in imported(path)}
-    place = "/".join(own)
-    misused = {sdk for sdk, users in SDKS.items() if sdk in outside and not any(map(place.startswith, users))}
+    module = "/".join(own)
+    misused = {sdk for sdk, users in SDKS.items() if sdk in outside and not any(map(module.startswith, users))}
     assert misused == set()
 
 

@@ -1,4 +1,4 @@
-"""Development tokens: believed by the verifier of the real authorizer, signed by a key that only its user reads."""
+"""Development tokens: accepted by the real authorizer's verifier, signed by a key that only its user reads."""
 
 import http.client
 import json

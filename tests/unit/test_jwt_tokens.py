@@ -1,4 +1,4 @@
-"""A caller is who a valid token of the right issuer, for this audience, says; every other token is nobody's."""
+"""Only a valid token of the right issuer and audience names a caller; every other token is refused."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ def token(key: Any = KEY, algorithm: str = "RS256", kid: str = "k1", **claims: A
 
 
 def published(key: Any = KEY, kid: str = "k1") -> dict[str, Any]:
-    """The public half, as an issuer writes it down."""
+    """The public key in the form of an issuer's JWKS."""
     public: dict[str, Any] = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(key.public_key()))
     return public | {"kid": kid, "use": "sig"}
 
 
 class IssuersServer:
-    """Answers with `document`, unless that is a status, and counts how often it is asked."""
+    """Answers with `document`, or with a status when it is one, and counts the requests."""
 
     def __init__(self) -> None:
         self.document: object = {"keys": [published()]}
@@ -65,7 +65,7 @@ class IssuersServer:
 
 
 class HeldMonotonic:
-    """Seconds that pass when the test says so."""
+    """A clock in seconds that only the test moves."""
 
     now_s = 1000.0
 
@@ -167,7 +167,7 @@ class TestRoles:
         ],
         ids=str,
     )
-    def test_open_the_admin_routes_at_the_gateway_whatever_was_asked_when_the_policy_was_made(
+    def test_open_the_admin_routes_at_the_gateway_in_any_cached_policy(
         self, authorize: Any, roles: list[str], admin_routes: bool, content_routes: bool
     ) -> None:
         policy = authorize(f"Bearer {token(roles=roles)}")["policyDocument"]
@@ -182,7 +182,7 @@ class TestRoles:
         assert lets_in(policy, "POST/admin/sessions/ref/content") is content_routes
 
     @pytest.mark.asvs("16.3.2")
-    def test_that_are_missing_are_noted_when_the_gateway_is_about_to_say_so(
+    def test_that_are_missing_are_audited_before_the_gateway_refuses(
         self, verifier: JwtVerifier, audit: KeptLog, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(runtime, "token_verifier", lambda: verifier)
@@ -200,7 +200,7 @@ class TestRoles:
 
 
 def lets_in(policy: dict[str, Any], path: str) -> bool:
-    """As the gateway decides: a star stands for any text, and what is denied is denied."""
+    """Decides like the gateway: a star stands for any text, and a denial wins."""
 
     def speaks_of_it(statement: dict[str, Any]) -> bool:
         patterns = [re.escape(each).replace(r"\*", ".*") for each in statement["Resource"]]
@@ -238,14 +238,14 @@ def test_elliptic_keys_are_believed_as_well(verifier: JwtVerifier, issuer: Issue
 
 
 def unsigned(header: dict[str, Any], signature: bytes = b"") -> str:
-    """A token that is put together by hand, with whatever header."""
+    """A token with any header, signed by hand."""
     claims = {"iss": ISSUER, "aud": AUDIENCE, "sub": "ada", "exp": int(time.time()) + 600}
     parts = [json.dumps(header).encode(), json.dumps(claims).encode(), signature]
     return ".".join(base64.urlsafe_b64encode(part).rstrip(b"=").decode() for part in parts)
 
 
 def signed_with_the_public_key() -> str:
-    """What a verifier that lets the token choose the algorithm would take: the public key as an HMAC's secret."""
+    """A token signed with the public key as an HMAC's secret, which works when a token may choose the algorithm."""
     pem = KEY.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     whole = unsigned({"alg": "HS256", "typ": "JWT", "kid": "k1"})
     signature = hmac.new(pem, whole.rpartition(".")[0].encode(), hashlib.sha256).digest()
@@ -253,7 +253,7 @@ def signed_with_the_public_key() -> str:
 
 
 def changed(whole: str) -> str:
-    """The same header and signature over other claims."""
+    """A token with the same header and signature over other claims."""
     header, _, signature = whole.split(".")
     return f"{header}.{token(sub='eve').split('.')[1]}.{signature}"
 
@@ -326,8 +326,8 @@ def test_a_token_of_another_algorithm_is_refused_before_the_issuer_is_asked(
 
 
 @pytest.mark.asvs("9.2.1")
-def test_whoever_looks_at_the_expiry_again_decides_as_the_authorizer_did(authorize: Any) -> None:
-    """The gateway keeps the authorizer's answer; behind it only the context tells when the token ends."""
+def test_a_function_judges_the_expiry_like_the_authorizer(authorize: Any) -> None:
+    """The gateway caches the authorizer's answer; behind it only the context has the token's expiry."""
     end_s = int(time.time()) - 3  # within the leeway of 10 s
     verified = authorize(f"Bearer {token(exp=end_s)}")["context"]
 

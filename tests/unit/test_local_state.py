@@ -1,4 +1,4 @@
-"""The state folder: whole files for its user alone, one launcher at a time, ports that stay the same."""
+"""The state folder: whole files for its user alone, one launcher at a time, and the same ports at each start."""
 
 import signal
 import socket
@@ -21,7 +21,7 @@ def state(tmp_path: Path) -> StateFolder:
 
 
 def three_free_ports() -> int:
-    """The first of them."""
+    """The first of a row of free ports."""
     return next(port for port in range(20000, 30000, 7) if all(is_free(port + more) for more in range(3)))
 
 
@@ -40,7 +40,7 @@ def test_a_second_holder_is_told_where_the_first_one_is(state: StateFolder) -> N
     assert not state.is_held()
 
 
-def test_what_is_written_is_for_its_user_alone_and_replaces_the_old_as_a_whole(state: StateFolder) -> None:
+def test_a_written_file_is_for_its_user_alone_and_replaces_the_old_whole(state: StateFolder) -> None:
     with state.hold():
         file = state.run_json
         state.write(file, {"old": True})
@@ -87,7 +87,7 @@ def test_a_taken_port_is_replaced_unless_it_was_asked_for(state: StateFolder) ->
             state.choose_ports(base, base)
 
 
-def test_what_a_killed_launcher_left_is_ended_and_a_stranger_with_its_number_is_not(state: StateFolder) -> None:
+def test_processes_of_a_killed_launcher_are_ended_and_strangers_are_not(state: StateFolder) -> None:
     waits = [sys.executable, "-c", "import sys; sys.stdin.read()"]
     with state.hold():
         ours = subprocess.Popen([*waits, str(state.path)], stdin=subprocess.PIPE, start_new_session=True)
@@ -137,7 +137,7 @@ except Stopping:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_whoever_is_asked_to_stop_says_so_at_once_whatever_is_at_work_and_needs_no_second_time(number: int) -> None:
+def test_one_signal_stops_a_launcher_that_is_at_work(number: int) -> None:
     command = [sys.executable, "-c", WAITS_FOR_EVER]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen(command, **pipes, text=True, cwd=ROOT) as asked:  # type: ignore[call-overload]
@@ -150,7 +150,7 @@ def test_whoever_is_asked_to_stop_says_so_at_once_whatever_is_at_work_and_needs_
     assert asked.returncode == 0
 
 
-def test_what_is_done_while_a_stop_may_be_asked_for_comes_out_as_it_is() -> None:
+def test_work_that_is_not_interrupted_returns_or_raises_its_outcome() -> None:
     assert Interruption().during(lambda: 7) == 7
     with pytest.raises(PortTaken, match="8787"):
         Interruption().during(partial(_raise, PortTaken("8787")))

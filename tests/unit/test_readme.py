@@ -1,4 +1,4 @@
-"""The README shows what is there: its tree, its commands, the tests it names, the function it adds."""
+"""The README is true: its tree, its commands, the tests it names, the function it adds."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def tree() -> list[str]:
     return code_block("## The tree").splitlines()
 
 
-def test_every_path_of_the_tree_exists_and_every_place_at_the_top_is_in_it() -> None:
+def test_the_tree_shows_the_top_level_folders_and_no_other() -> None:
     shown = {line.split("/")[0].split()[0] for line in tree() if not line.startswith(" ")}
     assert all(Path(name).exists() for name in shown)
     listed = subprocess.run(["git", "ls-files"], capture_output=True, text=True, check=True).stdout.split()  # noqa: S607
@@ -46,7 +46,7 @@ def test_every_function_is_in_the_tree() -> None:
 
 def test_every_module_of_the_layer_is_in_the_tree() -> None:
     lines = tree()
-    first = next(place for place, line in enumerate(lines) if line.startswith("layers/turnlog/")) + 1
+    first = next(number for number, line in enumerate(lines) if line.startswith("layers/turnlog/")) + 1
     described = []
     for line in lines[first:]:
         if not line.startswith("  "):
@@ -83,7 +83,7 @@ def test_the_function_that_the_readme_adds_works_as_it_stands() -> None:
     assert isinstance(names["handler"], Api)
 
 
-def test_the_template_lines_that_the_readme_adds_are_like_those_of_the_functions_there() -> None:
+def test_the_template_lines_of_the_readme_are_like_those_of_other_functions() -> None:
     (added,) = yaml_parse(code_block("six lines under", "yaml")).values()
     present = yaml_parse(Path("template.yaml").read_text())["Resources"]["SummarizeFunction"]
     assert added["Type"] == present["Type"]

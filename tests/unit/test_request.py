@@ -1,4 +1,4 @@
-"""A request is whose the authorizer says, and may do what its roles say."""
+"""A request belongs to the caller that the authorizer names, and its roles decide what it may do."""
 
 from __future__ import annotations
 

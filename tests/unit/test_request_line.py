@@ -1,4 +1,4 @@
-"""The line that `make run` prints for each request: what it cost, and no word of it."""
+"""The line that `make run` prints for each request: its cost, and none of its content."""
 
 import json
 from datetime import datetime
@@ -45,7 +45,7 @@ def test_a_line_of_an_answer_without_usage_ends_with_the_milliseconds() -> None:
         ("/v1/query\n/v1/query", "-"),
     ],
 )
-def test_a_path_is_shown_as_its_route_so_that_nothing_the_caller_wrote_is_printed(path: str, route: str) -> None:
+def test_a_path_is_shown_as_its_route_without_the_callers_words(path: str, route: str) -> None:
     assert route_of(path, ROUTES) == route
 
 

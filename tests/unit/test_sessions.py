@@ -1,4 +1,4 @@
-"""What a session is called."""
+"""The ids of sessions."""
 
 from __future__ import annotations
 

@@ -1,0 +1,227 @@
+"""The stack of `make run` in the hands of the end-to-end tests, in a state folder and on ports of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import boto3
+import httpx2
+import pytest
+
+from local.processes import commands_of
+
+ROOT = Path(__file__).resolve().parents[2]
+STATE = ROOT / ".turnlog" / "test"
+# Away from `make run` and from what the system hands out. By folder, since two checkouts may be tested at once.
+PORT_BASE = 20_000 + zlib.crc32(str(ROOT).encode()) % 3_000 * 4
+PATIENCE_S = 60  # for what happens by itself; a cold start on a busy machine takes many seconds
+STARTED_WITHIN_S = 300
+STOPPED_WITHIN_S = 5
+
+
+class Stack:
+    """A launcher in a process of its own, and the facts of its run.json."""
+
+    def __init__(self, state: Path) -> None:
+        self.state = state
+        self.run: dict[str, Any] = {}
+        self._output = state.with_name(f"{state.name}.out")
+        self._launcher: subprocess.Popen[bytes] | None = None
+
+    # --- its process
+
+    def start(self, **environment: str) -> None:
+        """Starts it and returns when it is ready. Fails the test with the output of one that does not get there."""
+        self.begin(**environment)
+        assert self._launcher
+        run_json = self.state / "run.json"
+        deadline = time.monotonic() + STARTED_WITHIN_S
+        while not (run_json.exists() and self._launcher.pid in json.loads(run_json.read_text())["pids"]):
+            if self._launcher.poll() is not None or time.monotonic() > deadline:
+                self.kill()
+                pytest.fail(f"The stack did not start.\n{self.output}", pytrace=False)
+            time.sleep(0.05)
+        self.run = json.loads(run_json.read_text())
+
+    def ensure_running(self) -> None:
+        """Starts it with the stand-in, unless it runs so already."""
+        if self.is_running and self.run["claude"] != "stand-in":
+            self.stop()
+        if not self.is_running:
+            self.start()
+
+    def begin(self, **environment: str) -> None:
+        """Starts it without waiting."""
+        self._output.parent.mkdir(parents=True, exist_ok=True)
+        clean = {
+            name: value for name, value in os.environ.items() if name not in ("ANTHROPIC_API_KEY", "CLAUDE_BASE_URL")
+        }
+        with self._output.open("wb") as output:
+            self._launcher = subprocess.Popen(
+                self.command(),
+                cwd=ROOT,
+                env=clean | environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def command(self) -> list[str]:
+        return [sys.executable, "-m", "local.run", "--state", str(self.state), "--port-base", str(PORT_BASE)]
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> float:
+        """Asks it to stop and returns the seconds that it took. Fails when it does not end well."""
+        assert self._launcher
+        began = time.monotonic()
+        self._launcher.send_signal(number)
+        code = self._launcher.wait(30)
+        self._launcher = None
+        assert code == 0, self.output
+        return time.monotonic() - began
+
+    def kill(self) -> None:
+        """Sends SIGKILL, after which it does nothing more. Without effect when it does not run."""
+        if self._launcher:
+            self._launcher.kill()
+            self._launcher.wait()
+            self._launcher = None
+
+    @property
+    def is_running(self) -> bool:
+        return self._launcher is not None
+
+    @property
+    def output(self) -> str:
+        """Everything that it has printed since its start."""
+        return self._output.read_text()
+
+    @property
+    def remains(self) -> list[str]:
+        """The programs that still run for it and the temporary files that still exist."""
+        files = [str(self.state / name) for name in ("run.json", "tmp") if (self.state / name).exists()]
+        return commands_of(self.state) + files
+
+    # --- its API
+
+    @property
+    def api_url(self) -> str:
+        return str(self.run["api_url"])
+
+    @property
+    def token(self) -> str:
+        return str(self.run["token"])
+
+    @property
+    def owner(self) -> str:
+        return str(self.run["owner"])
+
+    @property
+    def bucket(self) -> str:
+        return str(self.run["buckets"]["DocumentsBucket"])
+
+    def token_of(self, user: str, roles: str = "") -> str:
+        """A token as `make token` prints it."""
+        command = [sys.executable, "-m", "local.issuer", "--user", user, "--roles", roles, "--state", str(self.state)]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+
+    def ask(self, method: str, path: str, **more: Any) -> httpx2.Response:
+        """Sends a request with its user's token; `more` as httpx2 takes it."""
+        headers = {"Authorization": f"Bearer {self.token}"} | more.pop("headers", {})
+        return httpx2.request(method, f"{self.api_url}{path}", headers=headers, timeout=PATIENCE_S, **more)
+
+    def new_session(self, message: str) -> str:
+        """Creates a session with one turn and returns its id."""
+        session_id = str(self.ask("POST", "/sessions", json={}).json()["session_id"])
+        turn = {"json": {"message": message}, "headers": {"Idempotency-Key": "first"}}
+        assert self.ask("POST", f"/sessions/{session_id}/turns", **turn).status_code == 200
+        return session_id
+
+    def recalls(self, session_id: str, word: str) -> bool:
+        """True when the session's turns contain the word."""
+        return word in self.ask("GET", f"/sessions/{session_id}/turns").text
+
+    # --- its Claude
+
+    def model_calls(self) -> int:
+        """The number of calls to the stand-in since the start."""
+        return int(httpx2.get(f"{self.run['claude_url']}/_stand_in/stats").json()["calls"])
+
+    def fail(self, fault: str, **more: Any) -> None:
+        """Makes the stand-in's next call fail; `more` are fields of the fault."""
+        httpx2.post(f"{self.run['claude_url']}/_stand_in/faults", json=[{"fault": fault, **more}]).raise_for_status()
+
+    # --- its AWS
+
+    @cached_property
+    def s3(self) -> Any:
+        return self._client("s3")
+
+    @cached_property
+    def dynamodb(self) -> Any:
+        return self._client("dynamodb")
+
+    @cached_property
+    def logs(self) -> Any:
+        return self._client("logs")
+
+    def _client(self, service: Any) -> Any:
+        return boto3.client(
+            service,
+            endpoint_url=self.run["aws_endpoint"],
+            aws_access_key_id="test",
+            aws_secret_access_key="test",
+            region_name="us-east-1",
+        )
+
+    def items(self, table: str = "SessionsTable") -> list[dict[str, Any]]:
+        """All items of a table, in no order."""
+        pages = self.dynamodb.get_paginator("scan").paginate(TableName=self.run["tables"][table])
+        return [item for page in pages for item in page["Items"]]
+
+    @contextmanager
+    def with_settings(self, function: str, **settings: str) -> Iterator[None]:
+        """Puts settings into a function's environment for the block, as the template's parameters would."""
+        client = self._client("lambda")
+        (found,) = (each for each in client.list_functions()["Functions"] if function in each["FunctionName"])
+        name, before = found["FunctionName"], found["Environment"]["Variables"]
+        client.update_function_configuration(FunctionName=name, Environment={"Variables": before | settings})
+        try:
+            yield
+        finally:
+            client.update_function_configuration(FunctionName=name, Environment={"Variables": before})
+            client.close()
+
+    def ttl_status(self) -> dict[str, str]:
+        found = self.dynamodb.describe_time_to_live(TableName=self.run["tables"]["SessionsTable"])
+        return dict(found["TimeToLiveDescription"])
+
+    def audited(self) -> list[dict[str, Any]]:
+        """The audit trail, in no order."""
+        pages = self.logs.get_paginator("filter_log_events").paginate(logGroupName=self.run["log_groups"]["Audit"])
+        return [json.loads(event["message"]) for page in pages for event in page["events"]]
+
+    def everything_written(self) -> str:
+        """The launcher's output and the logs of MiniStack and of the functions."""
+        streams = []
+        for group in self.logs.describe_log_groups()["logGroups"]:
+            pages = self.logs.get_paginator("filter_log_events").paginate(logGroupName=group["logGroupName"])
+            streams += [event["message"] for page in pages for event in page["events"]]
+        return "\n".join([self.output, (self.state / "ministack.log").read_text(), *streams])
+
+    def close(self) -> None:
+        """Closes its clients."""
+        for name in ("s3", "dynamodb", "logs"):
+            if name in self.__dict__:
+                self.__dict__.pop(name).close()

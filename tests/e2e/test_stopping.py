@@ -1,0 +1,96 @@
+"""`make run` stopped, killed and started again: nothing is left running, and no session is lost.
+
+The order of the tests needs few starts; each works alone too.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from local.claude_stand_in import StandIn
+from local.processes import commands_of
+from tests.e2e.stack import PATIENCE_S, STOPPED_WITHIN_S, Stack
+
+
+@pytest.fixture
+def running(stack: Stack) -> Stack:
+    """The stack, running with the stand-in whatever the test before has left."""
+    stack.ensure_running()
+    return stack
+
+
+@pytest.fixture
+def stopped(stack: Stack) -> Stack:
+    """The stack, stopped."""
+    if stack.is_running:
+        stack.stop()
+    return stack
+
+
+def test_a_session_survives_a_restart_which_builds_nothing(running: Stack) -> None:
+    session_id = running.new_session("cormorant")
+    before = running.api_url
+    assert running.stop() < STOPPED_WITHIN_S
+    assert running.remains == []
+    running.start()
+    assert running.api_url == before
+    assert "building" not in running.output
+    assert "deploying" not in running.output
+    assert running.recalls(session_id, "cormorant")
+
+
+def test_a_session_survives_a_kill_of_the_launcher(running: Stack) -> None:
+    session_id = running.new_session("albatross")
+    old = set(running.run["pids"])
+    running.kill()
+    running.start()
+    assert not old & set(running.run["pids"])
+    assert sum("local.ministack_server" in command for command in commands_of(running.state)) == 1
+    assert running.recalls(session_id, "albatross")
+
+
+def test_a_busy_function_does_not_hold_the_stop(running: Stack, until: Callable[..., None]) -> None:
+    calls = running.model_calls()
+    running.fail("silence", match="patience")
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(running.ask, "POST", "/query", json={"message": "patience"})
+        until(lambda: running.model_calls() > calls)
+        assert running.stop(signal.SIGINT) < STOPPED_WITHIN_S
+        assert waiting.exception() or waiting.result().status_code >= 500
+    assert running.remains == []
+
+
+def test_a_start_can_be_stopped_at_any_moment(stopped: Stack, until: Callable[..., None]) -> None:
+    for moment in ("Claude: ", "MiniStack answers", "checking all", "the model answers"):
+        stopped.begin()
+        until(lambda moment=moment: moment in stopped.output, PATIENCE_S)
+        assert stopped.stop(signal.SIGINT) < STOPPED_WITHIN_S
+        assert stopped.output.splitlines()[-2:] == ["stopping", "stopped; sessions are kept until `make clean`"]
+        assert stopped.remains == []
+
+
+def test_a_real_key_reaches_claude_and_no_file(stopped: Stack) -> None:
+    key = "sk-ant-canary-of-the-launcher-test"
+    with StandIn() as claude:
+        stopped.start(ANTHROPIC_API_KEY=key, CLAUDE_BASE_URL=claude.url)
+        assert stopped.run["claude"] == claude.url
+        assert stopped.ask("POST", "/query", json={"message": "hi"}).status_code == 200
+        assert claude.requests[-1].authorised
+        stopped.stop()
+    files = [file for file in stopped.state.rglob("*") if file.is_file()]
+    assert [str(file) for file in files if key.encode() in file.read_bytes()] == []
+    assert key not in stopped.output
+
+
+def test_a_start_after_a_kill_of_everything_comes_up(running: Stack) -> None:
+    launcher, ministack = running.run["pids"]
+    os.killpg(ministack, signal.SIGKILL)
+    running.kill()
+    running.start()
+    assert running.run["pids"][0] != launcher
+    assert running.ask("POST", "/query", json={"message": "hi"}).status_code == 200
