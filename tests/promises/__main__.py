@@ -13,11 +13,11 @@ import sys
 import time
 from collections.abc import Callable
 
-from tests.promises.faults import Fault
-from tests.promises.mutation_run import hunt_all
-from tests.promises.proving import Tally, random_runs, with_double_faults, with_single_faults
-from tests.promises.runs import Run, random_run
-from tests.promises.scenarios import SCENARIOS, scenario_run
+from tests.promises.mutants.mutation_run import hunt_all
+from tests.promises.runs.batches import Tally, random_runs, with_double_faults, with_single_faults
+from tests.promises.runs.runs import Run, random_run
+from tests.promises.runs.scenarios import SCENARIOS, scenario_run
+from tests.promises.simulator.faults import Fault
 
 
 def main(arguments: list[str]) -> int:

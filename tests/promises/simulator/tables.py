@@ -1,0 +1,117 @@
+"""What a simulated DynamoDB holds, and held a moment ago: no read but of a single item is promised a snapshot."""
+
+from __future__ import annotations
+
+import random
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from tests.promises.simulator.attribute_values import Item, Value, size
+
+STALE_MS = 2000
+"""How far an eventually consistent read may lie back. AWS says "usually within one second" and promises nothing."""
+
+Key = tuple[str, str]
+"""Partition key and sort key, both texts."""
+
+Watch = Callable[[str, Key, Item | None, Item | None], None]
+"""Told of each write: the table, the key, what was there and what is there now."""
+
+
+class Stored(dict[str, Value]):
+    """An item as it lies in a table, never changed."""
+
+    @cached_property
+    def bytes(self) -> int:
+        """As DynamoDB counts them."""
+        return size(self)
+
+
+@dataclass(slots=True)
+class Place:
+    """One key: what it holds, and what it held before, each with the instant and the time at which that ended."""
+
+    item: Stored | None = None
+    past: list[tuple[int, int, Stored | None]] = field(default_factory=list)
+
+
+@dataclass
+class _Table:
+    """Its places by partition and sort key, and the sort keys in order, those that hold nothing any more included."""
+
+    partitions: dict[str, dict[str, Place]] = field(default_factory=dict)
+    order: dict[str, list[str]] = field(default_factory=dict)
+
+
+class Tables:
+    """Tables that exist from their first use on. `instant` counts the writes; `now_ms` tells the time.
+
+    `view_from` is the instant at which the read at hand began: it may see each item as it was then or at any time
+    since, and `chance` decides which.
+    """
+
+    def __init__(self, now_ms: Callable[[], int], chance: random.Random) -> None:
+        self.now_ms = now_ms
+        self.instant = 0
+        self.view_from: int | None = None
+        self.watches: list[Watch] = []
+        self._chance = chance
+        self._tables: dict[str, _Table] = {}
+
+    def items(self, table: str) -> list[Item]:
+        """All of the table, by partition and sort key. They are not to be changed."""
+        partitions = self._tables.get(table, _Table()).partitions
+        places = (place for pk in sorted(partitions) for _, place in sorted(partitions[pk].items()))
+        return [place.item for place in places if place.item is not None]
+
+    def partition(self, table: str, pk: str) -> list[Item]:
+        """The items of one partition by sort key. They are not to be changed."""
+        found = self._table(table).partitions.get(pk, {})
+        return [place.item for _, place in sorted(found.items()) if place.item is not None]
+
+    def now(self, table: str, key: Key) -> Stored | None:
+        """What is there at this very instant, which is what a condition is about."""
+        place = self._table(table).partitions.get(key[0], {}).get(key[1])
+        return place.item if place else None
+
+    def read(self, table: str, key: Key, *, consistent: bool) -> Stored | None:
+        """What a read may see there."""
+        place = self._table(table).partitions.get(key[0], {}).get(key[1])
+        if place is None or not place.past:
+            return place.item if place else None
+        began = self.instant if self.view_from is None else self.view_from
+        stale_from_ms = self.now_ms() - STALE_MS
+        held = [item for until, ms, item in place.past if until > began or (not consistent and ms > stale_from_ms)]
+        return self._chance.choice([*held, place.item]) if held else place.item
+
+    def sort_keys(self, table: str, pk: str, *, after: str | None, forward: bool) -> Iterator[str]:
+        """The keys of a partition in this direction, of which some may hold nothing."""
+        order = self._table(table).order.get(pk, [])
+        if forward:
+            return iter(order[0 if after is None else bisect_right(order, after) :])
+        return reversed(order[: len(order) if after is None else bisect_left(order, after)])
+
+    def write(self, table: str, key: Key, item: Item | None) -> None:
+        """Puts the item there, or removes what is there; what it is already is no write."""
+        place = self._place(table, key)
+        old = place.item
+        if item is old:
+            return
+        self.instant += 1
+        place.past.append((self.instant, self.now_ms(), old))
+        place.item = None if item is None else Stored(item)
+        for watch in self.watches:
+            watch(table, key, old, item)
+
+    def _place(self, table: str, key: Key) -> Place:
+        known = self._table(table)
+        partition = known.partitions.setdefault(key[0], {})
+        if key[1] not in partition:
+            partition[key[1]] = Place()
+            insort(known.order.setdefault(key[0], []), key[1])
+        return partition[key[1]]
+
+    def _table(self, table: str) -> _Table:
+        return self._tables.setdefault(table, _Table())

@@ -1,0 +1,207 @@
+"""All that was ever written to the tables: the slots and headers of every session, and the counters of allowances."""
+
+from __future__ import annotations
+
+import zlib
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from decimal import Decimal
+from functools import cached_property
+
+from tests.promises.simulator.attribute_values import Item
+from tests.promises.simulator.tables import Key, Tables
+from tests.wrapping import LocalWrapper
+from turnlog.adapters.dynamodb.items import HEADER, slots_of
+from turnlog.domain.content_encryption import PLAIN, ContentCipher, DataKey
+from turnlog.domain.turns import Slot, Turn
+from turnlog.errors import ItemUnreadable
+
+
+@dataclass
+class Version:
+    """What a slot held from that time on; `state` is empty when it held nothing. `parts` are those of a large turn."""
+
+    at_ms: int
+    number: int
+    item: Item | None
+    seals_of: Callable[[Item], list[ContentCipher]]
+    parts: list[Item] = field(default_factory=list)
+
+    @property
+    def state(self) -> str:
+        return str(self.item["st"]["S"]) if self.item else ""
+
+    @cached_property
+    def slot(self) -> Slot | None:
+        """What it is a version of; None when it is empty."""
+        if self.item is None:
+            return None
+        for cipher in self.seals_of(self.item):
+            with suppress(ItemUnreadable):
+                return slots_of([self.item, *self.parts], cipher)[0]
+        raise AssertionError("no key there ever was opens it")
+
+    @property
+    def turn(self) -> Turn:
+        """Of a version that is done."""
+        assert isinstance(self.slot, Turn)
+        return self.slot
+
+
+@dataclass
+class Journal:
+    """Of one run, from its first write on. `limits` are those of the allowances, by their kind; `charged` is what each
+    counter came to, those that were erased included. `wrapped` are all keys that there ever were, and `unsealed` says
+    what went wrong with them when content is to be `sealed`.
+    """
+
+    tables: Tables
+    sessions_table: str
+    usage_table: str
+    keys_table: str
+    sealed: bool = False
+    limits: dict[str, Decimal] = field(default_factory=dict)
+    charged: dict[Key, Decimal] = field(default_factory=dict)
+    overdrawn: list[str] = field(default_factory=list)
+    wrapped: dict[Key, list[bytes]] = field(default_factory=lambda: defaultdict(list))
+    unsealed: list[str] = field(default_factory=list)
+    headers: dict[str, Item] = field(default_factory=dict)
+    made_ms: dict[str, int] = field(default_factory=dict)
+    _erased: dict[Key, Decimal] = field(default_factory=lambda: defaultdict(Decimal))
+    _owners: dict[str, str] = field(default_factory=dict)
+    _versions: dict[str, list[Version]] = field(default_factory=lambda: defaultdict(list))
+
+    def __post_init__(self) -> None:
+        self.tables.watches.append(self._note)
+
+    def versions(self, pk: str) -> list[Version]:
+        """Of all slots of a session, in the order in which they were written."""
+        return self._versions.get(pk, [])
+
+    def stored(self, pk: str) -> Iterator[tuple[Version, dict[int, Version]]]:
+        """Each version that is a finished turn, and those that stood in the session's slots just before it."""
+        slots: dict[int, Version] = {}
+        for version in self.versions(pk):
+            if version.state == "done":
+                yield version, dict(slots)
+                slots[version.number] = version
+            else:
+                slots.pop(version.number, None)
+
+    def last_stored(self, pk: str) -> dict[int, Turn]:
+        """The turn that each slot held last, also when it holds none any more."""
+        return {version.number: version.turn for version in self.versions(pk) if version.state == "done"}
+
+    def commits(self, pk: str) -> list[Version]:
+        """Those that are finished turns and were not copied: their slot held a claim before."""
+        before: dict[int, Version] = {}
+        found = []
+        for version in self.versions(pk):
+            if version.state == "done" and version.number in before and before[version.number].state == "running":
+                found.append(version)
+            before[version.number] = version
+        return found
+
+    def ends_ms(self, pk: str, from_ms: int, to_ms: int) -> list[int]:
+        """When the session ends unless it is used, as it stood at each moment between these two; none without a header.
+
+        That is by the clocks of those who used it.
+        """
+        header = self.headers.get(pk)
+        if header is None:
+            return []
+        created, dies, idle = (int(header[name]["N"]) for name in ("created", "dies", "idle"))
+        slots: dict[int, int] = {}
+        active_ms, found = created, []
+        for version in self.versions(pk):
+            if version.at_ms > to_ms:
+                break
+            if version.at_ms > from_ms:
+                found.append(active_ms)
+            if version.item and "ts" in version.item:
+                slots[version.number] = int(version.item["ts"]["N"])
+            else:
+                slots.pop(version.number, None)
+            active_ms = max(slots[max(slots)], created) if slots else created
+        return [min(active_ms + idle, dies) for active_ms in [*found, active_ms]]
+
+    def expect_nothing_under(self, erased: Collection[Key]) -> None:
+        """P7: of all that was sealed under these keys nothing is left at this moment."""
+        for item in self.tables.items(self.sessions_table):
+            pk = item["pk"]["S"]
+            owner = pk if pk.startswith("U#") else self._owners.get(pk, "")
+            if _CONTENT & item.keys() and (owner, item.get("kid", {}).get("S", "")) in erased:
+                self.unsealed.append(f"P7 {pk} {item['sk']['S']} is left under a key that was erased")
+
+    def _note(self, table: str, key: Key, old: Item | None, new: Item | None) -> None:
+        if table == self.sessions_table and self.sealed and new:
+            self._note_content(key, new)
+        if table == self.usage_table:
+            self._note_counter(key, new)
+        elif table == self.keys_table:
+            self._note_key(key, new or {})
+        elif key[1] == HEADER and new:
+            self.headers[key[0]] = new
+            self.made_ms.setdefault(key[0], self.tables.now_ms())
+        elif key[1].isdigit():
+            self._versions[key[0]].append(Version(self.tables.now_ms(), int(key[1]), new, self._seals_of))
+        elif key[1][:1].isdigit() and new:
+            number = int(key[1].partition(".")[0])
+            owner = next((each for each in reversed(self._versions[key[0]]) if each.number == number), None)
+            if owner:
+                owner.parts.append(new)
+
+    def _note_counter(self, key: Key, item: Item | None) -> None:
+        if item is None:
+            self._erased[key] = self.charged.get(key, Decimal(0))  # or its time is over, and TTL took it
+            return
+        charged = Decimal(item["n"]["N"])
+        self.charged[key] = self._erased[key] + charged
+        limit = self.limits.get(key[1].partition("#")[0])
+        if limit is not None and not 0 <= charged <= limit:
+            self.overdrawn.append(f"{key[1]} went to {charged} under a limit of {limit}")
+
+    def _note_content(self, key: Key, item: Item) -> None:
+        """P6 and P7: no content is in the clear, and no session begins under a key that was erased."""
+        if key[0].startswith("U#"):
+            self._owners[key[1]] = key[0]
+        holds_content = _CONTENT & item.keys()
+        if holds_content and (item["v"] != {"N": "2"} or any(_is_clear(item[name]) for name in holds_content)):
+            self.unsealed.append(f"P6 {key} has {holds_content} in the clear")
+        if key[1] == HEADER:
+            owner = self._owners[key[0]]
+            used = self.tables.now(self.keys_table, (owner, item["kid"]["S"]))
+            if used is None or used["st"] != {"S": "active"}:
+                self.unsealed.append(f"P7 {key} began under a key that was erased")
+
+    def _note_key(self, key: Key, item: Item) -> None:
+        if "key" in item:
+            if self.wrapped[key]:
+                self.unsealed.append(f"P1 the key {key} was replaced by another one")
+            self.wrapped[key].append(item["key"]["B"])
+
+    def _seals_of(self, item: Item) -> list[ContentCipher]:
+        """Those that may open it: one, if all is well."""
+        if "kid" not in item:
+            return [PLAIN]
+        owner, kid = self._owners[item["pk"]["S"]], item["kid"]["S"]
+        secrets = [LocalWrapper().unwrap(owner.removeprefix("U#"), wrapped) for wrapped in self.wrapped[owner, kid]]
+        return [DataKey(kid, secret) for secret in secrets]
+
+
+_CONTENT = {"body", "part", "cfg", "title", "sid"}
+_SAID = (b"speaks", b"writer", b"before", b"after", b"what two want", b"title of", b"Be brief", b"ses_", b"text")
+
+
+def _is_clear(value: Item) -> bool:
+    """Whether anybody could read it, deflated or not."""
+    content = value.get("B")
+    if not isinstance(content, bytes) or any(said in content for said in _SAID):
+        return True
+    try:
+        zlib.decompressobj().decompress(content[1:])
+    except zlib.error:
+        return False
+    return True
