@@ -166,7 +166,7 @@ class Scene:
             policy=TurnPolicy(),
         )
 
-    def expect_untouched(self, error: type[TurnlogError], act: Callable[[], object]) -> None:
+    def require_untouched(self, error: type[TurnlogError], act: Callable[[], object]) -> None:
         """The error is of exactly this kind, the tables are the same to the byte, and the model was not asked."""
         before = self.stored
         with pytest.raises(TurnlogError) as raised:
@@ -245,24 +245,24 @@ def test_a_turn_of_version_1_in_parts_is_read_whole(more: Item) -> None:
 
 def test_the_tombstones_of_version_1_say_that_there_is_nothing_and_never_will_be() -> None:
     scene = Scene(golden("tombstones"))
-    scene.expect_untouched(SessionNotFound, scene.take)
-    scene.expect_untouched(SessionNotFound, lambda: scene.store.create(session(), "Again"))
+    scene.require_untouched(SessionNotFound, scene.take)
+    scene.require_untouched(SessionNotFound, lambda: scene.store.create(session(), "Again"))
     assert scene.store.delete(OWNER, session().id, NOW_MS) is False
 
 
 def test_tombstones_of_version_1_hold_even_when_the_header_is_still_there() -> None:
     scene = Scene(golden("tombstones", "header", "meta"))
-    scene.expect_untouched(SessionNotFound, scene.take)
+    scene.require_untouched(SessionNotFound, scene.take)
 
 
 def test_a_moved_session_of_version_1_is_gone_but_for_who_repeats_the_move() -> None:
     there = replace(session(), owner=EVE, id="ses_BBBBBBBBBBBBBBBBBBBBBB")
     scene = Scene([*golden("moved"), header_item(there)])
-    scene.expect_untouched(SessionNotFound, scene.take)
+    scene.require_untouched(SessionNotFound, scene.take)
     repeat = Move(OWNER, session().id, EVE, there.id, b"m" * 16, "again", NOW_MS, NOW_MS + 34_000)
     assert scene.store.move(repeat) == there
     another = Move(OWNER, session().id, EVE, there.id, b"n" * 16, "again", NOW_MS, NOW_MS + 34_000)
-    scene.expect_untouched(SessionNotFound, lambda: scene.store.move(another))
+    scene.require_untouched(SessionNotFound, lambda: scene.store.move(another))
 
 
 def test_a_move_of_version_1_that_did_not_finish_is_undone_by_the_next_turn() -> None:
@@ -284,7 +284,7 @@ def test_the_allowances_of_version_1_count_on() -> None:
     scene = Scene(golden("header", "meta"), golden("allowances"))
     charge = QuotaCharge("tokens#2026-09-21", Decimal(100), Decimal(1199), START_MS + 86_400_000)
     lease = Lease(1, "token", NOW_MS + 34_000, key(1), b"f" * 16, NOW_MS, charges=(charge,))
-    scene.expect_untouched(QuotaExceeded, lambda: scene.store.acquire(session(), lease, over=None))
+    scene.require_untouched(QuotaExceeded, lambda: scene.store.acquire(session(), lease, over=None))
 
 
 @pytest.mark.parametrize(
@@ -352,13 +352,13 @@ def test_a_session_of_version_1_goes_on_beside_those_of_version_2() -> None:
 @pytest.mark.parametrize("left", ["key_being_erased", "key_erased"])
 def test_a_session_of_version_2_whose_key_is_erased_is_gone(left: str) -> None:
     scene = Scene(golden(*SEALED, "sealed_index"), keys=golden(left))
-    scene.expect_untouched(SessionNotFound, scene.take)
+    scene.require_untouched(SessionNotFound, scene.take)
     assert scene.store.session_ids(OWNER) == []
 
 
 def test_nothing_begins_while_an_owner_is_being_erased_and_anew_under_another_key_afterwards() -> None:
     scene = Scene([], keys=golden("key_being_erased"))
-    scene.expect_untouched(ErasureInProgress, lambda: scene.store.create(session(), ""))
+    scene.require_untouched(ErasureInProgress, lambda: scene.store.create(session(), ""))
     assert Scene([], keys=golden("key_erased")).store.create(session(), "").cipher.kid == "000002"
 
 
@@ -397,7 +397,7 @@ def test_a_sealed_item_that_does_not_say_how_is_refused(
     sk: str, attribute: str, value: Item | None, error: type[TurnlogError]
 ) -> None:
     scene = Scene(changed(golden(*SEALED), sk, **{attribute: value}), keys=golden("key"))
-    scene.expect_untouched(error, scene.take)
+    scene.require_untouched(error, scene.take)
 
 
 # --- what cannot be read ----------------------------------------------------------------------------------------------
@@ -410,12 +410,12 @@ SKS = {"header": "session", "meta": "meta", "turn": "000000001", "newest turn": 
 @pytest.mark.parametrize("sk", SKS.values(), ids=SKS)
 def test_an_item_of_a_version_that_is_not_known_is_refused(sk: str) -> None:
     scene = Scene(changed(ALL, sk, v={"N": "2"}))
-    scene.expect_untouched(ItemVersionUnknown, scene.take)
+    scene.require_untouched(ItemVersionUnknown, scene.take)
 
 
 def test_a_tombstone_of_a_version_that_is_not_known_is_refused() -> None:
     scene = Scene(golden("header") + changed(golden("tombstones"), "000000002", v={"N": "2"}))
-    scene.expect_untouched(ItemVersionUnknown, scene.take)
+    scene.require_untouched(ItemVersionUnknown, scene.take)
 
 
 OPTIONAL = {"pk", "sk", "ttl", "usd"}
@@ -436,32 +436,32 @@ def damages() -> list[Any]:
 @pytest.mark.parametrize(("sk", "attribute", "value"), damages())
 def test_a_damaged_item_is_refused(sk: str, attribute: str, value: Item | None) -> None:
     scene = Scene(changed(ALL, sk, **{attribute: value}))
-    scene.expect_untouched(ItemUnreadable, scene.take)
+    scene.require_untouched(ItemUnreadable, scene.take)
 
 
 @pytest.mark.parametrize("body", [b"", b"z", b"zbroken", b"j", b"j{}", b"jnull", b"x{}"])
 def test_a_turn_whose_content_is_damaged_is_refused(body: bytes) -> None:
     scene = Scene(changed(ALL, "000000002", body={"B": body}))
-    scene.expect_untouched(ItemUnreadable, scene.take)
+    scene.require_untouched(ItemUnreadable, scene.take)
 
 
 @pytest.mark.parametrize("missing", ["000000001.01", "000000001.02"])
 def test_a_turn_of_which_a_part_is_missing_is_refused(missing: str) -> None:
     items = [item for item in golden("header_of_parts", "turn_in_parts") if item["sk"]["S"] != missing]
     scene = Scene(items)
-    scene.expect_untouched(ItemUnreadable, lambda: scene.take(session_id="ses_CCCCCCCCCCCCCCCCCCCCCC"))
+    scene.require_untouched(ItemUnreadable, lambda: scene.take(session_id="ses_CCCCCCCCCCCCCCCCCCCCCC"))
 
 
 @pytest.mark.parametrize("sk", ["000000001", "000000002"])
 def test_a_gap_in_the_turns_is_refused(sk: str) -> None:
     scene = Scene([item for item in ALL if item["sk"]["S"] != sk])
-    scene.expect_untouched(TurnsMissing, scene.take)
+    scene.require_untouched(TurnsMissing, scene.take)
 
 
 def test_a_clock_that_runs_far_behind_what_is_stored_is_refused() -> None:
     scene = Scene(golden(*LIVE))
     scene.clock.now_ms = SECOND.at_ms - int(CLOCK_TOLERANCE.total_seconds() * 1000) - 1
-    scene.expect_untouched(ClockBehind, scene.take)
+    scene.require_untouched(ClockBehind, scene.take)
     scene.clock.tick(ms=1)
     assert scene.take().turn.number == 3
 
@@ -472,14 +472,14 @@ def test_a_clock_that_runs_far_behind_what_is_stored_is_refused() -> None:
 )
 def test_a_foreign_owner_or_an_unknown_id_is_not_found(owner: str, session_id: str) -> None:
     scene = Scene(golden(*LIVE, "index"))
-    scene.expect_untouched(SessionNotFound, lambda: scene.take(owner=owner, session_id=session_id))
+    scene.require_untouched(SessionNotFound, lambda: scene.take(owner=owner, session_id=session_id))
     assert scene.store.session_ids(owner) == ([session().id] if owner == OWNER else [])
 
 
 def test_a_message_that_could_not_be_stored_is_refused_before_the_model_is_asked() -> None:
     scene = Scene(golden(*LIVE))
     noise = base64.b64encode(hashlib.shake_256(b"noise").digest(MAX_TURN_BYTES)).decode()
-    scene.expect_untouched(TurnTooLarge, lambda: scene.take(noise))
+    scene.require_untouched(TurnTooLarge, lambda: scene.take(noise))
 
 
 def test_a_reply_without_a_stop_reason_is_an_error_of_which_no_content_stays_and_the_next_turn_goes_on() -> None:

@@ -23,7 +23,7 @@ class Step(StrEnum):
     """What a request is to the turn that sends it."""
 
     READ = "read"
-    CLAIM = "claim"
+    LEASE = "lease"
     COMMIT = "commit"
     RELEASE = "release"
 
@@ -71,7 +71,7 @@ class Sent:
             state = asked["Item"].get("st", {}).get("S")
             values = asked.get("ExpressionAttributeValues", {})
             frees = ":token" in values and ":now" not in values  # it keeps the claim's item, its lease over
-            return {"done": Step.COMMIT, "running": Step.RELEASE if frees else Step.CLAIM}.get(state)
+            return {"done": Step.COMMIT, "running": Step.RELEASE if frees else Step.LEASE}.get(state)
         return Step.READ if operation == "Query" else None
 
 

@@ -19,7 +19,7 @@ from multiprocessing.context import ForkServerContext
 from typing import Any
 
 from tests.promises.integration.ministack import Tables
-from tests.promises.integration.model_server import PATIENCE_S, DistantModel
+from tests.promises.integration.model_server import PATIENCE_S, RemoteModel
 from turnlog.clock import Clock, system_clock
 from turnlog.domain.messages import Message
 from turnlog.errors import TurnInProgress, TurnlogError
@@ -34,7 +34,7 @@ def remaining_s() -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class Errand:
+class TurnTask:
     """A turn that somebody wants; who insists comes back as long as the session is busy."""
 
     owner: str
@@ -56,7 +56,7 @@ class Errand:
 class Outcome:
     """What came of one try: a turn, or the name of an error."""
 
-    errand: Errand
+    task: TurnTask
     number: int = 0
     reply: str = ""
     replayed: bool = False
@@ -65,13 +65,13 @@ class Outcome:
     retry_after_s: int | None = None
 
     @classmethod
-    def of(cls, errand: Errand, taken: TakenTurn) -> Outcome:
+    def of(cls, task: TurnTask, taken: TakenTurn) -> Outcome:
         turn = taken.turn
-        return cls(errand, turn.number, turn.reply.text, taken.replayed, turn.reply.usage.tokens)
+        return cls(task, turn.number, turn.reply.text, taken.replayed, turn.reply.usage.tokens)
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class HandlerSetup:
     """Where handlers work. A held clock tells them all the same time; else it is the machine's."""
 
     tables: Tables
@@ -99,18 +99,18 @@ def processes() -> ForkServerContext:
     return context
 
 
-class Crew:
+class HandlerPool:
     """Processes at work; what comes of each try arrives in `outcomes` as `await_outcomes` is asked for it."""
 
-    def __init__(self, place: Place, work: Sequence[Sequence[Sequence[Errand]]]) -> None:
+    def __init__(self, setup: HandlerSetup, work: Sequence[Sequence[Sequence[TurnTask]]]) -> None:
         context = processes()
         self.outcomes: list[Outcome] = []
         self._results: Any = context.SimpleQueue()
         self._left = len(work)
         pipes = [context.Pipe() for _ in work]
         self._processes = [
-            context.Process(target=_work, args=(place, errands, theirs, self._results), daemon=True)
-            for errands, (_, theirs) in zip(work, pipes, strict=True)
+            context.Process(target=_work, args=(setup, tasks, theirs, self._results), daemon=True)
+            for tasks, (_, theirs) in zip(work, pipes, strict=True)
         ]
         for each in self._processes:
             each.start()
@@ -158,46 +158,46 @@ class Crew:
 
 
 @contextmanager
-def crew(place: Place, work: Sequence[Sequence[Sequence[Errand]]]) -> Iterator[Crew]:
-    """A process for each element of `work`, and in it a thread for each list of errands, which it runs in order.
+def handler_pool(setup: HandlerSetup, work: Sequence[Sequence[Sequence[TurnTask]]]) -> Iterator[HandlerPool]:
+    """A process for each element of `work`, and in it a thread for each list of tasks, which it runs in order.
 
     They all begin at the same moment.
     """
-    started = Crew(place, work)
+    started = HandlerPool(setup, work)
     try:
         yield started
     finally:
         started.end()
 
 
-def _work(place: Place, work: Sequence[Sequence[Errand]], pipe: Connection, results: Any) -> None:
-    store, model = place.tables.store(), DistantModel(place.model_url)
+def _work(setup: HandlerSetup, work: Sequence[Sequence[TurnTask]], pipe: Connection, results: Any) -> None:
+    store, model = setup.tables.store(), RemoteModel(setup.model_url)
 
-    def run(errands: Sequence[Errand]) -> None:
-        for errand in errands:
-            while not run_once(errand):
+    def run(tasks: Sequence[TurnTask]) -> None:
+        for task in tasks:
+            while not run_once(task):
                 time.sleep(random.uniform(0.1, 0.3))  # far less than Retry-After, which would take minutes
 
-    def run_once(errand: Errand) -> bool:
+    def run_once(task: TurnTask) -> bool:
         try:
             taken = take_turn(
-                errand.request(),
+                task.request(),
                 store=store,
                 model=model,
-                clock=place.clock,
+                clock=setup.clock,
                 remaining_s=remaining_s,
-                policy=place.policy,
+                policy=setup.policy,
             )
         except TurnlogError as error:
-            results.put(Outcome(errand, error=type(error).__name__, retry_after_s=error.retry_after_s))
-            return not (errand.insists and isinstance(error, TurnInProgress))
-        results.put(Outcome.of(errand, taken))
+            results.put(Outcome(task, error=type(error).__name__, retry_after_s=error.retry_after_s))
+            return not (task.insists and isinstance(error, TurnInProgress))
+        results.put(Outcome.of(task, taken))
         return True
 
     pipe.send("ready")
     pipe.recv()
     with ThreadPoolExecutor(len(work)) as pool:
-        for done in [pool.submit(run, errands) for errands in work]:
+        for done in [pool.submit(run, tasks) for tasks in work]:
             if error := done.exception():
                 results.put(error)
     results.put(None)

@@ -8,9 +8,9 @@ from enum import StrEnum
 from multiprocessing.connection import Connection
 from typing import Any
 
-from tests.promises.integration.handlers import Errand, Outcome, Place
+from tests.promises.integration.handlers import HandlerSetup, Outcome, TurnTask
 from tests.promises.integration.ministack import client_of
-from tests.promises.integration.model_server import DistantModel
+from tests.promises.integration.model_server import RemoteModel
 from turnlog.usecases.take_turn import take_turn
 
 
@@ -19,8 +19,8 @@ class Moment(StrEnum):
 
     BEFORE_READ = "before the read"
     AFTER_READ = "after the read"
-    CLAIM_ON_THE_WIRE = "while the claim is on the wire"
-    AFTER_CLAIM = "after the claim"
+    LEASE_ON_THE_WIRE = "while the lease is on the wire"
+    AFTER_LEASE = "after the lease"
     DURING_MODEL = "during the model call"
     BEFORE_COMMIT = "before the commit"
     COMMIT_ON_THE_WIRE = "while the commit is on the wire"
@@ -28,26 +28,26 @@ class Moment(StrEnum):
 
 
 _BEFORE = {Moment.BEFORE_READ: 1, Moment.BEFORE_COMMIT: 3}
-_AFTER = {Moment.AFTER_READ: 1, Moment.AFTER_CLAIM: 2, Moment.AFTER_COMMIT: 3}
+_AFTER = {Moment.AFTER_READ: 1, Moment.AFTER_LEASE: 2, Moment.AFTER_COMMIT: 3}
 """Which of the turn's three calls the process stops before, or after."""
 
 
 def take_until(
-    moment: Moment, place: Place, endpoint: str, errand: Errand, remaining_s: float, pipe: Connection
+    moment: Moment, setup: HandlerSetup, endpoint: str, task: TurnTask, remaining_s: float, pipe: Connection
 ) -> None:
     """Says through the pipe that it has come there, and waits. On the wire and in the model call others hold it up."""
     client = client_of(endpoint)
     client.meta.events.register("before-send.dynamodb.*", _stop_at(_BEFORE.get(moment), pipe))
     client.meta.events.register("after-call.dynamodb.*", _stop_at(_AFTER.get(moment), pipe))
     taken = take_turn(
-        errand.request(),
-        store=place.tables.store(client),
-        model=DistantModel(place.model_url),
-        clock=place.clock,
+        task.request(),
+        store=setup.tables.store(client),
+        model=RemoteModel(setup.model_url),
+        clock=setup.clock,
         remaining_s=lambda: remaining_s,
-        policy=place.policy,
+        policy=setup.policy,
     )
-    pipe.send(Outcome.of(errand, taken))
+    pipe.send(Outcome.of(task, taken))
 
 
 def _stop_at(call: int | None, pipe: Connection) -> Callable[..., None]:

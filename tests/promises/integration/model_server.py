@@ -19,11 +19,11 @@ PATIENCE_S = 60.0
 """How long anything is waited for before a test gives up on it."""
 
 
-class Oracle(LoopbackServer):
+class ModelServer(LoopbackServer):
     """Counts the calls of each session, which its callers name by their system prompt. A closed gate holds them up."""
 
     def __init__(self) -> None:
-        super().__init__(0, _Handler, "oracle")
+        super().__init__(0, _Handler, "model_server")
         self.calls: Counter[str] = Counter()
         self.running: Counter[str] = Counter()
         self.most_running: Counter[str] = Counter()
@@ -44,7 +44,7 @@ class Oracle(LoopbackServer):
         with self._changed:
             assert self._changed.wait_for(lambda: self.calls[session] >= calls, PATIENCE_S), "the model was not asked"
 
-    def __enter__(self) -> Oracle:
+    def __enter__(self) -> ModelServer:
         self.start()
         return self
 
@@ -62,7 +62,7 @@ class Oracle(LoopbackServer):
 
 
 class _Handler(GuardedHandler):
-    server: Oracle
+    server: ModelServer
 
     def answer(self) -> None:
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -70,8 +70,8 @@ class _Handler(GuardedHandler):
         self.send_json(200, self.server.reply(asked["session"], shown))
 
 
-class DistantModel:
-    """The oracle as a handler's ChatModel."""
+class RemoteModel:
+    """The model_server as a handler's ChatModel."""
 
     def __init__(self, url: str) -> None:
         self._address = url.removeprefix("http://")
@@ -89,7 +89,7 @@ class DistantModel:
         return Reply(request.model, content, "end_turn", Usage(to_json(answer["usage"])))
 
 
-def expect_one_order(turns: Sequence[Turn], policy: WindowPolicy | None = None) -> None:
+def require_one_order(turns: Sequence[Turn], policy: WindowPolicy | None = None) -> None:
     """Each reply is the hash of exactly the turns before it, so that no other order can have made them."""
     window = policy or WindowPolicy()
     assert [turn.number for turn in turns] == list(range(1, len(turns) + 1))

@@ -12,7 +12,7 @@ from dataclasses import replace
 import pytest
 
 from tests.fakes import OWNER, START_MS, HashModel, HeldClock, new_session
-from tests.promises.integration.handlers import Errand
+from tests.promises.integration.handlers import TurnTask
 from tests.promises.simulator.dynamodb import SimulatedDynamoDB
 from turnlog.adapters.dynamodb import DynamoDBSessionStore
 from turnlog.adapters.dynamodb.items import partition
@@ -37,7 +37,7 @@ class Scene:
         self.session = self.store.create(new_session(idle_s=idle_s, life_s=life_s), "A title")
 
     def take(self, text: str) -> TakenTurn:
-        request = Errand(self.session.owner, self.session.id, text).request()
+        request = TurnTask(self.session.owner, self.session.id, text).request()
         return take_turn(
             request,
             store=self.store,

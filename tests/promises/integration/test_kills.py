@@ -14,10 +14,10 @@ import pytest
 
 from tests.fakes import OWNER, START_MS, HeldClock, new_session
 from tests.promises.integration.fault_proxy import Broken, FaultProxy, Step
-from tests.promises.integration.handlers import Errand, Outcome, Place, processes
+from tests.promises.integration.handlers import HandlerSetup, Outcome, TurnTask, processes
 from tests.promises.integration.killable import Moment, take_until
 from tests.promises.integration.ministack import Contents, Tables, is_proving
-from tests.promises.integration.model_server import PATIENCE_S, DistantModel, Oracle, expect_one_order
+from tests.promises.integration.model_server import PATIENCE_S, ModelServer, RemoteModel, require_one_order
 from turnlog.adapters.dynamodb import DynamoDBSessionStore
 from turnlog.clock import Clock, system_clock
 from turnlog.domain.sessions import Session
@@ -29,9 +29,9 @@ LEASE_MS = 34_000
 """Of the process that dies: what it had left, and COMMIT_RESERVE_S."""
 
 TIMES = 20 if is_proving() else 2
-NOTHING_CLAIMED = (Moment.BEFORE_READ, Moment.AFTER_READ, Moment.CLAIM_ON_THE_WIRE)
+NOTHING_LEASED = (Moment.BEFORE_READ, Moment.AFTER_READ, Moment.LEASE_ON_THE_WIRE)
 PAID = (Moment.DURING_MODEL, Moment.BEFORE_COMMIT, Moment.COMMIT_ON_THE_WIRE, Moment.AFTER_COMMIT)
-ON_THE_WIRE = {Moment.CLAIM_ON_THE_WIRE: Step.CLAIM, Moment.COMMIT_ON_THE_WIRE: Step.COMMIT}
+ON_THE_WIRE = {Moment.LEASE_ON_THE_WIRE: Step.LEASE, Moment.COMMIT_ON_THE_WIRE: Step.COMMIT}
 
 
 @dataclass
@@ -39,21 +39,21 @@ class Scene:
     """A session of two turns whose third one is being taken by a process that will be killed."""
 
     tables: Tables
-    oracle: Oracle
+    model_server: ModelServer
     proxy: FaultProxy
     contents: Contents
     store: DynamoDBSessionStore
     session: Session
     clock: Clock
 
-    def errand(self, text: str) -> Errand:
-        return Errand(self.session.owner, self.session.id, text)
+    def task(self, text: str) -> TurnTask:
+        return TurnTask(self.session.owner, self.session.id, text)
 
     def take(self, text: str) -> TakenTurn:
         return take_turn(
-            self.errand(text).request(),
+            self.task(text).request(),
             store=self.store,
-            model=DistantModel(self.oracle.url),
+            model=RemoteModel(self.model_server.url),
             clock=self.clock,
             remaining_s=lambda: REMAINING_S,
             policy=TurnPolicy(),
@@ -62,18 +62,18 @@ class Scene:
     def kill(self, moment: Moment, text: str, *, held_ms: int | None, remaining_s: float = REMAINING_S) -> None:
         """Returns when the process is dead."""
         ours, theirs = processes().Pipe()
-        place = Place(self.tables, self.oracle.url, held_ms)
+        setup = HandlerSetup(self.tables, self.model_server.url, held_ms)
         endpoint = self.proxy.url if moment in ON_THE_WIRE else self.tables.endpoint
         if moment in ON_THE_WIRE:
             self.proxy.break_next(ON_THE_WIRE[moment], Broken.LATE)
         if moment is Moment.DURING_MODEL:
-            self.oracle.close_gate()
-        asked = self.oracle.calls[self.session.id]
-        arguments = (moment, place, endpoint, self.errand(text), remaining_s, theirs)
+            self.model_server.close_gate()
+        asked = self.model_server.calls[self.session.id]
+        arguments = (moment, setup, endpoint, self.task(text), remaining_s, theirs)
         victim = processes().Process(target=take_until, args=arguments, daemon=True)
         victim.start()
         if moment is Moment.DURING_MODEL:
-            self.oracle.await_calls(self.session.id, asked + 1)
+            self.model_server.await_calls(self.session.id, asked + 1)
         elif moment in ON_THE_WIRE:
             assert self.proxy.arrived.wait(PATIENCE_S)
         else:
@@ -83,30 +83,30 @@ class Scene:
         victim.join(PATIENCE_S)
         assert victim.exitcode == -9
         self.proxy.mend()
-        self.oracle.open_gate()
+        self.model_server.open_gate()
 
     def turns(self, now_ms: int) -> list[Outcome]:
         """The stored ones, after proof of their order."""
         view = self.store.read(self.session.owner, self.session.id, now_ms, newest=25)
-        expect_one_order(view.turns)
-        return [Outcome.of(self.errand(""), TakenTurn(turn, view)) for turn in view.turns]
+        require_one_order(view.turns)
+        return [Outcome.of(self.task(""), TakenTurn(turn, view)) for turn in view.turns]
 
 
 def counted(session: Session) -> Session:
-    """Its system prompt is its id: so the oracle counts its calls."""
+    """Its system prompt is its id: so the model_server counts its calls."""
     return replace(session, settings=replace(session.settings, system=session.id))
 
 
 @pytest.fixture
 def scene(tables: Tables, contents: Contents) -> Iterator[Scene]:
-    with Oracle() as oracle, FaultProxy(tables.endpoint) as proxy:
+    with ModelServer() as model_server, FaultProxy(tables.endpoint) as proxy:
         store = tables.store(contents.client)
         session = store.create(counted(new_session()), "")
-        scene = Scene(tables, oracle, proxy, contents, store, session, HeldClock())
+        scene = Scene(tables, model_server, proxy, contents, store, session, HeldClock())
         scene.take("one")
         scene.take("two")
         yield scene
-        oracle.open_gate()
+        model_server.open_gate()
 
 
 def every_kill() -> list[object]:
@@ -126,12 +126,12 @@ def test_after_a_kill_the_session_goes_on_within_one_lease_and_the_same_key_is_o
     scene.kill(moment, "three", held_ms=START_MS)
     if not arrives_last:
         scene.proxy.deliver()
-    claimed = moment not in NOTHING_CLAIMED or (moment is Moment.CLAIM_ON_THE_WIRE and not arrives_last)
+    leased = moment not in NOTHING_LEASED or (moment is Moment.LEASE_ON_THE_WIRE and not arrives_last)
     committed = moment is Moment.AFTER_COMMIT or (moment is Moment.COMMIT_ON_THE_WIRE and not arrives_last)
     texts = ["three", "four"] if number % 2 == 0 else ["four", "three"]
 
     scene.clock = HeldClock(START_MS + LEASE_MS)
-    if claimed and not committed:
+    if leased and not committed:
         for text in texts:
             with pytest.raises(TurnInProgress) as busy:
                 scene.take(text)
@@ -141,7 +141,7 @@ def test_after_a_kill_the_session_goes_on_within_one_lease_and_the_same_key_is_o
 
     assert taken["three"].replayed is committed
     assert [taken[text].turn.number for text in texts] == ([3, 4] if not committed or texts[0] == "three" else [4, 3])
-    assert scene.oracle.calls[scene.session.id] == 4 + (moment in PAID and not committed)
+    assert scene.model_server.calls[scene.session.id] == 4 + (moment in PAID and not committed)
     before = scene.contents.everything()
     assert (scene.proxy.deliver() == 1) is arrives_last
     assert scene.contents.everything() == before, "what a dead process had sent changed something"
@@ -156,7 +156,7 @@ def test_after_a_kill_the_session_goes_on_within_one_lease_and_the_same_key_is_o
 
 @pytest.mark.asvs("15.4.3")
 @pytest.mark.parametrize("number", range(TIMES))
-@pytest.mark.parametrize("moment", [Moment.AFTER_CLAIM, Moment.DURING_MODEL, Moment.BEFORE_COMMIT])
+@pytest.mark.parametrize("moment", [Moment.AFTER_LEASE, Moment.DURING_MODEL, Moment.BEFORE_COMMIT])
 def test_after_a_kill_a_client_that_comes_back_gets_on_when_a_lease_of_a_second_has_run_out(
     scene: Scene, moment: Moment, number: int
 ) -> None:
@@ -186,11 +186,11 @@ def test_a_key_whose_handlers_were_killed_three_times_is_not_paid_for_again_and_
     now_ms = START_MS
     for attempt in (1, 2, 3):
         scene.kill(Moment.BEFORE_COMMIT, "three", held_ms=now_ms)
-        assert scene.oracle.calls[scene.session.id] == 2 + attempt
+        assert scene.model_server.calls[scene.session.id] == 2 + attempt
         now_ms += LEASE_MS + 1
     scene.clock = HeldClock(now_ms)
     with pytest.raises(AttemptsExhausted):
         scene.take("three")
-    assert scene.oracle.calls[scene.session.id] == 5
+    assert scene.model_server.calls[scene.session.id] == 5
     assert scene.take("four").turn.number == 3
     assert len(scene.turns(now_ms)) == 3

@@ -22,9 +22,9 @@ import pytest
 from tests.bench.capacity import item_bytes
 from tests.fakes import OWNER, HashModel, HeldClock, KeptLog, expected_text, new_session
 from tests.handlers.conftest import Context, app
-from tests.promises.integration.handlers import Errand
+from tests.promises.integration.handlers import TurnTask
 from tests.promises.integration.ministack import Tables, is_proving
-from tests.promises.integration.model_server import expect_one_order
+from tests.promises.integration.model_server import require_one_order
 from tests.promises.simulator.dynamodb import SimulatedDynamoDB
 from turnlog import runtime
 from turnlog.adapters import telemetry
@@ -90,7 +90,7 @@ def take(
     policy: TurnPolicy | None = None,
 ) -> TakenTurn:
     return take_turn(
-        Errand(session.owner, session.id, text).request(),
+        TurnTask(session.owner, session.id, text).request(),
         store=store,
         model=model,
         clock=clock,
@@ -135,7 +135,7 @@ def test_a_conversation_of_5000_turns_costs_the_same_at_every_turn_and_its_listi
 
     client.reset()
     turns = [turn for first in range(1, TURNS + 1, PAGE) for turn in listed(store, session, first)]
-    expect_one_order(turns)
+    require_one_order(turns)
     assert len(turns) == TURNS
     assert client.calls == ["query"] * (TURNS // PAGE)
     assert client.read_units <= TURNS // PAGE * math.ceil(PAGE * 1024 / 4096)

@@ -16,9 +16,9 @@ import pytest
 
 from tests.fakes import OWNER, HashModel, HeldClock, new_session
 from tests.promises.integration.fault_proxy import Broken, FaultProxy, Step
-from tests.promises.integration.handlers import Errand
+from tests.promises.integration.handlers import TurnTask
 from tests.promises.integration.ministack import Contents, Tables, client_of
-from tests.promises.integration.model_server import expect_one_order
+from tests.promises.integration.model_server import require_one_order
 from turnlog.adapters.dynamodb import DynamoDBSessionStore
 from turnlog.domain.limits import OwnerLimits, charges
 from turnlog.domain.messages import Usage, to_json
@@ -55,7 +55,7 @@ class Conversation:
     def take(self, text: str, fails_with: ModelError | None = None) -> TakenTurn:
         self.model.fail_with = [fails_with] if fails_with else []
         return take_turn(
-            Errand(self.session.owner, self.session.id, text).request(),
+            TurnTask(self.session.owner, self.session.id, text).request(),
             store=self.store,
             model=self.model,
             clock=self.clock,
@@ -75,7 +75,7 @@ class Conversation:
     def reserve(self) -> Counter[str]:
         """What a claim of the second turn takes from the allowances."""
         view = self.store.read(self.session.owner, self.session.id, self.clock(), newest=1)
-        message = Errand(OWNER, "", "two").request().message
+        message = TurnTask(OWNER, "", "two").request().message
         taken = charges(replace(view, turns=view.turns[:1]), message, self.policy.owner, self.clock())
         return Counter({charge.counter.partition("#")[0]: int(charge.amount) for charge in taken})
 
@@ -114,8 +114,8 @@ def compact(turn: Turn) -> Turn:
     return replace(turn, reply=replace(turn.reply, usage=Usage(to_json(turn.reply.usage.fields))))
 
 
-def expect_whole(
-    conversation: Conversation, contents: Contents, proxy: FaultProxy, second: TakenTurn, *, lost_claims: int = 0
+def require_whole(
+    conversation: Conversation, contents: Contents, proxy: FaultProxy, second: TakenTurn, *, lost_leases: int = 0
 ) -> None:
     """The second turn stands once, as it was returned; a straggler changes nothing; the next turn goes on; and the
     allowances hold what was used, and what claims have reserved that were lost.
@@ -132,10 +132,10 @@ def expect_whole(
     third = conversation.take("three")
     view = conversation.store.read(OWNER, conversation.session.id, conversation.clock(), newest=25)
     assert view.turns[1:] == (compact(second.turn), compact(third.turn))
-    expect_one_order(view.turns)
+    require_one_order(view.turns)
     if conversation.policy is CHARGED:
         used = Counter(turns=3, tokens=sum(turn.reply.usage.tokens for turn in view.turns))
-        assert counted(contents) == used + Counter({name: lost_claims * each for name, each in reserved.items()})
+        assert counted(contents) == used + Counter({name: lost_leases * each for name, each in reserved.items()})
     else:
         assert counted(contents) == Counter()
 
@@ -145,7 +145,7 @@ def expect_whole(
 
 @pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("broken", [each for each in Broken if each is not Broken.TORN])
-@pytest.mark.parametrize("step", [Step.READ, Step.CLAIM, Step.COMMIT])
+@pytest.mark.parametrize("step", [Step.READ, Step.LEASE, Step.COMMIT])
 def test_a_call_that_breaks_once_is_repaired_and_the_turn_is_taken_and_paid_once(
     conversation: Conversation, contents: Contents, proxy: FaultProxy, step: Step, broken: Broken
 ) -> None:
@@ -154,7 +154,7 @@ def test_a_call_that_breaks_once_is_repaired_and_the_turn_is_taken_and_paid_once
     assert proxy.fired == [(step, broken)]
     assert (second.turn.number, second.replayed) == (2, False)
     assert len(conversation.model.requests) == 2
-    expect_whole(conversation, contents, proxy, second)
+    require_whole(conversation, contents, proxy, second)
 
 
 @pytest.mark.parametrize("policy", POLICIES)
@@ -170,12 +170,12 @@ def test_a_release_that_breaks_once_is_repaired_and_the_next_try_goes_at_once(
     conversation.clock.tick(ms=1)  # a lease that is given back is over in the millisecond before
     second = conversation.take("two")
     assert len(conversation.model.requests) == 3
-    expect_whole(conversation, contents, proxy, second, lost_claims=int(failure.billed))
+    require_whole(conversation, contents, proxy, second, lost_leases=int(failure.billed))
 
 
 @pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("broken", [Broken.TORN])
-@pytest.mark.parametrize("step", [Step.CLAIM, Step.COMMIT])
+@pytest.mark.parametrize("step", [Step.LEASE, Step.COMMIT])
 def test_a_write_whose_answer_is_torn_was_applied_and_the_turn_is_taken_once(
     conversation: Conversation, contents: Contents, proxy: FaultProxy, step: Step, broken: Broken
 ) -> None:
@@ -183,7 +183,7 @@ def test_a_write_whose_answer_is_torn_was_applied_and_the_turn_is_taken_once(
     second = conversation.take("two")
     assert proxy.fired == [(step, broken)]
     assert len(conversation.model.requests) == 2
-    expect_whole(conversation, contents, proxy, second)
+    require_whole(conversation, contents, proxy, second)
 
 
 @pytest.mark.parametrize("policy", [TurnPolicy()])
@@ -192,7 +192,7 @@ def test_a_read_whose_answer_is_torn_is_tried_again(
     conversation: Conversation, contents: Contents, proxy: FaultProxy, broken: Broken
 ) -> None:
     proxy.break_next(Step.READ, broken)
-    expect_whole(conversation, contents, proxy, conversation.take("two"))
+    require_whole(conversation, contents, proxy, conversation.take("two"))
 
 
 # --- for as long as the store tries: the caller is told, and a repeat under the same key finds out --------------------
@@ -213,7 +213,7 @@ def test_a_read_that_stays_broken_is_unavailable_and_writes_and_pays_nothing(
     assert proxy.fired == [(Step.READ, broken)] * TRIES
     assert contents.everything() == before
     assert len(conversation.model.requests) == 1
-    expect_whole(conversation, contents, proxy, conversation.take("two"))
+    require_whole(conversation, contents, proxy, conversation.take("two"))
 
 
 @pytest.mark.parametrize("policy", POLICIES)
@@ -222,13 +222,13 @@ def test_a_claim_that_stays_broken_is_taken_back_and_the_model_is_not_asked(
     conversation: Conversation, contents: Contents, proxy: FaultProxy, broken: Broken
 ) -> None:
     before = contents.everything()
-    proxy.break_next(Step.CLAIM, broken, times=TRIES)
+    proxy.break_next(Step.LEASE, broken, times=TRIES)
     with pytest.raises(StoreUnavailable):
         conversation.take("two")
-    assert proxy.fired == [(Step.CLAIM, broken)] * TRIES
+    assert proxy.fired == [(Step.LEASE, broken)] * TRIES
     assert {key: item for key, item in contents.everything().items() if key in before} == before
     assert len(conversation.model.requests) == 1
-    expect_whole(conversation, contents, proxy, conversation.take("two"))
+    require_whole(conversation, contents, proxy, conversation.take("two"))
 
 
 @pytest.mark.parametrize("policy", POLICIES)
@@ -236,13 +236,13 @@ def test_a_claim_that_stays_broken_is_taken_back_and_the_model_is_not_asked(
 def test_a_claim_that_arrives_after_it_was_taken_back_holds_the_session_for_one_lease(
     conversation: Conversation, contents: Contents, proxy: FaultProxy, broken: Broken
 ) -> None:
-    proxy.break_next(Step.CLAIM, broken, times=TRIES)
+    proxy.break_next(Step.LEASE, broken, times=TRIES)
     with pytest.raises(StoreUnavailable):
         conversation.take("two")
     assert proxy.deliver() == TRIES
     second = conversation.take_when_free("two")
     assert len(conversation.model.requests) == 2
-    expect_whole(conversation, contents, proxy, second, lost_claims=1)
+    require_whole(conversation, contents, proxy, second, lost_leases=1)
 
 
 @pytest.mark.parametrize("policy", POLICIES)
@@ -257,7 +257,7 @@ def test_a_commit_that_never_arrives_is_repeated_after_the_lease_and_stored_once
     second = conversation.take_when_free("two")
     assert (second.turn.number, second.replayed) == (2, False)
     assert len(conversation.model.requests) == 3  # once more for the handler that could not store its reply
-    expect_whole(conversation, contents, proxy, second, lost_claims=1)  # what was on its way arrives in there
+    require_whole(conversation, contents, proxy, second, lost_leases=1)  # what was on its way arrives in there
 
 
 @pytest.mark.asvs("15.1.3")
@@ -273,7 +273,7 @@ def test_a_commit_that_arrived_unheard_is_found_by_the_repeat_which_gives_the_st
     second = conversation.take("two")
     assert (second.turn.number, second.replayed) == (2, True)
     assert len(conversation.model.requests) == 2
-    expect_whole(conversation, contents, proxy, second)
+    require_whole(conversation, contents, proxy, second)
 
 
 @pytest.mark.parametrize("policy", POLICIES)
@@ -293,7 +293,7 @@ def test_a_release_that_stays_broken_costs_at_most_one_lease(
         second = conversation.take_when_free("two")
     assert len(conversation.model.requests) == 3
     given_back = broken is Broken.CUT_AFTER and not failure.billed
-    expect_whole(conversation, contents, proxy, second, lost_claims=int(not given_back))
+    require_whole(conversation, contents, proxy, second, lost_leases=int(not given_back))
 
 
 @pytest.mark.parametrize("policy", POLICIES)
@@ -307,4 +307,4 @@ def test_a_commit_whose_every_try_timed_out_and_arrived_later_is_stored_once(
     assert proxy.deliver() == TRIES
     second = conversation.take("two")
     assert second.replayed
-    expect_whole(conversation, contents, proxy, second)
+    require_whole(conversation, contents, proxy, second)

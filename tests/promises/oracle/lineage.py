@@ -12,7 +12,7 @@ from turnlog.usecases.take_turn import TakenTurn
 
 
 @dataclass(frozen=True)
-class Family:
+class Lineage:
     """A session and all that was done at any of its addresses, the first of which is `origin`."""
 
     origin: Address
@@ -32,7 +32,7 @@ class Family:
         return [(act, result.turn) for act, result in found if isinstance(result, TakenTurn)]
 
 
-def families(acts: Iterable[Act[Any]]) -> list[Family]:
+def lineages(acts: Iterable[Act[Any]]) -> list[Lineage]:
     """Of all sessions that were made, or tried to be made, in the order of their first acts."""
     acts = list(acts)
     moves = [act for act in acts if isinstance(act, Moving)]
@@ -44,5 +44,5 @@ def families(acts: Iterable[Act[Any]]) -> list[Family]:
         while more := {move.to for move in moves if move.address in addresses} - addresses:
             addresses |= more
         here = tuple(act for act in acts if act.address in addresses)
-        found.append(Family(origin, frozenset(addresses), here))
+        found.append(Lineage(origin, frozenset(addresses), here))
     return found

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from tests.promises.oracle.checks import broken_by_a_log, content_left, has_ended_it
-from tests.promises.oracle.lineage import Family
+from tests.promises.oracle.ends import content_left, has_ended_it
+from tests.promises.oracle.lineage import Lineage
+from tests.promises.oracle.order import broken_by_a_view
 from tests.promises.world.actors import reap
 from tests.promises.world.history import Address, Deleting, Moving, Taking
 from tests.promises.world.world import ALL_TURNS, LEASE_MS, SESSIONS, World, ttl_s, want
@@ -18,51 +19,51 @@ _SPAN_MS = 15 * 60 * 1000
 _HOUR_MS = 60 * 60 * 1000
 
 
-def broken_afterwards(world: World, found: Sequence[Family]) -> Iterator[str]:
+def broken_afterwards(world: World, found: Sequence[Lineage]) -> Iterator[str]:
     """Ends the world's sessions on the way."""
-    for family in found:
-        yield from _goes_on(world, family)
-    for family in found:
-        yield from _is_deleted(world, family)
+    for lineage in found:
+        yield from _goes_on(world, lineage)
+    for lineage in found:
+        yield from _is_deleted(world, lineage)
     yield from _ends(world, found)
 
 
-def _goes_on(world: World, family: Family) -> Iterator[str]:
+def _goes_on(world: World, lineage: Lineage) -> Iterator[str]:
     """P9, P1: exactly one address lives, a further turn proceeds there, and all that was returned is there."""
-    living = [at for at in sorted(family.addresses, key=lambda at: at.pk) if _living(world, at)]
+    living = [at for at in sorted(lineage.addresses, key=lambda at: at.pk) if _living(world, at)]
     if len(living) > 1:
         yield f"P1 the session lives at {len(living)} addresses"
     if not living:
-        if not _may_be_gone(world, family):
-            yield f"P1 the session that began at {family.origin.id} is lost"
+        if not _may_be_gone(world, lineage):
+            yield f"P1 the session that began at {lineage.origin.id} is lost"
         return
     taking = _next_turn(world, living[0])
     if taking.succeeded or isinstance(taking.error, SessionLimitReached | QuotaExceeded):
-        yield from _is_whole(world, family, living[0], goes_on=taking.succeeded)
-    elif not isinstance(taking.error, SessionNotFound) or not _may_be_gone(world, family):
+        yield from _is_whole(world, lineage, living[0], goes_on=taking.succeeded)
+    elif not isinstance(taking.error, SessionNotFound) or not _may_be_gone(world, lineage):
         yield f"P9 a further turn at {living[0].id} got {taking.error!r}"
 
 
-def _is_whole(world: World, family: Family, at: Address, *, goes_on: bool) -> Iterator[str]:
+def _is_whole(world: World, lineage: Lineage, at: Address, *, goes_on: bool) -> Iterator[str]:
     view = _living(world, at)
     if view is None:
-        if not _may_be_gone(world, family):
+        if not _may_be_gone(world, lineage):
             yield f"P1 {at.id} is gone after a further turn"
         return
-    yield from broken_by_a_log(world, family, view.turns, at, before_ms=world.schedule.now_ms)
-    for other in _cleared(world, family, at) if goes_on else ():
+    yield from broken_by_a_view(world, lineage, view.turns, at, before_ms=world.schedule.now_ms)
+    for other in _cleared(world, lineage, at) if goes_on else ():
         if left := content_left(world, other):
             yield f"P7 a move left {left} at {other.id}"
-    yield from _repeats_its_move(world, family, at)
+    yield from _repeats_its_move(world, lineage, at)
 
 
-def _cleared(world: World, family: Family, living: Address) -> Iterator[Address]:
+def _cleared(world: World, lineage: Lineage, living: Address) -> Iterator[Address]:
     """The addresses that must be empty: those that a finished move left, and those that no move came to.
 
     What a move left that took place but was not finished is for the sweeper, unless it is repeated.
     """
-    left = {act.address for act in family.acts if isinstance(act, Moving) and act.succeeded}
-    for at in sorted(family.addresses - {living}, key=lambda at: at.pk):
+    left = {act.address for act in lineage.acts if isinstance(act, Moving) and act.succeeded}
+    for at in sorted(lineage.addresses - {living}, key=lambda at: at.pk):
         if at in left or at.pk not in world.journal.headers:
             yield at
 
@@ -74,34 +75,36 @@ def _living(world: World, at: Address) -> SessionView | None:
 def _next_turn(world: World, at: Address) -> Taking:
     taking = world.take(want("a further turn"), at, "after")
     if isinstance(taking.error, TurnInProgress):
-        world.schedule.pause(LEASE_MS + 2 * world.mood.skew_ms)
+        world.schedule.pause(LEASE_MS + 2 * world.config.skew_ms)
         taking = world.take(want("a further turn"), at, "after")
     return taking
 
 
-def _may_be_gone(world: World, family: Family) -> bool:
+def _may_be_gone(world: World, lineage: Lineage) -> bool:
     """Whether it was deleted, or may have been, or has expired, or was never made."""
-    if any(isinstance(act, Deleting) for act in family.acts):
+    if any(isinstance(act, Deleting) for act in lineage.acts):
         return True
     now_ms = world.schedule.now_ms
-    ends = [end for at in family.addresses for end in world.journal.ends_ms(at.pk, now_ms, now_ms)]
-    return not ends or now_ms + 2 * world.mood.skew_ms >= max(ends)
+    ends = [end for at in lineage.addresses for end in world.journal.ends_ms(at.pk, now_ms, now_ms)]
+    return not ends or now_ms + 2 * world.config.skew_ms >= max(ends)
 
 
-def _repeats_its_move(world: World, family: Family, at: Address) -> Iterator[str]:
+def _repeats_its_move(world: World, lineage: Lineage, at: Address) -> Iterator[str]:
     """A repeat under the same key returns the session again."""
-    for moving in [act for act in family.acts if isinstance(act, Moving) and act.succeeded and act.to == at]:
+    for moving in [act for act in lineage.acts if isinstance(act, Moving) and act.succeeded and act.to == at]:
         again = world.move(moving.address, at, moving.key, "after")
         if again.result != moving.result:
             yield f"P3 a move was repeated and gave {again.error!r}"
 
 
-def _is_deleted(world: World, family: Family) -> Iterator[str]:
+def _is_deleted(world: World, lineage: Lineage) -> Iterator[str]:
     """P7: after a delete was answered nothing is there, nor where a move had begun to copy it; also when repeated."""
-    for at in sorted(family.addresses, key=lambda at: at.pk):
-        if not any(isinstance(act, Deleting) and has_ended_it(world, act) and act.address == at for act in family.acts):
+    for at in sorted(lineage.addresses, key=lambda at: at.pk):
+        if not any(
+            isinstance(act, Deleting) and has_ended_it(world, act) and act.address == at for act in lineage.acts
+        ):
             continue
-        begun = {act.to for act in family.acts if isinstance(act, Moving) and act.address == at}
+        begun = {act.to for act in lineage.acts if isinstance(act, Moving) and act.address == at}
         copies = sorted((to for to in begun if to.pk not in world.journal.headers), key=lambda to: to.pk)
         for _ in range(2):
             for place in (at, *copies):
@@ -111,12 +114,12 @@ def _is_deleted(world: World, family: Family) -> Iterator[str]:
                 yield f"P7 {at.id} was deleted, and again"
 
 
-def _ends(world: World, found: Sequence[Family]) -> Iterator[str]:
+def _ends(world: World, found: Sequence[Lineage]) -> Iterator[str]:
     """P5, by sweeping or by TTL."""
-    addresses = sorted({at for family in found for at in family.addresses}, key=lambda at: at.pk)
+    addresses = sorted({at for lineage in found for at in lineage.addresses}, key=lambda at: at.pk)
     reaped_first = world.chance.random() < 0.3
-    lives = world.mood.life_s * 1000 if reaped_first else min(world.mood.idle_s, world.mood.life_s) * 1000
-    world.schedule.pause(lives + 2 * world.mood.skew_ms + 1)
+    lives = world.config.life_s * 1000 if reaped_first else min(world.config.idle_s, world.config.life_s) * 1000
+    world.schedule.pause(lives + 2 * world.config.skew_ms + 1)
     yield from _all_gone(world, addresses)
     if reaped_first:
         yield from _is_reaped(world, addresses)

@@ -11,14 +11,14 @@ from functools import partial
 from typing import Any
 
 from tests.promises.oracle.checks import broken_by_a_run
-from tests.promises.oracle.lineage import families
+from tests.promises.oracle.lineage import lineages
 from tests.promises.oracle.recovery import broken_afterwards
 from tests.promises.runs.trace import trace
 from tests.promises.simulator.faults import Plan, RandomFaults
 from tests.promises.world import actors
-from tests.promises.world.actors import Residence
+from tests.promises.world.actors import KnownAddresses
 from tests.promises.world.history import Taking
-from tests.promises.world.run_config import Mood, any_mood
+from tests.promises.world.run_config import RunConfig, random_config
 from tests.promises.world.world import World, address, session_id, want
 from turnlog.adapters.dynamodb import items
 from turnlog.usecases import take_turn
@@ -40,11 +40,11 @@ class Run:
         return "\n".join([*self.trace(), *self.broken, f"replay: python -m tests.promises {self.name}"])
 
 
-def judged(name: str, world: World) -> Run:
+def run_and_check(name: str, world: World) -> Run:
     """Lets the world run, then holds it to the promises."""
     world.schedule.run()
     calls = [step.operation for step in world.network.steps if step.index >= 0]
-    found = families(world.acts)
+    found = lineages(world.acts)
     broken = [*broken_by_a_run(world, found), *broken_afterwards(world, found)]
     takings = world.done(Taking)
     return Run(
@@ -52,21 +52,21 @@ def judged(name: str, world: World) -> Run:
         list(dict.fromkeys(broken)),
         calls,
         model_calls=sum(call.billed for taking in takings for call in taking.calls),
-        turns=sum(len(world.journal.commits(at.pk)) for family in found for at in family.addresses),
+        turns=sum(len(world.journal.commits(at.pk)) for lineage in found for at in lineage.addresses),
         trace=partial(trace, world),
     )
 
 
 @contextmanager
-def seeded(seed: int, mood: Mood) -> Iterator[None]:
-    """The run has its own dice, for jitter and for tokens, and the sizes that its mood makes small."""
+def seeded(seed: int, config: RunConfig) -> Iterator[None]:
+    """The run has its own dice, for jitter and for tokens, and the sizes that its config makes small."""
     state, token_bytes = random.getstate(), secrets.token_bytes
     part_bytes, key_stride = items.PART_BYTES, take_turn.KEY_STRIDE
     tokens = random.Random(seed)
     random.seed(seed)
     secrets.token_bytes = lambda nbytes=None: tokens.randbytes(nbytes or 32)
-    items.PART_BYTES = mood.part_bytes or part_bytes
-    take_turn.KEY_STRIDE = mood.key_stride
+    items.PART_BYTES = config.part_bytes or part_bytes
+    take_turn.KEY_STRIDE = config.key_stride
     try:
         yield
     finally:
@@ -75,41 +75,43 @@ def seeded(seed: int, mood: Mood) -> Iterator[None]:
         items.PART_BYTES, take_turn.KEY_STRIDE = part_bytes, key_stride
 
 
-def settled(
-    mood: Mood, plan: Plan, chance: random.Random, length: int, *, swept: bool = True
-) -> tuple[World, Residence]:
+def prepared_world(
+    config: RunConfig, plan: Plan, chance: random.Random, length: int, *, swept: bool = True
+) -> tuple[World, KnownAddresses]:
     """A world with a session of so many turns, which everyone knows."""
-    world = World(mood, plan, chance)
+    world = World(config, plan, chance)
     if swept:
         world.was_swept_before()
-    home = Residence([address("owner", session_id("main"))])
-    world.create(home.addresses[0], "before")
+    known = KnownAddresses([address("owner", session_id("main"))])
+    world.create(known.addresses[0], "before")
     for number in range(length):
-        world.take(want(f"before {number}"), home.addresses[0], "before")
-    return world, home
+        world.take(want(f"before {number}"), known.addresses[0], "before")
+    return world, known
 
 
-SEALED = 3
-"""In every so many random runs content is sealed, and an owner may be erased."""
+ENCRYPTED_EVERY = 3
+"""In every so many random runs content is encrypted, and an owner may be erased."""
 
 
 def random_run(seed: int) -> Run:
     """Everything by the seed: who is there, what they want, how slow and faulty it is, and who goes first."""
     chance = random.Random(seed)
-    mood = any_mood(chance)
-    if seed % SEALED == SEALED - 1:
-        mood = replace(mood, sealed=True, keyless=0.02)
+    config = random_config(chance)
+    if seed % ENCRYPTED_EVERY == ENCRYPTED_EVERY - 1:
+        config = replace(config, encrypted=True, keyless=0.02)
     plan = RandomFaults(chance, rate=chance.choice([0, 0.02, 0.06, 0.15]))
-    with seeded(seed, mood):
-        world, home = settled(mood, plan, chance, length=chance.choice([0, 1, 3, 6]), swept=chance.random() < 0.9)
-        _populate(world, home)
-        return judged(f"--seed {seed}", world)
+    with seeded(seed, config):
+        world, known = prepared_world(
+            config, plan, chance, length=chance.choice([0, 1, 3, 6]), swept=chance.random() < 0.9
+        )
+        _populate(world, known)
+        return run_and_check(f"--seed {seed}", world)
 
 
-def _populate(world: World, home: Residence) -> None:
+def _populate(world: World, known: KnownAddresses) -> None:
     chance = world.chance
-    created = Residence([address("owner", session_id("created"))])
-    spread_ms = chance.choice([0, 10 * world.mood.latency_ms, 5_000, 60_000])
+    created = KnownAddresses([address("owner", session_id("created"))])
+    spread_ms = chance.choice([0, 10 * world.config.latency_ms, 5_000, 60_000])
 
     def some(most: int, how_often: float, name: str, work: Callable[..., None], *given: Any) -> None:
         for number in range(most):
@@ -118,21 +120,21 @@ def _populate(world: World, home: Residence) -> None:
                 in_ms = chance.randint(0, spread_ms)
                 world.schedule.spawn(called, partial(work, world, called, *given), in_ms=in_ms)
 
-    some(4, 0.7, "writer", _write, home)
-    some(2, 0.2, "deleter", actors.delete, home)
-    some(2, 0.25, "mover", actors.move, home)
-    if world.mood.sealed:
-        some(2, 0.15, "eraser", actors.erase, home.addresses[0].owner)
+    some(4, 0.7, "writer", _write, known)
+    some(2, 0.2, "deleter", actors.delete, known)
+    some(2, 0.25, "mover", actors.move, known)
+    if world.config.encrypted:
+        some(2, 0.15, "eraser", actors.erase, known.addresses[0].owner)
         some(1, 0.1, "heirs-eraser", actors.erase, actors.heir("mover-0"))
-    some(2, 0.2, "forker", actors.fork, home, chance.randint(1, 4))
+    some(2, 0.2, "forker", actors.fork, known, chance.randint(1, 4))
     some(2, 0.15, "creator", actors.create, created)
-    some(1, 0.3, "reader", actors.read_often, home, 5)
+    some(1, 0.3, "reader", actors.read_often, known, 5)
     some(1, 0.25, "sweeper", actors.sweep_often, 3)
     some(1, 0.4, "ttl", actors.reap_often, 4)
     some(1, 0.3, "time", actors.let_time_jump, _jumps_ms(chance))
 
 
-def _write(world: World, name: str, home: Residence) -> None:
+def _write(world: World, name: str, known: KnownAddresses) -> None:
     """Takes turns of its own, perhaps one that others want under the same key, and rarely with another body there."""
     chance = world.chance
     wants = [want(f"{name}, {number}") for number in range(chance.randint(1, 3))]
@@ -141,7 +143,7 @@ def _write(world: World, name: str, home: Residence) -> None:
     if chance.random() < 0.05:
         wants.append(want(f"another body of {name}", key="what two want"))
     chance.shuffle(wants)
-    actors.converse(world, name, home, wants)
+    actors.converse(world, name, known, wants)
 
 
 def _jumps_ms(chance: random.Random) -> list[int]:

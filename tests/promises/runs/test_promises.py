@@ -27,7 +27,7 @@ WITH_A_DELETE = {name for name in SCENARIOS if "deleter" in name or "eras" in na
 PAID_IN_VAIN = WITH_A_DELETE | {"writers-who-wait-in-vain"}
 
 
-def expect_kept(tally: Tally) -> None:
+def require_kept(tally: Tally) -> None:
     """Prints the first run that broke a promise, in full."""
     for name, sentences in tally.broken.items():
         pytest.fail(f"{tally}\n\n{_again(name).report()}\n\nfirst in {name}: {sentences[0]}", pytrace=False)
@@ -44,7 +44,7 @@ def _again(name: str) -> Run:
 
 def test_every_promise_holds_in_300_random_worlds() -> None:
     tally = random_runs(range(SEEDS))
-    expect_kept(tally)
+    require_kept(tally)
     assert tally.runs == SEEDS
     assert tally.turns > 3 * SEEDS
     assert 1 < tally.model_calls / tally.turns < 1.3
@@ -53,7 +53,7 @@ def test_every_promise_holds_in_300_random_worlds() -> None:
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_every_promise_holds_under_each_single_fault(name: str) -> None:
     tally = with_single_faults([name])
-    expect_kept(tally)
+    require_kept(tally)
     assert tally.runs > 50
 
 

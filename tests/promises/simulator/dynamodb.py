@@ -20,12 +20,12 @@ from tests.promises.simulator.tables import Tables
 from tests.promises.simulator.write_actions import (
     Action,
     Arguments,
-    expect_arguments,
     invalid,
     key_of,
     names_of,
     parsed,
     refused,
+    require_arguments,
 )
 
 MAX_TRANSACTION_BYTES = 4 * 1024 * 1024
@@ -59,7 +59,7 @@ class SimulatedDynamoDB:
 
     def get_item(self, **given: Any) -> Response:
         optional = ("ConsistentRead", "ProjectionExpression", "ExpressionAttributeNames")
-        expect_arguments(given, ("TableName", "Key"), optional)
+        require_arguments(given, ("TableName", "Key"), optional)
         wanted, used = parsed(projection, given.get("ProjectionExpression"))
         names = names_of(given, used)
         key = key_of(given["Key"])
@@ -70,7 +70,7 @@ class SimulatedDynamoDB:
         required = ("TableName", "KeyConditionExpression", "ExpressionAttributeValues")
         optional = ("ExpressionAttributeNames", "FilterExpression", "ProjectionExpression")
         paging = ("ConsistentRead", "ScanIndexForward", "Limit", "ExclusiveStartKey")
-        expect_arguments(given, required, optional + paging)
+        require_arguments(given, required, optional + paging)
         keys, used_by_keys = parsed(key_condition, given["KeyConditionExpression"])
         chosen, used_by_filter = parsed(condition, given.get("FilterExpression"))
         wanted, used = parsed(projection, given.get("ProjectionExpression"))
@@ -129,11 +129,11 @@ class SimulatedDynamoDB:
 
     def batch_write_item(self, **given: Any) -> Response:
         """Each write by itself, all of them now: who wants some of them left over asks for fewer."""
-        expect_arguments(given, ("RequestItems",), ())
+        require_arguments(given, ("RequestItems",), ())
         wanted = [_batched(table, request) for table, writes in given["RequestItems"].items() for request in writes]
         if not 0 < len(wanted) <= MAX_BATCH_WRITES:
             raise invalid(f"A batch has 1 to {MAX_BATCH_WRITES} writes")
-        _expect_distinct(wanted, "Provided list of item keys contains duplicates")
+        _require_distinct(wanted, "Provided list of item keys contains duplicates")
         if sum(action.bytes for action in wanted) > MAX_BATCH_BYTES:
             raise invalid("The batch is larger than 16 MB")
         for action in wanted:
@@ -142,11 +142,11 @@ class SimulatedDynamoDB:
 
     def transact_write_items(self, **given: Any) -> Response:
         """All or nothing, and once for each token within ten minutes."""
-        expect_arguments(given, ("TransactItems",), ("ClientRequestToken",))
+        require_arguments(given, ("TransactItems",), ("ClientRequestToken",))
         wanted = [_transacted(each) for each in given["TransactItems"]]
         if not 0 < len(wanted) <= MAX_TRANSACTION_ACTIONS:
             raise invalid(f"A transaction has 1 to {MAX_TRANSACTION_ACTIONS} actions")
-        _expect_distinct(wanted, "Transaction request cannot include multiple operations on one item")
+        _require_distinct(wanted, "Transaction request cannot include multiple operations on one item")
         if sum(action.bytes for action in wanted) > MAX_TRANSACTION_BYTES:
             raise invalid("Member must have total item size less than or equal to 4 MB")
         token = given.get("ClientRequestToken")
@@ -211,7 +211,7 @@ def _batched(table: str, given: Response) -> Action:
     return _BATCHED[kind]({"TableName": table, **arguments})
 
 
-def _expect_distinct(wanted: Sequence[Action], message: str) -> None:
+def _require_distinct(wanted: Sequence[Action], message: str) -> None:
     if len({(action.table, action.key) for action in wanted}) < len(wanted):
         raise invalid(message)
 

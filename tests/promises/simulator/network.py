@@ -56,7 +56,7 @@ class Network:
 
     def begin(self, process: Process, operation: str, arguments: dict[str, Any]) -> tuple[Step, Fault | None]:
         """Notes the call and says what is to happen to it."""
-        process.expect_alive()
+        process.require_alive()
         index, fault = -1, None
         if self.schedule.running:
             index, self.counted = self.counted, self.counted + 1
@@ -195,7 +195,7 @@ class Process:
         self.pause(round(seconds * 1000))
 
     def pause(self, ms: int) -> None:
-        self.expect_alive()
+        self.require_alive()
         self.network.schedule.pause(ms)
         if self.deadline_ms is not None and self.network.schedule.now_ms > self.deadline_ms and not self.frozen:
             self.die()
@@ -210,7 +210,7 @@ class Process:
         if self.stands_still_when_copied_ms:
             self.pause(self.stands_still_when_copied_ms)
 
-    def expect_alive(self) -> None:
+    def require_alive(self) -> None:
         """Raises Crash: whatever a dead process would still do on its way out does not happen."""
         if self.dead:
             raise Crash

@@ -30,7 +30,7 @@ class Stored(dict[str, Value]):
 
 
 @dataclass(slots=True)
-class Place:
+class Cell:
     """One key: what it holds, and what it held before, each with the instant and the time at which that ended."""
 
     item: Stored | None = None
@@ -39,9 +39,9 @@ class Place:
 
 @dataclass
 class _Table:
-    """Its places by partition and sort key, and the sort keys in order, those that hold nothing any more included."""
+    """Its cells by partition and sort key, and the sort keys in order, those that hold nothing any more included."""
 
-    partitions: dict[str, dict[str, Place]] = field(default_factory=dict)
+    partitions: dict[str, dict[str, Cell]] = field(default_factory=dict)
     order: dict[str, list[str]] = field(default_factory=dict)
 
 
@@ -63,28 +63,28 @@ class Tables:
     def items(self, table: str) -> list[Item]:
         """All of the table, by partition and sort key. They are not to be changed."""
         partitions = self._tables.get(table, _Table()).partitions
-        places = (place for pk in sorted(partitions) for _, place in sorted(partitions[pk].items()))
-        return [place.item for place in places if place.item is not None]
+        cells = (cell for pk in sorted(partitions) for _, cell in sorted(partitions[pk].items()))
+        return [cell.item for cell in cells if cell.item is not None]
 
     def partition(self, table: str, pk: str) -> list[Item]:
         """The items of one partition by sort key. They are not to be changed."""
         found = self._table(table).partitions.get(pk, {})
-        return [place.item for _, place in sorted(found.items()) if place.item is not None]
+        return [cell.item for _, cell in sorted(found.items()) if cell.item is not None]
 
     def now(self, table: str, key: Key) -> Stored | None:
         """What is there at this very instant, which is what a condition is about."""
-        place = self._table(table).partitions.get(key[0], {}).get(key[1])
-        return place.item if place else None
+        cell = self._table(table).partitions.get(key[0], {}).get(key[1])
+        return cell.item if cell else None
 
     def read(self, table: str, key: Key, *, consistent: bool) -> Stored | None:
         """What a read may see there."""
-        place = self._table(table).partitions.get(key[0], {}).get(key[1])
-        if place is None or not place.past:
-            return place.item if place else None
+        cell = self._table(table).partitions.get(key[0], {}).get(key[1])
+        if cell is None or not cell.past:
+            return cell.item if cell else None
         began = self.instant if self.view_from is None else self.view_from
         stale_from_ms = self.now_ms() - STALE_MS
-        held = [item for until, ms, item in place.past if until > began or (not consistent and ms > stale_from_ms)]
-        return self._chance.choice([*held, place.item]) if held else place.item
+        held = [item for until, ms, item in cell.past if until > began or (not consistent and ms > stale_from_ms)]
+        return self._chance.choice([*held, cell.item]) if held else cell.item
 
     def sort_keys(self, table: str, pk: str, *, after: str | None, forward: bool) -> Iterator[str]:
         """The keys of a partition in this direction, of which some may hold nothing."""
@@ -95,21 +95,21 @@ class Tables:
 
     def write(self, table: str, key: Key, item: Item | None) -> None:
         """Puts the item there, or removes what is there; what it is already is no write."""
-        place = self._place(table, key)
-        old = place.item
+        cell = self._cell(table, key)
+        old = cell.item
         if item is old:
             return
         self.instant += 1
-        place.past.append((self.instant, self.now_ms(), old))
-        place.item = None if item is None else Stored(item)
+        cell.past.append((self.instant, self.now_ms(), old))
+        cell.item = None if item is None else Stored(item)
         for watch in self.watches:
             watch(table, key, old, item)
 
-    def _place(self, table: str, key: Key) -> Place:
+    def _cell(self, table: str, key: Key) -> Cell:
         known = self._table(table)
         partition = known.partitions.setdefault(key[0], {})
         if key[1] not in partition:
-            partition[key[1]] = Place()
+            partition[key[1]] = Cell()
             insort(known.order.setdefault(key[0], []), key[1])
         return partition[key[1]]
 

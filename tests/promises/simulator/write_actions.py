@@ -39,7 +39,7 @@ def invalid(message: str) -> ClientError:
     return refused("ValidationException", message)
 
 
-def expect_arguments(given: Arguments, required: tuple[str, ...], optional: tuple[str, ...]) -> None:
+def require_arguments(given: Arguments, required: tuple[str, ...], optional: tuple[str, ...]) -> None:
     """Raises what boto3 does when one is missing, or one is given that is not simulated."""
     missing, unknown = set(required) - set(given), set(given) - {*required, *optional}
     if missing or unknown:
@@ -102,7 +102,7 @@ class Action:
 
 
 def put(given: Arguments) -> Action:
-    expect_arguments(given, ("TableName", "Item"), _CONDITION)
+    require_arguments(given, ("TableName", "Item"), _CONDITION)
     item = _checked(given["Item"])
     key = key_of(item, whole=True)
     item_bytes = size(item)
@@ -112,19 +112,19 @@ def put(given: Arguments) -> Action:
 
 
 def delete(given: Arguments) -> Action:
-    expect_arguments(given, ("TableName", "Key"), _CONDITION)
+    require_arguments(given, ("TableName", "Key"), _CONDITION)
     return Action(given["TableName"], key_of(given["Key"]), _condition(given), lambda _: None, _shows(given))
 
 
 def check(given: Arguments) -> Action:
     """Leaves the item as it is."""
-    expect_arguments(given, ("TableName", "Key", "ConditionExpression"), _CONDITION)
+    require_arguments(given, ("TableName", "Key", "ConditionExpression"), _CONDITION)
     return Action(given["TableName"], key_of(given["Key"]), _condition(given), lambda old: old, _shows(given))
 
 
 def change(given: Arguments) -> Action:
     """Makes the item when there is none."""
-    expect_arguments(given, ("TableName", "Key", "UpdateExpression"), _CONDITION)
+    require_arguments(given, ("TableName", "Key", "UpdateExpression"), _CONDITION)
     key = key_of(given["Key"])
     wanted, used = parsed(update, given["UpdateExpression"])
     condition_, used_here = parsed(condition, given.get("ConditionExpression"))

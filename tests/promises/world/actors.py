@@ -23,7 +23,7 @@ _LONGEST_WAY_MS = 120_000  # of a write that comes late
 
 
 @dataclass
-class Residence:
+class KnownAddresses:
     """Where a session is said to be: everyone hears of a move when it is done, and some remember the old place."""
 
     addresses: list[Address]
@@ -35,24 +35,24 @@ class Residence:
         return self.addresses[-1]
 
 
-def converse(world: World, name: str, home: Residence, wants: Sequence[Want]) -> None:
+def converse(world: World, name: str, known: KnownAddresses, wants: Sequence[Want]) -> None:
     """Takes the turns one after the other, each under its key until it is answered or there is no hope."""
     for wanted in wants:
-        if not _take(world, home, name, wanted):
+        if not _take(world, known, name, wanted):
             return
 
 
-def _take(world: World, home: Residence, name: str, wanted: Want) -> bool:
+def _take(world: World, known: KnownAddresses, name: str, wanted: Want) -> bool:
     """False when the session is gone."""
-    for _ in range(world.mood.tries):
-        at = home.pick(world)
+    for _ in range(world.config.tries):
+        at = known.pick(world)
         if _gives_up(world, name, partial(world.take, wanted, at, name)):
             continue
         taking = world.take(wanted, at, name)
         if taking.succeeded:
             _perhaps_again(world, name, at, wanted)
             return True
-        if isinstance(taking.error, SessionNotFound) and at == home.addresses[-1]:
+        if isinstance(taking.error, SessionNotFound) and at == known.addresses[-1]:
             return False
         if isinstance(taking.error, KeyReused | SessionLimitReached | QuotaExceeded):
             return True
@@ -65,13 +65,13 @@ def _take(world: World, home: Residence, name: str, wanted: Want) -> bool:
 def _perhaps_again(world: World, name: str, at: Address, wanted: Want) -> None:
     """As a caller does whose answer was lost on the last yards."""
     if world.chance.random() < 0.2:
-        world.schedule.pause(world.chance.randint(0, 40 * world.mood.latency_ms))
+        world.schedule.pause(world.chance.randint(0, 40 * world.config.latency_ms))
         world.take(wanted, at, name)
 
 
 def _gives_up(world: World, name: str, act: Callable[[], object]) -> bool:
     """As a caller does who no longer waits for the answer: what was asked for goes on beside the next try."""
-    if world.chance.random() >= world.mood.gives_up:
+    if world.chance.random() >= world.config.gives_up:
         return False
     world.schedule.spawn(f"{name} unheard", act)
     world.schedule.pause(_GATEWAY_MS)
@@ -80,18 +80,18 @@ def _gives_up(world: World, name: str, act: Callable[[], object]) -> bool:
 
 def _wait(world: World, error: TurnlogError | None) -> None:
     """As long as the error says, or a moment, or until a lease is over."""
-    if world.chance.random() < world.mood.patience:
-        world.schedule.pause(LEASE_MS + 2 * world.mood.skew_ms + 10)
+    if world.chance.random() < world.config.patience:
+        world.schedule.pause(LEASE_MS + 2 * world.config.skew_ms + 10)
     elif error and error.retry_after_s and world.chance.random() < 0.5:
         world.schedule.pause(error.retry_after_s * 1000)
     else:
         world.schedule.pause(world.chance.randint(1, 1_000))
 
 
-def delete(world: World, name: str, home: Residence) -> None:
+def delete(world: World, name: str, known: KnownAddresses) -> None:
     """Until it is answered."""
-    at = home.pick(world)
-    for _ in range(world.mood.tries):
+    at = known.pick(world)
+    for _ in range(world.config.tries):
         if _gives_up(world, name, partial(world.delete, at, name)):
             continue
         if world.delete(at, name).succeeded:
@@ -101,7 +101,7 @@ def delete(world: World, name: str, home: Residence) -> None:
 
 def erase(world: World, name: str, owner: str) -> None:
     """Until it is answered."""
-    for _ in range(world.mood.tries):
+    for _ in range(world.config.tries):
         if world.erase(owner, name).succeeded:
             return
         _wait(world, None)
@@ -112,17 +112,17 @@ def heir(mover: str) -> str:
     return f"owner after {mover}"
 
 
-def move(world: World, name: str, home: Residence) -> None:
+def move(world: World, name: str, known: KnownAddresses) -> None:
     """To another owner and id, under one key until it is done, or under another when that one was undone."""
-    at = home.addresses[-1]
+    at = known.addresses[-1]
     key = name
-    for _ in range(world.mood.tries):
+    for _ in range(world.config.tries):
         to = address(heir(name), session_id(at.pk, key))
         if _gives_up(world, name, partial(world.move, at, to, key, name)):
             continue
         moving = world.move(at, to, key, name)
         if moving.succeeded:
-            home.addresses.append(to)
+            known.addresses.append(to)
             return
         if isinstance(moving.error, SessionNotFound):
             return
@@ -131,17 +131,17 @@ def move(world: World, name: str, home: Residence) -> None:
         _wait(world, moving.error)
 
 
-def fork(world: World, name: str, home: Residence, number: int) -> None:
+def fork(world: World, name: str, known: KnownAddresses, number: int) -> None:
     """Copies the first turns into a session of the same owner and takes a turn there, and perhaps deletes it then."""
-    at = home.pick(world)
+    at = known.pick(world)
     child = address(at.owner, session_id("fork", name))
-    home.forks.append(child)
-    for _ in range(world.mood.tries):
+    known.forks.append(child)
+    for _ in range(world.config.tries):
         if _gives_up(world, name, partial(world.fork, at, number, child, name)):
             continue
         forking = world.fork(at, number, child, name)
         if forking.succeeded:
-            nest = Residence([child])
+            nest = KnownAddresses([child])
             # Under a key of the parent's, too, which names nothing in the child.
             converse(world, name, nest, [want("before 0"), want(f"{name} after the fork")])
             if world.chance.random() < 0.3:
@@ -152,26 +152,26 @@ def fork(world: World, name: str, home: Residence, number: int) -> None:
         _wait(world, forking.error)
 
 
-def create(world: World, name: str, home: Residence) -> None:
+def create(world: World, name: str, known: KnownAddresses) -> None:
     """A session under a key that others may use too, until it is there; then a turn, and perhaps a delete."""
-    for _ in range(world.mood.tries):
-        if _gives_up(world, name, partial(world.create, home.addresses[0], name)):
+    for _ in range(world.config.tries):
+        if _gives_up(world, name, partial(world.create, known.addresses[0], name)):
             continue
-        creating = world.create(home.addresses[0], name)
+        creating = world.create(known.addresses[0], name)
         if creating.succeeded:
-            converse(world, name, home, [want(f"{name} after the creation")])
+            converse(world, name, known, [want(f"{name} after the creation")])
             if world.chance.random() < 0.3:
-                delete(world, name, home)
+                delete(world, name, known)
             return
         if isinstance(creating.error, SessionNotFound):
             return
         _wait(world, creating.error)
 
 
-def read_often(world: World, name: str, home: Residence, times: int) -> None:
+def read_often(world: World, name: str, known: KnownAddresses, times: int) -> None:
     for _ in range(times):
-        world.read(home.pick(world), name)
-        world.schedule.pause(world.chance.randint(1, 20 * world.mood.latency_ms))
+        world.read(known.pick(world), name)
+        world.schedule.pause(world.chance.randint(1, 20 * world.config.latency_ms))
 
 
 def sweep_often(world: World, name: str, times: int) -> None:
@@ -199,7 +199,7 @@ def reap(world: World, most: int) -> None:
 def let_time_jump(world: World, name: str, jumps_ms: Sequence[int]) -> None:
     """For everyone at once."""
     for ms in jumps_ms:
-        world.schedule.pause(world.chance.randint(1, 30 * world.mood.latency_ms))
+        world.schedule.pause(world.chance.randint(1, 30 * world.config.latency_ms))
         if ms > _LONGEST_WAY_MS:
             world.network.land_all()
         world.schedule.now_ms += ms

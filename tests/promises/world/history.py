@@ -79,7 +79,7 @@ class ModelCall:
 @dataclass(kw_only=True)
 class Taking(Act[TakenTurn]):
     want: Want
-    claims: list[Lease] = field(default_factory=list)
+    leases: list[Lease] = field(default_factory=list)
     calls: list[ModelCall] = field(default_factory=list)
 
 

@@ -26,7 +26,7 @@ class Version:
     at_ms: int
     number: int
     item: Item | None
-    seals_of: Callable[[Item], list[ContentCipher]]
+    ciphers_of: Callable[[Item], list[ContentCipher]]
     parts: list[Item] = field(default_factory=list)
 
     @property
@@ -38,7 +38,7 @@ class Version:
         """What it is a version of; None when it is empty."""
         if self.item is None:
             return None
-        for cipher in self.seals_of(self.item):
+        for cipher in self.ciphers_of(self.item):
             with suppress(ItemUnreadable):
                 return slots_of([self.item, *self.parts], cipher)[0]
         raise AssertionError("no key there ever was opens it")
@@ -53,20 +53,20 @@ class Version:
 @dataclass
 class Journal:
     """Of one run, from its first write on. `limits` are those of the allowances, by their kind; `charged` is what each
-    counter came to, those that were erased included. `wrapped` are all keys that there ever were, and `unsealed` says
-    what went wrong with them when content is to be `sealed`.
+    counter came to, those that were erased included. `wrapped` are all keys that there ever were, and `encryption_faults` says
+    what went wrong with them when content is to be `encrypted`.
     """
 
     tables: Tables
     sessions_table: str
     usage_table: str
     keys_table: str
-    sealed: bool = False
+    encrypted: bool = False
     limits: dict[str, Decimal] = field(default_factory=dict)
     charged: dict[Key, Decimal] = field(default_factory=dict)
     overdrawn: list[str] = field(default_factory=list)
     wrapped: dict[Key, list[bytes]] = field(default_factory=lambda: defaultdict(list))
-    unsealed: list[str] = field(default_factory=list)
+    encryption_faults: list[str] = field(default_factory=list)
     headers: dict[str, Item] = field(default_factory=dict)
     made_ms: dict[str, int] = field(default_factory=dict)
     _erased: dict[Key, Decimal] = field(default_factory=lambda: defaultdict(Decimal))
@@ -127,16 +127,16 @@ class Journal:
             active_ms = max(slots[max(slots)], created) if slots else created
         return [min(active_ms + idle, dies) for active_ms in [*found, active_ms]]
 
-    def expect_nothing_under(self, erased: Collection[Key]) -> None:
-        """P7: of all that was sealed under these keys nothing is left at this moment."""
+    def require_nothing_under(self, erased: Collection[Key]) -> None:
+        """P7: of all that was encrypted under these keys nothing is left at this moment."""
         for item in self.tables.items(self.sessions_table):
             pk = item["pk"]["S"]
             owner = pk if pk.startswith("U#") else self._owners.get(pk, "")
             if _CONTENT & item.keys() and (owner, item.get("kid", {}).get("S", "")) in erased:
-                self.unsealed.append(f"P7 {pk} {item['sk']['S']} is left under a key that was erased")
+                self.encryption_faults.append(f"P7 {pk} {item['sk']['S']} is left under a key that was erased")
 
     def _note(self, table: str, key: Key, old: Item | None, new: Item | None) -> None:
-        if table == self.sessions_table and self.sealed and new:
+        if table == self.sessions_table and self.encrypted and new:
             self._note_content(key, new)
         if table == self.usage_table:
             self._note_counter(key, new)
@@ -146,7 +146,7 @@ class Journal:
             self.headers[key[0]] = new
             self.made_ms.setdefault(key[0], self.tables.now_ms())
         elif key[1].isdigit():
-            self._versions[key[0]].append(Version(self.tables.now_ms(), int(key[1]), new, self._seals_of))
+            self._versions[key[0]].append(Version(self.tables.now_ms(), int(key[1]), new, self._ciphers_of))
         elif key[1][:1].isdigit() and new:
             number = int(key[1].partition(".")[0])
             owner = next((each for each in reversed(self._versions[key[0]]) if each.number == number), None)
@@ -169,20 +169,20 @@ class Journal:
             self._owners[key[1]] = key[0]
         holds_content = _CONTENT & item.keys()
         if holds_content and (item["v"] != {"N": "2"} or any(_is_clear(item[name]) for name in holds_content)):
-            self.unsealed.append(f"P6 {key} has {holds_content} in the clear")
+            self.encryption_faults.append(f"P6 {key} has {holds_content} in the clear")
         if key[1] == HEADER:
             owner = self._owners[key[0]]
             used = self.tables.now(self.keys_table, (owner, item["kid"]["S"]))
             if used is None or used["st"] != {"S": "active"}:
-                self.unsealed.append(f"P7 {key} began under a key that was erased")
+                self.encryption_faults.append(f"P7 {key} began under a key that was erased")
 
     def _note_key(self, key: Key, item: Item) -> None:
         if "key" in item:
             if self.wrapped[key]:
-                self.unsealed.append(f"P1 the key {key} was replaced by another one")
+                self.encryption_faults.append(f"P1 the key {key} was replaced by another one")
             self.wrapped[key].append(item["key"]["B"])
 
-    def _seals_of(self, item: Item) -> list[ContentCipher]:
+    def _ciphers_of(self, item: Item) -> list[ContentCipher]:
         """Those that may open it: one, if all is well."""
         if "kid" not in item:
             return [PLAIN]

@@ -23,7 +23,7 @@ class SimulatedModel:
 
     def reply(self, request: ModelRequest, seconds: float) -> Reply:
         taking, process = self.taking, self.taking.process
-        schedule, lease = process.network.schedule, taking.claims[-1]
+        schedule, lease = process.network.schedule, taking.leases[-1]
         if seconds <= 0:
             raise ModelUnavailable(1)  # as the one that is shipped: it asks nothing when there is no time
         step, fault = process.network.begin(process, MODEL, {"text": taking.want.text, "seconds": seconds})

@@ -12,7 +12,7 @@ from turnlog.usecases.take_turn import TurnPolicy
 
 
 @dataclass(frozen=True, slots=True)
-class Mood:
+class RunConfig:
     """Durations in milliseconds of true time but for the session's, which are in seconds.
 
     `torn` reads see each item as it was at some moment between request and answer; `eventual` ones may be some seconds
@@ -20,7 +20,7 @@ class Mood:
     instead of being killed; `gives_up` how often a caller no longer waits for the answer and asks again; `patience` how
     often one waits for a whole lease before it asks again. Turns of more than `part_bytes` are stored in parts, and a
     page of a Query holds `page_bytes`; each turn remembers the key of every `key_stride`th one before it. Content is
-    `sealed`, and then the keys cannot be had in `keyless` of the tries.
+    `encrypted`, and then the keys cannot be had in `keyless` of the tries.
     """
 
     latency_ms: int = 5
@@ -38,7 +38,7 @@ class Mood:
     part_bytes: int | None = None
     page_bytes: int | None = None
     key_stride: int = 2
-    sealed: bool = False
+    encrypted: bool = False
     keyless: float = 0.0
 
     @property
@@ -50,9 +50,9 @@ class Mood:
         return {kind: Decimal(limit) for kind, limit in given.items() if limit is not None}
 
 
-def any_mood(chance: random.Random) -> Mood:
+def random_config(chance: random.Random) -> RunConfig:
     eventual = chance.random() < 0.25
-    return Mood(
+    return RunConfig(
         latency_ms=chance.choice([2, 10, 40]),
         thinks_ms=chance.choice([(1, 30), (20, 200), (500, 20_000), (100, 80_000), (40_000, 110_000)]),
         skew_ms=chance.choice([0, 0, 1_500, 20_000]),

@@ -31,7 +31,7 @@ from tests.promises.world.history import (
 )
 from tests.promises.world.journal import Journal
 from tests.promises.world.model import SimulatedModel
-from tests.promises.world.run_config import Mood
+from tests.promises.world.run_config import RunConfig
 from tests.wrapping import LocalWrapper
 from turnlog.adapters.dynamodb import DynamoDBSessionStore, OwnerKeys
 from turnlog.adapters.dynamodb.items import owner_partition, partition
@@ -89,7 +89,7 @@ class _NotingStore(DynamoDBSessionStore):
     taking: Taking
 
     def acquire(self, session: Session, lease: Lease, over: Lease | None) -> Slot | None:
-        self.taking.claims.append(lease)
+        self.taking.leases.append(lease)
         return super().acquire(session, lease, over)
 
 
@@ -113,7 +113,7 @@ class _Environment(LocalWrapper):
 
     def _note(self, call: str) -> None:
         self.process.pause(self._world.latency_ms())
-        if self._world.schedule.running and self._world.chance.random() < self._world.mood.keyless:
+        if self._world.schedule.running and self._world.chance.random() < self._world.config.keyless:
             raise KeysUnavailable
 
     def _sleep(self, seconds: float) -> None:
@@ -125,13 +125,13 @@ class World:
     error that is not one of Turnlog's.
     """
 
-    def __init__(self, mood: Mood, plan: Plan, chance: random.Random) -> None:
-        self.mood, self.chance = mood, chance
+    def __init__(self, config: RunConfig, plan: Plan, chance: random.Random) -> None:
+        self.config, self.chance = config, chance
         self.schedule = Schedule(START_MS)
         self.service = SimulatedDynamoDB(lambda: self.schedule.now_ms, chance)
-        self.service.page_bytes = mood.page_bytes or self.service.page_bytes
-        self.network = Network(self.schedule, self.service, plan, chance, self.latency_ms, mood.torn)
-        self.journal = Journal(self.service.tables, SESSIONS, USAGE, KEYS, mood.sealed, mood.quotas)
+        self.service.page_bytes = config.page_bytes or self.service.page_bytes
+        self.network = Network(self.schedule, self.service, plan, chance, self.latency_ms, config.torn)
+        self.journal = Journal(self.service.tables, SESSIONS, USAGE, KEYS, config.encrypted, config.quotas)
         self.acts: list[Act[Any]] = []
         self._idle: list[_Environment] = []
         self._busy: dict[str, _Environment] = {}
@@ -151,15 +151,15 @@ class World:
         return Process(
             self.network,
             f"{name}.{len(self.acts)}",
-            self.chance.randint(-self.mood.skew_ms, self.mood.skew_ms),
+            self.chance.randint(-self.config.skew_ms, self.config.skew_ms),
             self.schedule.now_ms + HANDLER_MS,
-            frozen=self.chance.random() < self.mood.freezes,
+            frozen=self.chance.random() < self.config.freezes,
         )
 
     def _store(self, process: Process, kind: type[Store]) -> Store:
         client: Any = Client(process)
-        keys = self._environment(process).keys if self.mood.sealed else None
-        return kind(client, SESSIONS, USAGE, keys=keys, eventual=self.mood.eventual, sleep=process.sleep)
+        keys = self._environment(process).keys if self.config.encrypted else None
+        return kind(client, SESSIONS, USAGE, keys=keys, eventual=self.config.eventual, sleep=process.sleep)
 
     def _environment(self, process: Process) -> _Environment:
         """That of the process; at first the one that was used last of those that are free."""
@@ -173,12 +173,12 @@ class World:
 
     def latency_ms(self) -> int:
         slow = 40 if self.chance.random() < 0.04 else 1
-        return 1 + round(self.chance.expovariate(1 / self.mood.latency_ms) * slow)
+        return 1 + round(self.chance.expovariate(1 / self.config.latency_ms) * slow)
 
     def _thinks_ms(self) -> int:
         if self.schedule.running is None:
             return 1
-        return self.chance.randint(*self.mood.thinks_ms)
+        return self.chance.randint(*self.config.thinks_ms)
 
     # --- what they do -------------------------------------------------------------------------------------------------
 
@@ -196,7 +196,7 @@ class World:
                 model=SimulatedModel(taking, self._thinks_ms),
                 clock=process.clock,
                 remaining_s=process.remaining_s,
-                policy=self.mood.policy,
+                policy=self.config.policy,
             ),
         )
 
@@ -209,7 +209,7 @@ class World:
         process = self.process(name)
         session = self._session(at, process.clock())
         creating = Creating(**self._beginning(at, process))
-        quota = self._bill(at, process)
+        quota = self._quota(at, process)
         return self._do(
             creating,
             lambda: self._plain_store(process).create(session, f"title of {at.id}", quota=quota),
@@ -229,7 +229,7 @@ class World:
         try:
             erased = self._do(erasing, lambda: self._plain_store(process).erase(owner, process.clock()))
             if erased.succeeded:
-                self.journal.expect_nothing_under(keys)
+                self.journal.require_nothing_under(keys)
             return erased
         finally:
             for at in [at for at in self._addresses() if at.owner == owner]:
@@ -258,7 +258,7 @@ class World:
             secrets.token_urlsafe(12),
             now_ms,
             now_ms + LEASE_MS,
-            self._bill(to, process),
+            self._quota(to, process),
         )
         moving = Moving(to=to, key=key, **self._beginning(at, process))
         return self._do(moving, lambda: self._plain_store(process).move(asked))
@@ -270,7 +270,7 @@ class World:
         def work() -> bool:
             store, now_ms = self._plain_store(process), process.clock()
             parent = store.read(at.owner, at.id, now_ms, 1).session
-            session, quota = self._session(child, now_ms), self._bill(child, process)
+            session, quota = self._session(child, now_ms), self._quota(child, process)
             store.fork(parent, number, session, f"title of {child.id}", quota=quota)
             return True
 
@@ -288,19 +288,19 @@ class World:
     def abandon_move(self, at: Address, to: Address, name: str) -> None:
         """Leaves a move whose handler has died when all was copied, and whose lease is over."""
         self.move(at, to, name, name, dies_when_copied=True)
-        self.schedule.now_ms += LEASE_MS + 2 * self.mood.skew_ms + 1
+        self.schedule.now_ms += LEASE_MS + 2 * self.config.skew_ms + 1
 
     def sweep(self, name: str) -> Sweeping:
         process = self.process(name)
         sweeping = Sweeping(**self._beginning(Address("", "", ""), process))
         return self._do(sweeping, lambda: self._plain_store(process).sweep(process.clock()))
 
-    def _bill(self, at: Address, process: Process) -> QuotaCharges | None:
-        return creation_charges(at.owner, self.mood.policy.owner, process.clock())
+    def _quota(self, at: Address, process: Process) -> QuotaCharges | None:
+        return creation_charges(at.owner, self.config.policy.owner, process.clock())
 
     def _session(self, at: Address, now_ms: int) -> Session:
         settings = SessionSettings(MODEL, 1000, "Be brief.")
-        return Session(at.owner, at.id, now_ms, now_ms + self.mood.life_s * 1000, self.mood.idle_s * 1000, settings)
+        return Session(at.owner, at.id, now_ms, now_ms + self.config.life_s * 1000, self.config.idle_s * 1000, settings)
 
     def _beginning(self, at: Address, process: Process) -> dict[str, Any]:
         return {"address": at, "process": process, "began_ms": self.schedule.now_ms, "clock_ms": process.clock()}
