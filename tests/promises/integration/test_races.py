@@ -77,7 +77,7 @@ def refused(outcomes: Sequence[Outcome]) -> list[Outcome]:
 
 
 def require_only_busy(refusals: Sequence[Outcome]) -> None:
-    assert {outcome.error for outcome in refusals} <= {"TurnInProgress"}
+    assert {outcome.error for outcome in refusals} <= {TurnInProgress.__name__}
     assert all((outcome.retry_after_s or 0) >= 1 for outcome in refusals)
 
 
@@ -328,7 +328,7 @@ def test_40_turns_at_once_over_40_sessions_of_an_owner_are_admitted_exactly_up_t
     with handler_pool(setup, work) as handlers:
         outcomes = handlers.finish()
     assert (len(taken(outcomes)), len(outcomes)) == (15, 40)
-    assert {outcome.error for outcome in refused(outcomes)} == {"AllowanceUsedUp"}
+    assert {outcome.error for outcome in refused(outcomes)} == {QuotaExceeded.__name__}
     assert all((outcome.retry_after_s or 0) >= 1 for outcome in refused(outcomes))
     assert sum(model_server.calls.values()) == 15
     assert list(contents.counters().values()) == ["15"]
@@ -398,5 +398,5 @@ def test_a_budget_that_is_nearly_used_up_is_never_exceeded_by_a_race(
         outcomes = handlers.finish()
     assert 4_000 < Decimal(reserved) <= 5_000
     assert len(taken(outcomes)) == sum(model_server.calls.values()) == fit
-    assert {outcome.error for outcome in refused(outcomes)} == {"AllowanceUsedUp"}
+    assert {outcome.error for outcome in refused(outcomes)} == {QuotaExceeded.__name__}
     assert list(contents.counters().values()) == [str(sum(outcome.tokens for outcome in taken(outcomes)))]
