@@ -426,7 +426,7 @@ def damages() -> list[Any]:
     found = []
     for name, sk in SKS.items():
         (item,) = (item for item in ALL if item["sk"]["S"] == sk)
-        for attribute in item.keys() - OPTIONAL - ({"fp"} if name == "header" else set()):
+        for attribute in sorted(item.keys() - OPTIONAL - ({"fp"} if name == "header" else set())):
             for how, value in (("missing", None), ("another type", {"BOOL": True}), ("empty", {"S": ""})):
                 if (attribute, how) not in (("title", "empty"), ("tok", "empty"), ("fin", "empty")):
                     found.append(pytest.param(sk, attribute, value, id=f"{name}: {attribute} {how}"))
