@@ -123,7 +123,7 @@ MOVING = Lease(2, "mover", START_MS + 36_000, b"m" * 16, b"", START_MS + 2000)
 
 
 class SilentModel(HashModel):
-    """Counts as asked, and replies without a stop reason."""
+    """Counts its calls, and replies without a stop reason."""
 
     def reply(self, request: ModelRequest, seconds: float) -> Reply:
         whole = super().reply(request, seconds)
@@ -132,7 +132,7 @@ class SilentModel(HashModel):
 
 @dataclass
 class Scene:
-    """A table with these items, and one who asks, in an environment that can have `keys` if there are any."""
+    """A table with these items, and a caller, in an environment that can have `keys` if there are any."""
 
     items: list[Item]
     quotas: list[Item] = field(default_factory=list)
@@ -167,7 +167,9 @@ class Scene:
         )
 
     def require_untouched(self, error: type[TurnlogError], act: Callable[[], object]) -> None:
-        """The error is of exactly this kind, the tables are the same to the byte, and the model was not asked."""
+        """Checks that the error is of exactly this kind, the tables are the same to the byte, and the model was not
+        asked.
+        """
         before = self.stored
         with pytest.raises(TurnlogError) as raised:
             act()
@@ -177,7 +179,7 @@ class Scene:
 
 
 def changed(items: list[Item], sk: str, **attributes: Item | None) -> list[Item]:
-    """With these attributes of one item; None removes one."""
+    """Returns the items with these attributes of one of them changed; None removes one."""
     found = copy.deepcopy(items)
     for item in found:
         if item["sk"]["S"] == sk:
@@ -299,7 +301,7 @@ def test_the_allowances_of_version_1_count_on() -> None:
     ],
 )
 def test_this_version_writes_what_version_1_reads(name: str, written: list[Item]) -> None:
-    """Another form needs another version. How zlib compresses is its own affair."""
+    """Another form needs another version. The bytes of zlib may change."""
     assert [_unpacked(item) for item in written] == [_unpacked(item) for item in golden(name)]
 
 
@@ -356,7 +358,7 @@ def test_a_session_of_version_2_whose_key_is_erased_is_gone(left: str) -> None:
     assert scene.store.session_ids(OWNER) == []
 
 
-def test_nothing_begins_while_an_owner_is_being_erased_and_anew_under_another_key_afterwards() -> None:
+def test_nothing_begins_during_an_erasure_and_later_under_another_key() -> None:
     scene = Scene([], keys=golden("key_being_erased"))
     scene.require_untouched(ErasureInProgress, lambda: scene.store.create(session(), ""))
     assert Scene([], keys=golden("key_erased")).store.create(session(), "").cipher.kid == "000002"
@@ -373,7 +375,7 @@ def test_nothing_begins_while_an_owner_is_being_erased_and_anew_under_another_ke
     ],
 )
 def test_this_version_writes_what_version_2_reads(name: str, written: Callable[[Session], list[Item]]) -> None:
-    """All but the sealed attribute, which is another one each time, is the same to the byte."""
+    """All is the same to the byte but the encrypted attribute, which differs each time."""
     scene = Scene(golden(*SEALED), keys=golden("key"))
     sealed = scene.store.read(OWNER, session().id, NOW_MS, newest=1).session
     assert [_unsealed(item) for item in written(sealed)] == [_unsealed(item) for item in golden(name)]
@@ -422,7 +424,7 @@ OPTIONAL = {"pk", "sk", "ttl", "usd"}
 
 
 def damages() -> list[Any]:
-    """Every attribute of every item, missing or in another form."""
+    """Returns every attribute of every item, missing or in another form."""
     found = []
     for name, sk in SKS.items():
         (item,) = (item for item in ALL if item["sk"]["S"] == sk)
@@ -482,8 +484,8 @@ def test_a_message_that_could_not_be_stored_is_refused_before_the_model_is_asked
     scene.require_untouched(TurnTooLarge, lambda: scene.take(noise))
 
 
-def test_a_reply_without_a_stop_reason_is_an_error_of_which_no_content_stays_and_the_next_turn_goes_on() -> None:
-    """The model was asked here, and paid: so the claim stays to count the attempt, its lease over."""
+def test_a_reply_without_a_stop_reason_is_an_error_and_leaves_no_content() -> None:
+    """The model was paid: so the lease stays to count the attempt, its time over, and the next turn goes on."""
     scene = Scene(golden(*LIVE), model=SilentModel())
     before = scene.stored
     with pytest.raises(ModelProtocolError):

@@ -1,4 +1,4 @@
-"""One MiniStack for all promises that need it, and empty tables for each test."""
+"""One MiniStack for all tests of this folder in a process, and empty tables for each test."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """A wire that breaks on demand: a loopback proxy between boto3 and DynamoDB that knows the steps of a turn.
 
-A late request is the reason to have one of our own: it is held until its sender has given up, and is then applied at a
+A late request is the reason for a proxy of our own: it is held until its sender has given up, and is then applied at a
 moment that the test chooses, not after so many milliseconds.
 """
 
@@ -20,7 +20,7 @@ from local.loopback import GuardedHandler, LoopbackServer
 
 
 class Step(StrEnum):
-    """What a request is to the turn that sends it."""
+    """The step of a turn to which a request belongs."""
 
     READ = "read"
     LEASE = "lease"
@@ -29,7 +29,7 @@ class Step(StrEnum):
 
 
 class Broken(StrEnum):
-    """What happens to a request on its way, or to its answer."""
+    """A fault of a request on its way, or of its answer."""
 
     THROTTLED = "throttled"
     FAILED = "failed: 500"
@@ -53,14 +53,14 @@ _REFUSALS = {
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """The names of the headers are in lower case."""
+    """A request that was sent. The names of the headers are in lower case."""
 
     headers: Mapping[str, str]
     body: bytes
 
     @property
     def step(self) -> Step | None:
-        """None for what no turn sends."""
+        """Returns the step; None for a request that no turn sends."""
         operation = self.headers["x-amz-target"].rpartition(".")[2]
         asked = json.loads(self.body)
         if operation == "TransactWriteItems":
@@ -76,7 +76,7 @@ class Sent:
 
 
 class FaultProxy(LoopbackServer):
-    """Forwards to `upstream`, such as http://127.0.0.1:4566, what `break_next` does not name."""
+    """Forwards all requests to `upstream`, such as http://127.0.0.1:4566, that `break_next` does not name."""
 
     def __init__(self, upstream: str) -> None:
         super().__init__(0, _Handler, "fault-proxy")
@@ -92,19 +92,19 @@ class FaultProxy(LoopbackServer):
         return self
 
     def break_next(self, step: Step, broken: Broken, times: int = 1) -> None:
-        """This is what happens to the next requests of that step, and no longer to any other."""
+        """Breaks the next requests of that step, and no longer any other."""
         self.mend()
         self.fired.clear()
         self.arrived.clear()
         self._plan[step] = deque([broken] * times)
 
     def mend(self) -> None:
-        """From now on everything arrives; what is held stays held."""
+        """Lets everything arrive from now on; held requests stay held."""
         for waiting in self._plan.values():
             waiting.clear()
 
     def deliver(self) -> int:
-        """Applies all that is held, in the order in which it was sent; says how many requests that were."""
+        """Applies all held requests in the order in which they were sent; returns their number."""
         held = [sent for waiting in self._held.values() for sent, _ in waiting]
         for waiting in self._held.values():
             waiting.clear()
@@ -135,7 +135,7 @@ class FaultProxy(LoopbackServer):
         self.arrived.set()
 
     def deliver_late(self, sent: Sent, when: Broken) -> None:
-        """What waited for the retry `sent`."""
+        """Applies the requests that waited for the retry `sent`."""
         waiting = self._held[sent.step] if sent.step else []
         for each in [each for each in waiting if each[1] is when]:
             waiting.remove(each)

@@ -35,7 +35,7 @@ def remaining_s() -> float:
 
 @dataclass(frozen=True, slots=True)
 class TurnTask:
-    """A turn that somebody wants; who insists comes back as long as the session is busy."""
+    """A turn to take. A task that insists is repeated as long as the session is busy."""
 
     owner: str
     session_id: str
@@ -54,7 +54,7 @@ class TurnTask:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of one try: a turn, or the name of an error."""
+    """The outcome of one try: a turn, or the name of an error."""
 
     task: TurnTask
     number: int = 0
@@ -72,7 +72,9 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class HandlerSetup:
-    """Where handlers work. A held clock tells them all the same time; else it is the machine's."""
+    """The tables, the model and the policy of handlers. A held clock gives all of them the same time; else it is the
+    machine's.
+    """
 
     tables: Tables
     model_url: str
@@ -100,7 +102,7 @@ def processes() -> ForkServerContext:
 
 
 class HandlerPool:
-    """Processes at work; what comes of each try arrives in `outcomes` as `await_outcomes` is asked for it."""
+    """Processes at work. The outcome of each try arrives in `outcomes` during `await_outcomes` and `finish`."""
 
     def __init__(self, setup: HandlerSetup, work: Sequence[Sequence[Sequence[TurnTask]]]) -> None:
         context = processes()
@@ -122,14 +124,14 @@ class HandlerPool:
             pipe.send("go")
 
     def await_outcomes(self, enough: Callable[[list[Outcome]], bool]) -> list[Outcome]:
-        """All so far, once they are enough."""
+        """Returns all outcomes so far, once they are enough."""
         deadline = time.monotonic() + PATIENCE_S
         while not enough(self.outcomes):
             self._take(deadline)
         return self.outcomes
 
     def finish(self) -> list[Outcome]:
-        """All of them, once every process has done its work."""
+        """Returns all outcomes, once every process has done its work."""
         deadline = time.monotonic() + 2 * PATIENCE_S
         while self._left:
             self._take(deadline)
@@ -159,7 +161,7 @@ class HandlerPool:
 
 @contextmanager
 def handler_pool(setup: HandlerSetup, work: Sequence[Sequence[Sequence[TurnTask]]]) -> Iterator[HandlerPool]:
-    """A process for each element of `work`, and in it a thread for each list of tasks, which it runs in order.
+    """Starts a process for each element of `work`, and in it a thread for each list of tasks, which it runs in order.
 
     They all begin at the same moment.
     """

@@ -1,4 +1,4 @@
-"""A handler in a process of its own that stops where it is told, to be killed there."""
+"""A handler in a process of its own that stops at a given moment, to be killed there."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from turnlog.usecases.take_turn import take_turn
 
 
 class Moment(StrEnum):
-    """Of a turn, in order. A request on the wire has left the process and reaches DynamoDB only after its death."""
+    """A moment of a turn, in order. A request on the wire has left the process and reaches DynamoDB only after its
+    death.
+    """
 
     BEFORE_READ = "before the read"
     AFTER_READ = "after the read"
@@ -35,7 +37,7 @@ _AFTER = {Moment.AFTER_READ: 1, Moment.AFTER_LEASE: 2, Moment.AFTER_COMMIT: 3}
 def take_until(
     moment: Moment, setup: HandlerSetup, endpoint: str, task: TurnTask, remaining_s: float, pipe: Connection
 ) -> None:
-    """Says through the pipe that it has come there, and waits. On the wire and in the model call others hold it up."""
+    """Reports its arrival through the pipe, and waits. On the wire and in the model call others hold it up."""
     client = client_of(endpoint)
     client.meta.events.register("before-send.dynamodb.*", _stop_at(_BEFORE.get(moment), pipe))
     client.meta.events.register("after-call.dynamodb.*", _stop_at(_AFTER.get(moment), pipe))

@@ -1,4 +1,4 @@
-"""A bare MiniStack for promises that need real processes and a real wire: no stack is deployed, there are only tables.
+"""A bare MiniStack for promises that need real processes and a real wire. It has tables, and no stack.
 
 Promises about transactions, tokens and races are tested on it and not on moto, which applies the same token twice.
 """
@@ -42,20 +42,20 @@ class Tables:
     usage: str
 
     def store(self, client: DynamoDBClient | None = None) -> DynamoDBSessionStore:
-        """One with a client of its own, unless it is given one, that does not pause between its tries."""
+        """Makes a store with a client of its own, unless it is given one, that does not pause between its tries."""
         client = client or client_of(self.endpoint)
         return DynamoDBSessionStore(client, self.sessions, self.usage, sleep=lambda _: None)
 
 
 class Contents:
-    """What lies in the tables, seen beside the store."""
+    """The items in the tables, read beside the store."""
 
     def __init__(self, tables: Tables, client: DynamoDBClient) -> None:
         self.tables = tables
         self.client = client
 
     def everything(self) -> dict[tuple[str, str, str], Item]:
-        """Both tables, each item under its table, partition and sort key."""
+        """Returns the items of both tables, each under its table, partition and sort key."""
         found: dict[tuple[str, str, str], Item] = {}
         for table in (self.tables.sessions, self.tables.usage):
             for page in self.client.get_paginator("scan").paginate(TableName=table):
@@ -63,23 +63,23 @@ class Contents:
         return found
 
     def partition(self, pk: str) -> list[Item]:
-        """The items of a session by sort key."""
+        """Returns the items of a session by sort key."""
         return [item for (table, found, _), item in sorted(self.everything().items()) if found == pk]
 
     def counters(self) -> dict[str, str]:
-        """The allowances by name, such as `turns#2026-11-25T14:05`."""
+        """Returns the quota counters by name, such as `turns#2026-11-25T14:05`."""
         return {sk: item["n"]["N"] for (table, _, sk), item in self.everything().items() if table == self.tables.usage}
 
     def put(self, item: Item) -> None:
         self.client.put_item(TableName=self.tables.sessions, Item=item)
 
     def remove(self, item: Item) -> None:
-        """As TTL does it."""
+        """Removes the item, like TTL."""
         self.client.delete_item(TableName=self.tables.sessions, Key={"pk": item["pk"], "sk": item["sk"]})
 
 
 def client_of(endpoint: str, read_timeout_s: float = 60) -> DynamoDBClient:
-    """As the runtime makes it, without retries of its own, but patient: a busy machine is no fault."""
+    """Makes a client like the runtime, without retries of its own, but patient: a busy machine is no fault."""
     config = Config(connect_timeout=10, read_timeout=read_timeout_s, retries={"total_max_attempts": 1})
     return boto3.client(
         "dynamodb",
@@ -92,7 +92,7 @@ def client_of(endpoint: str, read_timeout_s: float = 60) -> DynamoDBClient:
 
 
 def new_tables(client: DynamoDBClient) -> Tables:
-    """As the template describes them, but that TTL never runs: what it does is for the tests to do."""
+    """Creates tables like those of the template, but without TTL: the tests remove items themselves."""
     number = next(_names)
     tables = Tables(client.meta.endpoint_url, f"sessions-{number}", f"usage-{number}")
     for name in (tables.sessions, tables.usage):
@@ -117,7 +117,7 @@ class _Processes(Processes):
 
 @contextmanager
 def running_ministack() -> Iterator[str]:
-    """Its endpoint, on a free port and with a folder of its own; it leaves no process and no file."""
+    """Yields the endpoint, on a free port and with a folder of its own; leaves no process and no file."""
     assert is_installed(), "MiniStack is not installed: `make test` does it"
     interruption = Interruption()
     with tempfile.TemporaryDirectory(prefix="turnlog-promises-") as folder:

@@ -1,4 +1,4 @@
-"""A model that handlers of several processes ask over HTTP: it answers with the hash of what it sees, and it counts."""
+"""A model for handlers of several processes, over HTTP: it counts its calls and answers with a hash of all messages."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PATIENCE_S = 60.0
 
 
 class ModelServer(LoopbackServer):
-    """Counts the calls of each session, which its callers name by their system prompt. A closed gate holds them up."""
+    """Counts the calls of each session, whose id comes as the system prompt. A closed gate holds calls up."""
 
     def __init__(self) -> None:
         super().__init__(0, _Handler, "model_server")
@@ -31,7 +31,7 @@ class ModelServer(LoopbackServer):
         self._closed = False
 
     def close_gate(self) -> None:
-        """From now on calls arrive and are not answered."""
+        """Lets calls arrive from now on without an answer."""
         self._closed = True
 
     def open_gate(self) -> None:
@@ -71,7 +71,7 @@ class _Handler(GuardedHandler):
 
 
 class RemoteModel:
-    """The model_server as a handler's ChatModel."""
+    """A handler's ChatModel that asks the model server."""
 
     def __init__(self, url: str) -> None:
         self._address = url.removeprefix("http://")
@@ -90,7 +90,7 @@ class RemoteModel:
 
 
 def require_one_order(turns: Sequence[Turn], policy: WindowPolicy | None = None) -> None:
-    """Each reply is the hash of exactly the turns before it, so that no other order can have made them."""
+    """Checks that each reply is the hash of exactly the turns before it, so that no other order can have made them."""
     window = policy or WindowPolicy()
     assert [turn.number for turn in turns] == list(range(1, len(turns) + 1))
     for at, turn in enumerate(turns):

@@ -1,6 +1,6 @@
 """P5: a session is gone at that very millisecond, whether or not TTL has run, and nothing brings it back to life.
 
-TTL never runs by itself here. What it might have removed after the end is removed by hand: every subset of the items.
+TTL never runs by itself here. The tests remove every subset of the items that it might have removed after the end.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Scene:
 
     @property
     def is_found(self) -> bool:
-        """By a read; the listing must agree."""
+        """True when a read finds it; the listing must agree."""
         listed = list_sessions(OWNER, store=self.store, now_ms=self.clock(), limit=10).sessions
         try:
             self.store.read(OWNER, self.session.id, self.clock(), newest=25)
@@ -87,7 +87,7 @@ def test_a_session_is_idle_dead_from_the_very_millisecond_on(turns: int, off_ms:
 
 @pytest.mark.asvs("7.3.2")
 @pytest.mark.parametrize("off_ms", [-1, 0, 1])
-def test_a_session_that_is_used_all_the_time_ends_at_its_absolute_end_to_the_millisecond(off_ms: int) -> None:
+def test_a_busy_session_ends_at_its_absolute_end(off_ms: int) -> None:
     scene = Scene(idle_s=IDLE_S, life_s=3600)
     for number in range(6):
         scene.clock.tick(seconds=590)
@@ -128,7 +128,7 @@ def test_a_delete_says_that_there_was_nothing_once_the_session_has_ended(off_ms:
 # --- while a turn runs ------------------------------------------------------------------------------------------------
 
 
-def test_a_turn_that_began_before_the_idle_end_is_stored_after_it_and_the_life_of_the_session_counts_from_it() -> None:
+def test_a_turn_over_the_idle_end_is_stored_and_counts_as_use() -> None:
     scene = Scene()
     scene.clock.tick(seconds=IDLE_S, ms=-1)
     began_ms = scene.clock()
@@ -156,7 +156,7 @@ def test_a_session_is_alive_while_its_turn_runs_beyond_the_idle_end() -> None:
     assert seen == [True]
 
 
-def test_a_turn_that_began_before_the_absolute_end_is_returned_after_it_and_the_session_is_gone() -> None:
+def test_a_turn_over_the_absolute_end_is_returned_and_the_session_gone() -> None:
     scene = Scene(life_s=3600, idle_s=3600)
     scene.clock.now_ms = scene.session.expires_ms - 1
     scene.model.during = lambda: scene.clock.tick(ms=2)
@@ -176,7 +176,7 @@ SUBSETS = [set(chosen) for size in range(8) for chosen in itertools.combinations
 
 
 def dead_scene(removed: set[int]) -> Scene:
-    """A session of three turns, ended and past its grace, without these of its items."""
+    """Makes a session of three turns, ended and past its grace, without these of its items."""
     scene = Scene()
     for text in ("one", "two", "three"):
         scene.take(text)
@@ -188,7 +188,7 @@ def dead_scene(removed: set[int]) -> Scene:
     return scene
 
 
-def test_with_any_subset_of_its_items_removed_an_ended_session_is_never_found_shortened_or_revived() -> None:
+def test_an_ended_session_stays_gone_whatever_ttl_has_removed() -> None:
     for removed in SUBSETS:
         scene = dead_scene(removed)
         asked = len(scene.model.requests)
@@ -199,7 +199,7 @@ def test_with_any_subset_of_its_items_removed_an_ended_session_is_never_found_sh
         assert len(scene.model.requests) == asked
 
 
-def test_a_handler_that_stood_still_since_before_the_end_can_revive_nothing_with_its_claim_and_commit() -> None:
+def test_a_handler_that_stood_still_over_the_end_revives_nothing() -> None:
     for removed in SUBSETS:
         living = Scene()
         read = [living.take(text) for text in ("one", "two", "three")][-1]

@@ -1,4 +1,4 @@
-"""P9 and P3 under SIGKILL: whichever moment of a turn a process dies at, the session goes on after at most one lease.
+"""P9 and P3 under SIGKILL: a process dies at any moment of a turn, and the session goes on after at most one lease.
 
 A handler in a process of its own is stopped at that moment and killed from outside. Its successors live in this process
 and are told the time: the lease that they meet is the one that the dead process has left in the table.
@@ -86,14 +86,14 @@ class Scene:
         self.model_server.open_gate()
 
     def turns(self, now_ms: int) -> list[Outcome]:
-        """The stored ones, after proof of their order."""
+        """Returns the stored turns, after a check of their order."""
         view = self.store.read(self.session.owner, self.session.id, now_ms, newest=25)
         require_one_order(view.turns)
         return [Outcome.of(self.task(""), TakenTurn(turn, view)) for turn in view.turns]
 
 
 def counted(session: Session) -> Session:
-    """Its system prompt is its id: so the model_server counts its calls."""
+    """Makes the id the system prompt, so that the model server counts the calls of the session."""
     return replace(session, settings=replace(session.settings, system=session.id))
 
 
@@ -110,7 +110,7 @@ def scene(tables: Tables, contents: Contents) -> Iterator[Scene]:
 
 
 def every_kill() -> list[object]:
-    """With the request that was on the wire arriving before the next turn, or when all is over."""
+    """Yields each moment; for a request on the wire, with its arrival before the next turn and after all."""
     return [
         pytest.param(moment, late, number, id=f"{moment}{', which arrives last' if late else ''} {number + 1}")
         for moment in Moment
@@ -120,7 +120,7 @@ def every_kill() -> list[object]:
 
 
 @pytest.mark.parametrize(("moment", "arrives_last", "number"), every_kill())
-def test_after_a_kill_the_session_goes_on_within_one_lease_and_the_same_key_is_one_turn(
+def test_after_a_kill_the_session_goes_on_within_one_lease(
     scene: Scene, moment: Moment, arrives_last: bool, number: int
 ) -> None:
     scene.kill(moment, "three", held_ms=START_MS)
@@ -157,9 +157,7 @@ def test_after_a_kill_the_session_goes_on_within_one_lease_and_the_same_key_is_o
 @pytest.mark.asvs("15.4.3")
 @pytest.mark.parametrize("number", range(TIMES))
 @pytest.mark.parametrize("moment", [Moment.AFTER_LEASE, Moment.DURING_MODEL, Moment.BEFORE_COMMIT])
-def test_after_a_kill_a_client_that_comes_back_gets_on_when_a_lease_of_a_second_has_run_out(
-    scene: Scene, moment: Moment, number: int
-) -> None:
+def test_after_a_kill_a_client_goes_on_when_a_short_lease_is_over(scene: Scene, moment: Moment, number: int) -> None:
     scene.clock = system_clock
     scene.session = scene.store.create(counted(new_session(created_ms=system_clock())), "")
     scene.kill(moment, "one", held_ms=None, remaining_s=-4.0)  # COMMIT_RESERVE_S more is a second
@@ -180,7 +178,7 @@ def test_after_a_kill_a_client_that_comes_back_gets_on_when_a_lease_of_a_second_
     assert not taken.replayed
 
 
-def test_a_key_whose_handlers_were_killed_three_times_is_not_paid_for_again_and_another_key_goes_on(
+def test_a_key_with_three_killed_handlers_is_not_paid_for_again(
     scene: Scene,
 ) -> None:
     now_ms = START_MS

@@ -1,7 +1,7 @@
 """P2, P3, P7 and P8 among real processes: one order, one model call at a time, nothing paid twice and nothing lost.
 
-The handlers are processes with clients of their own against MiniStack. A reply is the hash of what the model was shown,
-so the stored turns themselves prove in which order they were computed.
+The handlers are processes with clients of their own against MiniStack. A reply is the hash of all messages that the
+model was sent, so the stored turns themselves prove in which order they were computed.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def setup(tables: Tables, model_server: ModelServer) -> HandlerSetup:
 
 
 def started(store: DynamoDBSessionStore, owner: str = OWNER, created_ms: int | None = None) -> Session:
-    """A new session, whose system prompt is its id: so the model_server counts its calls."""
+    """Makes a session whose system prompt is its id, so that the model server counts its calls."""
     session = new_session(owner, created_ms=created_ms or system_clock())
     session = replace(session, settings=replace(session.settings, system=session.id))
     return store.create(session, "A title")
@@ -62,7 +62,7 @@ def task(session: Session, text: str, *, name: str = "", insists: bool = True) -
 
 
 def stored(store: DynamoDBSessionStore, session: Session) -> list[Turn]:
-    """All turns of the live session, after what the store itself checks of them."""
+    """Returns all turns of the live session, after the checks of the store itself."""
     view = store.read(session.owner, session.id, system_clock(), newest=25)
     assert view.running is None
     return store.turns(session, 1, view.count) if view.count else []
@@ -82,7 +82,7 @@ def require_only_busy(refusals: Sequence[Outcome]) -> None:
 
 
 def require_returned_is_stored(outcomes: Sequence[Outcome], turns: Sequence[Turn]) -> None:
-    """Under the same number, key and reply."""
+    """Checks that each returned turn is stored under the same number, key and reply."""
     held = {(turn.number, turn.key, turn.reply.text) for turn in turns}
     assert {(outcome.number, outcome.task.key, outcome.reply) for outcome in taken(outcomes)} <= held
 
@@ -109,7 +109,7 @@ def test_32_writers_on_one_session_leave_one_order_and_pay_for_each_turn_once(
 
 
 @pytest.mark.asvs("2.3.4")
-def test_of_16_texts_at_once_one_goes_and_the_others_are_refused_before_the_model_is_asked(
+def test_of_16_texts_at_once_15_are_refused_before_the_model_is_asked(
     setup: HandlerSetup, store: DynamoDBSessionStore, model_server: ModelServer
 ) -> None:
     session = started(store)
@@ -157,7 +157,7 @@ def test_the_same_key_from_16_at_once_is_one_turn_paid_once_and_all_get_its_repl
     require_only_busy(refused(outcomes))
 
 
-def test_of_16_bodies_under_one_key_one_is_taken_and_each_other_is_told_that_the_key_is_used(
+def test_of_16_bodies_under_one_key_15_are_told_that_it_is_used(
     setup: HandlerSetup, store: DynamoDBSessionStore, model_server: ModelServer
 ) -> None:
     session = started(store)
@@ -234,7 +234,7 @@ def move_of(session: Session, *, name: bytes = b"one move", to_id: str = "") -> 
 
 
 def until_done(act: Callable[[], Session]) -> Session:
-    """As a client that comes back when the session is busy."""
+    """Acts like a client that comes back while the session is busy."""
     for _ in range(10_000):
         try:
             return act()
@@ -243,7 +243,7 @@ def until_done(act: Callable[[], Session]) -> Session:
     raise AssertionError("always busy")
 
 
-def test_a_move_among_8_writers_takes_every_answered_turn_along_and_leaves_none_behind(
+def test_a_move_among_8_writers_takes_every_answered_turn_along(
     setup: HandlerSetup, store: DynamoDBSessionStore, model_server: ModelServer, contents: Contents
 ) -> None:
     session, to_id = started(store), new_session_id()
@@ -318,7 +318,7 @@ def test_of_8_moves_to_different_owners_at_once_one_wins_and_it_has_the_session(
 # --- allowances of an owner -------------------------------------------------------------------------------------------
 
 
-def test_40_turns_at_once_over_40_sessions_of_an_owner_are_admitted_exactly_up_to_its_limit(
+def test_40_turns_at_once_of_an_owner_are_admitted_up_to_its_limit(
     tables: Tables, store: DynamoDBSessionStore, model_server: ModelServer, contents: Contents
 ) -> None:
     policy = TurnPolicy(owner=OwnerLimits(turns_a_minute=15))
@@ -334,7 +334,7 @@ def test_40_turns_at_once_over_40_sessions_of_an_owner_are_admitted_exactly_up_t
     assert list(contents.counters().values()) == ["15"]
 
 
-def test_a_budget_is_settled_to_exactly_what_40_racing_turns_used_and_no_reservation_stays(
+def test_a_budget_is_settled_to_the_use_of_40_racing_turns(
     tables: Tables, store: DynamoDBSessionStore, model_server: ModelServer, contents: Contents
 ) -> None:
     policy = TurnPolicy(owner=OwnerLimits(turns_a_minute=1000, budget_a_day=Decimal(1_000_000)))
@@ -353,7 +353,7 @@ def test_a_budget_is_settled_to_exactly_what_40_racing_turns_used_and_no_reserva
         require_one_order(view.turns)
 
 
-def test_of_8_sessions_that_one_owner_claims_at_once_just_as_many_move_as_it_may_make(
+def test_of_8_sessions_claimed_at_once_only_as_many_move_as_allowed(
     setup: HandlerSetup, store: DynamoDBSessionStore, contents: Contents
 ) -> None:
     charge = QuotaCharge("sessions#2026-11-25", Decimal(1), Decimal(3), system_clock() + 60_000)

@@ -48,7 +48,7 @@ PAGE = 100  # the most turns that one page of the listing has
 
 
 class MeteredClient:
-    """Counts what a client is asked, and the units of it by the published rules (see tests/bench/capacity.py)."""
+    """Counts the calls of a client, and their units by the published rules (see tests/bench/capacity.py)."""
 
     def __init__(self, client: Any) -> None:
         self.client = client
@@ -112,7 +112,7 @@ class ForgetfulModel(HashModel):
 # --- one long conversation --------------------------------------------------------------------------------------------
 
 
-def test_a_conversation_of_5000_turns_costs_the_same_at_every_turn_and_its_listing_pages_through_all_of_them() -> None:
+def test_a_conversation_of_5000_turns_costs_the_same_at_every_turn() -> None:
     client = MeteredClient(SimulatedDynamoDB())
     store, clock, model = store_of(client), HeldClock(), ForgetfulModel()
     session = store.create(new_session(life_s=10 * 86_400), "A long one")
@@ -146,7 +146,7 @@ def test_a_conversation_of_5000_turns_costs_the_same_at_every_turn_and_its_listi
 
 
 def listed(store: DynamoDBSessionStore, session: Session, first: int) -> list[Turn]:
-    """A page of it, from this turn on."""
+    """Returns a page of it, from this turn on."""
     return store.turns(session, first, first + PAGE - 1)
 
 
@@ -154,7 +154,7 @@ def listed(store: DynamoDBSessionStore, session: Session, first: int) -> list[Tu
 
 
 class ChangingClient:
-    """A DynamoDB that is another one, empty, whenever it is told: only what the process itself keeps can add up."""
+    """A DynamoDB that is replaced by an empty one on demand: only the memory of the process can add up."""
 
     def __init__(self) -> None:
         self.forget()
@@ -167,7 +167,7 @@ class ChangingClient:
 
 
 def test_10000_sessions_through_one_process_leave_its_memory_flat() -> None:
-    """Through the store with a cache, whose bound is 100 sessions."""
+    """The store has a cache of at most 100 sessions."""
     client, clock, model = ChangingClient(), HeldClock(), ForgetfulModel()
     store = CachedSessionStore(store_of(client))
     policy = TurnPolicy(reads_cached=True)
@@ -188,7 +188,7 @@ def test_10000_sessions_through_one_process_leave_its_memory_flat() -> None:
 
 
 def noise(packed_bytes: int) -> str:
-    """Text of which a message packs to nearly so many bytes, and no more."""
+    """Makes a text of which a message packs to nearly so many bytes, and no more."""
     letters = base64.b64encode(random.Random(1).randbytes(packed_bytes)).decode()
     share = len(pack(to_json([{"type": "text", "text": letters}]))) / len(letters)
     return letters[: int(packed_bytes * 0.9995 / share)]
@@ -196,7 +196,7 @@ def noise(packed_bytes: int) -> str:
 
 @dataclass
 class LongModel(HashModel):
-    """Its reply begins with the proof, and goes on as long as it may."""
+    """Begins its reply with the proof, and goes on as long as it may."""
 
     length: int = 0
     more: str = field(default="", repr=False)
@@ -209,7 +209,7 @@ class LongModel(HashModel):
 
 @pytest.fixture(params=["3.9 MB, simulated", "3.1 MB, MiniStack"])
 def large(request: pytest.FixtureRequest) -> tuple[Any, DynamoDBSessionStore, str, int]:
-    """A client, a store on it, its table, and how large a turn it takes.
+    """Makes a client, a store on it, its table, and the size of a turn that it takes.
 
     DynamoDB's limit of 4 MB is for the items of a transaction; MiniStack's is for its JSON, where bytes are base64.
     """
@@ -260,7 +260,7 @@ def test_a_turn_of_3_9_megabytes_is_taken_replayed_continued_and_deleted(
 
 @dataclass
 class EchoModel(HashModel):
-    """Says all that it was shown: what it should not have been shown comes out."""
+    """Repeats all messages in its reply, so that a message of somebody else comes out."""
 
     def reply(self, request: ModelRequest, seconds: float) -> Reply:
         short = super().reply(request, seconds)

@@ -1,7 +1,7 @@
 """P1, P3, P8 and P10 on a wire that breaks: whatever becomes of a request, nothing is stored, paid or charged twice.
 
 Each kind of fault meets each call of a turn, once and for as long as the store tries, with plain writes and with the
-transactions that charge an owner's allowances. The store talks to MiniStack through boto3 and a proxy that breaks.
+transactions that charge an owner's quotas. The store talks to MiniStack through boto3 and a proxy that breaks.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Conversation:
         )
 
     def take_when_free(self, text: str) -> TakenTurn:
-        """After the lease, which the session is busy until."""
+        """Takes the turn after the lease, until which the session is busy."""
         with pytest.raises(TurnInProgress) as busy:
             self.take(text)
         assert busy.value.retry_after_s
@@ -73,7 +73,7 @@ class Conversation:
 
     @property
     def reserve(self) -> Counter[str]:
-        """What a claim of the second turn takes from the allowances."""
+        """Returns the charges of a lease of the second turn."""
         view = self.store.read(self.session.owner, self.session.id, self.clock(), newest=1)
         message = TurnTask(OWNER, "", "two").request().message
         taken = charges(replace(view, turns=view.turns[:1]), message, self.policy.owner, self.clock())
@@ -102,7 +102,7 @@ def conversation(tables: Tables, client: DynamoDBClient, policy: TurnPolicy) -> 
 
 
 def counted(contents: Contents) -> Counter[str]:
-    """The owner's allowances as they stand, by kind, over all minutes."""
+    """Returns the owner's use by kind, over all minutes."""
     found: Counter[str] = Counter()
     for name, count in contents.counters().items():
         found[name.partition("#")[0]] += int(count)
@@ -110,7 +110,7 @@ def counted(contents: Contents) -> Counter[str]:
 
 
 def compact(turn: Turn) -> Turn:
-    """As it is stored: its usage is equal as JSON, and without spaces."""
+    """Returns the turn in its stored form: the JSON of its usage without spaces."""
     return replace(turn, reply=replace(turn.reply, usage=Usage(to_json(turn.reply.usage.fields))))
 
 
@@ -118,7 +118,7 @@ def require_whole(
     conversation: Conversation, contents: Contents, proxy: FaultProxy, second: TakenTurn, *, lost_leases: int = 0
 ) -> None:
     """The second turn stands once, as it was returned; a straggler changes nothing; the next turn goes on; and the
-    allowances hold what was used, and what claims have reserved that were lost.
+    quotas hold the use, and the reservations of lost leases.
     """
     reserved = conversation.reserve
     before = contents.everything()
@@ -233,7 +233,7 @@ def test_a_claim_that_stays_broken_is_taken_back_and_the_model_is_not_asked(
 
 @pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("broken", [Broken.CUT_LATE])
-def test_a_claim_that_arrives_after_it_was_taken_back_holds_the_session_for_one_lease(
+def test_a_lease_that_arrives_late_holds_the_session_until_it_is_over(
     conversation: Conversation, contents: Contents, proxy: FaultProxy, broken: Broken
 ) -> None:
     proxy.break_next(Step.LEASE, broken, times=TRIES)
@@ -263,7 +263,7 @@ def test_a_commit_that_never_arrives_is_repeated_after_the_lease_and_stored_once
 @pytest.mark.asvs("15.1.3")
 @pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("broken", [Broken.CUT_AFTER, Broken.CUT_LATE])
-def test_a_commit_that_arrived_unheard_is_found_by_the_repeat_which_gives_the_stored_reply(
+def test_a_commit_whose_answer_was_lost_is_found_by_the_repeat(
     conversation: Conversation, contents: Contents, proxy: FaultProxy, broken: Broken
 ) -> None:
     proxy.break_next(Step.COMMIT, broken, times=TRIES)

@@ -21,7 +21,7 @@ from tests.promises.world.world import World
 
 
 def broken_by_a_run(world: World, found: Sequence[Lineage]) -> Iterator[str]:
-    """What can be told from what was asked and answered."""
+    """Compares all that was asked with all that was answered and stored."""
     yield from unclear_errors(world)
     yield from broken_quotas(world, found)
     yield from broken_encryption(world)

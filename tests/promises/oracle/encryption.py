@@ -11,7 +11,7 @@ from tests.promises.world.world import KEYS, World
 
 
 def broken_encryption(world: World) -> Iterator[str]:
-    """P6 and P7: content is never in the clear, and the keys of an owner that was erased are gone."""
+    """P6 and P7: finds content in the clear, and keys of an erased owner that are still there."""
     yield from world.journal.encryption_faults
     for act in world.acts:
         if isinstance(act, Erasing) and act.succeeded:

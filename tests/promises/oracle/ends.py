@@ -1,4 +1,4 @@
-"""P5 and P7: what has ended answers nobody and leaves nothing, and what is alive is found."""
+"""P5 and P7: an ended session answers nobody and leaves nothing; P1: a session that is alive is found."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _LEFT_OF_AN_ENDED_SLOT = {"pk", "sk", "v", "st", "ttl", "und", "mk", "dst", "tok
 
 
 def answers_after_the_end(world: World, lineage: Lineage) -> Iterator[str]:
-    """P5 and P7: what has ended answers nobody, and what has moved answers at its new address alone."""
+    """P5 and P7: an ended session answers nobody, and one that moved answers at its new address alone."""
     ends: list[tuple[int, Address, str]] = []
     for act in lineage.acts:
         if isinstance(act, Deleting) and has_ended_it(world, act):
@@ -46,7 +46,7 @@ def answers_after_the_end(world: World, lineage: Lineage) -> Iterator[str]:
 
 
 def deleted_and_moved(world: World, lineage: Lineage) -> Iterator[str]:
-    """P7: who is told that a session is gone can be sure of it, also when it was moved meanwhile."""
+    """P7: a caller who is told that a session is gone can be sure of it, also when it was moved meanwhile."""
     erasers = {act.process.name for act in world.done(Erasing)}  # for those it is enough that their owner lost it
     for act in lineage.done(Deleting):
         versions = world.journal.versions(act.address.pk)
@@ -68,13 +68,13 @@ def refusals_while_alive(world: World, lineage: Lineage) -> Iterator[str]:
 
 
 def has_ended_it(world: World, deleting: Deleting) -> bool:
-    """Whether there was something to end: a delete that is answered before the creation ends nothing."""
+    """True when there was a session to end: a delete that is answered before the creation ends nothing."""
     made_ms = world.journal.made_ms.get(deleting.address.pk)
     return deleting.succeeded and made_ms is not None and made_ms <= deleting.began_ms
 
 
 def content_left(world: World, at: Address) -> list[str]:
-    """Which items of a session hold more than that it has ended. Those that TTL may take by now it may take at last."""
+    """Returns the sort keys of a session that hold more than a tombstone, without those that TTL may take by now."""
     now_s = world.schedule.now_ms // 1000
     items = [item for item in world.service.tables.partition(SESSIONS, at.pk) if ttl_s(item) >= now_s]
     return [item["sk"]["S"] for item in items if not _tells_the_end_alone(item)]
@@ -91,7 +91,7 @@ def _may_end(act: Act[Any], at: Address) -> bool:
 
 
 def _was_there(world: World, act: Act[Any]) -> bool:
-    """Whether its header was stored before it was asked for."""
+    """True when its header was stored before the act began."""
     return world.journal.made_ms.get(act.address.pk, 1 << 62) < act.began_ms
 
 

@@ -1,4 +1,4 @@
-"""P9 and P10: nobody repeats something for ever, and every failure tells the caller what to do."""
+"""P9 and P10: nobody repeats something for ever, and every failure tells the caller what to do next."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _CLEAR = (
 
 
 def unclear_errors(world: World) -> Iterator[str]:
-    """P10: whatever fails, the error is one that tells the caller what to do."""
+    """P9 and P10: finds endless repeats, and errors that tell the caller nothing."""
     if world.schedule.endless:
         yield "P9 somebody repeats something for ever"
     for actor in world.schedule.actors:

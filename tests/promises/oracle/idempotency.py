@@ -67,7 +67,7 @@ def surplus_model_calls(world: World, lineage: Lineage) -> Iterator[str]:
 
 
 def calls_above_the_cap(lineage: Lineage) -> Iterator[str]:
-    """P3: the model is called for a key no more than so often, whoever else gets a turn. A move counts anew."""
+    """P3: the model is called at most ATTEMPTS times for a key, even when other keys get turns. A move counts anew."""
     calls = [call for taking in lineage.takings for call in taking.calls if call.billed]
     for (_, key), count in Counter((call.address.pk, call.want.key) for call in calls).items():
         if count > ATTEMPTS:
@@ -75,7 +75,7 @@ def calls_above_the_cap(lineage: Lineage) -> Iterator[str]:
 
 
 def forgotten_attempts(world: World, lineage: Lineage) -> Iterator[str]:
-    """P3: whoever takes a claim over counts on, and so do the turns after it; but not a move."""
+    """P3: the next lease of the slot counts on, and so do the turns after it; but not a move."""
     for at in lineage.addresses:
         held: dict[int, Lease | Turn] = {}
         for version in world.journal.versions(at.pk):
@@ -94,7 +94,7 @@ def forgotten_attempts(world: World, lineage: Lineage) -> Iterator[str]:
 
 
 def _attempts(slot: Lease | Turn) -> dict[bytes, int]:
-    """How many it knows of, by the hashes of the keys."""
+    """Returns the counts that the slot knows, by the hashes of the keys."""
     size = KEY_HASH + 1
     counts = {
         slot.attempt_counts[at : at + KEY_HASH]: slot.attempt_counts[at + KEY_HASH]
@@ -108,7 +108,7 @@ def _moves(slot: Lease | Turn) -> bool:
 
 
 def _is_excused(world: World, taking: Taking) -> bool:
-    """Whether its handler called the model and died, lost the answer, could not store it or outlived its lease."""
+    """True when its handler called the model and died, lost the answer, could not store it or outlived its lease."""
     billed = [call for call in taking.calls if call.billed]
     if not billed:
         return False

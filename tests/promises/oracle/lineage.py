@@ -1,4 +1,4 @@
-"""Which addresses belong together: those that one session had, one after the other."""
+"""The addresses that belong together: those that one session had, one after the other."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from turnlog.usecases.take_turn import TakenTurn
 
 @dataclass(frozen=True)
 class Lineage:
-    """A session and all that was done at any of its addresses, the first of which is `origin`."""
+    """A session and all acts at any of its addresses, the first of which is `origin`."""
 
     origin: Address
     addresses: frozenset[Address]
@@ -27,13 +27,13 @@ class Lineage:
         return self.done(Taking)
 
     def returned(self, before_ms: int) -> list[tuple[Taking, Turn]]:
-        """The turns whose replies had been returned before that, since within a millisecond there is no order."""
+        """Returns the turns whose replies had been returned before that. Within a millisecond there is no order."""
         found = [(act, act.result) for act in self.takings if act.ended_ms < before_ms]
         return [(act, result.turn) for act, result in found if isinstance(result, TakenTurn)]
 
 
 def lineages(acts: Iterable[Act[Any]]) -> list[Lineage]:
-    """Of all sessions that were made, or tried to be made, in the order of their first acts."""
+    """Returns one for each session that was made, or tried to be made, in the order of their first acts."""
     acts = list(acts)
     moves = [act for act in acts if isinstance(act, Moving)]
     origins = dict.fromkeys(act.address for act in acts if isinstance(act, Creating))

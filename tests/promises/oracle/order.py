@@ -21,7 +21,7 @@ from turnlog.domain.window import messages
 def broken_by_a_view(
     world: World, lineage: Lineage, turns: Sequence[Turn], at: Address, before_ms: int
 ) -> Iterator[str]:
-    """What can be told from a live session's turns: P1 and P2."""
+    """P1, P2 and P3: checks all turns of a live session against the replies that were returned before."""
     if [turn.number for turn in turns] != list(range(1, len(turns) + 1)):
         yield f"P2 the turns at {at.id} are numbered {[turn.number for turn in turns]}"
         return
@@ -38,7 +38,7 @@ def broken_by_a_view(
 
 
 def broken_by_reads(lineage: Lineage) -> Iterator[str]:
-    """P1 and P2 for whoever reads while others write."""
+    """P1 and P2: checks the reads that went on while others wrote."""
     for reading in lineage.done(Reading):
         if reading.result:
             yield from broken_by_a_read(lineage, reading)
@@ -60,7 +60,7 @@ def broken_by_a_read(lineage: Lineage, reading: Reading) -> Iterator[str]:
 
 
 def broken_order(world: World, lineage: Lineage) -> Iterator[str]:
-    """P2, for each turn at the moment at which it was stored, whatever became of the session."""
+    """P2: checks each turn at the moment at which it was stored, whatever became of the session."""
     for at in lineage.addresses:
         for version, slots in world.journal.stored(at.pk):
             turn = version.turn
@@ -75,7 +75,7 @@ def broken_order(world: World, lineage: Lineage) -> Iterator[str]:
 
 
 def paid_at_once(world: World, lineage: Lineage) -> Iterator[str]:
-    """P2: no second turn is paid while the first one holds its lease, whichever clock one believes."""
+    """P2: no second turn is paid while the first one holds its lease, by any clock."""
     calls: list[ModelCall] = [call for taking in lineage.takings for call in taking.calls]
     for first in calls:
         for second in calls:
@@ -86,7 +86,7 @@ def paid_at_once(world: World, lineage: Lineage) -> Iterator[str]:
 
 
 def essence(turn: Turn) -> tuple[Any, ...]:
-    """All of it that must never change. Contents may come back as another text of equal JSON."""
+    """Returns all of a turn that must never change. Contents may come back as another text of equal JSON."""
     said = to_json([turn.message.blocks, turn.reply.message.blocks, sorted(turn.reply.usage.fields.items())])
     settled = (turn.reply.model, turn.reply.stop_reason, turn.cost_usd, turn.totals, turn.at_ms, turn.window_from)
     return (turn.number, turn.key, said, settled)

@@ -1,4 +1,4 @@
-"""P8: what is charged never exceeds a limit, and never falls short of what was used."""
+"""P8: the charges never exceed a limit, and never fall short of the use."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from turnlog.adapters.dynamodb.items import owner_partition
 
 
 def broken_quotas(world: World, found: Sequence[Lineage]) -> Iterator[str]:
-    """P8: what is charged never exceeds the limit, and never falls short of what was used."""
+    """P8: finds counters above their limit, and use that was not charged."""
     for sentence in world.journal.overdrawn:
         yield f"P8 {sentence}"
     used: dict[tuple[str, str], Decimal] = defaultdict(Decimal)
@@ -34,7 +34,7 @@ def broken_quotas(world: World, found: Sequence[Lineage]) -> Iterator[str]:
 
 
 def _sessions_made(world: World, addresses: set[Address]) -> Iterator[str]:
-    """P8: what was made, or moved there, was charged once, and nothing else but a fork that was begun."""
+    """P8: each session that was made or moved is charged once, and nothing else but a fork that was begun."""
     made = Counter(at.owner for at in addresses if at.pk in world.journal.made_ms)
     begun = Counter(act.child.owner for act in world.done(Forking))
     for owner in {at.owner for at in addresses}:

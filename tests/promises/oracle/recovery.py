@@ -20,7 +20,7 @@ _HOUR_MS = 60 * 60 * 1000
 
 
 def broken_afterwards(world: World, found: Sequence[Lineage]) -> Iterator[str]:
-    """Ends the world's sessions on the way."""
+    """Checks that every session recovers, and ends the world's sessions on the way."""
     for lineage in found:
         yield from _goes_on(world, lineage)
     for lineage in found:
@@ -29,7 +29,7 @@ def broken_afterwards(world: World, found: Sequence[Lineage]) -> Iterator[str]:
 
 
 def _goes_on(world: World, lineage: Lineage) -> Iterator[str]:
-    """P9, P1: exactly one address lives, a further turn proceeds there, and all that was returned is there."""
+    """P9, P1: exactly one address lives, a further turn proceeds there, and all returned turns are there."""
     living = [at for at in sorted(lineage.addresses, key=lambda at: at.pk) if _living(world, at)]
     if len(living) > 1:
         yield f"P1 the session lives at {len(living)} addresses"
@@ -58,9 +58,9 @@ def _is_whole(world: World, lineage: Lineage, at: Address, *, goes_on: bool) -> 
 
 
 def _cleared(world: World, lineage: Lineage, living: Address) -> Iterator[Address]:
-    """The addresses that must be empty: those that a finished move left, and those that no move came to.
+    """Yields the addresses that must be empty: those that a finished move left, and those that no move came to.
 
-    What a move left that took place but was not finished is for the sweeper, unless it is repeated.
+    A move may have taken effect without being finished. The sweeper clears what it left, or a repeat of the move.
     """
     left = {act.address for act in lineage.acts if isinstance(act, Moving) and act.succeeded}
     for at in sorted(lineage.addresses - {living}, key=lambda at: at.pk):
@@ -81,7 +81,7 @@ def _next_turn(world: World, at: Address) -> Taking:
 
 
 def _may_be_gone(world: World, lineage: Lineage) -> bool:
-    """Whether it was deleted, or may have been, or has expired, or was never made."""
+    """True when it was deleted, or may have been, or has expired, or was never made."""
     if any(isinstance(act, Deleting) for act in lineage.acts):
         return True
     now_ms = world.schedule.now_ms
@@ -90,7 +90,7 @@ def _may_be_gone(world: World, lineage: Lineage) -> bool:
 
 
 def _repeats_its_move(world: World, lineage: Lineage, at: Address) -> Iterator[str]:
-    """A repeat under the same key returns the session again."""
+    """P3: a repeat under the same key returns the session again."""
     for moving in [act for act in lineage.acts if isinstance(act, Moving) and act.succeeded and act.to == at]:
         again = world.move(moving.address, at, moving.key, "after")
         if again.result != moving.result:
@@ -98,7 +98,7 @@ def _repeats_its_move(world: World, lineage: Lineage, at: Address) -> Iterator[s
 
 
 def _is_deleted(world: World, lineage: Lineage) -> Iterator[str]:
-    """P7: after a delete was answered nothing is there, nor where a move had begun to copy it; also when repeated."""
+    """P7: after a delete was answered nothing is left, also at an address to which a move had begun to copy."""
     for at in sorted(lineage.addresses, key=lambda at: at.pk):
         if not any(
             isinstance(act, Deleting) and has_ended_it(world, act) and act.address == at for act in lineage.acts
@@ -115,7 +115,7 @@ def _is_deleted(world: World, lineage: Lineage) -> Iterator[str]:
 
 
 def _ends(world: World, found: Sequence[Lineage]) -> Iterator[str]:
-    """P5, by sweeping or by TTL."""
+    """P5: ends all sessions by sweeping or by TTL."""
     addresses = sorted({at for lineage in found for at in lineage.addresses}, key=lambda at: at.pk)
     reaped_first = world.chance.random() < 0.3
     lives = world.config.life_s * 1000 if reaped_first else min(world.config.idle_s, world.config.life_s) * 1000
@@ -128,7 +128,7 @@ def _ends(world: World, found: Sequence[Lineage]) -> Iterator[str]:
 
 
 def _is_reaped(world: World, addresses: Sequence[Address]) -> Iterator[str]:
-    """P5: whatever TTL removes and whatever it leaves, nobody finds the session, and in the end there is nothing."""
+    """P5: TTL may remove any subset of the items; nobody finds the session, and in the end nothing is left."""
     world.schedule.pause(2 * round(GRACE.total_seconds() * 1000))
     for _ in range(4):
         reap(world, most=3)

@@ -1,4 +1,4 @@
-"""Many runs at once, on all processors: how many, at what cost, and which of them broke a promise."""
+"""Many runs at once, on all processors: their number, their cost, and the promises that they broke."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _CHUNK = 20
 
 @dataclass
 class Tally:
-    """`broken` are the sentences of the runs that broke a promise, by what replays the run."""
+    """Counts runs. `broken` holds the broken promises of a run under the arguments that replay it."""
 
     runs: int = 0
     calls: int = 0
@@ -58,7 +58,7 @@ def random_runs(seeds: Iterable[int]) -> Tally:
 
 
 def with_single_faults(names: Iterable[str] = tuple(SCENARIOS)) -> Tally:
-    """Every fault of every call of the scenarios, and each scenario without any."""
+    """Runs every fault of every call of the scenarios, and each scenario without any."""
     tally = Tally()
     for name in names:
         tally.add(scenario_run(name, {}))
@@ -67,7 +67,7 @@ def with_single_faults(names: Iterable[str] = tuple(SCENARIOS)) -> Tally:
 
 
 def with_double_faults(names: Iterable[str] = tuple(SCENARIOS)) -> Tally:
-    """Every fault of every call that can follow a first one; those that a retry absorbs are left out here."""
+    """Runs every fault of every call that can follow a first one, without those that a retry absorbs."""
     first = [each for each in all_single_faults(names) if each[2].lasts]
     return in_parallel(_doubles, first)
 
@@ -80,7 +80,7 @@ def all_single_faults(names: Iterable[str] = tuple(SCENARIOS)) -> Iterator[Scena
 
 
 def in_parallel(work: Callable[[Sequence[Job]], Tally], jobs: Iterable[Job]) -> Tally:
-    """In processes of their own, since a run holds the dice of its process."""
+    """Works in processes of its own, since a run replaces the random numbers of its process."""
     jobs, tally = iter(jobs), Tally()
     chunks = iter(lambda: list(islice(jobs, _CHUNK)), [])
     with ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("spawn")) as pool:

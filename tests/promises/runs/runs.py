@@ -1,4 +1,4 @@
-"""Whole runs: a world, what happened in it, and which promises were broken."""
+"""A run: a world, all that happened in it, and the promises that it broke."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from turnlog.usecases import take_turn
 
 @dataclass
 class Run:
-    """`name` is what replays it; `calls` are those of its actors, by operation; `trace` is long."""
+    """`name` is the arguments that replay it; `calls` are those of its actors, by operation; `trace` is long."""
 
     name: str
     broken: list[str] = field(default_factory=list)
@@ -36,12 +36,12 @@ class Run:
     trace: Callable[[], Iterator[str]] = lambda: iter(())
 
     def report(self) -> str:
-        """What to print when a promise was broken."""
+        """Returns the text to print for a broken promise."""
         return "\n".join([*self.trace(), *self.broken, f"replay: python -m tests.promises {self.name}"])
 
 
 def run_and_check(name: str, world: World) -> Run:
-    """Lets the world run, then holds it to the promises."""
+    """Lets the world run, then checks the promises."""
     world.schedule.run()
     calls = [step.operation for step in world.network.steps if step.index >= 0]
     found = lineages(world.acts)
@@ -59,7 +59,7 @@ def run_and_check(name: str, world: World) -> Run:
 
 @contextmanager
 def seeded(seed: int, config: RunConfig) -> Iterator[None]:
-    """The run has its own dice, for jitter and for tokens, and the sizes that its config makes small."""
+    """Gives the run random numbers of its own, for jitter and for tokens, and the sizes that its config makes small."""
     state, token_bytes = random.getstate(), secrets.token_bytes
     part_bytes, key_stride = items.PART_BYTES, take_turn.KEY_STRIDE
     tokens = random.Random(seed)
@@ -78,7 +78,7 @@ def seeded(seed: int, config: RunConfig) -> Iterator[None]:
 def prepared_world(
     config: RunConfig, plan: Plan, chance: random.Random, length: int, *, swept: bool = True
 ) -> tuple[World, KnownAddresses]:
-    """A world with a session of so many turns, which everyone knows."""
+    """Makes a world with a session of so many turns, which everyone knows."""
     world = World(config, plan, chance)
     if swept:
         world.was_swept_before()
@@ -94,7 +94,7 @@ ENCRYPTED_EVERY = 3
 
 
 def random_run(seed: int) -> Run:
-    """Everything by the seed: who is there, what they want, how slow and faulty it is, and who goes first."""
+    """Decides everything by the seed: the actors and their wishes, the delays and faults, and the order."""
     chance = random.Random(seed)
     config = random_config(chance)
     if seed % ENCRYPTED_EVERY == ENCRYPTED_EVERY - 1:
@@ -147,7 +147,7 @@ def _write(world: World, name: str, known: KnownAddresses) -> None:
 
 
 def _jumps_ms(chance: random.Random) -> list[int]:
-    """Mostly shorter than a lease or a little longer, and sometimes long enough for sessions to end."""
+    """Returns jumps that are mostly about as long as a lease, and sometimes long enough for sessions to end."""
     jumps = [chance.choice([1_000, 20_000, 70_000]) for _ in range(2)]
     if chance.random() < 0.15:
         jumps.append(chance.choice([20, 80, 200]) * 60_000)

@@ -27,14 +27,14 @@ _CONFIG = RunConfig(latency_ms=4, freezes=1.0, patience=0.5, tries=6)
 
 @dataclass(frozen=True)
 class Scenario:
-    """A session of two turns in a world of that config, and who does something to it."""
+    """A world of that config with a session of two turns, and the actors that do something to it."""
 
     happens: Callable[[World, KnownAddresses], None]
     config: RunConfig = _CONFIG
 
 
 def scenario_run(name: str, faults: Faults) -> Run:
-    """The scenario with these faults; without, its `calls` say which are possible."""
+    """Runs the scenario with these faults; without any, its `calls` say which are possible."""
     scenario = SCENARIOS[name]
     with seeded(0, scenario.config):
         world, known = prepared_world(scenario.config, ListedFaults(faults), random.Random(0), length=2)
@@ -44,14 +44,14 @@ def scenario_run(name: str, faults: Faults) -> Run:
 
 
 def single_faults(calls: Sequence[str]) -> Iterator[dict[int, Fault]]:
-    """Every fault of every call."""
+    """Yields every fault of every call."""
     for index, operation in enumerate(calls):
         for fault in possible(operation):
             yield {index: fault}
 
 
 def second_faults(first: Mapping[int, Fault], calls: Sequence[str]) -> Iterator[dict[int, Fault]]:
-    """Every lasting fault that can follow, given the calls of a run with the first one."""
+    """Yields every lasting fault that can follow, given the calls of a run with the first one."""
     after = max(first) + 1
     for index, operation in enumerate(calls[after:], after):
         for fault in possible(operation):
@@ -85,7 +85,7 @@ def _writer_and_forker(world: World, known: KnownAddresses) -> None:
 
 
 def _mover_that_stands_still(world: World, known: KnownAddresses) -> None:
-    """For so long that the sweeper comes by before it goes on."""
+    """The mover waits so long that the sweeper comes by before it goes on."""
     world.schedule.spawn("mover", partial(actors.move, world, "mover", known))
     world.schedule.spawn("time", partial(actors.let_time_jump, world, "time", [20 * 60_000]))
     world.schedule.spawn("sweeper", partial(actors.sweep_often, world, "sweeper", 2), in_ms=60)
@@ -98,7 +98,7 @@ def _writer_and_deleter_after_a_mover_died(world: World, known: KnownAddresses) 
 
 
 def _writer_after_a_slow_mover(world: World, known: KnownAddresses) -> None:
-    """Which goes on when its lease is over and the writer has begun to undo what it did."""
+    """The mover goes on when its lease is over and the writer has begun to undo its copies."""
     at, to = known.addresses[0], address("owner after mover", session_id("moved"))
     world.schedule.spawn("mover", lambda: _moved_slowly(world, known, at, to))
     _speaks(world, known, "ada", "ada speaks", in_ms=66_000)
@@ -110,7 +110,7 @@ def _moved_slowly(world: World, known: KnownAddresses, at: Address, to: Address,
 
 
 def _slow_mover_and_its_repeat(world: World, known: KnownAddresses) -> None:
-    """Which has taken the claim over and is about to finish when the first one goes on."""
+    """The repeat has taken the lease over and is about to finish when the first mover goes on."""
     at, to = known.addresses[0], address("owner after mover", session_id("moved"))
     world.schedule.spawn("mover", lambda: _moved_slowly(world, known, at, to))
     world.schedule.spawn("mover again", lambda: _moved_slowly(world, known, at, to, flips_in_ms=1_500), in_ms=66_400)
@@ -122,7 +122,7 @@ def _forker_and_deleter(world: World, known: KnownAddresses) -> None:
 
 
 def _writers_and_deleters(world: World, known: KnownAddresses) -> None:
-    """In three sessions, so that some delete looks at what there is just while a turn comes."""
+    """Three sessions, so that some delete reads just while a turn is written."""
     for name in ("ada", "bob", "cyd"):
         place = KnownAddresses([address(known.addresses[0].owner, session_id(name))])
         world.create(place.addresses[0], "before")
@@ -150,14 +150,14 @@ def _mover_and_deleter_after_a_crash(world: World, known: KnownAddresses) -> Non
 
 
 def _repeaters_and_deleter(world: World, known: KnownAddresses) -> None:
-    """They ask one after the other for a turn that is there, until it is not."""
+    """Callers ask one after the other for a stored turn, until it is deleted."""
     world.schedule.spawn("deleter", partial(actors.delete, world, "deleter", known), in_ms=5_000)
     for number in range(10):
         _speaks(world, known, f"repeater-{number}", "before 1", in_ms=5_000 + 10 * number)
 
 
 def _creators_and_eraser(world: World, known: KnownAddresses) -> None:
-    """Whoever creates begins under a key that is there, and whoever speaks is heard or hears that it is over."""
+    """A creator begins under an active key, and a writer is answered or told that the session is gone."""
     _speaks(world, known, "ada", "ada speaks")
     created = KnownAddresses([address(known.addresses[0].owner, session_id("created"))])
     for number, name in enumerate(("bob", "bob again")):
@@ -177,7 +177,7 @@ def _forker_into_an_erasure(world: World, known: KnownAddresses) -> None:
 
 
 def _mover_and_creator(world: World, known: KnownAddresses) -> None:
-    """For one owner, whose allowance has room for one session."""
+    """Both are for one owner, whose quota has room for one session."""
     created = KnownAddresses([address(actors.heir("mover"), session_id("created"))])
     world.schedule.spawn("mover", partial(actors.move, world, "mover", known))
     world.schedule.spawn("ada", partial(actors.create, world, "ada", created), in_ms=15)

@@ -1,4 +1,4 @@
-"""The promises of design.md, held to in simulated worlds: by many seeds, and under each fault of a few scenarios.
+"""The promises hold in simulated worlds: for many seeds, and under each fault of the scenarios.
 
 `make prove` does the same with 10,000 seeds and every two faults. A run that breaks a promise prints how to replay it.
 """
@@ -34,7 +34,7 @@ def require_kept(tally: Tally) -> None:
 
 
 def _again(name: str) -> Run:
-    """The run that the name replays."""
+    """Runs again what the name replays."""
     words = name.split()
     if words[0] == "--seed":
         return random_run(int(words[1]))

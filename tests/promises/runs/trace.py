@@ -1,4 +1,4 @@
-"""A run written down: every call in order, when, whose, what, which fault and what came of it; then every act."""
+"""The trace of a run: every call in order with its time, process, fault and outcome; then every act."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.promises.world.world import World
 
 
 def trace(world: World) -> Iterator[str]:
-    """A line for each call, with the index by which a fault can be given to it, and one for each act."""
+    """Yields a line for each call, with the index by which a fault can be given to it, and one for each act."""
     start_ms = world.network.steps[0].at_ms
     for step in world.network.steps:
         place = f"{step.index:4}" if step.index >= 0 else "   -"
@@ -23,7 +23,7 @@ def trace(world: World) -> Iterator[str]:
 
 
 def _shown(given: dict[str, Any]) -> str:
-    """The arguments of a call, as short as they can still be told apart."""
+    """Returns the arguments of a call, as short as they can still be told apart."""
     if "text" in given:
         return str(given["text"])
     if "TransactItems" in given:

@@ -21,16 +21,18 @@ _LARGEST, _SMALLEST = Decimal("9.9999999999999999999999999999999999999E+125"), D
 
 
 class InvalidValue(ValueError):
-    """DynamoDB would not take it."""
+    """Says that DynamoDB would not take the value."""
 
 
 def number_of(value: Value) -> Decimal:
-    """Of a value of type N."""
+    """Returns the number in a value of type N."""
     return Decimal(value["N"])
 
 
 def number_value(number: Decimal) -> Value:
-    """As DynamoDB gives it back, without exponent and zeros at the end. Raises InvalidValue beyond its 38 digits."""
+    """Returns the number as DynamoDB gives it back, without exponent and zeros at the end. Raises InvalidValue beyond
+    its 38 digits.
+    """
     try:
         exact = number.normalize(_EXACT)
     except (InvalidOperation, Inexact, Rounded) as error:
@@ -41,7 +43,7 @@ def number_value(number: Decimal) -> Value:
 
 
 def add(left: Decimal, right: Decimal) -> Value:
-    """The exact sum. Raises InvalidValue when it has more than 38 digits."""
+    """Returns the exact sum. Raises InvalidValue when it has more than 38 digits."""
     try:
         return number_value(_EXACT.add(left, right))
     except (Inexact, Rounded) as error:
@@ -49,7 +51,7 @@ def add(left: Decimal, right: Decimal) -> Value:
 
 
 def checked(item: Mapping[str, Value]) -> Item:
-    """A copy with nothing in common with what was given, numbers normalised. Raises InvalidValue."""
+    """Returns a copy that shares nothing with the original, numbers normalised. Raises InvalidValue."""
     return {_name(name): _checked_value(value) for name, value in item.items()}
 
 
@@ -124,7 +126,7 @@ _CHECKS: dict[str, Callable[[Any], Value]] = {
 
 
 def copied(item: Item) -> Item:
-    """With nothing in common with the original that could be changed."""
+    """Returns a copy that shares nothing with the original that could be changed."""
     return {name: _copied_value(value) for name, value in item.items()}
 
 
@@ -137,7 +139,7 @@ def _copied_value(value: Value) -> Value:
 
 
 def size(item: Item) -> int:
-    """Bytes as DynamoDB counts them (developer guide, "DynamoDB item sizes and formats"), names included."""
+    """Counts bytes as DynamoDB does (developer guide, "DynamoDB item sizes and formats"), names included."""
     return sum(_length(name) + _value_size(value) for name, value in item.items())
 
 
@@ -162,7 +164,7 @@ def _value_size(value: Value) -> int:
 
 
 def equal(left: Value | None, right: Value | None) -> bool:
-    """Whether both are there and the same, type included; numbers by what they are worth."""
+    """True when both are there and the same, type included. Numbers are equal by value."""
     if left is None or right is None:
         return False
     if "N" in left and "N" in right:
@@ -171,7 +173,7 @@ def equal(left: Value | None, right: Value | None) -> bool:
 
 
 def compared(left: Value | None, right: Value | None, holds: Callable[[Any, Any], bool]) -> bool:
-    """Whether both are numbers, both texts or both bytes, and the comparison holds between them."""
+    """True when both are numbers, both texts or both bytes, and the comparison holds between them."""
     if left is None or right is None:
         return False
     if "N" in left and "N" in right:

@@ -1,7 +1,7 @@
 """DynamoDB in this process, at the level of boto3's client: deterministic, and as strict as the real one.
 
-Every operation takes exactly the arguments of boto3 that are simulated (another one is an error), and returns or raises
-what boto3 would. Each happens at one instant; who goes first, what is lost and what fails is for others to decide. The
+Every operation takes exactly the arguments of boto3 that are simulated (any other is an error), and returns or raises
+the same as boto3. Each happens at one instant. The network decides which goes first, what is lost and what fails. The
 keys of all tables are the texts `pk` and `sk`.
 """
 
@@ -45,8 +45,8 @@ def _standing_still() -> int:
 
 
 class SimulatedDynamoDB:
-    """The client. `tables` is what it holds; `now_ms` tells the time, for tokens and for stale reads; `page_bytes` is
-    after how much a page of a Query ends.
+    """The client. `tables` holds the items; `now_ms` tells the time, for tokens and for stale reads; a page of a Query
+    ends after `page_bytes`.
     """
 
     page_bytes = 1024 * 1024
@@ -128,7 +128,7 @@ class SimulatedDynamoDB:
         return _answer() if item is None else _answer(Attributes=copied(item))
 
     def batch_write_item(self, **given: Any) -> Response:
-        """Each write by itself, all of them now: who wants some of them left over asks for fewer."""
+        """Writes each by itself, and all of them: to leave some over, ask for fewer."""
         require_arguments(given, ("RequestItems",), ())
         wanted = [_batched(table, request) for table, writes in given["RequestItems"].items() for request in writes]
         if not 0 < len(wanted) <= MAX_BATCH_WRITES:
@@ -141,7 +141,7 @@ class SimulatedDynamoDB:
         return _answer(UnprocessedItems={})
 
     def transact_write_items(self, **given: Any) -> Response:
-        """All or nothing, and once for each token within ten minutes."""
+        """Writes all or nothing, and once for each token within ten minutes."""
         require_arguments(given, ("TransactItems",), ("ClientRequestToken",))
         wanted = [_transacted(each) for each in given["TransactItems"]]
         if not 0 < len(wanted) <= MAX_TRANSACTION_ACTIONS:
@@ -174,14 +174,16 @@ class SimulatedDynamoDB:
 
 
 def cancelled(reasons: list[Response]) -> ClientError:
-    """What boto3 raises when a transaction did not happen: a reason for each action, `None` for those that could."""
+    """Makes the error of boto3 for a transaction that did not happen: a reason for each action, `None` for those
+    without.
+    """
     codes = ", ".join(reason["Code"] for reason in reasons)
     message = f"Transaction cancelled, please refer cancellation reasons for specific reasons [{codes}]"
     return refused("TransactionCanceledException", message, CancellationReasons=reasons)
 
 
 def _outcome(action: Action, old: Item | None) -> tuple[Response, Item | None]:
-    """Why it cannot happen (code `None` when it can), and what it would leave."""
+    """Returns the reason why an action cannot happen (code `None` when it can), and what it would leave."""
     if not action.holds(old):
         shown: Response = {"Item": copied(old)} if old is not None and action.shows_item_on_failure else {}
         return {"Code": "ConditionalCheckFailed", "Message": _FAILED, **shown}, None

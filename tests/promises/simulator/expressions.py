@@ -5,7 +5,8 @@
     update      ("SET" path "=" sum, … | "ADD" path value, … | "REMOVE" path, …)+
     operand     a path (`a`, `#a`, `a.b[1]`) or a value (`:v`)
 
-What Turnlog never uses (IN, contains, size, attribute_type, list_append, sets) is not simulated and is an error.
+An operator that Turnlog never uses (IN, contains, size, attribute_type, list_append, sets) is not simulated: it is an
+error.
 """
 
 from __future__ import annotations
@@ -24,18 +25,18 @@ MAX_EXPRESSION_BYTES = 4096
 
 
 class InvalidExpression(ValueError):
-    """DynamoDB would answer ValidationException."""
+    """Says that DynamoDB would answer ValidationException."""
 
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """What the placeholders of one call stand for: all of them, which is checked before."""
+    """The placeholders of one call and their meaning. All that are used are there, which is checked before."""
 
     names: Mapping[str, str] = field(default_factory=dict)
     values: Mapping[str, Value] = field(default_factory=dict)
 
     def text(self, operand: Operand) -> str:
-        """What the operand is worth when it is a text; else an empty one."""
+        """Returns the value of the operand when it is a text; else an empty one."""
         return str((operand({}, self) or {}).get("S", ""))
 
     def name(self, word: str) -> str:
@@ -48,7 +49,7 @@ Condition = Callable[[Item, Names], bool]
 
 @dataclass(frozen=True, slots=True)
 class Path:
-    """A place in an item: names, placeholders of names and positions in lists."""
+    """A path into an item: names, placeholders of names and positions in lists."""
 
     steps: tuple[str | int, ...]
 
@@ -85,7 +86,7 @@ _ORDERS: dict[str, Callable[[Any, Any], bool]] = {
 
 
 class Reader:
-    """The tokens of one expression, taken from the left. `used` and `paths` are the placeholders and paths so far."""
+    """Takes the tokens of one expression from the left. `used` and `paths` are the placeholders and paths so far."""
 
     def __init__(self, text: str) -> None:
         if not text.strip():
@@ -106,7 +107,7 @@ class Reader:
 
     @property
     def ahead(self) -> str:
-        """The next token; empty at the end."""
+        """Returns the next token; empty at the end."""
         return self._tokens[-1] if self._tokens else ""
 
     def take(self) -> str:
@@ -115,7 +116,7 @@ class Reader:
         return self._tokens.pop()
 
     def takes(self, *words: str) -> bool:
-        """Takes the next token if it is one of these words, in either case."""
+        """Takes the next token if it is one of these words, in upper or lower case."""
         if self.ahead.upper() in words:
             self.take()
             return True
@@ -261,7 +262,7 @@ _FUNCTIONS: dict[str, Callable[[Reader], Condition]] = {
 
 @lru_cache(maxsize=1000)
 def condition(text: str) -> tuple[Condition, frozenset[str]]:
-    """When it is true, and the placeholders in it. Raises InvalidExpression."""
+    """Returns a test of items, and the placeholders in the expression. Raises InvalidExpression."""
     read = Reader(text)
     parsed = _either(read)
     read.end()
@@ -270,7 +271,7 @@ def condition(text: str) -> tuple[Condition, frozenset[str]]:
 
 @lru_cache(maxsize=1000)
 def projection(text: str) -> tuple[tuple[Path, ...], frozenset[str]]:
-    """The attributes that it names, and the placeholders in it. Raises InvalidExpression."""
+    """Returns the attributes that the expression names, and its placeholders. Raises InvalidExpression."""
     read = Reader(text)
     paths = [read.path()]
     while read.takes(","):
@@ -281,7 +282,7 @@ def projection(text: str) -> tuple[tuple[Path, ...], frozenset[str]]:
 
 @dataclass(frozen=True, slots=True)
 class KeyCondition:
-    """`pk = :value`, and perhaps `AND` something about the sort key. `paths` are the attributes that it names."""
+    """`pk = :value`, and perhaps `AND` a condition on the sort key. `paths` are the attributes that it names."""
 
     partition: Operand
     holds: Condition | None
@@ -290,7 +291,7 @@ class KeyCondition:
 
 @lru_cache(maxsize=1000)
 def key_condition(text: str) -> tuple[KeyCondition, frozenset[str]]:
-    """In the order partition key, sort key, without parentheses around either. Raises InvalidExpression."""
+    """Reads the partition key, then the sort key, without parentheses around either. Raises InvalidExpression."""
     read = Reader(text)
     read.path()
     read.expect("=")

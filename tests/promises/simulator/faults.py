@@ -1,4 +1,4 @@
-"""What can go wrong with one call of DynamoDB or of the model, and plans that say when it does."""
+"""Faults of one call of DynamoDB or of the model, and plans that say when each happens."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ WRITES = ("put_item", "delete_item", "update_item", "batch_write_item", "transac
 
 
 class Fault(StrEnum):
-    """Of a call of DynamoDB, then of the model. "Out" is a failure that lasts for all tries of the same call."""
+    """A fault of a call of DynamoDB, then of the model. "Out" fails all tries of the same call."""
 
     THROTTLED = "throttled"
     CONFLICT = "conflict"  # with another transaction
@@ -38,7 +38,7 @@ class Fault(StrEnum):
 
     @property
     def lasts(self) -> bool:
-        """Whether it is more than a short delay, which is all that the next try makes of the others."""
+        """True unless the next try turns it into a short delay."""
         return self not in (Fault.THROTTLED, Fault.CONFLICT, Fault.LOST_BEFORE)
 
 
@@ -50,7 +50,7 @@ _ANY_WRITE = (
 
 
 def possible(operation: str) -> tuple[Fault, ...]:
-    """The faults that make a difference for it."""
+    """Returns the faults that make a difference for the operation."""
     if operation == MODEL:
         return (Fault.REFUSED, Fault.FAILED, Fault.SLOW, Fault.CRASH_BEFORE, Fault.CRASH_AFTER)
     if operation in READS:
@@ -62,12 +62,12 @@ def possible(operation: str) -> tuple[Fault, ...]:
 
 class Plan(Protocol):
     def fault(self, index: int, operation: str) -> Fault | None:
-        """What happens to the run's call number `index`, counted from 0 over all actors."""
+        """Returns the fault of the run's call number `index`, counted from 0 over all actors."""
 
 
 @dataclass(frozen=True)
 class ListedFaults:
-    """These, and no others."""
+    """Has these faults, and no others."""
 
     faults: Mapping[int, Fault] = field(default_factory=dict)
 
@@ -78,7 +78,7 @@ class ListedFaults:
 
 @dataclass(frozen=True)
 class RandomFaults:
-    """Each call fails with the probability `rate`, in one of the ways that are possible for it and are `allowed`."""
+    """Fails each call with the probability `rate`, in one of the ways that are possible for it and `allowed`."""
 
     chance: random.Random
     rate: float

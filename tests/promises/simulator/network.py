@@ -1,4 +1,4 @@
-"""Between a process and DynamoDB: where calls take their time, get lost, come late, and where processes die."""
+"""The network between a process and DynamoDB: calls take time, get lost or come late, and processes die."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Step:
 
 @dataclass
 class Network:
-    """All calls of a run; those of its actors are `counted`, and only they can fail.
+    """Carries all calls of a run. Those of its actors are `counted`, and only they can fail.
 
     With `torn` a read sees each item as it was at some moment between request and answer.
     """
@@ -55,7 +55,7 @@ class Network:
     on_their_way: list[tuple[Step, dict[str, Any]]] = field(default_factory=list)
 
     def begin(self, process: Process, operation: str, arguments: dict[str, Any]) -> tuple[Step, Fault | None]:
-        """Notes the call and says what is to happen to it."""
+        """Notes the call and returns its fault."""
         process.require_alive()
         index, fault = -1, None
         if self.schedule.running:
@@ -68,7 +68,7 @@ class Network:
         return step, fault
 
     def call(self, process: Process, operation: str, **arguments: Any) -> Any:
-        """As boto3's client would answer."""
+        """Answers like boto3's client."""
         step, fault = self.begin(process, operation, arguments)
         process.come_to(arguments)
         if fault is Fault.CRASH_BEFORE:
@@ -100,7 +100,7 @@ class Network:
         return answer
 
     def _applied(self, step: Step, fault: Fault | None, arguments: dict[str, Any]) -> Any:
-        """The answer, or the error that is the answer."""
+        """Returns the answer, or the error that is the answer."""
         left_over: dict[str, Any] = {}
         if step.operation == "batch_write_item" and fault and (fault is Fault.PARTIAL or self.chance.random() < 0.5):
             arguments, left_over = self._divided(arguments)
@@ -115,14 +115,14 @@ class Network:
         return answer
 
     def _divided(self, arguments: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-        """A batch in two: what is done of it, at least one write, and what is left over."""
+        """Divides a batch in two: the writes that are done, at least one, and those that are left over."""
         writes = [(table, write) for table, some in arguments["RequestItems"].items() for write in some]
         self.chance.shuffle(writes)
         done = self.chance.randint(1, len(writes))
         return {"RequestItems": _by_table(writes[:done])}, _by_table(writes[done:])
 
     def land_all(self) -> None:
-        """Applies whatever is still on its way, since no write is for hours."""
+        """Applies all writes that are still on their way, since no write is for hours."""
         for step, _ in [*self.on_their_way]:
             self._late(step)
 
@@ -166,11 +166,11 @@ def _shown_answer(answer: dict[str, Any]) -> str:
 
 @dataclass
 class Process:
-    """A Lambda environment at work: its clock, what time it has left, and whether it has died.
+    """A Lambda environment at work: its clock, its remaining time, and a note that it has died.
 
-    `skew_ms` is what its clock is ahead; after `deadline_ms` of true time it is killed, unless it is `frozen` then and
-    goes on later. `cut_off_from` is the call that fails for as long as it is repeated. When all that a move takes along
-    is copied, it dies, or stands still for so many ms, before it makes it a session.
+    Its clock is `skew_ms` ahead. After `deadline_ms` of true time it is killed, unless it is `frozen` then and goes on
+    later. The call `cut_off_from` fails for as long as it is repeated. When all that a move takes along is copied, the
+    process dies, or stands still for so many ms, before it makes the copies a session.
     """
 
     network: Network
@@ -187,7 +187,7 @@ class Process:
         return self.network.schedule.now_ms + self.skew_ms
 
     def remaining_s(self) -> float:
-        """Until it is killed."""
+        """Returns the seconds until it is killed."""
         deadline_ms = self.network.schedule.now_ms if self.deadline_ms is None else self.deadline_ms
         return max(0, deadline_ms - self.network.schedule.now_ms) / 1000
 
@@ -201,7 +201,7 @@ class Process:
             self.die()
 
     def come_to(self, arguments: dict[str, Any]) -> None:
-        """What is to happen to it before such a call."""
+        """Returns the fault of such a call."""
         puts = [action.get("Put", {}).get("Item", {}) for action in arguments.get("TransactItems", [])]
         if not any("mk" in item for item in puts):
             return
@@ -211,7 +211,7 @@ class Process:
             self.pause(self.stands_still_when_copied_ms)
 
     def require_alive(self) -> None:
-        """Raises Crash: whatever a dead process would still do on its way out does not happen."""
+        """Raises Crash in a dead process, so that nothing happens that it would do on its way out."""
         if self.dead:
             raise Crash
 
@@ -221,13 +221,13 @@ class Process:
 
 
 class Client:
-    """boto3's client as a process holds it."""
+    """The client of boto3 as a process holds it."""
 
     def __init__(self, process: Process) -> None:
         self._process = process
 
     def hand_over(self, process: Process) -> None:
-        """To the next process of the same environment."""
+        """Gives the client to the next process of the same environment."""
         self._process = process
 
     def __getattr__(self, operation: str) -> Callable[..., Any]:

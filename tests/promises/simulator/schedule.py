@@ -1,7 +1,7 @@
 """Simulated time, and actors in it: real code in real threads of which exactly one runs at a time.
 
-An actor hands the baton over whenever it waits: for an answer of DynamoDB or of the model, or asleep. Whoever is due
-first goes on, and time is when that is; so a run is decided by how long each wait takes, and nothing else.
+An actor hands the baton over at each wait: for an answer of DynamoDB or of the model, or asleep. The actor that is due
+first goes on, and the time becomes that moment. So the lengths of the waits decide a run, and nothing else.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ MOST_STEPS = 20_000
 
 
 class Crash(BaseException):
-    """The process of this actor has died here. Not an Exception, so that nothing on the way answers for it."""
+    """Says that the process of this actor has died. Not an Exception, so that nothing on the way handles it."""
 
 
 @dataclass
 class Actor:
-    """Something that happens by itself. `error` is what it ended with, if that was not foreseen."""
+    """An actor with its thread. `error` is the exception that ended it, if that was not foreseen."""
 
     name: str
     work: Callable[[], object]
@@ -35,12 +35,12 @@ class Actor:
         self._baton.release()
 
     def stand_still(self) -> None:
-        """Until somebody lets it go on."""
+        """Waits for the baton."""
         self._baton.acquire()
 
 
 class Schedule:
-    """Actors, and when each goes on. `now_ms` is the true time, which no actor's clock need show."""
+    """Decides which actor goes on. `now_ms` is the true time, which need not be the time on any clock of an actor."""
 
     def __init__(self, start_ms: int) -> None:
         self.now_ms = start_ms
@@ -54,14 +54,14 @@ class Schedule:
         self._all_done.acquire()
 
     def spawn(self, name: str, work: Callable[[], object], *, in_ms: int = 0) -> None:
-        """A new actor that begins then."""
+        """Adds an actor that begins at that time."""
         actor = Actor(name, work)
         self.actors.append(actor)
         self._wait(actor, in_ms)
         threading.Thread(target=self._live, args=(actor,), name=name, daemon=True).start()
 
     def run(self) -> None:
-        """Until all actors have ended, those included that were spawned meanwhile."""
+        """Returns when all actors have ended, later ones included."""
         if not self._due:
             return
         self._pass_on()
@@ -69,7 +69,7 @@ class Schedule:
         self.running = None
 
     def pause(self, ms: int) -> None:
-        """The running actor goes on after so long, the others meanwhile. Outside any actor time just passes."""
+        """Lets the others run for so long, then the running actor goes on. Outside any actor time just passes."""
         actor = self.running
         if actor is None:
             self.now_ms += ms
@@ -79,7 +79,9 @@ class Schedule:
             self._let_others_go_on(actor)
 
     def hold(self, steps: int) -> None:
-        """The running actor goes on after so many steps of others, however long they take, or when there are none."""
+        """Lets the others take so many steps, however long they last, or run to their end; then the running actor goes
+        on.
+        """
         actor = self.running
         if actor is not None:
             self._step()

@@ -1,4 +1,4 @@
-"""What a simulated DynamoDB holds, and held a moment ago: no read but of a single item is promised a snapshot."""
+"""The items of a simulated DynamoDB, and those of a moment ago: only a read of a single item is promised a snapshot."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ Watch = Callable[[str, Key, Item | None, Item | None], None]
 
 
 class Stored(dict[str, Value]):
-    """An item as it lies in a table, never changed."""
+    """An item in a table, never changed."""
 
     @cached_property
     def bytes(self) -> int:
-        """As DynamoDB counts them."""
+        """Counts like DynamoDB."""
         return size(self)
 
 
 @dataclass(slots=True)
 class Cell:
-    """One key: what it holds, and what it held before, each with the instant and the time at which that ended."""
+    """One key: its item, and its earlier items, each with the instant and the time at which that ended."""
 
     item: Stored | None = None
     past: list[tuple[int, int, Stored | None]] = field(default_factory=list)
@@ -39,7 +39,7 @@ class Cell:
 
 @dataclass
 class _Table:
-    """Its cells by partition and sort key, and the sort keys in order, those that hold nothing any more included."""
+    """The cells by partition and sort key, and the sort keys in order. An empty cell keeps its key."""
 
     partitions: dict[str, dict[str, Cell]] = field(default_factory=dict)
     order: dict[str, list[str]] = field(default_factory=dict)
@@ -48,8 +48,8 @@ class _Table:
 class Tables:
     """Tables that exist from their first use on. `instant` counts the writes; `now_ms` tells the time.
 
-    `view_from` is the instant at which the read at hand began: it may see each item as it was then or at any time
-    since, and `chance` decides which.
+    A read began at the instant `view_from`. It may see each item as it was then or at any time since, and `chance`
+    decides.
     """
 
     def __init__(self, now_ms: Callable[[], int], chance: random.Random) -> None:
@@ -61,23 +61,23 @@ class Tables:
         self._tables: dict[str, _Table] = {}
 
     def items(self, table: str) -> list[Item]:
-        """All of the table, by partition and sort key. They are not to be changed."""
+        """Returns all of the table, by partition and sort key. Do not change them."""
         partitions = self._tables.get(table, _Table()).partitions
         cells = (cell for pk in sorted(partitions) for _, cell in sorted(partitions[pk].items()))
         return [cell.item for cell in cells if cell.item is not None]
 
     def partition(self, table: str, pk: str) -> list[Item]:
-        """The items of one partition by sort key. They are not to be changed."""
+        """Returns the items of one partition by sort key. Do not change them."""
         found = self._table(table).partitions.get(pk, {})
         return [cell.item for _, cell in sorted(found.items()) if cell.item is not None]
 
     def now(self, table: str, key: Key) -> Stored | None:
-        """What is there at this very instant, which is what a condition is about."""
+        """Returns the item of this very instant, which is the one that a condition is about."""
         cell = self._table(table).partitions.get(key[0], {}).get(key[1])
         return cell.item if cell else None
 
     def read(self, table: str, key: Key, *, consistent: bool) -> Stored | None:
-        """What a read may see there."""
+        """Returns an item that a read may see."""
         cell = self._table(table).partitions.get(key[0], {}).get(key[1])
         if cell is None or not cell.past:
             return cell.item if cell else None
@@ -87,14 +87,14 @@ class Tables:
         return self._chance.choice([*held, cell.item]) if held else cell.item
 
     def sort_keys(self, table: str, pk: str, *, after: str | None, forward: bool) -> Iterator[str]:
-        """The keys of a partition in this direction, of which some may hold nothing."""
+        """Returns the keys of a partition in this direction. Some may hold nothing."""
         order = self._table(table).order.get(pk, [])
         if forward:
             return iter(order[0 if after is None else bisect_right(order, after) :])
         return reversed(order[: len(order) if after is None else bisect_left(order, after)])
 
     def write(self, table: str, key: Key, item: Item | None) -> None:
-        """Puts the item there, or removes what is there; what it is already is no write."""
+        """Puts the item, or removes it. To put the same item again is no write."""
         cell = self._cell(table, key)
         old = cell.item
         if item is old:

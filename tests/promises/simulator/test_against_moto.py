@@ -1,7 +1,7 @@
 """Random operations with the expressions that Turnlog uses give the same on the simulated DynamoDB and on moto.
 
-Single items only: what moto does with tokens of transactions is wrong, and its pages differ. Its answers come through
-the real boto3, so every argument that the simulator takes is also one that boto3 takes.
+Single items only: moto is wrong about tokens of transactions, and its pages differ. Its answers come through the real
+boto3, so every argument that the simulator takes is also one that boto3 takes.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def moto() -> Iterator[Any]:
 
 
 def outcome(client: Any, operation: str, given: dict[str, Any]) -> Any:
-    """What came of it, in a form in which the two can be compared: texts of errors differ."""
+    """Returns the outcome in a form in which the two can be compared: texts of errors differ."""
     try:
         answer = getattr(client, operation)(**given)
     except ClientError as error:
@@ -77,7 +77,7 @@ def outcome(client: Any, operation: str, given: dict[str, Any]) -> Any:
 
 
 class Requests:
-    """Random ones, on three keys."""
+    """Makes random requests on three keys."""
 
     def __init__(self, seed: int) -> None:
         self._chance = random.Random(seed)
@@ -112,7 +112,7 @@ class Requests:
         return self._key() | {name: value for name, value in optional.items() if self._chance.random() < 0.7}
 
     def _named(self, *expressions: str) -> dict[str, Any]:
-        """The names and values that the expressions use."""
+        """Returns the names and values that the expressions use."""
         text = " ".join(expressions)
         values = {name: value for name, value in self._values().items() if name in text}
         names = {name: meant for name, meant in {"#t": "ttl", "#u": "usd"}.items() if name in text}

@@ -1,4 +1,4 @@
-"""The simulated DynamoDB is as strict as the real one, and shows no more of a snapshot than that one promises."""
+"""The simulated DynamoDB is as strict as the real one, and no better in its snapshots."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ def test_an_actor_may_spawn_others_and_the_run_ends_with_the_last(schedule: Sche
     assert seen == [6000, 6000]
 
 
-def test_whoever_is_held_goes_on_after_so_many_steps_of_others_or_when_there_are_no_others(schedule: Schedule) -> None:
+def test_a_held_actor_goes_on_after_so_many_steps_of_others(schedule: Schedule) -> None:
     seen: list[str] = []
 
     def walk() -> None:

@@ -15,18 +15,18 @@ Change = Callable[[Item, Item, Names], None]
 
 
 class UpdateRefused(ValueError):
-    """The expression makes no sense for this item; DynamoDB would answer ValidationException."""
+    """Says that the expression makes no sense for this item; DynamoDB would answer ValidationException."""
 
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """What an expression does; `paths` are the places that it changes."""
+    """A change of an item; `paths` are the attributes that it changes."""
 
     changes: tuple[Change, ...]
     paths: tuple[Path, ...]
 
     def applied(self, item: Item, names: Names) -> Item:
-        """The item after it. Raises UpdateRefused."""
+        """Returns the changed item. Raises UpdateRefused."""
         changed = copied(item)
         try:
             for change in self.changes:
@@ -38,7 +38,7 @@ class Update:
 
 @lru_cache(maxsize=1000)
 def update(text: str) -> tuple[Update, frozenset[str]]:
-    """Each of SET, ADD and REMOVE at most once, in any order. Raises InvalidExpression."""
+    """Reads each of SET, ADD and REMOVE at most once, in any order. Raises InvalidExpression."""
     read = Reader(text)
     changes: list[Change] = []
     paths: list[Path] = []
@@ -138,7 +138,7 @@ def _place(item: Item, steps: tuple[str | int, ...], value: Value) -> None:
 
 
 def _parent(item: Item, way: list[str | int]) -> Item | None:
-    """The map at that place; None when there is none."""
+    """Returns the map that holds the last name of the path; None when there is none."""
     parent: Item | None = item
     for step in way:
         if parent is None or isinstance(step, int):

@@ -1,4 +1,4 @@
-"""A write of one item, from the arguments of boto3: on which key, under which condition, and what it leaves there."""
+"""A write of one item, from the arguments of boto3: its key, its condition, and the item that it leaves."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _CONDITION = (
 
 
 def refused(code: str, message: str, status: int = 400, **more: Any) -> ClientError:
-    """The error that boto3 raises for this answer of the service."""
+    """Makes the error that boto3 raises for this answer of the service."""
     response: Any = {"Error": {"Code": code, "Message": message}, **more}
     response["ResponseMetadata"] = {"HTTPStatusCode": status, "RetryAttempts": 0}
     return ClientError(response, "SimulatedOperation")
@@ -40,7 +40,7 @@ def invalid(message: str) -> ClientError:
 
 
 def require_arguments(given: Arguments, required: tuple[str, ...], optional: tuple[str, ...]) -> None:
-    """Raises what boto3 does when one is missing, or one is given that is not simulated."""
+    """Raises the error of boto3 when an argument is missing, or one is given that is not simulated."""
     missing, unknown = set(required) - set(given), set(given) - {*required, *optional}
     if missing or unknown:
         raise ParamValidationError(report=f"missing: {sorted(missing)}, unknown: {sorted(unknown)}")
@@ -49,7 +49,7 @@ def require_arguments(given: Arguments, required: tuple[str, ...], optional: tup
 def parsed(
     parse: Callable[[str], tuple[Parsed, Placeholders]], expression: str | None
 ) -> tuple[Parsed | None, Placeholders]:
-    """What the expression says, if there is one, and its placeholders."""
+    """Reads the expression, if there is one, and its placeholders."""
     if expression is None:
         return None, frozenset()
     try:
@@ -59,7 +59,7 @@ def parsed(
 
 
 def names_of(given: Arguments, used: Placeholders) -> Names:
-    """The placeholders of a call. All that are used must be given, and all that are given used."""
+    """Returns the placeholders of a call. All that are used must be given, and all that are given used."""
     names: Mapping[str, str] = given.get("ExpressionAttributeNames", {})
     values: Item = given.get("ExpressionAttributeValues", {})
     if missing := used - names.keys() - values.keys():
@@ -70,7 +70,7 @@ def names_of(given: Arguments, used: Placeholders) -> Names:
 
 
 def key_of(key: Item, *, whole: bool = False) -> Key:
-    """The key; or that of a whole item, which holds it among others."""
+    """Returns the key; or that of a whole item, which holds it among others."""
     if not whole and set(key) != {"pk", "sk"}:
         raise invalid("The provided key element does not match the schema")
     texts = [key.get(name, {}).get("S") for name in ("pk", "sk")]
@@ -91,7 +91,7 @@ def _checked(item: Item) -> Item:
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """`leaves` is what is there afterwards; it may refuse with a ClientError."""
+    """A write. `leaves` returns the item afterwards; it may refuse with a ClientError."""
 
     table: str
     key: Key

@@ -1,4 +1,4 @@
-"""Those who live in a world: what each wants, and how often it asks again when it does not get it."""
+"""The actors of a world: the turns and changes that each wants, and how long it tries."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _LONGEST_WAY_MS = 120_000  # of a write that comes late
 
 @dataclass
 class KnownAddresses:
-    """Where a session is said to be: everyone hears of a move when it is done, and some remember the old place."""
+    """The addresses of a session. Everyone hears of a move when it is done, and some still use an old address."""
 
     addresses: list[Address]
     forks: list[Address] = field(default_factory=list)
@@ -43,7 +43,7 @@ def converse(world: World, name: str, known: KnownAddresses, wants: Sequence[Wan
 
 
 def _take(world: World, known: KnownAddresses, name: str, wanted: Want) -> bool:
-    """False when the session is gone."""
+    """Returns false when the session is gone."""
     for _ in range(world.config.tries):
         at = known.pick(world)
         if _gives_up(world, name, partial(world.take, wanted, at, name)):
@@ -63,14 +63,14 @@ def _take(world: World, known: KnownAddresses, name: str, wanted: Want) -> bool:
 
 
 def _perhaps_again(world: World, name: str, at: Address, wanted: Want) -> None:
-    """As a caller does whose answer was lost on the last yards."""
+    """Repeats the request, like a caller whose answer was lost on its last way."""
     if world.chance.random() < 0.2:
         world.schedule.pause(world.chance.randint(0, 40 * world.config.latency_ms))
         world.take(wanted, at, name)
 
 
 def _gives_up(world: World, name: str, act: Callable[[], object]) -> bool:
-    """As a caller does who no longer waits for the answer: what was asked for goes on beside the next try."""
+    """Stops waiting for the answer, like a caller that times out: the act goes on beside the next try."""
     if world.chance.random() >= world.config.gives_up:
         return False
     world.schedule.spawn(f"{name} unheard", act)
@@ -79,7 +79,7 @@ def _gives_up(world: World, name: str, act: Callable[[], object]) -> bool:
 
 
 def _wait(world: World, error: TurnlogError | None) -> None:
-    """As long as the error says, or a moment, or until a lease is over."""
+    """Waits for the time in the error, or a moment, or until a lease is over."""
     if world.chance.random() < world.config.patience:
         world.schedule.pause(LEASE_MS + 2 * world.config.skew_ms + 10)
     elif error and error.retry_after_s and world.chance.random() < 0.5:
@@ -89,7 +89,7 @@ def _wait(world: World, error: TurnlogError | None) -> None:
 
 
 def delete(world: World, name: str, known: KnownAddresses) -> None:
-    """Until it is answered."""
+    """Deletes the session, and repeats it until it is answered."""
     at = known.pick(world)
     for _ in range(world.config.tries):
         if _gives_up(world, name, partial(world.delete, at, name)):
@@ -100,7 +100,7 @@ def delete(world: World, name: str, known: KnownAddresses) -> None:
 
 
 def erase(world: World, name: str, owner: str) -> None:
-    """Until it is answered."""
+    """Erases the owner, and repeats it until it is answered."""
     for _ in range(world.config.tries):
         if world.erase(owner, name).succeeded:
             return
@@ -108,12 +108,14 @@ def erase(world: World, name: str, owner: str) -> None:
 
 
 def heir(mover: str) -> str:
-    """To whom it moves a session."""
+    """Returns the owner to whom the mover moves a session."""
     return f"owner after {mover}"
 
 
 def move(world: World, name: str, known: KnownAddresses) -> None:
-    """To another owner and id, under one key until it is done, or under another when that one was undone."""
+    """Moves the session to another owner and id: under one key until it is done, or under another when that one was
+    undone.
+    """
     at = known.addresses[-1]
     key = name
     for _ in range(world.config.tries):
@@ -153,7 +155,9 @@ def fork(world: World, name: str, known: KnownAddresses, number: int) -> None:
 
 
 def create(world: World, name: str, known: KnownAddresses) -> None:
-    """A session under a key that others may use too, until it is there; then a turn, and perhaps a delete."""
+    """Creates a session under a key that others may use too, until it is there; then takes a turn, and perhaps deletes
+    it.
+    """
     for _ in range(world.config.tries):
         if _gives_up(world, name, partial(world.create, known.addresses[0], name)):
             continue
@@ -181,14 +185,14 @@ def sweep_often(world: World, name: str, times: int) -> None:
 
 
 def reap_often(world: World, name: str, times: int) -> None:
-    """As DynamoDB's TTL: single items whose time has come, in no order, some time after it."""
+    """Acts like DynamoDB's TTL: removes single items some time after their end, in no order."""
     for _ in range(times):
         reap(world, most=1)
         world.schedule.pause(world.chance.choice([10, 1_000, 60_000]))
 
 
 def reap(world: World, most: int) -> None:
-    """Removes some of what TTL may remove by now."""
+    """Removes some of the items that TTL may remove by now."""
     tables = world.service.tables
     now_s = world.schedule.now_ms // 1000
     due = [(table, item) for table in (SESSIONS, USAGE) for item in tables.items(table) if ttl_s(item) < now_s]
@@ -197,7 +201,7 @@ def reap(world: World, most: int) -> None:
 
 
 def let_time_jump(world: World, name: str, jumps_ms: Sequence[int]) -> None:
-    """For everyone at once."""
+    """Moves the time forward for everyone at once."""
     for ms in jumps_ms:
         world.schedule.pause(world.chance.randint(1, 30 * world.config.latency_ms))
         if ms > _LONGEST_WAY_MS:

@@ -1,4 +1,4 @@
-"""What a run was like for those who took part: everything that was asked, and what came back."""
+"""The history of a run as its actors saw it: every request, and its answer."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a session is: an owner and an id, and what DynamoDB calls the place."""
+    """The owner and the id of a session, and its partition in DynamoDB."""
 
     owner: str
     id: str
@@ -26,7 +26,7 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class Want:
-    """A turn that somebody wants. Under one key they all have the same body, unless somebody is careless."""
+    """A turn that somebody wants. Under one key all wants have the same body, unless a caller makes a mistake."""
 
     key: bytes
     fingerprint: bytes
@@ -37,13 +37,13 @@ class Want:
         return str(self.message.blocks[0]["text"])
 
     def anew(self) -> Want:
-        """The same message under another key."""
+        """Returns the same message under another key."""
         return replace(self, key=self.key[::-1])
 
 
 @dataclass(kw_only=True)
 class Act(Generic[Result]):
-    """Something that a process did, between two moments of true time; `clock_ms` is its own clock when it began.
+    """An act of a process between two moments of true time; `clock_ms` is its own clock at the beginning.
 
     It ended with a result, with an error, or not at all because the process died.
     """
@@ -64,7 +64,7 @@ class Act(Generic[Result]):
 
 @dataclass
 class ModelCall:
-    """A reply that was asked for; `lost` when it may have been billed and never reached the process."""
+    """A call of the model; `lost` when it may have been billed and its reply never reached the process."""
 
     want: Want
     address: Address
@@ -85,7 +85,7 @@ class Taking(Act[TakenTurn]):
 
 @dataclass(kw_only=True)
 class Reading(Act[SessionView]):
-    """Of all turns."""
+    """A read of all turns."""
 
 
 @dataclass(kw_only=True)
@@ -95,9 +95,9 @@ class Deleting(Act[bool]):
 
 @dataclass(kw_only=True)
 class Erasing(Act[int]):
-    """Of an owner, which is all that its address says; for each of its sessions there is a Deleting too.
+    """An erasure of an owner, which is all that its address says; for each of its sessions there is a Deleting too.
 
-    `keys` are those that the owner had when it began.
+    `keys` are the data keys that the owner had at the beginning.
     """
 
     keys: list[tuple[str, str]]

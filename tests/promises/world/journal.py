@@ -1,4 +1,4 @@
-"""All that was ever written to the tables: the slots and headers of every session, and the counters of allowances."""
+"""The journal of all writes to the tables: the slots and headers of every session, the quota counters and the keys."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from turnlog.errors import ItemUnreadable
 
 @dataclass
 class Version:
-    """What a slot held from that time on; `state` is empty when it held nothing. `parts` are those of a large turn."""
+    """The content of a slot from that time on; `state` is empty for an empty slot. `parts` belong to a large turn."""
 
     at_ms: int
     number: int
@@ -35,7 +35,7 @@ class Version:
 
     @cached_property
     def slot(self) -> Slot | None:
-        """What it is a version of; None when it is empty."""
+        """Returns the decoded slot; None when it is empty."""
         if self.item is None:
             return None
         for cipher in self.ciphers_of(self.item):
@@ -45,16 +45,18 @@ class Version:
 
     @property
     def turn(self) -> Turn:
-        """Of a version that is done."""
+        """Returns the turn of a version that is done."""
         assert isinstance(self.slot, Turn)
         return self.slot
 
 
 @dataclass
 class Journal:
-    """Of one run, from its first write on. `limits` are those of the allowances, by their kind; `charged` is what each
-    counter came to, those that were erased included. `wrapped` are all keys that there ever were, and `encryption_faults` says
-    what went wrong with them when content is to be `encrypted`.
+    """Notes each write of one run.
+
+    `limits` are those of the quotas, by their kind; `charged` is the total of each counter, also after it was removed.
+    `wrapped` are all data keys that there ever were. `encryption_faults` says what went wrong with the keys or the
+    content when content is to be `encrypted`.
     """
 
     tables: Tables
@@ -77,11 +79,11 @@ class Journal:
         self.tables.watches.append(self._note)
 
     def versions(self, pk: str) -> list[Version]:
-        """Of all slots of a session, in the order in which they were written."""
+        """Returns those of all slots of a session, in the order in which they were written."""
         return self._versions.get(pk, [])
 
     def stored(self, pk: str) -> Iterator[tuple[Version, dict[int, Version]]]:
-        """Each version that is a finished turn, and those that stood in the session's slots just before it."""
+        """Yields each version that is a finished turn, and the contents of the session's slots just before it."""
         slots: dict[int, Version] = {}
         for version in self.versions(pk):
             if version.state == "done":
@@ -91,11 +93,11 @@ class Journal:
                 slots.pop(version.number, None)
 
     def last_stored(self, pk: str) -> dict[int, Turn]:
-        """The turn that each slot held last, also when it holds none any more."""
+        """Returns the turn that each slot held last, also when it holds none any more."""
         return {version.number: version.turn for version in self.versions(pk) if version.state == "done"}
 
     def commits(self, pk: str) -> list[Version]:
-        """Those that are finished turns and were not copied: their slot held a claim before."""
+        """Returns the finished turns that were not copied: their slot held a lease before."""
         before: dict[int, Version] = {}
         found = []
         for version in self.versions(pk):
@@ -105,9 +107,10 @@ class Journal:
         return found
 
     def ends_ms(self, pk: str, from_ms: int, to_ms: int) -> list[int]:
-        """When the session ends unless it is used, as it stood at each moment between these two; none without a header.
+        """Returns the end of the session unless it is used, as it stood at each moment between these two; none without
+        a header.
 
-        That is by the clocks of those who used it.
+        The times are by the clocks of those who used it.
         """
         header = self.headers.get(pk)
         if header is None:
@@ -128,7 +131,7 @@ class Journal:
         return [min(active_ms + idle, dies) for active_ms in [*found, active_ms]]
 
     def require_nothing_under(self, erased: Collection[Key]) -> None:
-        """P7: of all that was encrypted under these keys nothing is left at this moment."""
+        """P7: notes a fault for each item whose content is encrypted under one of the erased keys."""
         for item in self.tables.items(self.sessions_table):
             pk = item["pk"]["S"]
             owner = pk if pk.startswith("U#") else self._owners.get(pk, "")
@@ -164,7 +167,7 @@ class Journal:
             self.overdrawn.append(f"{key[1]} went to {charged} under a limit of {limit}")
 
     def _note_content(self, key: Key, item: Item) -> None:
-        """P6 and P7: no content is in the clear, and no session begins under a key that was erased."""
+        """P6 and P7: notes content in the clear, and a session that begins under an erased key."""
         if key[0].startswith("U#"):
             self._owners[key[1]] = key[0]
         holds_content = _CONTENT & item.keys()
@@ -183,7 +186,7 @@ class Journal:
             self.wrapped[key].append(item["key"]["B"])
 
     def _ciphers_of(self, item: Item) -> list[ContentCipher]:
-        """Those that may open it: one, if all is well."""
+        """Returns the ciphers that may decrypt the item: one, if all is well."""
         if "kid" not in item:
             return [PLAIN]
         owner, kid = self._owners[item["pk"]["S"]], item["kid"]["S"]
@@ -196,7 +199,7 @@ _SAID = (b"speaks", b"writer", b"before", b"after", b"what two want", b"title of
 
 
 def _is_clear(value: Item) -> bool:
-    """Whether anybody could read it, deflated or not."""
+    """True when anybody could read it, deflated or not."""
     content = value.get("B")
     if not isinstance(content, bytes) or any(said in content for said in _SAID):
         return True

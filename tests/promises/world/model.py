@@ -1,4 +1,4 @@
-"""The model as a process sees it: slow, failing as the plan says, and answering with a hash of all it was shown."""
+"""The model as a process sees it: slow, failing as planned, and answering with a hash of all messages."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _AFTER_THE_LEASE_MS = (100, 30_000)
 
 @dataclass(frozen=True)
 class SimulatedModel:
-    """A ChatModel for one handler; it notes its calls in the handler's record. `thinks_ms` says how long each takes."""
+    """A ChatModel for one handler; it notes its calls in the handler's record. A call takes `thinks_ms`."""
 
     taking: Taking
     thinks_ms: Callable[[], int]

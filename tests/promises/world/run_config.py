@@ -1,4 +1,4 @@
-"""What kind of world a run has: how slow, how faulty, how far the clocks are apart, what limits hold."""
+"""The config of a run: how slow and how faulty its world is, how far the clocks are apart, and the limits."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from turnlog.usecases.take_turn import TurnPolicy
 
 @dataclass(frozen=True, slots=True)
 class RunConfig:
-    """Durations in milliseconds of true time but for the session's, which are in seconds.
+    """Durations are in milliseconds of true time but for those of the session, which are in seconds.
 
     `torn` reads see each item as it was at some moment between request and answer; `eventual` ones may be some seconds
-    old where the protocol allows it. `freezes` is how often a process that is out of time is frozen and goes on later
-    instead of being killed; `gives_up` how often a caller no longer waits for the answer and asks again; `patience` how
-    often one waits for a whole lease before it asks again. Turns of more than `part_bytes` are stored in parts, and a
-    page of a Query holds `page_bytes`; each turn remembers the key of every `key_stride`th one before it. Content is
-    `encrypted`, and then the keys cannot be had in `keyless` of the tries.
+    old where the protocol allows it. `freezes` is the share of processes that are frozen at the end of their time and
+    go on later, instead of being killed. `gives_up` is the share of calls after which the caller no longer waits and
+    asks again; `patience` the share of waits that last for a whole lease. Turns of more than `part_bytes` are stored in
+    parts, and a page of a Query holds `page_bytes`; each turn remembers the key of every `key_stride`th one before it.
+    With `encrypted` content, `keyless` is the share of tries in which no key can be had.
     """
 
     latency_ms: int = 5
@@ -43,7 +43,7 @@ class RunConfig:
 
     @property
     def quotas(self) -> dict[str, Decimal]:
-        """What an owner may use of each kind."""
+        """Returns the limit of an owner for each kind of use."""
         limits = self.policy.owner
         given: dict[str, int | Decimal | None] = {"turns": limits.turns_a_minute, "sessions": limits.sessions_a_day}
         given[limits.budget_unit] = limits.budget_a_day

@@ -1,4 +1,4 @@
-"""The world of one run: its tables, its time, and what a process can do in it, all by the shipped code."""
+"""The world of one run: its tables, its time, and all acts of a process, done by the shipped code."""
 
 from __future__ import annotations
 
@@ -57,12 +57,12 @@ def address(owner: str, session_id: str) -> Address:
 
 
 def hashed(text: str) -> bytes:
-    """As long as a real key or fingerprint."""
+    """Returns a hash as long as a real key or fingerprint."""
     return hashlib.sha256(text.encode()).digest()[:16]
 
 
 def session_id(*parts: str) -> str:
-    """The one that a key names: always the same for the same parts."""
+    """Returns the id for these parts, always the same."""
     digest = hashlib.sha256("|".join(parts).encode()).digest()
     return "ses_" + base64.urlsafe_b64encode(digest).decode()[:22]
 
@@ -72,7 +72,7 @@ def want(text: str, key: str = "") -> Want:
 
 
 def ttl_s(item: Item) -> int:
-    """After which TTL may remove it; a time that never comes for what stays."""
+    """Returns the time after which TTL may remove the item, in seconds; one that never comes for an item without."""
     return int(item["ttl"]["N"]) if "ttl" in item else 1 << 62
 
 
@@ -84,7 +84,7 @@ def _left_by_a_sweep() -> list[Item]:
 
 
 class _NotingStore(DynamoDBSessionStore):
-    """Notes in a handler's record what it tries to claim."""
+    """Notes each lease that a handler tries to acquire in the handler's record."""
 
     taking: Taking
 
@@ -94,7 +94,7 @@ class _NotingStore(DynamoDBSessionStore):
 
 
 class _Environment(LocalWrapper):
-    """In which one process works after the other, so that keys which one has unwrapped are there for the next."""
+    """A Lambda environment in which one process follows the other, so that the next one finds the unwrapped keys."""
 
     def __init__(self, world: World, process: Process) -> None:
         super().__init__()
@@ -121,8 +121,8 @@ class _Environment(LocalWrapper):
 
 
 class World:
-    """`acts` is all that was done in it, in the order in which it began. What a process does never raises, but for an
-    error that is not one of Turnlog's.
+    """Holds the tables and the time of a run. `acts` lists all acts in the order of their beginnings. An act raises
+    only errors that are not Turnlog's.
     """
 
     def __init__(self, config: RunConfig, plan: Plan, chance: random.Random) -> None:
@@ -137,7 +137,7 @@ class World:
         self._busy: dict[str, _Environment] = {}
 
     def was_swept_before(self) -> None:
-        """As if a sweep had just been done: without it the first one looks back over a day, which takes time."""
+        """Acts as if a sweep had just ended. Otherwise the first sweep reads back over a day, which takes time."""
         for item in _left_by_a_sweep():
             self.service.tables.write(SESSIONS, (item["pk"]["S"], item["sk"]["S"]), item)
 
@@ -147,7 +147,7 @@ class World:
     # --- processes ----------------------------------------------------------------------------------------------------
 
     def process(self, name: str) -> Process:
-        """A new one, with a minute to live and a clock of its own."""
+        """Starts a process with a minute to live and a clock of its own."""
         return Process(
             self.network,
             f"{name}.{len(self.acts)}",
@@ -162,7 +162,7 @@ class World:
         return kind(client, SESSIONS, USAGE, keys=keys, eventual=self.config.eventual, sleep=process.sleep)
 
     def _environment(self, process: Process) -> _Environment:
-        """That of the process; at first the one that was used last of those that are free."""
+        """Returns the environment of the process; at first the free one that was used last."""
         if process.name not in self._busy:
             self._busy[process.name] = self._idle.pop() if self._idle else _Environment(self, process)
             self._busy[process.name].hand_over(process)
@@ -277,7 +277,7 @@ class World:
         return self._do(forking, work)
 
     def abandon(self, at: Address, name: str) -> None:
-        """Leaves a claim whose handler has died and whose lease is over."""
+        """Leaves a lease that is over and whose handler has died."""
         process = self.process(name)
         store, now_ms = self._plain_store(process), process.clock()
         view = store.read(at.owner, at.id, now_ms, 1)
@@ -286,7 +286,7 @@ class World:
         store.acquire(view.session, Lease(view.count + 1, token, now_ms - 1, key, fingerprint, now_ms - LEASE_MS), None)
 
     def abandon_move(self, at: Address, to: Address, name: str) -> None:
-        """Leaves a move whose handler has died when all was copied, and whose lease is over."""
+        """Leaves a move whose handler died after the last copy, and whose lease is over."""
         self.move(at, to, name, name, dies_when_copied=True)
         self.schedule.now_ms += LEASE_MS + 2 * self.config.skew_ms + 1
 
