@@ -12,8 +12,8 @@ import pytest
 
 from tests.contract.session_store import forked, lease_of, move_of, random_text, take, take_all, turn_of
 from tests.fakes import OWNER, START_MS, HashModel, HeldClock, new_session
-from tests.promises.attribute_values import size
-from tests.promises.simulated_dynamodb import SimulatedDynamoDB
+from tests.promises.simulator.attribute_values import size
+from tests.promises.simulator.dynamodb import SimulatedDynamoDB
 from tests.wrapping import LocalWrapper
 from turnlog.adapters.dynamodb import DynamoDBSessionStore, OwnerKeys
 from turnlog.adapters.dynamodb.items import owner_partition, partition

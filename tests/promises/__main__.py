@@ -13,11 +13,11 @@ import sys
 import time
 from collections.abc import Callable
 
-from tests.promises.faults import Fault
-from tests.promises.mutation_run import hunt_all
-from tests.promises.proving import Tally, random_runs, with_double_faults, with_single_faults
-from tests.promises.runs import Run, random_run
-from tests.promises.scenarios import SCENARIOS, scenario_run
+from tests.promises.mutants.mutation_run import run_all_mutants
+from tests.promises.runs.batches import Tally, random_runs, with_double_faults, with_single_faults
+from tests.promises.runs.runs import Run, random_run
+from tests.promises.runs.scenarios import SCENARIOS, scenario_run
+from tests.promises.simulator.faults import Fault
 
 
 def main(arguments: list[str]) -> int:
@@ -49,11 +49,11 @@ def prove(runs: int) -> int:
         _tallied("double faults, all of them", with_double_faults),
     ]
     began = time.monotonic()
-    hunts = hunt_all()
-    _say(f"{len(hunts)} mutants, {time.monotonic() - began:.0f} s")
-    for hunt in hunts:
-        _say(f"  {hunt}")
-    return 1 if any(found) or any(hunt.is_wrong for hunt in hunts) else 0
+    results = run_all_mutants()
+    _say(f"{len(results)} mutants, {time.monotonic() - began:.0f} s")
+    for result in results:
+        _say(f"  {result}")
+    return 1 if any(found) or any(result.is_unexpected for result in results) else 0
 
 
 def _tallied(what: str, work: Callable[[], Tally]) -> bool:

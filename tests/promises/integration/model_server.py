@@ -1,0 +1,98 @@
+"""A model for handlers of several processes, over HTTP: it counts its calls and answers with a hash of all messages."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import threading
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from local.loopback import GuardedHandler, LoopbackServer
+from tests.fakes import expected_text
+from turnlog.domain.messages import Message, ModelRequest, Reply, Usage, to_json
+from turnlog.domain.turns import Turn
+from turnlog.domain.window import WindowPolicy, messages
+
+PATIENCE_S = 60.0
+"""How long anything is waited for before a test gives up on it."""
+
+
+class ModelServer(LoopbackServer):
+    """Counts the calls of each session, whose id comes as the system prompt. A closed gate holds calls up."""
+
+    def __init__(self) -> None:
+        super().__init__(0, _Handler, "model_server")
+        self.calls: Counter[str] = Counter()
+        self.running: Counter[str] = Counter()
+        self.most_running: Counter[str] = Counter()
+        self._changed = threading.Condition()
+        self._closed = False
+
+    def close_gate(self) -> None:
+        """Lets calls arrive from now on without an answer."""
+        self._closed = True
+
+    def open_gate(self) -> None:
+        with self._changed:
+            self._closed = False
+            self._changed.notify_all()
+
+    def await_calls(self, session: str, calls: int) -> None:
+        """Returns when so many have arrived since the start."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: self.calls[session] >= calls, PATIENCE_S), "the model was not asked"
+
+    def __enter__(self) -> ModelServer:
+        self.start()
+        return self
+
+    def reply(self, session: str, shown: tuple[Message, ...]) -> Any:
+        with self._changed:
+            self.calls[session] += 1
+            self.running[session] += 1
+            self.most_running[session] = max(self.most_running[session], self.running[session])
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: not self._closed, PATIENCE_S)
+        text = expected_text(shown)
+        with self._changed:
+            self.running[session] -= 1
+        return {"text": text, "usage": {"input_tokens": 10 * len(shown), "output_tokens": int(text[:2], 16)}}
+
+
+class _Handler(GuardedHandler):
+    server: ModelServer
+
+    def answer(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        shown = tuple(Message(role, content) for role, content in asked["messages"])
+        self.send_json(200, self.server.reply(asked["session"], shown))
+
+
+class RemoteModel:
+    """A handler's ChatModel that asks the model server."""
+
+    def __init__(self, url: str) -> None:
+        self._address = url.removeprefix("http://")
+
+    def reply(self, request: ModelRequest, seconds: float) -> Reply:
+        shown = [[message.role, message.content] for message in request.messages]
+        asked = to_json({"session": request.system, "messages": shown}).encode()
+        connection = http.client.HTTPConnection(self._address, timeout=PATIENCE_S + 5)
+        try:
+            connection.request("POST", "/", asked)
+            answer = json.loads(connection.getresponse().read())
+        finally:
+            connection.close()
+        content = to_json([{"type": "text", "text": answer["text"]}])
+        return Reply(request.model, content, "end_turn", Usage(to_json(answer["usage"])))
+
+
+def require_one_order(turns: Sequence[Turn], policy: WindowPolicy | None = None) -> None:
+    """Checks that each reply is the hash of exactly the turns before it, so that no other order can have made them."""
+    window = policy or WindowPolicy()
+    assert [turn.number for turn in turns] == list(range(1, len(turns) + 1))
+    for at, turn in enumerate(turns):
+        seen = messages(turns[max(0, at - window.turns) : at], turn.message)
+        assert turn.reply.text == expected_text(seen), f"turn {turn.number} was computed from another history"

@@ -1,0 +1,17 @@
+"""All mutants: each rule that carries the protocol's safety is taken out in turn.
+
+The suite must notice, or the mutant says why it need not.
+"""
+
+from __future__ import annotations
+
+from tests.promises.mutants import charging, deleting, encrypting, moving, reading, taking
+
+MUTANTS = (
+    *taking.MUTANTS,
+    *reading.MUTANTS,
+    *deleting.MUTANTS,
+    *moving.MUTANTS,
+    *charging.MUTANTS,
+    *encrypting.MUTANTS,
+)

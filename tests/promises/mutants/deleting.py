@@ -1,0 +1,102 @@
+"""Mutants of how a session comes to its end: by time, by a delete, or by the sweeper."""
+
+from __future__ import annotations
+
+from tests.promises.mutants.code_patterns import Local, assignments, calls, comparisons, keyword, results, uses
+from tests.promises.mutants.mutant import RUNNING_OF_ANY, mutant
+from tests.promises.mutants.patching import Edit, unconditional
+from turnlog.adapters.dynamodb import deletion, expiry
+from turnlog.adapters.dynamodb.store import DynamoDBSessionStore
+from turnlog.adapters.dynamodb.table import EMPTY, MINE, Table
+from turnlog.domain.expiry import GRACE
+from turnlog.domain.sessions import Session, SessionView
+
+MUTANTS = (
+    mutant(
+        "an expired session is gone though it is still there",
+        Edit(SessionView.alive_at, results(), "True"),
+        quick=True,
+    ),
+    mutant(
+        "TTL lies after the absolute end",
+        Edit(Session.ttl_s, results(), "-(-(self.created_ms + self.idle_ms) // 1000)"),
+    ),
+    mutant(
+        "TTL lies an hour after the end",
+        Edit(Session.ttl_s, uses(GRACE), "GRACE * 0"),
+        harmless="nobody sees a session after its end; the grace is for clocks that are further apart than those here",
+    ),
+    mutant(
+        "a delete blanks every slot",
+        Edit(deletion._empty, calls(deletion.blank), "None"),
+        quick=True,
+    ),
+    mutant(
+        "a delete removes the parts of large turns",
+        Edit(deletion.blank, calls(deletion._delete_parts), "None"),
+        quick=True,
+    ),
+    mutant(
+        "a blanked slot keeps a tombstone",
+        Edit(
+            deletion.blank,
+            calls(Table.put_all),
+            'table.delete_all([key(item["pk"]["S"], item["sk"]["S"]) for item in slots])',
+        ),
+    ),
+    mutant(
+        "a delete puts a tombstone after the last turn",
+        Edit(deletion._stopped, calls(Table.put, EMPTY), "None"),
+        quick=True,
+    ),
+    mutant(
+        "a delete's tombstone is conditional",
+        Edit(deletion._stopped, calls(Table.put).every, unconditional),
+    ),
+    mutant(
+        "a delete's tombstone over a lease is conditional",
+        Edit(deletion._stopped, calls(Table.put, MINE), unconditional),
+    ),
+    mutant(
+        "a delete's tombstone over a lease is for the lease that was seen",
+        Edit(deletion._stopped, uses(MINE), RUNNING_OF_ANY),
+    ),
+    mutant(
+        "an end asks again what there is when nothing can come any more",
+        Edit(deletion.end, comparisons(), "True"),
+    ),
+    mutant(
+        "a delete looks whether a move was faster",
+        Edit(DynamoDBSessionStore.delete, calls(deletion.has_left), "False"),
+    ),
+    mutant(
+        "a delete removes the header last",
+        Edit(deletion._empty, calls(deletion.blank), "(table.delete(key(pk, HEADER)), THIS)"),
+    ),
+    mutant(
+        "a delete undoes the move that it stops",
+        Edit(deletion._empty, comparisons("und"), "False"),
+    ),
+    mutant(
+        "what a batch leaves over is written again",
+        Edit(Table._write_all, assignments("requests"), "rest"),
+    ),
+    mutant(
+        "a sweep looks again before it ends a session",
+        Edit(expiry._look, keyword("only_if"), "bool"),
+        harmless="what was dead for so long comes to life only by a process that stood still, and its turn is stopped",
+    ),
+    mutant(
+        "a sweep leaves alone what is alive",
+        Edit(expiry._look, comparisons(Local("alive_until_ms")), "False"),
+        Edit(expiry._look, keyword("only_if"), "bool"),
+    ),
+    mutant(
+        "a sweep voids the lease that guards a half-made move",
+        Edit(expiry._look, calls(expiry._is_abandoned), "True"),
+    ),
+    mutant(
+        "what a sweep does not end goes back onto its list",
+        Edit(expiry._put_back, calls(Table.put), "None"),
+    ),
+)

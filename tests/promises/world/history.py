@@ -1,0 +1,125 @@
+"""The history of a run as its actors saw it: every request, and its answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Generic, TypeVar
+
+from tests.promises.simulator.network import Process
+from turnlog.domain.messages import Message
+from turnlog.domain.sessions import Session, SessionView
+from turnlog.domain.turns import Lease
+from turnlog.errors import TurnlogError
+from turnlog.usecases.turn_protocol import TakenTurn
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """The owner and the id of a session, and its partition in DynamoDB."""
+
+    owner: str
+    id: str
+    pk: str
+
+
+@dataclass(frozen=True, slots=True)
+class Want:
+    """A turn that somebody wants. Under one key all wants have the same body, unless a caller makes a mistake."""
+
+    key: bytes
+    fingerprint: bytes
+    message: Message
+
+    @property
+    def text(self) -> str:
+        return str(self.message.blocks[0]["text"])
+
+    def anew(self) -> Want:
+        """Returns the same message under another key."""
+        return replace(self, key=self.key[::-1])
+
+
+@dataclass(kw_only=True)
+class Act(Generic[Result]):
+    """An act of a process between two moments of true time; `clock_ms` is its own clock at the beginning.
+
+    It ended with a result, with an error, or not at all because the process died.
+    """
+
+    address: Address
+    process: Process
+    began_ms: int
+    clock_ms: int
+    ended_ms: int = -1
+    ended_clock_ms: int = -1
+    result: Result | None = None
+    error: TurnlogError | None = None
+
+    @property
+    def succeeded(self) -> bool:
+        return self.result is not None
+
+
+@dataclass
+class ModelCall:
+    """A call of the model; `lost` when it may have been billed and its reply never reached the process."""
+
+    want: Want
+    address: Address
+    process: Process
+    lease: Lease
+    began_ms: int
+    ended_ms: int = -1
+    billed: bool = True
+    lost: bool = False
+
+
+@dataclass(kw_only=True)
+class Taking(Act[TakenTurn]):
+    want: Want
+    leases: list[Lease] = field(default_factory=list)
+    calls: list[ModelCall] = field(default_factory=list)
+
+
+@dataclass(kw_only=True)
+class Reading(Act[SessionView]):
+    """A read of all turns."""
+
+
+@dataclass(kw_only=True)
+class Deleting(Act[bool]):
+    pass
+
+
+@dataclass(kw_only=True)
+class Erasing(Act[int]):
+    """An erasure of an owner, which is all that its address says; for each of its sessions there is a Deleting too.
+
+    `keys` are the data keys that the owner had at the beginning.
+    """
+
+    keys: list[tuple[str, str]]
+
+
+@dataclass(kw_only=True)
+class Moving(Act[Session]):
+    to: Address
+    key: str
+
+
+@dataclass(kw_only=True)
+class Forking(Act[bool]):
+    number: int
+    child: Address
+
+
+@dataclass(kw_only=True)
+class Creating(Act[Session]):
+    pass
+
+
+@dataclass(kw_only=True)
+class Sweeping(Act[int]):
+    pass
