@@ -1,4 +1,4 @@
-"""A document in the inbox becomes a summary in the outbox, once; one that cannot be read becomes a reason."""
+"""P11: a document in the inbox becomes a summary in the outbox, once; one that cannot be read becomes a reason."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The window: append until full, then one cut to half; what is sent is always valid for Claude."""
+"""P14: the window appends until full, then one cut to half; what is sent is always valid for Claude."""
 
 from __future__ import annotations
 

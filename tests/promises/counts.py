@@ -1,0 +1,108 @@
+"""Counts what the tests hold: promises and their checks, scenarios, mutants, and facts about every store.
+
+`python -m tests.promises counts` prints them, and exits with 1 when one is below its floor.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.promises.mutants.catalogue import MUTANTS
+from tests.promises.runs.scenarios import SCENARIOS
+
+FLOORS = {
+    "promises": 15,
+    "oracle checks": 46,
+    "scenarios": 23,
+    "mutants": 101,
+    "quick mutants": 25,
+    "contract facts": 1143,
+}
+"""The least numbers. They may only grow: a test that is lost with a rename or a move would not be missed otherwise.
+Raise them with what is added; whoever lowers one says in the commit which promise is proved elsewhere now.
+"""
+
+_TESTS = Path(__file__).parents[1]
+_CITED = re.compile(r"\bP(\d+)\b")
+_BROKEN = re.compile(r"P(\d+) ")
+
+
+def counts() -> dict[str, int]:
+    """Returns the numbers under the names of FLOORS."""
+    checks = checks_by_promise()
+    return {
+        "promises": len(checks | cites_by_promise()),
+        "oracle checks": checks.total(),
+        "scenarios": len(SCENARIOS),
+        "mutants": len(MUTANTS),
+        "quick mutants": sum(mutant.quick for mutant in MUTANTS),
+        "contract facts": _contract_facts(),
+    }
+
+
+def line(found: dict[str, int]) -> str:
+    """Returns the numbers as one line, with a warning at each that is below its floor."""
+    return "held: " + ", ".join(
+        f"{count} {name}" + (f" (FEWER THAN {FLOORS[name]})" if count < FLOORS[name] else "")
+        for name, count in found.items()
+    )
+
+
+def is_fewer(found: dict[str, int]) -> bool:
+    return any(found[name] < least for name, least in FLOORS.items())
+
+
+def checks_by_promise() -> Counter[int]:
+    """Counts the sentences that the oracle may say, by the number of the promise with which they begin."""
+    found: Counter[int] = Counter()
+    for folder in ("oracle", "world"):
+        for file in sorted((_TESTS / "promises" / folder).glob("*.py")):
+            found.update(int(number) for text in _texts(file) for number in _BROKEN.findall(text[:4]))
+    return found
+
+
+def cites_by_promise() -> Counter[int]:
+    """Counts the files of tests that say in their first line which promise they prove."""
+    found: Counter[int] = Counter()
+    for file in sorted(_TESTS.rglob("test_*.py")):
+        proved, colon, _ = (ast.get_docstring(ast.parse(file.read_text())) or "").partition(":")
+        if colon and "\n" not in proved:
+            found.update(map(int, _CITED.findall(proved)))
+    return found
+
+
+def _texts(file: Path) -> Iterator[str]:
+    """Yields the texts of the file but its docstrings; of a formatted one the part before the first value."""
+    tree = ast.parse(file.read_text())
+    notes = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    inner = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values[1:]}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in notes | inner:
+            yield node.value
+
+
+def _contract_facts() -> int:
+    """Counts the tests of the contract, once for each store that passes it. It reads the source: to collect them takes
+    ten times as long.
+    """
+    classes = {
+        node.name: node
+        for file in sorted((_TESTS / "contract").glob("*.py"))
+        for node in ast.parse(file.read_text()).body
+        if isinstance(node, ast.ClassDef)
+    }
+
+    def inherited(name: str) -> set[str]:
+        bases = [base.id for base in classes[name].bases if isinstance(base, ast.Name) and base.id in classes]
+        return {name}.union(*map(inherited, bases))
+
+    def facts(name: str) -> set[str]:
+        nodes = [node for each in inherited(name) for node in classes[each].body]
+        return {node.name for node in nodes if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")}
+
+    stores = [name for name in classes if name.startswith("Test") and "SessionStoreContract" in inherited(name)]
+    return sum(len(facts(store)) for store in stores)
