@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,7 +20,7 @@ FLOORS = {
     "scenarios": 23,
     "mutants": 101,
     "quick mutants": 25,
-    "contract facts": 1143,
+    "contract facts": 1251,
 }
 """The least numbers. They may only grow: a test that is lost with a rename or a move would not be missed otherwise.
 Raise them with what is added; whoever lowers one says in the commit which promise is proved elsewhere now.
@@ -86,23 +86,25 @@ def _texts(file: Path) -> Iterator[str]:
 
 
 def _contract_facts() -> int:
-    """Counts the tests of the contract, once for each store that passes it. It reads the source: to collect them takes
-    ten times as long.
+    """Counts the tests of the contract, once for each store that passes it.
+
+    It reads the source, because pytest would take ten times as long to collect them.
     """
-    classes = {
-        node.name: node
-        for file in sorted((_TESTS / "contract").glob("*.py"))
-        for node in ast.parse(file.read_text()).body
-        if isinstance(node, ast.ClassDef)
-    }
+    classes: dict[str, list[ast.ClassDef]] = defaultdict(list)
+    stores = []
+    for file in sorted((_TESTS / "contract").glob("*.py")):
+        for node in ast.parse(file.read_text()).body:
+            if isinstance(node, ast.ClassDef):
+                is_test = file.name.startswith("test_")
+                classes[node.name].insert(len(classes[node.name]) if is_test else 0, node)
+                stores += [node] * (is_test and node.name.startswith("Test"))
 
-    def inherited(name: str) -> set[str]:
-        bases = [base.id for base in classes[name].bases if isinstance(base, ast.Name) and base.id in classes]
-        return {name}.union(*map(inherited, bases))
+    def inherited(node: ast.ClassDef) -> list[ast.ClassDef]:
+        bases = [classes[base.id][0] for base in node.bases if isinstance(base, ast.Name) and base.id in classes]
+        return [node, *(each for base in bases for each in inherited(base))]
 
-    def facts(name: str) -> set[str]:
-        nodes = [node for each in inherited(name) for node in classes[each].body]
-        return {node.name for node in nodes if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")}
+    def facts(node: ast.ClassDef) -> set[str]:
+        parts = [part for each in inherited(node) for part in each.body]
+        return {part.name for part in parts if isinstance(part, ast.FunctionDef) and part.name.startswith("test_")}
 
-    stores = [name for name in classes if name.startswith("Test") and "SessionStoreContract" in inherited(name)]
-    return sum(len(facts(store)) for store in stores)
+    return sum(len(facts(node)) for node in stores if "SessionStoreContract" in {each.name for each in inherited(node)})

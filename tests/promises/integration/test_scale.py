@@ -323,6 +323,7 @@ def test_64_users_who_alternate_in_one_warm_process_never_see_a_word_of_each_oth
         "turn_policy": policy,
         "anonymous_limits": AnonymousLimits(),
         "quota_store": None,
+        "cors_origin": None,
     }.items():
         monkeypatch.setattr(runtime, name, lambda value=value: value)
     monkeypatch.setattr(runtime, "now_ms", clock)
