@@ -1,4 +1,4 @@
-"""Counts what the tests hold: promises and their checks, scenarios, mutants, and facts about every store.
+"""Counts the promises that the tests hold, and their checks, scenarios, mutants, and facts about every store.
 
 `python -m tests.promises counts` prints them, and exits with 1 when one is below its floor.
 """
@@ -23,7 +23,7 @@ FLOORS = {
     "contract facts": 1251,
 }
 """The least numbers. They may only grow: a test that is lost with a rename or a move would not be missed otherwise.
-Raise them with what is added; whoever lowers one says in the commit which promise is proved elsewhere now.
+Raise them with what is added; a commit that lowers one says where the promise is proved now.
 """
 
 _TESTS = Path(__file__).parents[1]

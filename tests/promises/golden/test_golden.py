@@ -245,7 +245,7 @@ def test_a_turn_of_version_1_in_parts_is_read_whole(more: Item) -> None:
     assert {item["st"]["S"] for item in scene.stored} == {"ended"}
 
 
-def test_the_tombstones_of_version_1_say_that_there_is_nothing_and_never_will_be() -> None:
+def test_the_tombstones_of_version_1_are_a_session_that_is_gone() -> None:
     scene = Scene(golden("tombstones"))
     scene.require_untouched(SessionNotFound, scene.take)
     scene.require_untouched(SessionNotFound, lambda: scene.store.create(session(), "Again"))
@@ -267,7 +267,7 @@ def test_a_moved_session_of_version_1_is_gone_but_for_who_repeats_the_move() -> 
     scene.require_untouched(SessionNotFound, lambda: scene.store.move(another))
 
 
-def test_a_move_of_version_1_that_did_not_finish_is_undone_by_the_next_turn() -> None:
+def test_an_unfinished_move_of_version_1_is_undone_by_the_next_turn() -> None:
     scene = Scene(golden("header", "meta", "turn", "moving_claim"))
     scene.clock.now_ms = MOVING.lease_expires_ms + 1
     assert scene.take().turn.number == 2
@@ -275,7 +275,7 @@ def test_a_move_of_version_1_that_did_not_finish_is_undone_by_the_next_turn() ->
     assert [item["st"]["S"] for item in scene.client.tables.partition(SESSIONS, there)] == ["ended"]
 
 
-def test_the_sweepers_entry_of_version_1_leads_to_the_end_of_an_idle_dead_session() -> None:
+def test_the_sweepers_entry_of_version_1_ends_an_idle_session() -> None:
     scene = Scene(golden(*LIVE, "index", "sweepers_entry", "swept"))
     assert scene.store.sweep(NOW_MS + 3_600_000) == 1
     assert {item["st"]["S"] for item in scene.stored if "st" in item} == {"ended"}
@@ -478,7 +478,7 @@ def test_a_foreign_owner_or_an_unknown_id_is_not_found(owner: str, session_id: s
     assert scene.store.session_ids(owner) == ([session().id] if owner == OWNER else [])
 
 
-def test_a_message_that_could_not_be_stored_is_refused_before_the_model_is_asked() -> None:
+def test_a_message_too_large_to_store_is_refused_before_the_model() -> None:
     scene = Scene(golden(*LIVE))
     noise = base64.b64encode(hashlib.shake_256(b"noise").digest(MAX_TURN_BYTES)).decode()
     scene.require_untouched(TurnTooLarge, lambda: scene.take(noise))

@@ -70,7 +70,7 @@ class Sent:
         if operation in ("Put", "PutItem"):
             state = asked["Item"].get("st", {}).get("S")
             values = asked.get("ExpressionAttributeValues", {})
-            frees = ":token" in values and ":now" not in values  # it keeps the claim's item, its lease over
+            frees = ":token" in values and ":now" not in values  # it keeps the item of a lease that is over
             return {"done": Step.COMMIT, "running": Step.RELEASE if frees else Step.LEASE}.get(state)
         return Step.READ if operation == "Query" else None
 

@@ -26,7 +26,7 @@ from turnlog.errors import TurnInProgress, TurnlogError
 from turnlog.usecases.turn_protocol import TakenTurn, TurnPolicy, TurnRequest, run_turn
 
 LEASE_S = 34
-"""Of the handlers' claims: they have 29 s left, and COMMIT_RESERVE_S is 5 s."""
+"""The lease of a handler with 29 s left: COMMIT_RESERVE_S is 5 s."""
 
 
 def remaining_s() -> float:

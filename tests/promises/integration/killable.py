@@ -31,7 +31,7 @@ class Moment(StrEnum):
 
 _BEFORE = {Moment.BEFORE_READ: 1, Moment.BEFORE_COMMIT: 3}
 _AFTER = {Moment.AFTER_READ: 1, Moment.AFTER_LEASE: 2, Moment.AFTER_COMMIT: 3}
-"""Which of the turn's three calls the process stops before, or after."""
+"""The number of the call, of the turn's three, before or after which the process stops."""
 
 
 def take_until(

@@ -16,7 +16,7 @@ from turnlog.domain.turns import Turn
 from turnlog.domain.window import WindowPolicy, messages
 
 PATIENCE_S = 60.0
-"""How long anything is waited for before a test gives up on it."""
+"""The time after which a test gives up waiting."""
 
 
 class ModelServer(LoopbackServer):

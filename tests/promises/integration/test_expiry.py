@@ -99,7 +99,7 @@ def test_a_busy_session_ends_at_its_absolute_end(off_ms: int) -> None:
     assert scene.is_found is (off_ms < 0)
 
 
-def test_a_repeat_under_a_stored_key_is_not_found_either_once_the_session_has_ended() -> None:
+def test_a_repeat_under_a_stored_key_is_not_found_after_the_end() -> None:
     scene = Scene()
     scene.take("one")
     scene.clock.tick(seconds=IDLE_S)
@@ -171,11 +171,11 @@ def test_a_turn_over_the_absolute_end_is_returned_and_the_session_gone() -> None
         scene.take("two")
 
 
-# --- what TTL has removed after the end -------------------------------------------------------------------------------
+# --- items that TTL has removed after the end -------------------------------------------------------------------------
 
 
 SUBSETS = [set(chosen) for size in range(8) for chosen in itertools.combinations(range(7), size)]
-"""Of header, meta, three turns, the owner's index and the sweeper's entry: all 128."""
+"""The subsets of header, meta, three turns, the owner's index and the sweeper's entry: all 128."""
 
 
 def dead_scene(removed: set[int]) -> Scene:
@@ -237,7 +237,7 @@ def test_a_delete_works_on_whatever_ttl_has_left_and_leaves_no_content() -> None
         assert not scene.is_found
 
 
-def test_ttl_of_every_item_lies_beyond_the_end_of_its_session_and_of_any_turn_in_it() -> None:
+def test_ttl_of_every_item_lies_beyond_the_end_of_its_session() -> None:
     scene = dead_scene(set())
     for item in scene.client.tables.items(SESSIONS):
         assert int(item["ttl"]["N"]) * 1000 >= scene.session.expires_ms + 3_600_000

@@ -26,7 +26,7 @@ from turnlog.usecases.turn_protocol import TakenTurn, TurnPolicy, run_turn
 
 REMAINING_S = 29.0
 LEASE_MS = 34_000
-"""Of the process that dies: what it had left, and COMMIT_RESERVE_S."""
+"""The lease of the process that dies: its remaining time and COMMIT_RESERVE_S."""
 
 TIMES = 20 if is_proving() else 2
 NOTHING_LEASED = (Moment.BEFORE_READ, Moment.AFTER_READ, Moment.LEASE_ON_THE_WIRE)
@@ -144,7 +144,7 @@ def test_after_a_kill_the_session_goes_on_within_one_lease(
     assert scene.model_server.calls[scene.session.id] == 4 + (moment in PAID and not committed)
     before = scene.contents.everything()
     assert (scene.proxy.deliver() == 1) is arrives_last
-    assert scene.contents.everything() == before, "what a dead process had sent changed something"
+    assert scene.contents.everything() == before, "a request of a dead process changed something"
     stored = scene.turns(scene.clock())
     assert len(stored) == 4
     again = scene.take("three")

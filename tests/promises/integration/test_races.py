@@ -91,7 +91,7 @@ def require_returned_is_stored(outcomes: Sequence[Outcome], turns: Sequence[Turn
 
 
 @pytest.mark.parametrize("_", range(ROUNDS))
-def test_32_writers_on_one_session_leave_one_order_and_pay_for_each_turn_once(
+def test_32_writers_leave_one_order_and_pay_each_turn_once(
     setup: HandlerSetup, store: DynamoDBSessionStore, model_server: ModelServer, _: int
 ) -> None:
     session = started(store)
@@ -125,7 +125,7 @@ def test_of_16_texts_at_once_15_are_refused_before_the_model_is_asked(
     require_one_order(stored(store, session))
 
 
-def test_of_two_texts_at_once_the_second_is_answered_after_the_first_and_has_seen_it(
+def test_of_two_texts_at_once_the_second_has_seen_the_first(
     setup: HandlerSetup, store: DynamoDBSessionStore, model_server: ModelServer
 ) -> None:
     session = started(store)
@@ -140,7 +140,7 @@ def test_of_two_texts_at_once_the_second_is_answered_after_the_first_and_has_see
     assert model_server.calls[session.id] == 2
 
 
-def test_the_same_key_from_16_at_once_is_one_turn_paid_once_and_all_get_its_reply(
+def test_the_same_key_from_16_at_once_is_one_turn_paid_once(
     setup: HandlerSetup, store: DynamoDBSessionStore, model_server: ModelServer
 ) -> None:
     session = started(store)
@@ -181,7 +181,7 @@ def require_nothing_but_tombstones(contents: Contents, session: Session) -> None
     assert {item["st"]["S"] for item in left} == {"ended"}
 
 
-def test_a_delete_among_8_writers_leaves_no_content_and_nobody_is_answered_after_it(
+def test_a_delete_among_8_writers_leaves_no_content_and_no_answers(
     setup: HandlerSetup, store: DynamoDBSessionStore, model_server: ModelServer, contents: Contents
 ) -> None:
     session = started(store)
@@ -200,7 +200,7 @@ def test_a_delete_among_8_writers_leaves_no_content_and_nobody_is_answered_after
     assert {outcome.error for outcome in refused(outcomes)} == {"TurnInProgress", "SessionNotFound"}
 
 
-def test_a_delete_while_the_model_is_asked_is_final_and_the_turn_is_not_stored(
+def test_a_delete_during_the_model_call_is_final(
     setup: HandlerSetup, store: DynamoDBSessionStore, model_server: ModelServer, contents: Contents
 ) -> None:
     session = started(store)
@@ -289,9 +289,7 @@ def test_a_move_while_the_model_is_asked_is_refused_and_the_turn_is_stored(
     require_one_order(stored(store, session))
 
 
-def test_of_8_moves_to_different_owners_at_once_one_wins_and_it_has_the_session(
-    setup: HandlerSetup, store: DynamoDBSessionStore
-) -> None:
+def test_of_8_moves_to_different_owners_at_once_one_wins(setup: HandlerSetup, store: DynamoDBSessionStore) -> None:
     session = started(store)
     with handler_pool(setup, [[[task(session, f"{n}")]] for n in range(3)]) as handlers:
         handlers.finish()
@@ -315,7 +313,7 @@ def test_of_8_moves_to_different_owners_at_once_one_wins_and_it_has_the_session(
     assert store.session_ids(ANOTHER_OWNER).count(winners[0].id) == 1
 
 
-# --- allowances of an owner -------------------------------------------------------------------------------------------
+# --- quotas of an owner -----------------------------------------------------------------------------------------------
 
 
 def test_40_turns_at_once_of_an_owner_are_admitted_up_to_its_limit(

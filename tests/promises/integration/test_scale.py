@@ -306,7 +306,7 @@ def canaries(texts: Iterable[str]) -> set[str]:
 
 
 @pytest.mark.parametrize("hybrid", [False, True], ids=["dynamodb", "hybrid"])
-def test_64_users_who_alternate_in_one_warm_process_never_see_a_word_of_each_other(
+def test_64_users_of_one_warm_process_see_no_word_of_each_other(
     monkeypatch: pytest.MonkeyPatch, audit: KeptLog, hybrid: bool
 ) -> None:
     model, clock, log = EchoModel(), HeldClock(), io.StringIO()

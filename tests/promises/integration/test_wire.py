@@ -39,7 +39,7 @@ NOT_APPLIED = (Broken.THROTTLED, Broken.FAILED, Broken.UNAVAILABLE, Broken.CUT_B
 TIMED_OUT = (Broken.LATE_BEFORE_RETRY, Broken.LATE_AFTER_RETRY, Broken.LATE)
 
 NEVER_SENT = ModelUnavailable(1)
-"""Certainly not billed, so that the claim is given back."""
+"""Not billed for certain, so that the lease is given back."""
 
 
 @dataclass
@@ -146,7 +146,7 @@ def require_whole(
 @pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("broken", [each for each in Broken if each is not Broken.TORN])
 @pytest.mark.parametrize("step", [Step.READ, Step.LEASE, Step.COMMIT])
-def test_a_call_that_breaks_once_is_repaired_and_the_turn_is_taken_and_paid_once(
+def test_a_call_that_breaks_once_is_repeated_and_the_turn_paid_once(
     conversation: Conversation, contents: Contents, proxy: FaultProxy, step: Step, broken: Broken
 ) -> None:
     proxy.break_next(step, broken)
@@ -160,7 +160,7 @@ def test_a_call_that_breaks_once_is_repaired_and_the_turn_is_taken_and_paid_once
 @pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("broken", list(Broken))
 @pytest.mark.parametrize("failure", [NEVER_SENT, ModelTimeout()], ids=["unbilled", "billed"])
-def test_a_release_that_breaks_once_is_repaired_and_the_next_try_goes_at_once(
+def test_a_release_that_breaks_once_is_repeated(
     conversation: Conversation, contents: Contents, proxy: FaultProxy, failure: ModelError, broken: Broken
 ) -> None:
     proxy.break_next(Step.RELEASE, broken)
@@ -176,7 +176,7 @@ def test_a_release_that_breaks_once_is_repaired_and_the_next_try_goes_at_once(
 @pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("broken", [Broken.TORN])
 @pytest.mark.parametrize("step", [Step.LEASE, Step.COMMIT])
-def test_a_write_whose_answer_is_torn_was_applied_and_the_turn_is_taken_once(
+def test_a_write_with_a_torn_answer_is_applied_once(
     conversation: Conversation, contents: Contents, proxy: FaultProxy, step: Step, broken: Broken
 ) -> None:
     proxy.break_next(step, broken)
@@ -203,7 +203,7 @@ LASTING = [*NOT_APPLIED, Broken.CUT_AFTER, Broken.CUT_LATE]
 
 @pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("broken", [*LASTING, Broken.TORN])
-def test_a_read_that_stays_broken_is_unavailable_and_writes_and_pays_nothing(
+def test_a_read_that_stays_broken_writes_and_pays_nothing(
     conversation: Conversation, contents: Contents, proxy: FaultProxy, broken: Broken
 ) -> None:
     before = contents.everything()
@@ -218,7 +218,7 @@ def test_a_read_that_stays_broken_is_unavailable_and_writes_and_pays_nothing(
 
 @pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("broken", LASTING)
-def test_a_claim_that_stays_broken_is_taken_back_and_the_model_is_not_asked(
+def test_a_lease_that_stays_broken_is_taken_back_before_the_model(
     conversation: Conversation, contents: Contents, proxy: FaultProxy, broken: Broken
 ) -> None:
     before = contents.everything()
@@ -247,7 +247,7 @@ def test_a_lease_that_arrives_late_holds_the_session_until_it_is_over(
 
 @pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("broken", [*NOT_APPLIED, Broken.CUT_LATE])
-def test_a_commit_that_never_arrives_is_repeated_after_the_lease_and_stored_once(
+def test_a_commit_that_never_arrives_is_repeated_after_the_lease(
     conversation: Conversation, contents: Contents, proxy: FaultProxy, broken: Broken
 ) -> None:
     proxy.break_next(Step.COMMIT, broken, times=TRIES)
@@ -257,7 +257,7 @@ def test_a_commit_that_never_arrives_is_repeated_after_the_lease_and_stored_once
     second = conversation.take_when_free("two")
     assert (second.turn.number, second.replayed) == (2, False)
     assert len(conversation.model.requests) == 3  # once more for the handler that could not store its reply
-    require_whole(conversation, contents, proxy, second, lost_leases=1)  # what was on its way arrives in there
+    require_whole(conversation, contents, proxy, second, lost_leases=1)  # the late request arrives in there
 
 
 @pytest.mark.asvs("15.1.3")
@@ -298,7 +298,7 @@ def test_a_release_that_stays_broken_costs_at_most_one_lease(
 
 @pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("broken", [Broken.LATE])
-def test_a_commit_whose_every_try_timed_out_and_arrived_later_is_stored_once(
+def test_a_commit_whose_every_try_arrived_late_is_stored_once(
     conversation: Conversation, contents: Contents, proxy: FaultProxy, broken: Broken
 ) -> None:
     proxy.break_next(Step.COMMIT, broken, times=TRIES)

@@ -1,4 +1,4 @@
-"""Mutants of the quotas: what is charged with what, and what is given back."""
+"""Mutants of the quotas: the charges, their transactions, and the refunds."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MUTANTS = (
         quick=True,
     ),
     mutant(
-        "a charge and what it is for are one transaction",
+        "a charge and its write are one transaction",
         Edit(
             quotas.charged,
             calls(Table.transact),

@@ -38,7 +38,7 @@ class Field:
 
 
 class Code:
-    """A function's syntax tree, and what the names in it mean."""
+    """A function's syntax tree, and the meaning of its names."""
 
     def __init__(self, tree: ast.FunctionDef, function: FunctionType) -> None:
         self.tree = tree

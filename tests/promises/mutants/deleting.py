@@ -1,4 +1,4 @@
-"""Mutants of how a session comes to its end: by time, by a delete, or by the sweeper."""
+"""Mutants of the end of a session: by time, by a delete, or by the sweeper."""
 
 from __future__ import annotations
 
@@ -62,11 +62,11 @@ MUTANTS = (
         Edit(deletion._stopped, uses(MINE), RUNNING_OF_ANY),
     ),
     mutant(
-        "an end asks again what there is when nothing can come any more",
+        "a delete reads again when no turn can come any more",
         Edit(deletion.end, comparisons(), "True"),
     ),
     mutant(
-        "a delete looks whether a move was faster",
+        "a delete notices that a move was faster",
         Edit(DynamoDBSessionStore.delete, calls(deletion.has_left), "False"),
     ),
     mutant(
@@ -78,16 +78,16 @@ MUTANTS = (
         Edit(deletion._empty, comparisons("und"), "False"),
     ),
     mutant(
-        "what a batch leaves over is written again",
+        "the writes that a batch leaves over are repeated",
         Edit(Table._write_all, assignments("requests"), "rest"),
     ),
     mutant(
         "a sweep looks again before it ends a session",
         Edit(expiry._look, keyword("only_if"), "bool"),
-        harmless="what was dead for so long comes to life only by a process that stood still, and its turn is stopped",
+        harmless="only a process that stood still brings life to a session dead for so long, and its turn is stopped",
     ),
     mutant(
-        "a sweep leaves alone what is alive",
+        "a sweep leaves alone a session that is alive",
         Edit(expiry._look, comparisons(Local("alive_until_ms")), "False"),
         Edit(expiry._look, keyword("only_if"), "bool"),
     ),
@@ -96,7 +96,7 @@ MUTANTS = (
         Edit(expiry._look, calls(expiry._is_abandoned), "True"),
     ),
     mutant(
-        "what a sweep does not end goes back onto its list",
+        "a session that a sweep does not end goes back onto its list",
         Edit(expiry._put_back, calls(Table.put), "None"),
     ),
 )

@@ -1,4 +1,4 @@
-"""Mutants of the owners' keys: under which key content may begin, and what an erasure reaches."""
+"""Mutants of the owners' keys: the key under which content may begin, and the reach of an erasure."""
 
 from __future__ import annotations
 
@@ -63,6 +63,6 @@ MUTANTS = (
     mutant(
         "content decrypts only where it was put",
         Edit(items._place, uses("sk"), '"pk"'),
-        harmless="nobody here moves what is stored; the contract tests do",
+        harmless="nobody here moves stored items; the contract tests do",
     ),
 )

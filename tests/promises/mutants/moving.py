@@ -64,10 +64,10 @@ MOVES = (
     mutant(
         "a move that was refused takes its copies back",
         Edit(transfer._carry_over, calls(transfer.fence), "False"),
-        harmless="its lease goes on to name the address: whoever takes the slot next takes the copies back",
+        harmless="its lease goes on to name the address: the next one to take the slot takes the copies back",
     ),
     mutant(
-        "a mover that was overtaken leaves the copies to whoever overtook it",
+        "a mover that was overtaken leaves the copies to the one that overtook it",
         Edit(
             transfer._carry_over,
             conditions(Local("slot")).first,
@@ -85,7 +85,7 @@ MOVES = (
         harmless="each move has an address of its own here; the contract tests move to one that is taken",
     ),
     mutant(
-        "a move clears out what it leaves",
+        "a move clears out the address that it leaves",
         Edit(transfer._clear_out, calls(deletion.blank), "None"),
         quick=True,
     ),
@@ -102,7 +102,7 @@ CREATIONS = (
         Edit(DynamoDBSessionStore.create, calls(Table.put_action, header_item), unconditional),
     ),
     mutant(
-        "a creation looks for what is there",
+        "a creation looks for an existing session",
         Edit(DynamoDBSessionStore.create, conditions(Local("there")), "False"),
         harmless="its transaction finds it too; the look spares four writes",
     ),

@@ -1,4 +1,4 @@
-"""A mutant: the shipped code without one rule. Its conditions take the place of the store's."""
+"""A mutant: the shipped code without one rule; and conditions that replace those of the store."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ IMPOSSIBLE = '"st = :token AND tok = :running AND til < :now"'
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """`rule` says what the code no longer keeps to.
+    """`rule` is the rule that the code no longer keeps.
 
     `harmless` is the reason why no run can notice: usually, other rules carry this one. `quick` says that a few random
     runs notice it, so that `make test` can run it.

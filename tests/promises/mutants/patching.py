@@ -46,8 +46,8 @@ def otherwise(choice: ast.IfExp) -> ast.expr:
 def patched(edits: Sequence[Edit]) -> Iterator[None]:
     """Changes the functions for everybody who has imported them, and restores them at the end.
 
-    Raises LookupError when the shipped code no longer has what an edit replaces, when an edit changes nothing, or when
-    its text uses a name that the function does not know: then the mutant must be brought up to date.
+    Raises LookupError when a function lacks the code that an edit replaces, when an edit changes nothing, or when its
+    text uses a name that the function does not know: then the mutant must be brought up to date.
     """
     codes: dict[FunctionType, Code] = {}
     for edit in edits:

@@ -1,4 +1,4 @@
-"""All checks of what a run did: every sentence that comes back names a promise and says how it was broken."""
+"""All checks of a run. Each returned sentence begins with the number of the promise that was broken."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def broken_by_a_read(lineage: Lineage, reading: Reading) -> Iterator[str]:
     assert view
     turns = view.turns
     held = {turn.number: turn for turn in turns}
-    # Of what happened in the same millisecond nobody can say which was first.
+    # Acts of the same millisecond have no order.
     for taking, returned in lineage.returned(reading.began_ms - 1):
         kept = held.get(returned.number)
         if kept is None or essence(kept) != essence(returned):

@@ -16,7 +16,6 @@ from turnlog.domain.sessions import SessionView
 from turnlog.errors import QuotaExceeded, SessionLimitReached, SessionNotFound, TurnInProgress
 
 _SPAN_MS = 15 * 60 * 1000
-_HOUR_MS = 60 * 60 * 1000
 
 
 def broken_afterwards(world: World, found: Sequence[Lineage]) -> Iterator[str]:
@@ -107,9 +106,9 @@ def _is_deleted(world: World, lineage: Lineage) -> Iterator[str]:
         begun = {act.to for act in lineage.acts if isinstance(act, Moving) and act.address == at}
         copies = sorted((to for to in begun if to.pk not in world.journal.headers), key=lambda to: to.pk)
         for _ in range(2):
-            for place in (at, *copies):
-                if left := content_left(world, place):
-                    yield f"P7 {at.id} was deleted, and {left} is there at {place.id}"
+            for other in (at, *copies):
+                if left := content_left(world, other):
+                    yield f"P7 {at.id} was deleted, and {left} is there at {other.id}"
             if world.delete(at, "after").result is not False:
                 yield f"P7 {at.id} was deleted, and again"
 

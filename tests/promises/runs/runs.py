@@ -90,7 +90,7 @@ def prepared_world(
 
 
 ENCRYPTED_EVERY = 3
-"""In every so many random runs content is encrypted, and an owner may be erased."""
+"""One in so many random runs has encrypted content, and may erase an owner."""
 
 
 def random_run(seed: int) -> Run:

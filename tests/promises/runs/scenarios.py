@@ -124,11 +124,11 @@ def _forker_and_deleter(world: World, known: KnownAddresses) -> None:
 def _writers_and_deleters(world: World, known: KnownAddresses) -> None:
     """Three sessions, so that some delete reads just while a turn is written."""
     for name in ("ada", "bob", "cyd"):
-        place = KnownAddresses([address(known.addresses[0].owner, session_id(name))])
-        world.create(place.addresses[0], "before")
-        _speaks(world, place, name, f"{name} speaks")
+        another = KnownAddresses([address(known.addresses[0].owner, session_id(name))])
+        world.create(another.addresses[0], "before")
+        _speaks(world, another, name, f"{name} speaks")
         deleter = f"deleter after {name}"
-        world.schedule.spawn(deleter, partial(actors.delete, world, deleter, place), in_ms=100)
+        world.schedule.spawn(deleter, partial(actors.delete, world, deleter, another), in_ms=100)
 
 
 def _two_creators(world: World, known: KnownAddresses) -> None:

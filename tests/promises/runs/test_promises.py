@@ -23,7 +23,7 @@ WITH_A_DELETE = {name for name in SCENARIOS if "deleter" in name or "eras" in na
     "large-turns",
     "old-views",
 }
-"""Where a turn may be paid and then refused, since its session was deleted meanwhile."""
+"""Scenarios in which a turn may be paid and then refused, since its session was deleted meanwhile."""
 PAID_IN_VAIN = WITH_A_DELETE | {"writers-who-wait-in-vain"}
 
 

@@ -12,10 +12,10 @@ def trace(world: World) -> Iterator[str]:
     """Yields a line for each call, with the index by which a fault can be given to it, and one for each act."""
     start_ms = world.network.steps[0].at_ms
     for step in world.network.steps:
-        place = f"{step.index:4}" if step.index >= 0 else "   -"
+        number = f"{step.index:4}" if step.index >= 0 else "   -"
         fault = f" [{step.fault}]" if step.fault else ""
         what = f"{step.operation} {_shown(step.arguments)}{fault} -> {step.outcome}"
-        yield f"{place} {step.at_ms - start_ms:8} ms {step.process:24} {what}"
+        yield f"{number} {step.at_ms - start_ms:8} ms {step.process:24} {what}"
     for act in world.acts:
         outcome = repr(act.error) if act.error else "died" if act.result is None else "succeeded"
         span = f"{act.began_ms - start_ms}..{act.ended_ms - start_ms} ms"

@@ -26,7 +26,7 @@ class Fault(StrEnum):
     OUT_LATE = "out-late"
     CRASH_BEFORE = "crash-before"
     CRASH_AFTER = "crash-after"
-    CRASH_LATE = "crash-late"  # the process dies, and what it had sent is applied later
+    CRASH_LATE = "crash-late"  # the process dies, and its request is applied later
     STALL = "stall"  # the process stands still for up to 70 s, then goes on as if nothing had been
     HELD_BRIEFLY = "held-briefly"  # the process stands still for 1 to 3 steps of others, however long they take
     HELD = "held"  # for 4 to 10

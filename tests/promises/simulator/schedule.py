@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 MOST_STEPS = 20_000
-"""After so many waits a run is given up: somebody repeats something for ever."""
+"""The waits after which a run is given up: somebody repeats something for ever."""
 
 
 class Crash(BaseException):

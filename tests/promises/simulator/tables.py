@@ -11,13 +11,13 @@ from functools import cached_property
 from tests.promises.simulator.attribute_values import Item, Value, size
 
 STALE_MS = 2000
-"""How far an eventually consistent read may lie back. AWS says "usually within one second" and promises nothing."""
+"""The age of an eventually consistent read at most. AWS says "usually within one second" and promises nothing."""
 
 Key = tuple[str, str]
 """Partition key and sort key, both texts."""
 
 Watch = Callable[[str, Key, Item | None, Item | None], None]
-"""Told of each write: the table, the key, what was there and what is there now."""
+"""Called for each write with the table, the key, the old item and the new one."""
 
 
 class Stored(dict[str, Value]):

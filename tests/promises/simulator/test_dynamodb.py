@@ -174,9 +174,7 @@ class TestValues:
             (2 + 2) + (1 + 5) + (1 + 1 + 2 + 1) + (1 + 3 + 1 + 2)
         )
 
-    def test_what_is_stored_has_nothing_in_common_with_what_was_given_or_returned(
-        self, client: SimulatedDynamoDB
-    ) -> None:
+    def test_stored_items_share_nothing_with_given_or_returned_ones(self, client: SimulatedDynamoDB) -> None:
         given: Item = {**item(), "m": {"M": {"x": {"S": "kept"}}}}
         put(client, given)
         given["m"]["M"]["x"]["S"] = "changed"

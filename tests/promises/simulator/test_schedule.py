@@ -13,7 +13,7 @@ def schedule() -> Schedule:
     return Schedule(start_ms=1000)
 
 
-def test_whoever_is_due_first_goes_on(schedule: Schedule) -> None:
+def test_the_actor_that_is_due_first_goes_on(schedule: Schedule) -> None:
     seen: list[tuple[int, str]] = []
 
     def walk(name: str, *waits: int) -> None:

@@ -11,7 +11,7 @@ from tests.promises.simulator.attribute_values import InvalidValue, Item, Value,
 from tests.promises.simulator.expressions import InvalidExpression, Names, Operand, Path, Reader
 
 Change = Callable[[Item, Item, Names], None]
-"""Changes the second item by what stands in the first, which is the item as it was."""
+"""Changes the second item. The first is the item before the update, from which values are read."""
 
 
 class UpdateRefused(ValueError):

@@ -25,7 +25,7 @@ _CONDITION = (
 )
 
 
-# --- what any operation does with its arguments -----------------------------------------------------------------------
+# --- arguments of any operation ---------------------------------------------------------------------------------------
 
 
 def refused(code: str, message: str, status: int = 400, **more: Any) -> ClientError:

@@ -180,7 +180,7 @@ class World:
             return 1
         return self.chance.randint(*self.config.thinks_ms)
 
-    # --- what they do -------------------------------------------------------------------------------------------------
+    # --- acts of a process --------------------------------------------------------------------------------------------
 
     def take(self, wanted: Want, at: Address, name: str) -> Taking:
         process = self.process(name)
