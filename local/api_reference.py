@@ -1,4 +1,4 @@
-"""`make docs`: the tables of docs/api.md, written anew from what the API's own document is made of."""
+"""`make docs`: the tables of docs/api.md, generated from the tables of the API's own document."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ _WHO = {USER: "signed in", ANONYMOUS: "anonymous"}
 
 
 def routes() -> str:
-    """A line for each route; what it needs is bold."""
+    """Returns a line for each route; required values are bold."""
     lines = ["| route | does | for | takes | answers |", "|---|---|---|---|---|"]
     for (method, path), operation in OPERATIONS.items():
         who = " and ".join(operation.roles) or ", ".join(_WHO[caller] for caller in operation.callers) or "anybody"
-        good = f"{operation.status} {operation.reply}" if operation.reply else str(operation.status)
+        good = f"{operation.status} {operation.reply.__name__}" if operation.reply else str(operation.status)
         lines.append(f"| `{method} {path}` | {operation.summary} | {who} | {', '.join(_taken(operation))} | {good} |")
     return "\n".join(lines)
 
 
 def errors() -> str:
-    """A line for each status, with its codes."""
+    """Returns a line for each status, with its codes."""
     found = {(ROUTE_NOT_FOUND.status, ROUTE_NOT_FOUND.code)}
     found |= {(each["status"], each["code"]) for one in OPERATIONS.values() for each in refusals(one)}
     lines = ["| status | codes |", "|---|---|"]
@@ -47,7 +47,7 @@ def _taken(operation: Operation) -> list[str]:
 
 
 def renewed(page: str) -> str:
-    """The page with its tables as they must be; each stands between two comments that name it."""
+    """Returns the page with current tables; each stands between two comments that name it."""
     for name, table in (("routes", routes()), ("errors", errors())):
         before, begin, rest = page.partition(f"<!-- {name}, by make docs -->\n")
         _, end, after = rest.partition(f"<!-- end of {name} -->\n")

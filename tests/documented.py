@@ -1,6 +1,6 @@
-"""The document of the API as a judge: an answer is held to what is written of its route, and to nothing more.
+"""The API's document as a judge: holds an answer to the description of its route.
 
-Objects in answers may gain fields, says the document; here they may not, so that one which nobody described is seen.
+The document lets objects in answers gain fields. Here they may not, so that a field that nobody described is seen.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Response = tuple[str, str, int, str]
 """Method, path, status, and the code of a problem."""
 
 seen: set[Response] = set()
-"""All that was held to the document."""
+"""Every answer that was held to the document."""
 
 _ROOT = "urn:openapi"
 
@@ -40,7 +40,7 @@ def is_written(method: str, path: str) -> bool:
 
 
 def expect(method: str, path: str, status: int, headers: Mapping[str, str], body: object) -> None:
-    """Fails when the route's line in the document does not allow this answer."""
+    """Fails when the document does not allow this answer of the route."""
     allowed = operation(method, path)["responses"]
     assert str(status) in allowed, f"{method} {path} answers {status}, which is not documented: {body}"
     answer = allowed[str(status)]
@@ -48,9 +48,9 @@ def expect(method: str, path: str, status: int, headers: Mapping[str, str], body
     sent = {name.lower(): value for name, value in headers.items()}
     for media_type in answer.get("content", {}):
         assert sent["content-type"] == f"{media_type}; charset=utf-8"
-        place = f"#/paths/{path.replace('/', '~1')}/{method.lower()}/responses/{status}/content"
+        pointer = f"#/paths/{path.replace('/', '~1')}/{method.lower()}/responses/{status}/content"
         wrong = [
-            error.message for error in _validator(f"{place}/{media_type.replace('/', '~1')}/schema").iter_errors(body)
+            error.message for error in _validator(f"{pointer}/{media_type.replace('/', '~1')}/schema").iter_errors(body)
         ]
         assert not wrong, f"{method} {path} {status}: {wrong}"
     plain = {"content-type"}
@@ -62,14 +62,14 @@ def expect(method: str, path: str, status: int, headers: Mapping[str, str], body
     seen.add((method, path, status, body["code"] if status >= 400 and isinstance(body, dict) else ""))
 
 
-def is_valid(value: object, place: str) -> bool:
-    """Whether the value is what the schema at `place`, a fragment of the document, says."""
-    return bool(_validator(place).is_valid(value))
+def is_valid(value: object, pointer: str) -> bool:
+    """Returns True if the value is valid by the schema at `pointer`, a fragment of the document."""
+    return bool(_validator(pointer).is_valid(value))
 
 
 @cache
-def _validator(place: str) -> Draft202012Validator:
-    return Draft202012Validator({"$ref": _ROOT + place}, registry=_registry(), format_checker=FormatChecker())
+def _validator(pointer: str) -> Draft202012Validator:
+    return Draft202012Validator({"$ref": _ROOT + pointer}, registry=_registry(), format_checker=FormatChecker())
 
 
 @cache

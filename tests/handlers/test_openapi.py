@@ -1,4 +1,4 @@
-"""The document of the API says what the service does: its routes, what they take, whom they answer and with what."""
+"""The API's document describes the service: its routes, their parameters and bodies, callers and answers."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ from tests import documented
 from tests.handlers.conftest import Backstage, Call, Context, app, event
 from tests.handlers.every_route import Everybody
 from tests.handlers.test_authorisation import FUNCTION_OF
-from turnlog.entrypoints.http.openapi.fields import FIELDS
+from turnlog.entrypoints.http import bodies, problem_body, replies
 from turnlog.entrypoints.http.openapi.operations import ANONYMOUS, OPERATIONS, USER
 from turnlog.entrypoints.http.openapi.refusals import GATEWAY, TOKEN_UNCHECKED, refusals
-from turnlog.entrypoints.http.request import Request
+from turnlog.entrypoints.http.replies import ResponseBody
+from turnlog.entrypoints.http.request import Body, Request
 
 ROUTES = pytest.mark.parametrize("route", OPERATIONS, ids=" ".join)
 STRANGER = "s" * 43
@@ -47,7 +48,7 @@ def test_it_has_the_routes_of_the_functions_and_of_the_template() -> None:
 
 
 @ROUTES
-def test_the_example_of_each_route_is_answered_well_and_read_as_the_document_says(
+def test_each_route_reads_and_answers_as_the_document_says(
     everybody: Everybody, monkeypatch: pytest.MonkeyPatch, route: tuple[str, str]
 ) -> None:
     operation, read = OPERATIONS[route], Read(monkeypatch)
@@ -61,7 +62,7 @@ def test_the_example_of_each_route_is_answered_well_and_read_as_the_document_say
 
 
 class Read:
-    """What a handler reads of its request."""
+    """The parts of its request that a handler reads."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.bodies: list[Any] = []
@@ -106,7 +107,7 @@ def test_each_route_is_for_the_callers_that_the_document_names(everybody: Everyb
 
 
 @ROUTES
-def test_what_nobody_foresaw_is_a_500_as_the_document_says(
+def test_an_unforeseen_error_is_a_documented_500(
     everybody: Everybody, monkeypatch: pytest.MonkeyPatch, route: tuple[str, str]
 ) -> None:
     def fails(*_: object) -> None:
@@ -127,27 +128,27 @@ def test_a_key_is_needed_where_the_document_says_so(everybody: Everybody, route:
 def test_every_example_is_what_its_schema_says() -> None:
     for path, item in documented.written()["paths"].items():
         for method, operation in item.items():
-            place = f"#/paths/{path.replace('/', '~1')}/{method}"
+            pointer = f"#/paths/{path.replace('/', '~1')}/{method}"
             contents = [("requestBody/", operation.get("requestBody", {}))]
             contents += [(f"responses/{status}/", answer) for status, answer in operation["responses"].items()]
             for where, content in contents:
                 for media_type, each in content.get("content", {}).items():
                     named = [written(example["$ref"]) for example in each.get("examples", {}).values()]
                     examples = [each["example"]] if "example" in each else [example["value"] for example in named]
-                    schema = f"{place}/{where}content/{media_type.replace('/', '~1')}/schema"
+                    schema = f"{pointer}/{where}content/{media_type.replace('/', '~1')}/schema"
                     assert examples
                     assert [example for example in examples if not documented.is_valid(example, schema)] == []
 
 
 def written(reference: str) -> Any:
-    """What a reference within the document stands for."""
+    """Returns the part of the document that a reference names."""
     found: Any = documented.written()
     for name in reference.removeprefix("#/").split("/"):
         found = found[name]
     return found
 
 
-def test_a_body_that_breaks_a_limit_is_refused_by_schema_and_service_alike(call: Call) -> None:
+def test_schema_and_service_refuse_the_same_bodies(call: Call) -> None:
     body = "#/paths/~1query/post/requestBody/content/application~1json/schema"
     cases: list[dict[str, Any]] = [
         {},
@@ -168,7 +169,7 @@ def test_a_body_that_breaks_a_limit_is_refused_by_schema_and_service_alike(call:
     assert documented.is_valid({"message": "a", "max_tokens": 16_000, "stop_sequences": ["x" * 100] * 8}, body)
 
 
-def test_what_the_gateway_answers_by_itself_is_in_the_words_of_the_template() -> None:
+def test_the_gateways_own_answers_are_those_of_the_template() -> None:
     responses = yaml_parse(Path("template.yaml").read_text())["Resources"]["Api"]["Properties"]["GatewayResponses"]
     said = [
         json.loads(each["ResponseTemplates"]["application/json"]) for each in responses.values() if "StatusCode" in each
@@ -182,23 +183,37 @@ def test_what_the_gateway_answers_by_itself_is_in_the_words_of_the_template() ->
     assert {json.dumps(each | {"instance": ""}, sort_keys=True) for each in ours} == theirs
 
 
-def test_every_field_that_is_explained_is_there_and_every_field_that_is_there_is_explained() -> None:
-    explained: set[str] = set()
-
+def test_every_field_and_parameter_is_explained() -> None:
     def look(schema: Any) -> None:
         for name, each in schema.get("properties", {}).items():
             assert each.get("description"), name
-            explained.add(name)
             look(each)
             look({} if name in ("content", "message") else each.get("items", {}))  # blocks are Claude's
 
+    for schema in documented.written()["components"]["schemas"].values():
+        assert schema["description"]
+        look(schema)
+    for route in OPERATIONS:
+        assert all(each["description"] for each in documented.operation(*route)["parameters"])
+
+
+def test_every_model_of_a_body_is_in_the_document() -> None:
+    models = {
+        name
+        for module in (bodies, problem_body, replies)
+        for name, each in vars(module).items()
+        if isinstance(each, type) and issubclass(each, Body | ResponseBody) and not name.startswith("_")
+    }
+    assert models - {"Body", "SessionBody", "ResponseBody"} == set(documented.written()["components"]["schemas"])
+
+
+def test_requests_may_have_no_other_fields_and_answers_may() -> None:
     for name, schema in documented.written()["components"]["schemas"].items():
-        if name != "Document":
-            look(schema)
-    assert set(FIELDS) <= explained | {"limit", "cursor", "id", "n", "owner"}
+        is_request = name.endswith("Body")
+        assert schema.get("additionalProperties", True) is not is_request, name
 
 
-def test_the_judge_sees_a_status_a_field_and_a_header_that_nobody_described(call: Call) -> None:
+def test_the_judge_sees_what_nobody_described(call: Call) -> None:
     good = call("console", "GET", "/health", owner=None)
     documented.expect("GET", "/health", good.status, good.headers, good.body)
     for changed in (
@@ -248,14 +263,14 @@ print(*({"anthropic", "boto3", "botocore.session", "httpx2", "jwt"} & set(sys.mo
         assert done.stdout.splitlines()[-1] == ""
 
 
-def test_a_route_without_a_caller_is_public_and_one_with_callers_says_401() -> None:
+def test_every_route_but_the_public_ones_lists_401() -> None:
     for route, operation in OPERATIONS.items():
         written_one = documented.operation(*route)
         assert [next(iter(each)) for each in written_one["security"]] == list(operation.callers)
         assert ("401" in written_one["responses"]) == bool(operation.callers)
 
 
-def test_an_operation_is_refused_in_every_way_that_the_gateway_knows() -> None:
+def test_every_operation_lists_the_gateways_refusals() -> None:
     for route in OPERATIONS:
         assert {"400", "403", "413", "415", "429", "500", "503", "504"} <= set(
             documented.operation(*route)["responses"]

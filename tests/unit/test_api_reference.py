@@ -23,7 +23,7 @@ def test_a_stale_table_is_written_anew_and_the_rest_stays() -> None:
     assert routes() in renewed(stale)
 
 
-def test_the_answers_that_say_when_to_come_back_are_those_that_it_names() -> None:
+def test_the_page_names_the_answers_with_retry_after() -> None:
     problems = [each for one in OPERATIONS.values() for each in refusals(one)]
     (sentence,) = re.findall(r"^409 (.*) and each 503 have `Retry-After`, and a 429", PAGE.read_text(), re.MULTILINE)
     late = {(each["status"], each["code"]) for each in problems if "retry_after" in each}

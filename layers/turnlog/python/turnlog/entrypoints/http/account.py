@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from turnlog import runtime
 from turnlog.clock import rfc3339
-from turnlog.domain.documents import Document
 from turnlog.entrypoints.http.api import Invocation, Response
+from turnlog.entrypoints.http.replies import Erasure, ExportedDocument, ExportedSession, UserExport
 from turnlog.entrypoints.http.request import Request
-from turnlog.entrypoints.http.schemas import session_shape, turn_shape
 from turnlog.usecases.account import erase_everything, export_everything
 
 
@@ -25,18 +22,15 @@ def export(request: Request, invocation: Invocation) -> Response:
         audit=invocation.audit,
         now_ms=now,
     )
-    body: dict[str, Any] = {
-        "format": "turnlog-user-1",
-        "exported_at": rfc3339(now),
-        "sessions": [
-            {"session": session_shape(view, now), "turns": [turn_shape(turn) for turn in turns]}
-            for view, turns in part.sessions
-        ],
-        "damaged": part.damaged,
-        "unnamed": part.unnamed,
-        "documents": [_document_shape(each) for each in part.documents],
-        "next": part.next,
-    }
+    body = UserExport(
+        format="turnlog-user-1",
+        exported_at=rfc3339(now),
+        sessions=[ExportedSession.of(view, turns, now) for view, turns in part.sessions],
+        damaged=part.damaged,
+        unnamed=part.unnamed,
+        documents=[ExportedDocument.of(each) for each in part.documents],
+        next=part.next,
+    )
     return Response(200, body, noted={"count": len(part.turns)})
 
 
@@ -51,13 +45,5 @@ def erase(request: Request, invocation: Invocation) -> Response:
         audit=invocation.audit,
         now_ms=now,
     )
-    body = {
-        "erased_at": rfc3339(runtime.now_ms()),
-        "sessions": receipt.sessions,
-        "documents": receipt.documents,
-    }
+    body = Erasure(erased_at=rfc3339(runtime.now_ms()), sessions=receipt.sessions, documents=receipt.documents)
     return Response(200, body, noted={"count": receipt.sessions})
-
-
-def _document_shape(document: Document) -> dict[str, Any]:
-    return {"key": document.key, "bytes": document.size, "at": rfc3339(document.at_ms)}

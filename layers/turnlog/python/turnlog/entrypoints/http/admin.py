@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import base64
-from typing import Any
+from functools import partial
 
 from turnlog import runtime
-from turnlog.domain.sessions import SessionView
 from turnlog.entrypoints.http.api import Invocation, Response, session_field
+from turnlog.entrypoints.http.bodies import ReasonBody
+from turnlog.entrypoints.http.replies import Terminated, UsersSession, UsersSessions
 from turnlog.entrypoints.http.request import Request
-from turnlog.entrypoints.http.schemas import ReasonBody, listed_session_shape
 from turnlog.entrypoints.http.turns import page_of_turns
 from turnlog.errors import InvalidRequest
 from turnlog.usecases import admin
@@ -31,9 +31,10 @@ def list_sessions(request: Request, invocation: Invocation) -> Response:
         audit=invocation.audit,
         now_ms=now,
     )
-    items = [{"ref": admin.make_ref(server_key, owner, each.session.id)} | _shape(each, now) for each in page.sessions]
-    damaged = [admin.make_ref(server_key, owner, session_id) for session_id in page.damaged]
-    body = {"items": items, "damaged": damaged, "unnamed": page.unnamed, "next": page.next}
+    make_ref = partial(admin.make_ref, server_key, owner)
+    items = [UsersSession.of(make_ref(view.session.id), view, now) for view in page.sessions]
+    damaged = [make_ref(session_id) for session_id in page.damaged]
+    body = UsersSessions(items=items, damaged=damaged, unnamed=page.unnamed, next=page.next)
     return Response(200, body, noted={"count": len(items)})
 
 
@@ -60,7 +61,7 @@ def terminate_all(request: Request, invocation: Invocation) -> Response:
         clock=runtime.now_ms,
         remaining_s=invocation.remaining_s,
     )
-    return Response(200, {"ended": done.deleted, "left": done.left}, noted={"count": done.deleted})
+    return Response(200, Terminated(ended=done.deleted, left=done.left), noted={"count": done.deleted})
 
 
 def show_content(request: Request, invocation: Invocation) -> Response:
@@ -83,12 +84,6 @@ def show_content(request: Request, invocation: Invocation) -> Response:
         now_ms=runtime.now_ms(),
     )
     return page_of_turns(page)
-
-
-def _shape(view: SessionView, now_ms: int) -> dict[str, Any]:
-    shown = listed_session_shape(view, now_ms)
-    del shown["session_id"], shown["title"]
-    return shown
 
 
 def _owner_of(request: Request) -> str:

@@ -6,7 +6,6 @@ by the gateway's own name for it, and no second matcher can disagree.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -14,7 +13,9 @@ from typing import Any
 
 from turnlog import runtime
 from turnlog.adapters import telemetry
-from turnlog.entrypoints.http.problems import INTERNAL, ROUTE_NOT_FOUND, Problem, problem_body, problem_of
+from turnlog.entrypoints.http.problem_body import problem_body
+from turnlog.entrypoints.http.problems import INTERNAL, ROUTE_NOT_FOUND, Problem, problem_of
+from turnlog.entrypoints.http.replies import ResponseBody
 from turnlog.entrypoints.http.request import Request
 from turnlog.errors import TurnlogError
 from turnlog.usecases.audit import Audit, session_hash
@@ -30,10 +31,10 @@ _EXPOSED = "Idempotent-Replayed, Location, Preference-Applied, Retry-After"
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """A status, a JSON body (None for 204), headers beside the usual ones, and what the request's log line notes."""
+    """A status, a body (None for 204), headers beside the usual ones, and what the request's log line notes."""
 
     status: int
-    body: Mapping[str, Any] | None = None
+    body: ResponseBody | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     noted: Mapping[str, Any] = field(default_factory=dict)
 
@@ -82,7 +83,7 @@ class Api:
         return {
             "statusCode": answer.status,
             "headers": {**_HEADERS, **_for_pages(), **answer.headers},
-            "body": "" if answer.body is None else json.dumps(answer.body, ensure_ascii=False, separators=(",", ":")),
+            "body": "" if answer.body is None else answer.body.to_json(),
         }
 
     def _answer(self, request: Request, invocation: Invocation) -> Response:

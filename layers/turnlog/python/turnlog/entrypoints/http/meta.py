@@ -1,19 +1,20 @@
-"""What anybody may know of the service: that it answers, and what it answers to. Nothing is read for it."""
+"""/health and /openapi.json: public, and answered without reading anything."""
 
 from __future__ import annotations
 
 import turnlog
 from turnlog.entrypoints.http.api import Invocation, Response
 from turnlog.entrypoints.http.openapi import document
+from turnlog.entrypoints.http.replies import Document, Health
 from turnlog.entrypoints.http.request import Request
 
-_DOCUMENT = document()  # while the function is loaded, so that no request waits for it
+_DOCUMENT = Document(**document())  # while the function is loaded, so that no request waits for it
 
 
 def health(request: Request, _: Invocation) -> Response:
-    """That the service answers, which says nothing of what it depends on."""
+    """A sign that the service answers, which says nothing of its dependencies."""
     request.query()
-    return Response(200, {"status": "ok", "version": turnlog.__version__})
+    return Response(200, Health(status="ok", version=turnlog.__version__))
 
 
 def openapi(request: Request, _: Invocation) -> Response:

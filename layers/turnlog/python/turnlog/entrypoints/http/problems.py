@@ -1,4 +1,4 @@
-"""What each error says over HTTP: one table from its class to status, code and words (RFC 9457).
+"""The problem of each error: one table from its class to status, code and words (RFC 9457).
 
 The words are fixed, so that no input, id or exception text can leave with them.
 """
@@ -227,27 +227,10 @@ _INVALID_DETAILS = {
 }
 
 
-def problem_body(
-    problem: Problem, request_id: str, retry_after_s: int | None = None, *, is_named: bool = True
-) -> dict[str, Any]:
-    """The problem as it leaves, for a request that `is_named` by an Idempotency-Key or is not."""
-    body = {
-        "type": f"urn:turnlog:problem:{problem.code}",
-        "title": problem.title,
-        "status": problem.status,
-        "detail": problem.detail,
-        "instance": f"urn:req:{request_id}",
-        "code": problem.code,
-        **problem.more,
-    }
-    if "retry" in body and not is_named:
-        body["retry"] = "again"
-    return body if retry_after_s is None else body | {"retry_after": retry_after_s}
-
-
 def problem_of(error: errors.TurnlogError, *, is_anonymous: bool = False, is_admin: bool = False) -> Problem:
-    """What the error says, to a caller who is not signed in or to an administrator where it tells how to go on; classes
-    without an entry of their own say what their nearest base says.
+    """Returns the problem of the error's class, or of its nearest base that has one.
+
+    A session that is not found says how to begin another one, as this kind of caller can.
     """
     if isinstance(error, errors.InvalidRequest):
         detail = _INVALID_DETAILS.get(error.code, "A field is out of its range.")

@@ -4,15 +4,9 @@ from __future__ import annotations
 
 from turnlog import runtime
 from turnlog.entrypoints.http.api import Invocation, Response, location, session_field
+from turnlog.entrypoints.http.bodies import NewAnonymousSessionBody, NewSessionBody, SessionBody, TitleBody
+from turnlog.entrypoints.http.replies import ListedSession, Session, Sessions
 from turnlog.entrypoints.http.request import Request
-from turnlog.entrypoints.http.schemas import (
-    NewAnonymousSessionBody,
-    NewSessionBody,
-    SessionBody,
-    TitleBody,
-    listed_session_shape,
-    session_shape,
-)
 from turnlog.usecases.list_sessions import list_sessions
 from turnlog.usecases.sessions import (
     NewSession,
@@ -40,7 +34,7 @@ def create(request: Request, invocation: Invocation) -> Response:
         now_ms=now,
     )
     session_id = view.session.id
-    return Response(201, session_shape(view, now), location(session_id), session_field(session_id))
+    return Response(201, Session.of(view, now), location(session_id), session_field(session_id))
 
 
 def create_anonymous(request: Request, invocation: Invocation) -> Response:
@@ -60,7 +54,7 @@ def create_anonymous(request: Request, invocation: Invocation) -> Response:
         now_ms=now,
     )
     session_id = view.session.id
-    return Response(201, session_shape(view, now), location(session_id), session_field(session_id))
+    return Response(201, Session.of(view, now), location(session_id), session_field(session_id))
 
 
 def _asked(body: SessionBody) -> NewSession:
@@ -80,8 +74,8 @@ def list_all(request: Request, invocation: Invocation) -> Response:
         audit=invocation.audit,
         now_ms=now,
     )
-    items = [listed_session_shape(view, now) for view in page.sessions]
-    body = {"items": items, "damaged": page.damaged, "unnamed": page.unnamed, "next": page.next}
+    items = [ListedSession.of(view, now) for view in page.sessions]
+    body = Sessions(items=items, damaged=list(page.damaged), unnamed=page.unnamed, next=page.next)
     return Response(200, body, noted={"count": len(items)})
 
 
@@ -91,7 +85,7 @@ def get(request: Request, _: Invocation) -> Response:
     request.query()
     now = runtime.now_ms()
     view = read_session(request.caller, session_id, store=runtime.session_store(), now_ms=now)
-    return Response(200, session_shape(view, now), noted=session_field(session_id))
+    return Response(200, Session.of(view, now), noted=session_field(session_id))
 
 
 def rename(request: Request, invocation: Invocation) -> Response:
@@ -102,7 +96,7 @@ def rename(request: Request, invocation: Invocation) -> Response:
     view = rename_session(
         request.caller, session_id, title, store=runtime.session_store(), audit=invocation.audit, now_ms=now
     )
-    return Response(200, session_shape(view, now), noted=session_field(session_id))
+    return Response(200, Session.of(view, now), noted=session_field(session_id))
 
 
 def delete(request: Request, invocation: Invocation) -> Response:

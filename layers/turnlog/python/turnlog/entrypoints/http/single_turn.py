@@ -5,8 +5,9 @@ from __future__ import annotations
 from turnlog import runtime
 from turnlog.domain.messages import ModelRequest
 from turnlog.entrypoints.http.api import Api, Invocation, Response
+from turnlog.entrypoints.http.bodies import QueryBody, SingleTurnBody, chosen_model
+from turnlog.entrypoints.http.replies import Reply
 from turnlog.entrypoints.http.request import Request
-from turnlog.entrypoints.http.schemas import QueryBody, SingleTurnBody, chosen_model, reply_shape
 from turnlog.usecases.ask import ask
 
 _ANSWER_RESERVE_S = 1.5  # kept back from the model's time for the way back through the gateway
@@ -44,9 +45,8 @@ def single_turn(path: str, system: str | None = None) -> Api:
             # First, since a secret that cannot be read must stop it before it is paid.
             continuable_with=runtime.server_key() if continuable else None,
         )
-        body = reply_shape(given.reply, given.cost_usd)
-        if continuable:
-            body["continuation"] = given.continuation
+        continuation = {"continuation": given.continuation} if continuable else {}
+        body = Reply.of(given.reply, given.cost_usd, **continuation)
         noted = {"model": given.reply.model, "tokens": given.reply.usage.tokens, "cost_usd": given.cost_usd}
         return Response(200, body, noted=noted)
 

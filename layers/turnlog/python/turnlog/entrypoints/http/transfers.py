@@ -5,8 +5,9 @@ from __future__ import annotations
 from turnlog import runtime
 from turnlog.domain.sessions import SessionView
 from turnlog.entrypoints.http.api import Invocation, Response, location, session_field
+from turnlog.entrypoints.http.bodies import ClaimBody, ForkBody, NewSecretBody
+from turnlog.entrypoints.http.replies import Session
 from turnlog.entrypoints.http.request import Request
-from turnlog.entrypoints.http.schemas import ClaimBody, ForkBody, NewSecretBody, session_shape
 from turnlog.usecases.transfers import claim_session, fork_session, rotate_secret
 
 
@@ -71,4 +72,4 @@ def claim(request: Request, invocation: Invocation) -> Response:
 
 def _new_place(status: int, view: SessionView, now_ms: int) -> Response:
     session_id = view.session.id
-    return Response(status, session_shape(view, now_ms), location(session_id), session_field(session_id))
+    return Response(status, Session.of(view, now_ms), location(session_id), session_field(session_id))

@@ -5,8 +5,9 @@ from __future__ import annotations
 from turnlog import runtime
 from turnlog.clock import rfc3339
 from turnlog.entrypoints.http.api import Invocation, Response, session_field
+from turnlog.entrypoints.http.bodies import TurnBody
+from turnlog.entrypoints.http.replies import Export, Session, TakenTurn, Turn, Turns
 from turnlog.entrypoints.http.request import Request
-from turnlog.entrypoints.http.schemas import TurnBody, session_shape, taken_turn_shape, turn_shape
 from turnlog.usecases import read_turns
 from turnlog.usecases.take_turn import take_turn
 
@@ -47,7 +48,7 @@ def take(request: Request, invocation: Invocation) -> Response:
     headers = {"Idempotent-Replayed": "true"} if taken.replayed else {}
     if request.wait_s is not None:
         headers["Preference-Applied"] = f"wait={request.wait_s}"
-    return Response(200, taken_turn_shape(taken), headers, session_field(session_id) | noted)
+    return Response(200, TakenTurn.of(taken), headers, session_field(session_id) | noted)
 
 
 def list_turns(request: Request, _: Invocation) -> Response:
@@ -68,7 +69,7 @@ def list_turns(request: Request, _: Invocation) -> Response:
 
 def page_of_turns(page: read_turns.TurnPage) -> Response:
     """One page of turns."""
-    body = {"items": [turn_shape(turn) for turn in page.turns], "next": page.next}
+    body = Turns(items=[Turn.of(turn) for turn in page.turns], next=page.next)
     return Response(200, body, noted=session_field(page.view.session.id))
 
 
@@ -81,7 +82,7 @@ def get_turn(request: Request, _: Invocation) -> Response:
     turn = read_turns.get_turn(
         request.caller, session_id, number, store=runtime.session_store(), now_ms=runtime.now_ms()
     )
-    return Response(200, turn_shape(turn), noted=session_field(session_id) | {"turn": number})
+    return Response(200, Turn.of(turn), noted=session_field(session_id) | {"turn": number})
 
 
 def export(request: Request, invocation: Invocation) -> Response:
@@ -96,11 +97,11 @@ def export(request: Request, invocation: Invocation) -> Response:
         audit=invocation.audit,
         now_ms=now,
     )
-    body = {
-        "format": "turnlog-session-1",
-        "exported_at": rfc3339(now),
-        "session": session_shape(page.view, now),
-        "turns": [turn_shape(turn) for turn in page.turns],
-        "next": page.next,
-    }
+    body = Export(
+        format="turnlog-session-1",
+        exported_at=rfc3339(now),
+        session=Session.of(page.view, now),
+        turns=[Turn.of(turn) for turn in page.turns],
+        next=page.next,
+    )
     return Response(200, body, noted=session_field(session_id) | {"count": len(page.turns)})

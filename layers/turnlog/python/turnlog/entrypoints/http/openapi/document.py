@@ -1,16 +1,19 @@
-"""The document: routes and their answers, put together from the tables beside it."""
+"""The document: routes and their answers, put together from the models of bodies and the tables beside it."""
 
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Annotated, Any
 
 import turnlog
-from turnlog.entrypoints.http.openapi.fields import FIELDS
+from turnlog.entrypoints.http import fields
+from turnlog.entrypoints.http.bodies import TurnNumber
+from turnlog.entrypoints.http.fields import described
+from turnlog.entrypoints.http.openapi.components import Schema, example_of, ref, schema_of, schemas
 from turnlog.entrypoints.http.openapi.operations import ANONYMOUS, OPERATIONS, USER, Operation
 from turnlog.entrypoints.http.openapi.refusals import Example, refusals
-from turnlog.entrypoints.http.openapi.replies import PROBLEM, REF, REPLIES, SESSION_ID, Schema, example_of, fields, ref
-from turnlog.entrypoints.http.request import DEFAULT_LIMIT, MAX_BODY, MAX_KEY, MOST_LIMIT, MOST_WAIT_S, Body
+from turnlog.entrypoints.http.problem_body import Problem
+from turnlog.entrypoints.http.request import DEFAULT_LIMIT, MAX_KEY, MOST_LIMIT, MOST_WAIT_S
 
 _DESCRIPTION = """Claude on Lambda: stateless questions, and sessions that never lose a turn.
 
@@ -34,16 +37,18 @@ _SECURITY = {
     },
 }
 
-_PATH = {
-    "id": SESSION_ID,
-    "owner": {"type": "string", "pattern": "^[A-Za-z0-9_-]+$", "examples": ["aHR0cHM6Ly9pc3N1ZXIuZXhhbXBsZS98YWRh"]},
-    "ref": REF,
-    "n": {"type": "integer", "minimum": 1, "maximum": 999_999_999, "examples": [1]},
+_OWNER = "A user: the base64url of the token's iss, a bar and its sub, without padding."
+_CURSOR = "The `next` of the page before, as it came. It is good for this list and caller alone."
+_LIMIT = {"minimum": 1, "maximum": MOST_LIMIT, "default": DEFAULT_LIMIT}
+_PARAMETERS = {
+    "id": fields.SessionId,
+    "ref": fields.Ref,
+    "owner": Annotated[str, described(_OWNER, "aHR0cHM6Ly9pc3N1ZXIuZXhhbXBsZS98YWRh", pattern="^[A-Za-z0-9_-]+$")],
+    "n": Annotated[TurnNumber, described("The turn's number.", 1)],
+    "limit": Annotated[int, described("The most items of a page.", 20, **_LIMIT)],
+    "cursor": Annotated[str, described(_CURSOR, "c2VhbGVkIGJ5IHRoZSBzZXJ2aWNl", minLength=1)],
 }
-_QUERY = {
-    "limit": {"type": "integer", "minimum": 1, "maximum": MOST_LIMIT, "default": DEFAULT_LIMIT, "examples": [20]},
-    "cursor": {"type": "string", "minLength": 1, "examples": ["c2VhbGVkIGJ5IHRoZSBzZXJ2aWNl"]},
-}
+_SCHEMAS = {name: schema_of(kind) for name, kind in _PARAMETERS.items()}
 _KEY = {
     "name": "Idempotency-Key",
     "in": "header",
@@ -63,23 +68,28 @@ _HEADERS: dict[str, tuple[str, Schema]] = {
     "Cache-Control": ("No answer is kept.", {"const": "no-store"}),
     "Strict-Transport-Security": ("HTTPS only.", {"type": "string", "examples": ["max-age=63072000"]}),
     "X-Content-Type-Options": ("A type is never guessed.", {"const": "nosniff"}),
-    "Location": ("Where the session is.", {"type": "string", "examples": ["/v1/sessions/ses_Zm9yIGV4YW1wbGUgb25seQ"]}),
+    "Location": ("The session's path.", {"type": "string", "examples": ["/v1/sessions/ses_Zm9yIGV4YW1wbGUgb25seQ"]}),
     "Retry-After": ("Seconds after which a repeat may succeed.", {"type": "integer", "minimum": 1, "examples": [2]}),
-    "WWW-Authenticate": ("By which schemes callers are known, on every route.", {"const": "Bearer, Session"}),
+    "WWW-Authenticate": ("The schemes by which callers are known, on every route.", {"const": "Bearer, Session"}),
     "Idempotent-Replayed": ("The answer was given before, under the same key.", {"const": "true"}),
     "Preference-Applied": (
-        "For how long the request would have waited.",
+        "The longest time for which the request would have waited.",
         {"type": "string", "pattern": "^wait=[0-9]+$", "examples": ["wait=10"]},
     ),
 }
 
 
 def document() -> dict[str, Any]:
-    """The whole API as OpenAPI 3.1."""
+    """Returns the whole API as OpenAPI 3.1."""
+    requests = {each.body for each in OPERATIONS.values() if each.body}
+    answers = {each.reply for each in OPERATIONS.values() if each.reply}
+    components = schemas(requests, {*answers, Problem})
     examples: dict[str, Example] = {}
     paths: dict[str, dict[str, Any]] = {}
     for (method, path), operation in OPERATIONS.items():
-        paths.setdefault(path, {})[method.lower()] = _operation(path, operation, examples)
+        written = _operation(path, operation)
+        good = {str(operation.status): _good(operation, components)}
+        paths.setdefault(path, {})[method.lower()] = written | {"responses": good | _problems(operation, examples)}
     return {
         "openapi": "3.1.1",
         "info": {"title": "Turnlog", "version": turnlog.__version__, "description": _DESCRIPTION},
@@ -87,34 +97,33 @@ def document() -> dict[str, Any]:
         "paths": paths,
         "components": {
             "securitySchemes": _SECURITY,
-            "schemas": {**REPLIES, "Problem": PROBLEM, **{kind.__name__: _body_schema(kind) for kind in _bodies()}},
+            "schemas": components,
             "headers": {name: {"description": said, "schema": schema} for name, (said, schema) in _HEADERS.items()},
             "examples": {name: {"value": value} for name, value in sorted(examples.items())},
         },
     }
 
 
-def _operation(path: str, operation: Operation, examples: dict[str, Example]) -> dict[str, Any]:
+def _operation(path: str, operation: Operation) -> dict[str, Any]:
     written: dict[str, Any] = {
         "operationId": operation.name,
         "summary": operation.summary,
         "security": [{caller: list(operation.roles)} for caller in operation.callers],
         "parameters": _parameters(path, operation),
-        "responses": {str(operation.status): _good(operation), **_problems(operation, examples)},
     }
     if operation.body:
-        content = {"schema": ref(operation.body.__name__), "example": operation.example}
+        content = {"schema": ref(operation.body), "example": operation.example}
         written["requestBody"] = {"required": True, "content": {"application/json": content}}
     return written
 
 
 def _parameters(path: str, operation: Operation) -> list[dict[str, Any]]:
-    named = [("path", name, _PATH[name]) for name in re.findall(r"{(\w+)}", path)]
-    named += [("query", name, _QUERY[name]) for name in operation.asks]
-    written: list[dict[str, Any]] = [
-        {"name": name, "in": place, "required": place == "path", "description": FIELDS[name], "schema": schema}
-        for place, name, schema in named
-    ]
+    named = [("path", name) for name in re.findall(r"{(\w+)}", path)] + [("query", name) for name in operation.asks]
+    written: list[dict[str, Any]] = []
+    for location, name in named:
+        schema = dict(_SCHEMAS[name])
+        described = {"name": name, "in": location, "required": location == "path"}
+        written.append(described | {"description": schema.pop("description"), "schema": schema})
     if operation.key is not None:
         written.append(_KEY | {"required": operation.key})
     if operation.waits:
@@ -122,11 +131,12 @@ def _parameters(path: str, operation: Operation) -> list[dict[str, Any]]:
     return written
 
 
-def _good(operation: Operation) -> dict[str, Any]:
+def _good(operation: Operation, components: dict[str, Schema]) -> dict[str, Any]:
     written: dict[str, Any] = {"description": "Done.", "headers": _headers(*operation.headers)}
     if operation.reply:
-        content = {"schema": ref(operation.reply), "example": example_of(REPLIES[operation.reply])}
-        written |= {"description": REPLIES[operation.reply]["description"], "content": {"application/json": content}}
+        schema = components[operation.reply.__name__]
+        content = {"schema": ref(operation.reply), "example": example_of(schema, components)}
+        written |= {"description": schema["description"], "content": {"application/json": content}}
     return written
 
 
@@ -142,7 +152,7 @@ def _problem(status: int, problems: list[Example], examples: dict[str, Example])
     codes = sorted({problem["code"] for problem in problems})
     said = {"properties": {"status": {"const": status}, "code": {"enum": codes}}}
     content = {
-        "schema": {"allOf": [ref("Problem"), said]},
+        "schema": {"allOf": [ref(Problem), said]},
         "examples": {name: {"$ref": f"#/components/examples/{name}"} for name in sorted(named)},
     }
     headers = ["WWW-Authenticate"] if status == 401 else []
@@ -156,7 +166,7 @@ def _problem(status: int, problems: list[Example], examples: dict[str, Example])
 
 
 def _named(problem: Example, examples: dict[str, Example]) -> str:
-    """The example's name among all of them: its code, and where that is not enough the place or a number."""
+    """Returns the example's name among all of them: its code, with the pointer or a number to tell it from others."""
     pointer = problem["errors"][0].get("pointer", "") if "errors" in problem else ""
     name = str(problem["code"]) + pointer.replace("/", ".")
     count = 1
@@ -168,23 +178,3 @@ def _named(problem: Example, examples: dict[str, Example]) -> str:
 
 def _headers(*names: str) -> dict[str, Any]:
     return {name: {"$ref": f"#/components/headers/{name}"} for name in (*_EVERY_ANSWER, *names)}
-
-
-def _bodies() -> list[type[Body]]:
-    return sorted({each.body for each in OPERATIONS.values() if each.body}, key=lambda kind: kind.__name__)
-
-
-def _body_schema(kind: type[Body]) -> Schema:
-    """As pydantic says it, but that a field which may be left out may not be null, and that a text ends somewhere."""
-    schema = kind.model_json_schema()
-    del schema["title"]
-    schema["properties"] = fields({name: _property(each) for name, each in schema["properties"].items()})
-    return schema
-
-
-def _property(schema: Schema) -> Schema:
-    (only,) = [each for each in schema.get("anyOf", [schema]) if each != {"type": "null"}]
-    kept = {name: value for name, value in only.items() if name not in ("title", "anyOf")}
-    if kept.get("type") == "string" and not {"maxLength", "pattern"} & set(kept):
-        kept["maxLength"] = MAX_BODY  # the whole body's
-    return kept

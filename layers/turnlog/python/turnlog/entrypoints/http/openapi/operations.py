@@ -1,5 +1,6 @@
-"""Every route: what it is for, what it takes, and each answer that it can give. A route without a line here is a test's
-failure, and so is an answer that the line does not name.
+"""Every route: its purpose, the values that it takes, and each answer that it can give.
+
+A test fails for a route without a line here, and for an answer that the line does not name.
 """
 
 from __future__ import annotations
@@ -9,23 +10,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from turnlog import errors
+from turnlog.entrypoints.http import bodies, replies
+from turnlog.entrypoints.http.replies import ResponseBody
 from turnlog.entrypoints.http.request import Body
-from turnlog.entrypoints.http.schemas import (
-    ClaimBody,
-    ForkBody,
-    NewAnonymousSessionBody,
-    NewSecretBody,
-    NewSessionBody,
-    QueryBody,
-    ReasonBody,
-    SingleTurnBody,
-    TitleBody,
-    TurnBody,
-)
 from turnlog.errors import InvalidRequest, TurnlogError, ValueRefused
 
 USER, ANONYMOUS = "Bearer", "Session"
-"""By what a caller is known: the security schemes."""
+"""The security schemes by which a caller is known."""
 
 _PAGE = ("limit", "cursor")
 
@@ -53,7 +44,7 @@ _ALLOWANCE: Errors = (errors.QuotaExceeded("tokens", 3600), errors.QuotaUnavaila
 _QUESTION: Errors = (errors.Forbidden(), errors.AuditUnavailable(), *_ALLOWANCE, *_MODEL)
 _SESSION: Errors = (errors.SessionNotFound(), *_STORE)
 _CREATION: Errors = (errors.KeyReused(), errors.NameUsedUp(), errors.QuotaExceeded("sessions", 3600), *_STORE)
-_ERASED: Errors = (errors.ErasureInProgress(),)  # where what a user has is begun: nobody else can have it erased
+_ERASED: Errors = (errors.ErasureInProgress(),)  # where something of a user begins: nobody else can be erased
 _MOVE: Errors = (errors.Forbidden(), errors.TurnInProgress(2), errors.MoveLost(), *_SESSION)
 
 _OF_A_USER: Errors = (errors.Forbidden(), InvalidRequest("owner_invalid"), *_STORE)
@@ -64,16 +55,16 @@ _HASH = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One route. `errors` are those that are its own: what its body, its headers and the gateway add is added for it.
+    """One route. `errors` are its own; those that its body, its headers and the gateway add are added for it.
 
-    `key` tells whether an Idempotency-Key is needed; None says that the route takes none. `asks` are the query
-    parameters, `headers` those of the good answer. A route with no `callers` is public; one with `roles` is for
-    signed-in callers who have all of them.
+    `key` is True where an Idempotency-Key is needed, False where it may be left out, and None where the route takes
+    none. `asks` are the query parameters, `headers` those of the good answer. A route with no `callers` is public; one
+    with `roles` is for signed-in callers who have all of them.
     """
 
     name: str
     summary: str
-    reply: str | None
+    reply: type[ResponseBody] | None
     errors: Errors
     status: int = 200
     callers: tuple[str, ...] = (USER, ANONYMOUS)
@@ -87,17 +78,21 @@ class Operation:
 
 
 def _question(name: str, summary: str, body: type[Body], message: str) -> Operation:
-    return Operation(name, summary, "Reply", _QUESTION, callers=(USER,), body=body, example={"message": message})
+    return Operation(name, summary, replies.Reply, _QUESTION, callers=(USER,), body=body, example={"message": message})
 
 
 OPERATIONS: dict[tuple[str, str], Operation] = {
-    ("POST", "/query"): _question("query", "Ask one question; nothing is stored.", QueryBody, "What is a heron?"),
-    ("POST", "/analyze"): _question("analyze", "Have a source file reviewed.", SingleTurnBody, "print('hi'"),
-    ("POST", "/summarize"): _question("summarize", "Have a document summarized.", SingleTurnBody, "Herons nest …"),
+    ("POST", "/query"): _question(
+        "query", "Ask one question; nothing is stored.", bodies.QueryBody, "What is a heron?"
+    ),
+    ("POST", "/analyze"): _question("analyze", "Have a source file reviewed.", bodies.SingleTurnBody, "print('hi'"),
+    ("POST", "/summarize"): _question(
+        "summarize", "Have a document summarized.", bodies.SingleTurnBody, "Herons nest …"
+    ),
     ("POST", "/sessions"): Operation(
         "createSession",
         "Begin a session.",
-        "Session",
+        replies.Session,
         (
             errors.Forbidden(),
             ValueRefused("continuation_invalid", "/continuation"),
@@ -107,7 +102,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         ),
         status=201,
         callers=(USER,),
-        body=NewSessionBody,
+        body=bodies.NewSessionBody,
         example={"system": "Answer in one sentence.", "title": "Herons"},
         key=False,
         headers=("Location",),
@@ -115,18 +110,20 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("GET", "/sessions"): Operation(
         "listSessions",
         "List your sessions, the one used last first.",
-        "Sessions",
+        replies.Sessions,
         (errors.Forbidden(), *_STORE),
         callers=(USER,),
         asks=_PAGE,
     ),
-    ("GET", "/sessions/{id}"): Operation("getSession", "Read what a session is; no content.", "Session", _SESSION),
+    ("GET", "/sessions/{id}"): Operation(
+        "getSession", "Read what a session is; no content.", replies.Session, _SESSION
+    ),
     ("PATCH", "/sessions/{id}"): Operation(
         "renameSession",
         "Give a session another title.",
-        "Session",
+        replies.Session,
         _SESSION,
-        body=TitleBody,
+        body=bodies.TitleBody,
         example={"title": "Herons and storks"},
     ),
     ("DELETE", "/sessions/{id}"): Operation(
@@ -135,17 +132,17 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("GET", "/sessions/{id}/export"): Operation(
         "exportSession",
         "Read all that is kept of a session, in as many parts as it takes.",
-        "Export",
+        replies.Export,
         _SESSION,
         asks=("cursor",),
     ),
     ("POST", "/sessions/{id}/fork"): Operation(
         "forkSession",
         "Begin a session with another's turns up to one of them, its title and its settings.",
-        "Session",
+        replies.Session,
         (errors.Forbidden(), errors.SessionNotFound(), errors.TurnNotFound(), *_ERASED, *_CREATION),
         status=201,
-        body=ForkBody,
+        body=bodies.ForkBody,
         example={"turn": 1},
         key=False,
         headers=("Location",),
@@ -153,10 +150,10 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("POST", "/sessions/{id}/rotate"): Operation(
         "rotateSecret",
         "Move an anonymous session under a new secret and id.",
-        "Session",
+        replies.Session,
         (ValueRefused("secret_not_new", "/secret_sha256"), errors.QuotaExceeded("anonymous_creations", 1800), *_MOVE),
         callers=(ANONYMOUS,),
-        body=NewSecretBody,
+        body=bodies.NewSecretBody,
         example={"secret_sha256": _HASH},
         key=True,
         headers=("Location",),
@@ -164,10 +161,10 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("POST", "/sessions/{id}/claim"): Operation(
         "claimSession",
         "Make an anonymous session your own, under a new id.",
-        "Session",
+        replies.Session,
         (errors.AlreadyOwned(), errors.QuotaExceeded("sessions", 3600), *_ERASED, *_MOVE),
         callers=(USER,),
-        body=ClaimBody,
+        body=bodies.ClaimBody,
         example={"secret": _SECRET},
         key=True,
         headers=("Location",),
@@ -175,7 +172,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("POST", "/sessions/{id}/turns"): Operation(
         "takeTurn",
         "Take the session's next turn; the stored one, when its key was used before.",
-        "TakenTurn",
+        replies.TakenTurn,
         (
             errors.TurnInProgress(2),
             errors.LeaseLost(),
@@ -187,22 +184,22 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
             *_MODEL,
             *_SESSION,
         ),
-        body=TurnBody,
+        body=bodies.TurnBody,
         example={"message": "What is a heron?"},
         key=True,
         waits=True,
         headers=("Idempotent-Replayed", "Preference-Applied"),
     ),
     ("GET", "/sessions/{id}/turns"): Operation(
-        "listTurns", "List a session's finished turns, oldest first.", "Turns", _SESSION, asks=_PAGE
+        "listTurns", "List a session's finished turns, oldest first.", replies.Turns, _SESSION, asks=_PAGE
     ),
     ("GET", "/sessions/{id}/turns/{n}"): Operation(
-        "getTurn", "Read one finished turn.", "Turn", (errors.TurnNotFound(), *_SESSION)
+        "getTurn", "Read one finished turn.", replies.Turn, (errors.TurnNotFound(), *_SESSION)
     ),
     ("GET", "/me/export"): Operation(
         "exportEverything",
         "Read all that is kept of you, in as many parts as it takes.",
-        "UserExport",
+        replies.UserExport,
         (errors.Forbidden(), *_STORE),
         callers=(USER,),
         asks=("cursor",),
@@ -210,25 +207,25 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("DELETE", "/me"): Operation(
         "eraseEverything",
         "Have all that is kept of you erased; answered once nothing is left.",
-        "Erasure",
+        replies.Erasure,
         (errors.Forbidden(), *_STORE),
         callers=(USER,),
     ),
     ("POST", "/anonymous/sessions"): Operation(
         "createAnonymousSession",
         "Begin a session for whoever holds a secret.",
-        "Session",
+        replies.Session,
         (errors.Forbidden(), *_CREATION),
         status=201,
         callers=(),
-        body=NewAnonymousSessionBody,
+        body=bodies.NewAnonymousSessionBody,
         example={"secret_sha256": _HASH},
         headers=("Location",),
     ),
     ("GET", "/admin/users/{owner}/sessions"): Operation(
         "listUsersSessions",
         "List a user's sessions, the one used last first: that they are there, and nothing that was said or named.",
-        "UsersSessions",
+        replies.UsersSessions,
         _OF_A_USER,
         callers=(USER,),
         asks=_PAGE,
@@ -237,7 +234,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("POST", "/admin/users/{owner}/terminate"): Operation(
         "terminateUsersSessions",
         "End all sessions of a user, as many as there is time for; a repeat goes on with those that are left.",
-        "Terminated",
+        replies.Terminated,
         _OF_A_USER,
         callers=(USER,),
         roles=("admin",),
@@ -254,14 +251,14 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("POST", "/admin/sessions/{ref}/content"): Operation(
         "showContent",
         "Read the turns of somebody's session, for a reason that is audited and raises an alarm before.",
-        "Turns",
+        replies.Turns,
         (errors.Forbidden(), *_SESSION),
         callers=(USER,),
-        body=ReasonBody,
+        body=bodies.ReasonBody,
         example={"reason": "Ticket 4711: the user asks for help."},
         asks=_PAGE,
         roles=("admin", "admin:content"),
     ),
-    ("GET", "/health"): Operation("health", "Learn whether the service answers.", "Health", (), callers=()),
-    ("GET", "/openapi.json"): Operation("openapi", "Read this document.", "Document", (), callers=()),
+    ("GET", "/health"): Operation("health", "Learn whether the service answers.", replies.Health, (), callers=()),
+    ("GET", "/openapi.json"): Operation("openapi", "Read this document.", replies.Document, (), callers=()),
 }

@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from turnlog import errors
+from turnlog.entrypoints.http.openapi.components import schema_of
 from turnlog.entrypoints.http.openapi.operations import ANONYMOUS, Operation
-from turnlog.entrypoints.http.problems import INTERNAL, problem_body, problem_of
-from turnlog.entrypoints.http.request import MOST_LIMIT, Body
+from turnlog.entrypoints.http.problem_body import problem_body
+from turnlog.entrypoints.http.problems import INTERNAL, Problem, problem_of
+from turnlog.entrypoints.http.request import MAX_BODY, MOST_LIMIT, Body
 from turnlog.errors import InvalidRequest, TurnlogError, ValueRefused
 
 Example = dict[str, Any]
@@ -25,9 +27,12 @@ _BOUNDS = {
 """The bounds of a schema, by what a problem calls them."""
 
 
+def _example(problem: Problem, retry_after_s: int | None = None, *, is_named: bool = True) -> Example:
+    return problem_body(problem, _REQUEST_ID, retry_after_s, is_named=is_named).model_dump(exclude_unset=True)
+
+
 def _by_gateway(status: int, code: str, title: str, detail: str, **more: Any) -> Example:
-    head = {"type": f"urn:turnlog:problem:{code}", "title": title, "status": status, "detail": detail}
-    return head | {"instance": f"urn:req:{_REQUEST_ID}", "code": code} | more
+    return _example(Problem(status, code, title, detail, more))
 
 
 _UNAVAILABLE = (503, "dependency_unavailable", "Service unavailable")
@@ -37,11 +42,7 @@ GATEWAY: tuple[Example, ...] = (
     _by_gateway(413, "body_too_large", "Content too large", "The request is larger than the gateway takes."),
     _by_gateway(415, "media_type_unsupported", "Unsupported media type", "Send application/json in UTF-8."),
     _by_gateway(
-        429,
-        "too_many_requests",
-        "Too many requests",
-        "The service takes no more requests this second.",
-        retry_after=1,
+        429, "too_many_requests", "Too many requests", "The service takes no more requests this second.", retry_after=1
     ),
     _by_gateway(
         *_UNAVAILABLE,
@@ -57,8 +58,8 @@ GATEWAY: tuple[Example, ...] = (
         retry="same-key",
     ),
 )
-"""What the gateway answers by itself on any route, as the template has it; what a function says in the same words is
-left out.
+"""The answers that the gateway gives by itself on any route, as the template has them; those that a function gives in
+the same words are left out.
 """
 
 TOKEN_UNCHECKED = _by_gateway(*_UNAVAILABLE, "The token could not be checked. Try again.", retry_after=5)
@@ -66,22 +67,22 @@ TOKEN_UNCHECKED = _by_gateway(*_UNAVAILABLE, "The token could not be checked. Tr
 
 
 def refusals(operation: Operation) -> list[Example]:
-    """Each problem that the operation can answer with, once, by its code."""
+    """Returns each problem that the operation can answer with, once, by its status and code."""
     found: dict[str, Example] = {}
     kinds = [caller == ANONYMOUS for caller in operation.callers] or [True]  # nobody is signed in on a public route
     said = [
-        _example(error, operation, is_anonymous=is_anonymous)
+        _example_of(error, operation, is_anonymous=is_anonymous)
         for error in errors_of(operation)
         for is_anonymous in kinds
     ]
-    for problem in [*said, problem_body(INTERNAL, _REQUEST_ID), *_gateway(operation)]:
+    for problem in [*said, _example(INTERNAL), *_gateway(operation)]:
         found.setdefault(repr(problem), problem)
     return sorted(found.values(), key=lambda problem: (problem["status"], problem["code"]))
 
 
-def _example(error: TurnlogError, operation: Operation, *, is_anonymous: bool) -> Example:
+def _example_of(error: TurnlogError, operation: Operation, *, is_anonymous: bool) -> Example:
     problem = problem_of(error, is_anonymous=is_anonymous, is_admin=bool(operation.roles))
-    return problem_body(problem, _REQUEST_ID, error.retry_after_s, is_named=operation.key is not None)
+    return _example(problem, error.retry_after_s, is_named=operation.key is not None)
 
 
 def _gateway(operation: Operation) -> tuple[Example, ...]:
@@ -89,7 +90,7 @@ def _gateway(operation: Operation) -> tuple[Example, ...]:
 
 
 def errors_of(operation: Operation) -> Iterator[TurnlogError]:
-    """What the function itself can raise."""
+    """Yields the errors that the function itself can raise."""
     yield from operation.errors
     unknown = {"allowed": list(operation.asks)}
     yield InvalidRequest("parameter_unknown", details=unknown)
@@ -109,7 +110,7 @@ def errors_of(operation: Operation) -> Iterator[TurnlogError]:
 
 
 def _of_body(kind: type[Body]) -> Iterator[TurnlogError]:
-    schema = kind.model_json_schema()
+    schema = schema_of(kind)
     first = next(iter(schema["properties"]))
     for code in ("body_missing", "json_invalid", "json_duplicate_key", "encoding_invalid", "base64_invalid"):
         yield InvalidRequest(code)
@@ -127,7 +128,6 @@ def _of_body(kind: type[Body]) -> Iterator[TurnlogError]:
     if "model" in schema["properties"]:
         yield ValueRefused("model_unknown", "/model", {"allowed": ["claude-sonnet-5-5", "claude-haiku-5-5"]})
     for name, each in schema["properties"].items():
-        rules = each | each.get("anyOf", [{}])[0]  # a field that may be left out
-        bounds = [{said: rules[bound]} for bound, said in _BOUNDS.items() if bound in rules]
-        if name != "message" and (bounds or "pattern" in rules):
+        bounds = [{said: each[bound]} for bound, said in _BOUNDS.items() if each.get(bound, MAX_BODY) != MAX_BODY]
+        if name != "message" and (bounds or "pattern" in each):
             yield ValueRefused(f"{name}_range", f"/{name}", bounds[-1] if bounds else {})

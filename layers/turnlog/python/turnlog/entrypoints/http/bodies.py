@@ -1,0 +1,193 @@
+"""The bodies of requests. One model for each: what is checked and the API's document both come from it."""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, FailFast, Field, StringConstraints, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from turnlog import runtime
+from turnlog.domain.limits import DEFAULT_MAX_TOKENS
+from turnlog.domain.messages import Message, to_json
+from turnlog.entrypoints.http.fields import described
+from turnlog.entrypoints.http.request import MAX_BODY, Body
+
+MOST_MAX_TOKENS = 16_000
+"""More would rarely be written within the gateway's 29 s, nor surely fit into an item beside its message."""
+
+_SHORTEST_IDLE_S = 120  # must outlast a turn's lease of up to 65 s, or a session could end while its turn runs
+_PLAIN_CONTROLS = "\t\n\r"
+_JOINERS = dict.fromkeys((0x200C, 0x200D))  # which spell words in Persian and Indic scripts, and join emoji
+
+
+def _plain_text(text: str) -> str:
+    if any(unicodedata.category(character) == "Cc" and character not in _PLAIN_CONTROLS for character in text):
+        raise PydanticCustomError("control_character", "control character")
+    return text
+
+
+def _one_line(text: str) -> str:
+    # Cf holds the bidirectional overrides and zero-width characters, which make a title read as another.
+    plain = text.translate(_JOINERS)
+    if any(unicodedata.category(character) in ("Cc", "Cf", "Zl", "Zp") for character in plain):
+        raise PydanticCustomError("control_character", "control character")
+    return text
+
+
+def _empty_if_blank(text: str) -> str:
+    """Returns the text, or "" for a blank one: the provider takes no blank system prompt, and none means the same."""
+    return text if text.strip() else ""
+
+
+def _not_blank(text: str) -> str:
+    if not text.strip():
+        raise PydanticCustomError("value_blank", "blank")
+    return text
+
+
+def _message(value: object) -> Message:
+    """Reads a string or a list of text blocks."""
+    if isinstance(value, str):
+        texts = [value]
+    elif isinstance(value, list) and all(isinstance(block, dict) for block in value):
+        if any(set(block) - {"type", "text"} for block in value):
+            raise PydanticCustomError("unknown_field", "unknown field", {"allowed": ["type", "text"]})
+        if any(block.get("type") != "text" or not isinstance(block.get("text"), str) for block in value):
+            raise PydanticCustomError("wrong_type", "wrong type")
+        texts = [block["text"] for block in value]
+    else:
+        raise PydanticCustomError("wrong_type", "wrong type")
+    for text in texts:
+        _plain_text(text)
+    if not texts or not all(text.strip() for text in texts):
+        raise PydanticCustomError("message_empty", "empty message")
+    return Message("user", to_json([{"type": "text", "text": text} for text in texts]))
+
+
+def _offered_model(name: str) -> str:
+    allowed = runtime.models()
+    if name not in allowed:
+        raise PydanticCustomError("model_unknown", "unknown model", {"allowed": list(allowed)})
+    return name
+
+
+_TEXT_BLOCK = {
+    "type": "object",
+    "required": ["type", "text"],
+    "properties": {"type": {"const": "text"}, "text": {"type": "string", "minLength": 1}},
+    "additionalProperties": False,
+}
+_MESSAGE = {"oneOf": [{"type": "string", "minLength": 1}, {"type": "array", "minItems": 1, "items": _TEXT_BLOCK}]}
+_LONG = {"maxLength": MAX_BODY}  # for readers: no longer text can arrive
+
+_QUESTION = "A string, or a list of text blocks. Not blank; no control characters but tab and line ends."
+Question = Annotated[Any, BeforeValidator(_message), WithJsonSchema(_MESSAGE), described(_QUESTION)]
+SystemPrompt = Annotated[
+    str,
+    AfterValidator(_plain_text),
+    AfterValidator(_empty_if_blank),
+    described("The system prompt: instructions for the model before the conversation.", **_LONG),
+]
+_MODEL = "One of the deployment's models; the first of them when it is left out."
+ModelName = Annotated[str, AfterValidator(_offered_model), described(_MODEL, **_LONG)]
+MaxTokens = Annotated[int, Field(ge=1, le=MOST_MAX_TOKENS), described("The most tokens of a reply.")]
+StopSequence = Annotated[str, Field(max_length=100), AfterValidator(_plain_text), AfterValidator(_not_blank)]
+_STOPS = "Texts at which the reply ends, none of them blank."
+StopSequences = Annotated[tuple[StopSequence, ...], Field(max_length=8), FailFast(), described(_STOPS)]
+_HASH = "SHA-256 of the 43 characters of the secret, in lower-case hexadecimal."
+SecretHash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$"), described(_HASH)]
+_SECRET = "The anonymous session's secret: 256 random bits as base64url."  # noqa: S105
+Secret = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{43}$"), described(_SECRET)]
+TurnNumber = Annotated[int, Field(ge=1, le=999_999_999)]
+Title = Annotated[str, Field(max_length=200), AfterValidator(_one_line), described("The session's title, one line.")]
+Reason = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=10, max_length=500),
+    AfterValidator(_one_line),
+    described("The reason for the request, in one line for people."),
+]
+Seconds = Annotated[int, Field(ge=_SHORTEST_IDLE_S)]
+_AT_MOST = "at which the session ends; at most the deployment's own, which also holds when it is left out."
+
+
+class SingleTurnBody(Body):
+    """The question to a single-turn function."""
+
+    message: Question
+    model: ModelName | None = None
+    max_tokens: MaxTokens = DEFAULT_MAX_TOKENS
+
+
+class QueryBody(SingleTurnBody):
+    """The question to /query: the caller brings the system prompt."""
+
+    system: SystemPrompt = ""
+    stop_sequences: StopSequences = ()
+    continuable: Annotated[bool, described("True asks for a `continuation` beside the reply.")] = False
+
+
+class SessionBody(Body):
+    """The settings of a new session; each may be left out."""
+
+    system: SystemPrompt = ""
+    model: ModelName | None = None
+    max_tokens: MaxTokens = DEFAULT_MAX_TOKENS
+    title: Title = ""
+    idle_timeout_s: Annotated[Seconds | None, described(f"Seconds after its last turn {_AT_MOST}")] = None
+    lifetime_s: Annotated[Seconds | None, described(f"Seconds after its creation {_AT_MOST}")] = None
+
+
+class NewSessionBody(SessionBody):
+    """A new session, which may begin with a question that was asked already and brings its own settings."""
+
+    continuation: Annotated[str, described("That of a reply to /query, which becomes the first turn.", **_LONG)] = ""
+
+
+class NewAnonymousSessionBody(SessionBody):
+    """A new session whose owner is known by the hash of a secret."""
+
+    secret_sha256: SecretHash
+
+
+class TitleBody(Body):
+    """The session's new title, the one thing of a session that may change."""
+
+    title: Title
+
+
+class TurnBody(Body):
+    """The caller's next message."""
+
+    message: Question
+    turn: Annotated[TurnNumber | None, described("The number that the caller expects the turn to get.")] = None
+
+
+class NewSecretBody(Body):
+    """The hash of the secret by which an anonymous session's owner will be known from now on."""
+
+    secret_sha256: SecretHash
+
+
+class ClaimBody(Body):
+    """The proof of a right to an anonymous session."""
+
+    secret: Secret
+
+
+class ForkBody(Body):
+    """The turn up to which a new session has the turns of the old one."""
+
+    turn: Annotated[TurnNumber, described("The number of the last turn that both sessions have.")]
+
+
+class ReasonBody(Body):
+    """The reason for a look at somebody else's session."""
+
+    reason: Reason
+
+
+def chosen_model(name: str | None) -> str:
+    """Returns the model that was asked for, or the first one on offer."""
+    return name or runtime.models()[0]

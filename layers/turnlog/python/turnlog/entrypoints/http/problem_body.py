@@ -1,0 +1,74 @@
+"""The body of every error (RFC 9457): one model, for the JSON that is sent and for the API's document."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from turnlog.entrypoints.http import problems
+from turnlog.entrypoints.http.fields import count, described
+from turnlog.entrypoints.http.replies import ResponseBody
+
+
+class RefusedPart(ResponseBody):
+    """A part of the request that is refused, and what would do there."""
+
+    reason: Annotated[str, described("The code of the rule that is broken.", "wrong_type")]
+    pointer: Annotated[str | None, described("The place in the body (RFC 6901).", "/message")] = None
+    parameter: Annotated[str | None, described("The query parameter.", "limit")] = None
+    allowed: Annotated[list[str] | None, described("The names or values that would do, if any.")] = None
+    minimum: Annotated[int | None, count("The smallest number that would do.", 1)] = None
+    maximum: Annotated[int | None, count("The largest number that would do.", 16_000)] = None
+    min_length: Annotated[int | None, count("The fewest characters of a text.", 10)] = None
+    max_length: Annotated[int | None, count("The most characters of a text, or items of an array.", 200)] = None
+
+
+class StartOver(ResponseBody):
+    """The request that begins a new session, for such a caller."""
+
+    method: Annotated[Literal["POST"], described("The request's method.")]
+    href: Annotated[Literal["/v1/sessions", "/v1/anonymous/sessions"], described("The request's path.")]
+
+
+_TYPE = "urn:turnlog:problem:"
+_DETAIL = "The reason, in words for people; a fixed text for each code."
+_RETRY = (
+    "The request can be repeated: `same-key`, under its Idempotency-Key if it has one; `again`, as it is, since it has "
+    "none."
+)
+
+
+class Problem(ResponseBody):
+    """The form of every error (RFC 9457)."""
+
+    type: Annotated[str, described("The reason as a URI.", _TYPE + "internal_error", pattern=f"^{_TYPE}[a-z0-9_]+$")]
+    title: Annotated[str, described("The reason in short.", "Internal error")]
+    status: Annotated[int, described("The HTTP status.", minimum=400, maximum=599)]
+    detail: Annotated[str, described(_DETAIL, "The request failed inside the service.")]
+    instance: Annotated[str, described("The request's id, as in the log.", "urn:req:7f5d0ab5", pattern="^urn:req:")]
+    code: Annotated[str, described("The reason, for programs.", "internal_error")]
+    errors: Annotated[list[RefusedPart] | None, described("The parts of the request that are refused.")] = None
+    stored: Annotated[Literal[False] | None, described("False: nothing of the request was kept.")] = None
+    retry: Annotated[Literal["same-key", "again"] | None, described(_RETRY)] = None
+    limit: Annotated[str | None, described("The limit that was reached.", "session_turns")] = None
+    start_over: Annotated[StartOver | None, described("The request that begins a new session.")] = None
+    retry_after: Annotated[int | None, count("Seconds after which a repeat may succeed.", 2, minimum=1)] = None
+
+
+def problem_body(
+    problem: problems.Problem, request_id: str, retry_after_s: int | None = None, *, is_named: bool = True
+) -> Problem:
+    """Returns the problem as it is sent, for a request that `is_named` by an Idempotency-Key or is not."""
+    more = dict(problem.more)
+    if "retry" in more and not is_named:
+        more["retry"] = "again"
+    if retry_after_s is not None:
+        more["retry_after"] = retry_after_s
+    return Problem(
+        type=_TYPE + problem.code,
+        title=problem.title,
+        status=problem.status,
+        detail=problem.detail,
+        instance=f"urn:req:{request_id}",
+        code=problem.code,
+        **more,
+    )

@@ -1,0 +1,332 @@
+"""The bodies of answers. One model for each: the JSON that is sent and the API's document both come from it.
+
+A field whose default is None may be missing, and is then left out of the JSON; null is sent only where the type of a
+field without a default allows it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict
+
+from turnlog.clock import rfc3339
+from turnlog.domain import documents, messages, sessions
+from turnlog.domain.turns import Turn as StoredTurn
+from turnlog.entrypoints.http import fields
+from turnlog.entrypoints.http.fields import count, described, time
+from turnlog.usecases import turn_protocol
+
+_SOON_MS = 5 * 60 * 1000
+_EXPIRES_SOON = "The session ends soon, whatever happens. A fork of it goes on."
+_IDLE_EXPIRES_SOON = "The session ends soon unless another turn begins."
+_ANSWER = "A heron is a long-legged bird."
+_BLOCKS = [{"type": "text", "text": _ANSWER}]
+_ASKED = [{"type": "text", "text": "What is a heron?"}]
+_USAGE = {"input_tokens": 9, "output_tokens": 20}
+_CONTINUATION = (
+    "Question and reply, encrypted for the caller alone and good for 15 minutes, with which a session can begin; null "
+    "when it would be too large for a request."
+)
+
+
+class ResponseBody(BaseModel):
+    """The body of an answer. Objects in answers may gain fields, so that the document forbids none."""
+
+    model_config = ConfigDict(frozen=True, defer_build=True)
+
+    def to_json(self) -> str:
+        """Compact JSON of the fields that were set. Content from Claude comes out equal to what was received."""
+        return json.dumps(self, default=_set_fields, ensure_ascii=False, separators=(",", ":"))
+
+
+def _set_fields(body: ResponseBody) -> dict[str, Any]:
+    # Not model_dump: it would walk through the content, and refuse what is nested more than 255 deep.
+    return {name: value for name, value in vars(body).items() if name in body.model_fields_set}
+
+
+class _Reply(ResponseBody):
+    text: Annotated[str, described("The text of the reply.", _ANSWER)]
+    content: Annotated[fields.Blocks, described("The reply's blocks, as Claude sent them.", _BLOCKS)]
+    model: fields.Model
+    stop_reason: Annotated[str, described("The reason why the reply ends, in Claude's words.", "end_turn")]
+    usage: Annotated[dict[str, Any], described("The tokens that the reply used, in Claude's own fields.", _USAGE)]
+    cost_usd: fields.Dollars
+
+    @classmethod
+    def _of(cls, reply: messages.Reply, cost_usd: Decimal | None, **more: Any) -> Self:
+        return cls(
+            text=reply.text,
+            content=reply.message.blocks,
+            model=reply.model,
+            stop_reason=reply.stop_reason,
+            usage=reply.usage.fields,
+            cost_usd=_decimal_text(cost_usd),
+            **more,
+        )
+
+
+class Reply(_Reply):
+    """Claude's reply."""
+
+    continuation: Annotated[str | None, described(_CONTINUATION, type=["string", "null"])] = None
+
+    @classmethod
+    def of(cls, reply: messages.Reply, cost_usd: Decimal | None, **continuation: str | None) -> Self:
+        """The reply; `continuation` is sent if it is given at all, also as None."""
+        return cls._of(reply, cost_usd, **continuation)
+
+
+class ExpiryWarning(ResponseBody):
+    """A hint for people that the session ends soon."""
+
+    code: Annotated[Literal["expires_soon", "idle_expires_soon"], described("The reason, for programs.")]
+    at: Annotated[str, time("The time at which it happens.", "10:00")]
+    detail: Annotated[str, described("The reason, in words for people.", _EXPIRES_SOON)]
+
+
+WarningOfExpiry = Annotated[ExpiryWarning, described("A hint for people, when less than five minutes are left.")]
+
+
+class TakenTurn(_Reply):
+    """The reply of a turn, and the times at which its session ends."""
+
+    session_id: fields.SessionId
+    turn: fields.TurnNumber
+    expires_at: fields.ExpiresAt
+    idle_expires_at: fields.IdleExpiresAt
+    warning: WarningOfExpiry | None = None
+
+    @classmethod
+    def of(cls, taken: turn_protocol.TakenTurn) -> Self:
+        """The turn as it was taken, so that a replay says the same."""
+        session, turn = taken.view.session, taken.turn
+        return cls._of(
+            turn.reply,
+            turn.cost_usd,
+            session_id=session.id,
+            turn=turn.number,
+            expires_at=rfc3339(session.expires_ms),
+            idle_expires_at=rfc3339(taken.idle_expires_ms),
+            **_warning(session.expires_ms, taken.idle_expires_ms, turn.at_ms),
+        )
+
+
+class _Question(ResponseBody):
+    turn: fields.TurnNumber
+    at: Annotated[str, time("The time of the turn.", "09:00")]
+    message: Annotated[fields.Blocks, described("The caller's message, as blocks.", _ASKED)]
+
+
+class Turn(_Reply, _Question):
+    """A finished turn."""
+
+    @classmethod
+    def of(cls, turn: StoredTurn) -> Self:
+        """The turn as it is stored."""
+        return cls._of(turn.reply, turn.cost_usd, turn=turn.number, at=rfc3339(turn.at_ms), message=turn.message.blocks)
+
+
+class Turns(ResponseBody):
+    """Finished turns, oldest first. A page of large turns is shorter than its limit."""
+
+    items: Annotated[list[Turn], fields.Items]
+    next: fields.Next
+
+
+class _State(ResponseBody):
+    model: fields.Model
+    created_at: Annotated[str, time("The time at which the session was created.", "09:00")]
+    active_at: Annotated[str, time("The time at which the session was last used.", "09:00")]
+    expires_at: fields.ExpiresAt
+    idle_expires_at: fields.IdleExpiresAt
+    turns: Annotated[int, count("The number of finished turns.", 1)]
+    turn_in_progress: Annotated[bool, described("True while a turn is running.", False)]
+    tokens: Annotated[int, count("All tokens that the session's turns have used.", 29)]
+    cost_usd: fields.Dollars
+
+    @classmethod
+    def _of(cls, view: sessions.SessionView, now_ms: int, **more: Any) -> Self:
+        return cls(
+            model=view.session.settings.model,
+            created_at=rfc3339(view.session.created_ms),
+            active_at=rfc3339(view.active_ms),
+            expires_at=rfc3339(view.session.expires_ms),
+            idle_expires_at=rfc3339(view.idle_expires_ms),
+            turns=view.count,
+            turn_in_progress=view.running_at(now_ms),
+            tokens=view.totals.tokens,
+            cost_usd=_decimal_text(view.totals.cost_usd),
+            **more,
+        )
+
+
+class _Name(ResponseBody):
+    session_id: fields.SessionId
+    title: Annotated[str, described("The session's title, one line.", "Herons", maxLength=200)]
+
+
+class ListedSession(_State, _Name):
+    """A session as lists show it: without the system prompt, which may be as long as a request."""
+
+    @classmethod
+    def of(cls, view: sessions.SessionView, now_ms: int) -> Self:
+        """The session as it stands at `now_ms`."""
+        return cls._of(view, now_ms, session_id=view.session.id, title=view.title)
+
+
+class Session(_State, _Name):
+    """A session, without the content of its turns."""
+
+    system: Annotated[str, described("The system prompt.", "Answer in one sentence.")]
+    max_tokens: Annotated[int, count("The most tokens of a reply.", 4096, minimum=1)]
+    warning: WarningOfExpiry | None = None
+
+    @classmethod
+    def of(cls, view: sessions.SessionView, now_ms: int) -> Self:
+        """The session as it stands at `now_ms`."""
+        session = view.session
+        return cls._of(
+            view,
+            now_ms,
+            session_id=session.id,
+            title=view.title,
+            system=session.settings.system,
+            max_tokens=session.settings.max_tokens,
+            **_warning(session.expires_ms, view.idle_expires_ms, now_ms),
+        )
+
+
+class Sessions(ResponseBody):
+    """The caller's sessions, the one used last first."""
+
+    items: Annotated[list[ListedSession], fields.Items]
+    damaged: fields.DamagedIds
+    unnamed: fields.Unnamed
+    next: fields.Next
+
+
+class _RefName(ResponseBody):
+    ref: fields.Ref
+
+
+class UsersSession(_State, _RefName):
+    """A session as administrators see it."""
+
+    @classmethod
+    def of(cls, ref: str, view: sessions.SessionView, now_ms: int) -> Self:
+        """The session as it stands at `now_ms`; neither its id nor its title."""
+        return cls._of(view, now_ms, ref=ref)
+
+
+class UsersSessions(ResponseBody):
+    """A user's sessions, the one used last first."""
+
+    items: Annotated[list[UsersSession], fields.Items]
+    damaged: Annotated[list[fields.Ref], described("Refs of sessions that cannot be read and can only be deleted.", [])]
+    unnamed: fields.Unnamed
+    next: fields.Next
+
+
+class Terminated(ResponseBody):
+    """The outcome for a user's sessions."""
+
+    ended: Annotated[int, count("The number of sessions that were deleted.", 3)]
+    left: Annotated[
+        int, count("The number of sessions that are left for want of time: repeat the request until it is 0.", 0)
+    ]
+
+
+WholeSession = Annotated[Session, described("The session.")]
+FinishedTurns = Annotated[list[Turn], described("Finished turns, oldest first.")]
+
+
+class ExportedSession(ResponseBody):
+    """A session and its turns; one that goes on in the next part comes again."""
+
+    session: WholeSession
+    turns: FinishedTurns
+
+    @classmethod
+    def of(cls, view: sessions.SessionView, stored: Sequence[StoredTurn], now_ms: int) -> Self:
+        """The session as it stands at `now_ms`, with these turns."""
+        return cls(session=Session.of(view, now_ms), turns=[Turn.of(turn) for turn in stored])
+
+
+class Export(ResponseBody):
+    """All that is kept of a session, or a part of it: a `next` that is not null is the `cursor` of the next part."""
+
+    format: Annotated[Literal["turnlog-session-1"], fields.Format]
+    exported_at: fields.ExportedAt
+    session: WholeSession
+    turns: FinishedTurns
+    next: fields.Next
+
+
+class ExportedDocument(ResponseBody):
+    """A document or a summary."""
+
+    key: Annotated[str, described("The name in the bucket.", "inbox/q3S…/notes.txt")]
+    bytes: Annotated[int, count("The size in bytes.", 1024)]
+    at: Annotated[str, time("The time at which it was written.", "08:00")]
+
+    @classmethod
+    def of(cls, document: documents.Document) -> Self:
+        """The document without its content."""
+        return cls(key=document.key, bytes=document.size, at=rfc3339(document.at_ms))
+
+
+class UserExport(ResponseBody):
+    """All that is kept of a user, or a part of it: a `next` that is not null is the `cursor` of the next part."""
+
+    format: Annotated[Literal["turnlog-user-1"], fields.Format]
+    exported_at: fields.ExportedAt
+    sessions: Annotated[list[ExportedSession], described("Sessions, each with its turns.")]
+    damaged: fields.DamagedIds
+    unnamed: fields.Unnamed
+    documents: Annotated[list[ExportedDocument], described("The contents of the bucket; in the first part.")]
+    next: fields.Next
+
+
+class Erasure(ResponseBody):
+    """A receipt: nothing is left."""
+
+    erased_at: Annotated[str, time("The time at which nothing was left.", "09:20")]
+    sessions: Annotated[int, count("The number of sessions that there were.", 2)]
+    documents: Annotated[int, count("The number of documents and summaries that there were.", 1)]
+
+
+class Health(ResponseBody):
+    """The service answers."""
+
+    status: Annotated[Literal["ok"], described("Always `ok`.")]
+    version: Annotated[str, described("The version of the service.", "0.1.0")]
+
+
+class Document(ResponseBody):
+    """An OpenAPI document."""
+
+    openapi: Annotated[str, described("The version of OpenAPI.", "3.1.1")]
+    info: Annotated[dict[str, Any], described("The API's name and version.", {"title": "Turnlog", "version": "0.1.0"})]
+    servers: Annotated[list[dict[str, Any]], described("The addresses of the API.", [{"url": "/v1"}])]
+    paths: Annotated[dict[str, Any], described("The routes.", {})]
+    components: Annotated[dict[str, Any], described("The parts to which the routes refer.", {})]
+
+
+def _decimal_text(amount: Decimal | None) -> str | None:
+    """Returns dollars as an exact decimal: a string, since many readers would round a JSON number."""
+    return None if amount is None else f"{amount:f}"
+
+
+def _warning(expires_ms: int, idle_expires_ms: int, now_ms: int) -> dict[str, ExpiryWarning]:
+    """Returns the warning when the session ends soon: first of the end that no turn can put off."""
+    if expires_ms - now_ms < _SOON_MS:
+        return {"warning": ExpiryWarning(code="expires_soon", at=rfc3339(expires_ms), detail=_EXPIRES_SOON)}
+    if idle_expires_ms - now_ms < _SOON_MS:
+        return {
+            "warning": ExpiryWarning(code="idle_expires_soon", at=rfc3339(idle_expires_ms), detail=_IDLE_EXPIRES_SOON)
+        }
+    return {}

@@ -1,0 +1,104 @@
+"""The JSON of answers: each field as its model says, and content exactly as it was received."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+
+import pytest
+
+from turnlog.domain.messages import Reply, Usage, to_json
+from turnlog.domain.sessions import Session, SessionSettings, SessionView
+from turnlog.entrypoints.http import replies
+from turnlog.entrypoints.http.problem_body import problem_body
+from turnlog.entrypoints.http.problems import Problem
+
+NOW = 1_795_597_200_000
+HOUR = 3_600_000
+
+
+def reply(content: str = '[{"type":"text","text":"hi"}]', usage: str = '{"input_tokens":9}') -> Reply:
+    return Reply("claude-sonnet-5-5", content, "end_turn", Usage(usage))
+
+
+def view(lifetime_ms: int = 24 * HOUR, idle_ms: int = HOUR) -> SessionView:
+    settings = SessionSettings("claude-sonnet-5-5", 4096)
+    return SessionView(Session("o", "ses_" + "a" * 22, NOW, NOW + lifetime_ms, idle_ms, settings), "Reiher ü", 0, ())
+
+
+def test_a_reply_is_compact_json_in_the_order_of_its_fields() -> None:
+    assert replies.Reply.of(reply(to_json([{"type": "text", "text": "über"}])), Decimal("0.000218")).to_json() == (
+        '{"text":"über","content":[{"type":"text","text":"über"}],"model":"claude-sonnet-5-5",'
+        '"stop_reason":"end_turn","usage":{"input_tokens":9},"cost_usd":"0.000218"}'
+    )
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        {"type": "new_kind", "text": None, "warning": None, "nested": {"a": [1.5, 1e300, 10**30, True, None]}},
+        {"type": "tool_use", "input": json.loads('{"a":' * 500 + "0" + "}" * 500)},
+    ],
+    ids=["of an unknown kind", "nested deeply"],
+)
+def test_content_and_usage_are_sent_as_they_were_received(block: dict[str, object]) -> None:
+    received = to_json([block])
+    sent = json.loads(replies.Reply.of(reply(received, to_json({"later": block})), None).to_json())
+    assert sent["content"] == [block]
+    assert sent["usage"] == {"later": block}
+
+
+def test_dollars_are_an_exact_decimal_or_null() -> None:
+    costs = [Decimal("1E-7"), Decimal("12.340"), Decimal(0), None]
+    sent = [json.loads(replies.Reply.of(reply(), cost).to_json())["cost_usd"] for cost in costs]
+    assert sent == ["0.0000001", "12.340", "0", None]
+
+
+def test_a_continuation_is_absent_unless_it_is_given() -> None:
+    assert "continuation" not in json.loads(replies.Reply.of(reply(), None).to_json())
+    for continuation in ("abc", None):
+        sent = json.loads(replies.Reply.of(reply(), None, continuation=continuation).to_json())
+        assert sent["continuation"] == continuation
+
+
+@pytest.mark.parametrize(
+    ("lifetime_ms", "idle_ms", "code"),
+    [
+        (24 * HOUR, HOUR, None),
+        (300_000, 300_000, None),
+        (24 * HOUR, 299_999, "idle_expires_soon"),
+        (299_999, 299_999, "expires_soon"),
+    ],
+)
+def test_a_warning_is_there_only_in_the_last_five_minutes(lifetime_ms: int, idle_ms: int, code: str | None) -> None:
+    sent = json.loads(replies.Session.of(view(lifetime_ms, idle_ms), NOW).to_json())
+    assert sent.get("warning", {}).get("code") == code
+    assert ("warning" in sent) == (code is not None)
+
+
+def test_lists_show_no_prompt_and_administrators_no_title() -> None:
+    session, listed, users = (
+        list(json.loads(each.to_json()))
+        for each in (
+            replies.Session.of(view(), NOW),
+            replies.ListedSession.of(view(), NOW),
+            replies.UsersSession.of("ref", view(), NOW),
+        )
+    )
+    assert session == [*listed, "system", "max_tokens"]
+    assert users == ["ref", *listed[2:]]
+    assert listed[:2] == ["session_id", "title"]
+
+
+def test_a_problem_has_only_the_fields_that_it_was_given() -> None:
+    problem = Problem(429, "session_limit", "t", "d", {"limit": "turns", "errors": [{"reason": "x"}]})
+    assert json.loads(problem_body(problem, "r").to_json()) == {
+        "type": "urn:turnlog:problem:session_limit",
+        "title": "t",
+        "status": 429,
+        "detail": "d",
+        "instance": "urn:req:r",
+        "code": "session_limit",
+        "errors": [{"reason": "x"}],
+        "limit": "turns",
+    }
