@@ -20,7 +20,7 @@ MINISTACK := .tools/ministack/.installed
 COMPILE := --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate $(if $(UPGRADE),--upgrade)
 
 .DEFAULT_GOAL := help
-.PHONY: help run token test lint asvs prove fuzz docs bench bench-peers build deploy lock clean
+.PHONY: help run token test lint asvs prove fuzz docs pictures bench bench-peers build deploy lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -52,6 +52,10 @@ fuzz: $(VENV) $(MINISTACK)  ## the API's document against the stack at length: 3
 
 docs: $(VENV)  ## renew the tables of docs/api.md, which a test finds stale
 	@PYTHONPATH=layers/turnlog/python exec .venv/bin/python -m local.api_reference
+
+pictures: $(VENV) $(MINISTACK)  ## draw the README's pictures anew: from template.yaml, and from a run of the stack
+	@.venv/bin/python -m local.calls_svg
+	@exec .venv/bin/python -m local.terminal_svg
 
 bench: $(VENV)  ## what a turn costs and a cold start loads, as tables and as .turnlog/bench.json
 	@PYTHONPATH=layers/turnlog/python exec .venv/bin/python -m tests.bench

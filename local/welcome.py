@@ -33,12 +33,23 @@ class Facts:
         return owner_hash(f"{self.issuer_url}|{self.user}")
 
 
+def calls(api: str) -> list[str]:
+    """Lines for a shell that has TOKEN: a function, a query, a session and two turns in it."""
+    its_id = "python3 -c 'import json,sys; print(json.load(sys.stdin)[\"session_id\"])'"
+    return [
+        'ask() { curl -s -H "Authorization: Bearer $TOKEN" -H \'Content-Type: application/json\' "$@"; }',
+        f"""ask {api}/query -d '{{"message":"What is a heron?"}}'""",
+        f"SID=$(ask {api}/sessions -d '{{}}' | {its_id})",
+        f"""ask {api}/sessions/$SID/turns -H 'Idempotency-Key: 1' -d '{{"message":"My name is Ada."}}'""",
+        f"""ask {api}/sessions/$SID/turns -H 'Idempotency-Key: 2' -d '{{"message":"What is my name?"}}'""",
+    ]
+
+
 def message(facts: Facts) -> str:
-    """The address, the token and lines to paste."""
+    """Returns the address, the token and lines to paste."""
     api, user, owner = facts.api_url, facts.user, facts.owner
     bucket = f"{api.removesuffix('/v1')}/{facts.deployed.outputs['DocumentsBucketName']}"
-    json = "-H \"Authorization: Bearer $TOKEN\" -H 'Content-Type: application/json'"
-    its_id = "python3 -c 'import json,sys; print(json.load(sys.stdin)[\"session_id\"])'"
+    lines = "\n".join(calls(api))
     return f"""
 Turnlog: {api}
 Claude:  {facts.claude}
@@ -46,12 +57,10 @@ Claude:  {facts.claude}
 A token of the user {user} for 12 hours, to paste into another shell (`make token USER=ada` prints another user's):
 TOKEN={facts.token}
 
-Then a query, a session, and a turn in it. The same turn again gives the same reply; another key takes the next turn.
-curl -s {api}/query {json} -d '{{"message":"What is a heron?"}}'
-SID=$(curl -s {api}/sessions {json} -d '{{}}' | {its_id})
-curl -s {api}/sessions/$SID/turns {json} -H 'Idempotency-Key: 1' -d '{{"message":"My name is Ada."}}'
+Then a query, a session, and two turns in it. The same key gives the same reply again; a new key takes the next turn.
+{lines}
 
-A document, .txt or .md, that is put under inbox/{owner}/ has its summary under outbox/ soon after:
+A .txt or .md document that is put under inbox/{owner}/ has its summary under outbox/ soon after:
 curl -sT README.md {bucket}/inbox/{owner}/readme.md
 sleep 3; curl -s {bucket}/outbox/{owner}/readme.md.summary.json
 

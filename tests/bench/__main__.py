@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from tests.bench import cold_start, conversation
+from tests.bench import cold_start, conversation, whole_turn
 from tests.bench.capacity import READ_DOLLARS, WRITE_DOLLARS
 from tests.bench.conversation import TurnCost
 
@@ -38,6 +38,7 @@ def main() -> None:
     for start in starts:
         ratios = f"{start.cpu_s / boto3_cpu:17.2f}  {start.cpu_s / claude_cpu:31.2f}"
         print(f"{start.name:29}  {start.modules:7}  {start.cpu_s:5.2f}  {ratios}")
+    print("\nA turn in all, by the prices in tests/bench/whole_turn.py:\n", *whole_turn.table(), sep="\n")
     OUTPUT.parent.mkdir(mode=0o700, exist_ok=True)
     found = {"turns": conversation.as_json(costs), "stores": {name: asdict(last) for name, last in stores.items()}}
     found["cold_starts"] = [asdict(start) for start in starts]

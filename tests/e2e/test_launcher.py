@@ -13,6 +13,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from local import terminal_svg
 from local.state import StateFolder
 from tests.e2e.stack import ROOT, Stack
 
@@ -112,13 +113,21 @@ def test_a_start_shows_which_function_it_waits_for(stack: Stack) -> None:
 
 
 def test_the_lines_to_paste_work(stack: Stack) -> None:
-    lines = [line for line in stack.output.splitlines() if line.startswith(("TOKEN=", "SID=", "curl -s http"))]
-    pasted = [line for line in lines if "/outbox/" not in line]
-    assert len(pasted) == 4
-    shell = subprocess.run(["/bin/bash", "-c", "; echo; ".join(pasted)], capture_output=True, text=True, check=True)
-    query, turn = (json.loads(line) for line in shell.stdout.splitlines() if line)
+    pasted = [line for line in stack.output.splitlines() if line.startswith(("TOKEN=", "SID=", "ask"))]
+    assert len(pasted) == 6
+    shell = subprocess.run(["/bin/sh", "-c", "; echo; ".join(pasted)], capture_output=True, text=True, check=True)
+    query, turn, next_turn = (json.loads(line) for line in shell.stdout.splitlines() if line)
     assert "heron" in query["text"]
     assert turn["turn"] == 1
+    assert "Ada" in next_turn["text"]
+
+
+def test_the_terminal_in_the_readme_is_what_a_run_shows(stack: Stack, until: Callable[..., None]) -> None:
+    before = len(stack.output)
+    steps = terminal_svg.recorded(stack.api_url, stack.token)
+    until(lambda: len(terminal_svg.request_lines(stack.output[before:])) >= terminal_svg.REQUESTS)
+    drawn = terminal_svg.drawn(terminal_svg.server_pane(stack.run, stack.output[before:]), steps)
+    assert drawn == terminal_svg.PICTURE.read_text(), "`make pictures` draws it anew"
 
 
 # --- a second launcher ------------------------------------------------------------------------------------------------
