@@ -751,7 +751,7 @@ class TestAlarms:
 def test_how_long_sessions_live_is_a_parameter_with_its_reason(source: dict[str, Any]) -> None:
     for name, default in (("SessionIdleMinutes", 30), ("SessionLifetimeHours", 24)):
         assert source["Parameters"][name]["Default"] == default
-        assert "A session ends" in source["Parameters"][name]["Description"]
+        assert "A session expires" in source["Parameters"][name]["Description"]
     assert "A day, since" in source["Parameters"]["SessionLifetimeHours"]["Description"]
 
 
