@@ -1,4 +1,4 @@
-"""`make bench` still runs, and counts what the documents say of a turn."""
+"""`make bench` runs and counts the calls that the documents name for a turn."""
 
 from __future__ import annotations
 
