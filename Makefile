@@ -34,13 +34,13 @@ token: export TOKEN_ROLES = $(value ROLES)
 token: $(VENV)  ## print a token for the running stack; USER=ada, ROLES='admin admin:content'
 	@exec .venv/bin/python -m local.issuer --user "$$TOKEN_USER" --roles "$$TOKEN_ROLES"
 
-test: $(VENV) $(MINISTACK)  ## lint, types, template checks and every test, the last ones against the stack of `make run`
+test: $(VENV) $(MINISTACK)  ## lint, types, template checks and every test, two parts at once; about 6 minutes on 2 cores
 	@exec .venv/bin/python -m tests
 
-lint: $(VENV)  ## the part of `make test` that runs nothing: lint, format, types, template
+lint: $(VENV)  ## the checks of `make test` without a test: lint, format, types, template
 	@exec .venv/bin/python -m tests static
 
-asvs: $(VENV)  ## which requirement of OWASP ASVS 5.0 is proved by which test
+asvs: $(VENV)  ## the requirements of OWASP ASVS 5.0 and the tests that prove them
 	@exec .venv/bin/python -m tests.asvs
 
 prove: $(VENV) $(MINISTACK)  ## the promises at length: 10,000 random runs, double faults, all mutants, 20 kills a step; hours
@@ -57,13 +57,13 @@ pictures: $(VENV) $(MINISTACK)  ## draw the README's pictures anew: from templat
 	@.venv/bin/python -m local.calls_svg
 	@exec .venv/bin/python -m local.terminal_svg
 
-bench: $(VENV)  ## what a turn costs and a cold start loads, as tables and as .turnlog/bench.json
+bench: $(VENV)  ## the costs of a turn and of a cold start, as tables and as .turnlog/bench.json
 	@PYTHONPATH=layers/turnlog/python exec .venv/bin/python -m tests.bench
 
-bench-peers: $(VENV) $(DYNAMODB_LOCAL) $(PEERS)  ## what a turn costs, breaks and loses here and in other stores; needs npm and a JDK
+bench-peers: $(VENV) $(DYNAMODB_LOCAL) $(PEERS)  ## costs, limits and lost turns, here and in other stores; needs npm and a JDK
 	@exec .venv/bin/python -m tests.bench.peers
 
-build: $(VENV)  ## what `make deploy` deploys: arm64 and Python 3.13, into .aws-sam
+build: $(VENV)  ## build for production, arm64 and Python 3.13, into .aws-sam
 	@find functions layers/turnlog -name __pycache__ -prune -exec rm -rf {} +  # SAM would ship it
 	@sam build
 
@@ -79,10 +79,10 @@ lock: $(if $(filter $(OWN_UV),$(UV)),$(OWN_UV))  ## renew the locks from pyproje
 	@for each in tests/bench/peers/pins/*.in; do "$(UV)" pip compile --quiet --universal --python-version 3.11 --no-header \
 	  --no-annotate $(if $(UPGRADE),--upgrade) $$each --output-file $${each%.in}.txt; done
 
-clean:  ## remove all that was built, installed and stored
+clean:  ## remove everything that was built, installed or stored
 	@"$(PYTHON)" -m local.clean
 
-# --- what the targets above need -------------------------------------------------------------------------------------
+# --- files that the targets above need -------------------------------------------------------------------------------
 
 $(OWN_UV):
 	@echo "installing uv $(UV_VERSION) into .tools/uv"
@@ -102,7 +102,7 @@ $(MINISTACK): local/ministack.lock $(VENV)
 	@"$(UV)" pip sync --quiet --python .tools/ministack/bin/python --require-hashes local/ministack.lock
 	@touch $@
 
-# Each in an environment of its own, since they pin what others pin otherwise.
+# Each in an environment of its own, since their pins contradict each other.
 .tools/peers/%/.installed: tests/bench/peers/pins/%.txt $(VENV)
 	@echo "installing $* into .tools/peers/$*"
 	@"$(UV)" venv --quiet --clear --python .venv/bin/python .tools/peers/$*

@@ -26,6 +26,7 @@ from local.state import ROOT, StateFolder
 NAME = "turnlog"
 REGION = "us-east-1"
 _INPUTS = ("template.yaml", "samconfig.toml", "requirements.lock", "local/ministack.lock", "functions", "layers")
+_INVOKED_WITHIN_S = 90  # an invocation waits for a cold start, which takes long on a busy machine
 _WHOLE = {"CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE"}
 
 Resources = Mapping[str, Mapping[str, str]]
@@ -56,10 +57,11 @@ class Aws:
         self._clients: dict[str, Any] = {}
 
     def client(self, service: str) -> Any:
+        """The client of a service, such as `dynamodb`."""
         if service not in self._clients:
             config = Config(
                 connect_timeout=2,
-                read_timeout=15,
+                read_timeout=_INVOKED_WITHIN_S if service == "lambda" else 15,
                 retries={"total_max_attempts": 2, "mode": "standard"},
                 s3={"addressing_style": "path"},
             )

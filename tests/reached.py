@@ -1,7 +1,7 @@
 """The reverse of `documented`: a run of all handler tests sees every answer that the document lists.
 
 Each process keeps the answers it saw, and a worker of pytest-xdist hands them to the process that started it. A run of
-fewer tests, or one with a failure, proves nothing about the rest, so nothing is checked then.
+fewer tests, one with a failure or an interrupted one proves nothing about the rest, so nothing is checked then.
 """
 
 from __future__ import annotations
@@ -43,14 +43,15 @@ def pytest_testnodedown(node: Any) -> None:
     _of_workers.append(getattr(node, "workeroutput", {}).get("reached", {"all": False, "seen": []}))
 
 
-def pytest_sessionfinish(session: pytest.Session) -> None:
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     ran = {item.path for item in getattr(session, "items", [])}  # of which the one that began the workers has none
     mine = {"all": ran >= set(_HANDLERS.glob("test_*.py")) and not _deselected, "seen": sorted(documented.seen)}
     if hasattr(session.config, "workeroutput"):
         session.config.workeroutput["reached"] = mine
         return
     runs = _of_workers or [mine]
-    if session.testsfailed or session.config.option.collectonly or not all(run["all"] for run in runs):
+    is_partial = exitstatus == pytest.ExitCode.INTERRUPTED or session.config.option.collectonly
+    if session.testsfailed or is_partial or not all(run["all"] for run in runs):
         return
     seen = {tuple(answer) for run in runs for answer in run["seen"]}
     _unseen.extend(" ".join(map(str, answer)) for answer in sorted(set(listed()) - seen))

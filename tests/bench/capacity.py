@@ -51,7 +51,7 @@ class Meter:
         client.meta.events.register("after-call.dynamodb.*", self._after)
 
     def take(self) -> Meter:
-        """What was counted since the last time."""
+        """The counts since the last call of this method."""
         taken = replace(self)
         self.calls, self.read_units, self.write_units, self.cpu_s = [], 0, 0, 0
         return taken

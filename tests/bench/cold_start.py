@@ -1,4 +1,4 @@
-"""What a cold start loads: modules and CPU of importing each function, in fresh interpreters, beside yardsticks."""
+"""Modules and CPU of a cold start: each function is imported in a fresh interpreter, beside yardsticks."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ _running: set[subprocess.Popen[str]] = set()
 
 @dataclass
 class Taken:
-    """How a turn went. `shown` is what the model was shown, None when it was never asked; `error` is empty if none."""
+    """The outcome of a turn. `shown` is the model's input, None when it was never asked; `error` is empty if none."""
 
     shown: list[str] | None = None
     error: str = ""

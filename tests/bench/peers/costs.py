@@ -1,4 +1,4 @@
-"""What each turn of a conversation costs in a store, and the turn at which the store gives up."""
+"""The costs of each turn of a conversation in a store, and the turn at which the store gives up."""
 
 from __future__ import annotations
 

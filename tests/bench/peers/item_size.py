@@ -1,4 +1,4 @@
-"""How many bytes DynamoDB counts for an item, from its form on the wire (AWS documentation, "DynamoDB item sizes")."""
+"""The bytes that DynamoDB counts for an item, from its form on the wire (AWS documentation, "DynamoDB item sizes")."""
 
 from __future__ import annotations
 

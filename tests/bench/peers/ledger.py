@@ -1,4 +1,4 @@
-"""What each call to DynamoDB costs, by the published rules, from what went over the wire.
+"""The costs of each call to DynamoDB, by the published rules, from the bytes on the wire.
 
 The same arithmetic for everybody (AWS documentation, "Read and write capacity units", 2026-11): a read unit is 4 KB of
 what a call read, half of one when the read is eventually consistent, and at least that; a write unit is 1 KB of the
@@ -59,7 +59,7 @@ class Ledger:
         self._last_s: dict[str, float] = {}
 
     def take(self, client: str) -> list[Call]:
-        """What the client called since the last time it was asked for."""
+        """The client's calls since the last call of this method."""
         with self._lock:
             taken = [call for call in self._calls if call.client == client]
             self._calls = [call for call in self._calls if call.client != client]
@@ -94,13 +94,13 @@ class Ledger:
         """The bytes that are rounded up to units, each by itself; None for a call that reads no item."""
         match operation:
             case "GetItem":
-                return [self._sizes.get(self._place(request["TableName"], request["Key"]), 0)]
+                return [self._sizes.get(self._table_and_key(request["TableName"], request["Key"]), 0)]
             case "BatchGetItem":
                 wanted = [(table, key) for table, asked in request["RequestItems"].items() for key in asked["Keys"]]
-                return [self._sizes.get(self._place(table, key), 0) for table, key in wanted]
+                return [self._sizes.get(self._table_and_key(table, key), 0) for table, key in wanted]
             case "TransactGetItems":
                 gets = [each["Get"] for each in request["TransactItems"]]
-                return [self._sizes.get(self._place(get["TableName"], get["Key"]), 0) for get in gets]
+                return [self._sizes.get(self._table_and_key(get["TableName"], get["Key"]), 0) for get in gets]
             case "Query" | "Scan":
                 if {"FilterExpression", "ProjectionExpression", "Select"} & request.keys():
                     answer = self._ask(operation, _whole(request))
@@ -111,11 +111,11 @@ class Ledger:
         charged = not refused or refused in ("ConditionalCheckFailedException", "TransactionCanceledException")
         units = written = 0
         for table, kind, write in _writes(operation, request):
-            place = self._place(table, write["Item"] if kind == "Put" else write["Key"])
-            before = after = self._sizes.get(place, 0)
+            item_key = self._table_and_key(table, write["Item"] if kind == "Put" else write["Key"])
+            before = after = self._sizes.get(item_key, 0)
             if not refused:
                 after = self._after(kind, table, write, before)
-                self._sizes[place] = after
+                self._sizes[item_key] = after
                 written += after if kind in ("Put", "Update") else 0
             units += max(1, math.ceil(max(before, after) / 1024)) if charged else 0
         factor = 2 if operation == "TransactWriteItems" else 1
@@ -132,7 +132,7 @@ class Ledger:
                 return 0
         return before  # a condition that was checked
 
-    def _place(self, table: str, item: Json) -> tuple[str, str]:
+    def _table_and_key(self, table: str, item: Json) -> tuple[str, str]:
         return table, json.dumps([item[name] for name in self._keys[table]])
 
 

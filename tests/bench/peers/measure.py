@@ -27,11 +27,11 @@ class Result:
 
 def measure(configuration: Configuration, number: int, wire: Wire, folder: Path) -> Result:
     """One process talks, and later looks at what two others leave when they race. `number` keeps stores apart."""
-    place = folder / str(number)
-    place.mkdir()
+    client_dir = folder / str(number)
+    client_dir.mkdir()
 
     def start(name: str) -> AbstractContextManager[Client]:
-        return client(f"{name}{number}", configuration, wire.url, place)
+        return client(f"{name}{number}", configuration, wire.url, client_dir)
 
     with start("observer") as observer:
         sessions = [observer.create(f"session-{number:02}-{which}") for which in range(4)]

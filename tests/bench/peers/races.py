@@ -1,4 +1,4 @@
-"""What becomes of two turns that are taken at once by two processes, in two schedules without chance.
+"""Two turns taken at once by two processes, in two schedules without chance, and what the store keeps of them.
 
 `while the model thinks`: both have read the session and ask the model; then A gets its reply and saves, then B. This is
 what a user does who sends again before the answer is there, over seconds.
@@ -27,7 +27,7 @@ _BEFORE = [("question 1", "reply 1"), ("question 2", "reply 2")]
 
 @dataclass(frozen=True, slots=True)
 class Race:
-    """What two turns at once left behind: `stored` is what a third process then reads, `shown` what each model saw."""
+    """The outcome of two turns at once: `stored` is read by a third process, `shown` is the input of each model."""
 
     schedule: str
     stored: Sequence[str]
@@ -49,7 +49,7 @@ class Race:
 
     @property
     def is_blind(self) -> bool:
-        """Whether a reply was computed from something else than what now stands before it."""
+        """True when a reply was computed from another history than the one that now stands before it."""
         return bool(self._blindness())
 
     @property
@@ -78,7 +78,7 @@ class Race:
         return f"the turns are interleaved: {', '.join(tail)}" if is_whole and self.kept < len(self.shown) else ""
 
     def _blindness(self) -> str:
-        """Whose reply was computed from something else than what now stands before it."""
+        """The writers whose reply was computed from another history than the one that now stands before it."""
         placed = {who: f"reply {who}" for who, seen in self.shown.items() if seen and f"reply {who}" in self.stored}
         blind = [
             who

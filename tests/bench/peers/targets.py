@@ -1,4 +1,4 @@
-"""What Turnlog has to reach beside its peers, each target checked on the figures of the run."""
+"""Targets that Turnlog must reach beside its peers, each checked on the figures of the run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is said in the measured conversations: invented words drawn by a seed, the same in every run."""
+"""The texts of the measured conversations: invented words drawn by a seed, the same in every run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the benchmark drives a store: one process inside the store's own environment, one JSON value a line.
+"""The protocol between the benchmark and a store: a process in the store's own environment, one JSON value a line.
 
 Asked to take a turn, the process says what history it would show the model and waits for the reply, so that whoever
 drives two of them decides the order of everything. Only the standard library is used here.
