@@ -16,8 +16,8 @@ from tests.promises.simulator.attribute_values import size
 from tests.promises.simulator.dynamodb import SimulatedDynamoDB
 from tests.wrapping import LocalWrapper
 from turnlog.adapters.dynamodb import DynamoDBSessionStore, OwnerKeys
+from turnlog.adapters.dynamodb.data_keys import CACHED, MOST_CACHED, RENEWED_AFTER
 from turnlog.adapters.dynamodb.items import owner_partition, partition
-from turnlog.adapters.dynamodb.keys import KEPT, MOST_KEPT, RENEWED_AFTER
 from turnlog.domain.content_encryption import PLAIN
 from turnlog.domain.messages import Message
 from turnlog.domain.owners import owner_hash
@@ -390,25 +390,25 @@ def test_a_turn_of_a_kilobyte_costs_three_write_units_and_ten_read_units_at_most
 
 def test_a_key_is_kept_for_five_minutes_and_then_asked_for_again(here: Environment, session: Session) -> None:
     here.wrapper.calls.clear()
-    here.clock.tick(seconds=KEPT.total_seconds(), ms=-1)
+    here.clock.tick(seconds=CACHED.total_seconds(), ms=-1)
     read(here, session)()
     here.store.create(new_session(), "")
     assert here.wrapper.calls == []
     here.clock.tick(ms=1)
     read(here, session)()
     assert here.wrapper.calls == ["unwrap"]
-    here.clock.tick(seconds=KEPT.total_seconds())
+    here.clock.tick(seconds=CACHED.total_seconds())
     here.store.create(new_session(), "")
     assert here.wrapper.calls == ["unwrap"] * 2
-    assert {kid for _, kid in here.keys._kept} == {"", "000001"}
+    assert {kid for _, kid in here.keys._cached} == {"", "000001"}
 
 
 def test_no_more_keys_are_kept_than_agreed(here: Environment) -> None:
-    for number in range(MOST_KEPT):
+    for number in range(MOST_CACHED):
         here.keys.current(f"owner {number}")
-    assert len(here.keys._kept) == MOST_KEPT
+    assert len(here.keys._cached) == MOST_CACHED
     here.wrapper.calls.clear()
-    here.keys.current(f"owner {MOST_KEPT // 2}")
+    here.keys.current(f"owner {MOST_CACHED // 2}")
     here.keys.current("owner 0")
     assert here.wrapper.calls == ["unwrap"]
 
@@ -460,8 +460,8 @@ def test_whoever_makes_a_key_second_takes_the_first_one(here: Environment) -> No
             return super().new_key(owner)
 
     here.keys._wrapper = Slow()
-    sealed = here.keys.current(OWNER).cipher(b"", b"content")
-    assert there.keys.current(OWNER).open(b"", sealed) == b"content"
+    sealed = here.keys.current(OWNER).encrypt(b"", b"content")
+    assert there.keys.current(OWNER).decrypt(b"", sealed) == b"content"
     assert len(here.items(KEYS)) == 1
 
 
@@ -543,7 +543,7 @@ def test_a_turn_that_has_begun_is_stored_though_kms_fails_and_its_key_has_left_t
 ) -> None:
     view = here.store.read(OWNER, session.id, START_MS, newest=9)
     here.wrapper.down = True
-    here.clock.tick(seconds=KEPT.total_seconds())
+    here.clock.tick(seconds=CACHED.total_seconds())
     assert take(here.store, view.session, 3).number == 3
 
 

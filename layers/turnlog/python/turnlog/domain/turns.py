@@ -37,7 +37,7 @@ class Lease:
     charges: tuple[QuotaCharge, ...] = ()
     moving_to: str = ""
     """A store's own note: a move began, and what it has copied to that place so far must go if it does not finish."""
-    undo: str = ""
+    unfinished_move_to: str = ""
     """A store's own note: a move to that place did not finish, and what it left there goes, or is gone."""
 
     @property
