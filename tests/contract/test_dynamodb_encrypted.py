@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.contract.session_store import forked, lease_of, move_of, random_text, take, take_all, turn_of
-from tests.fakes import OWNER, START_MS, HashModel, HeldClock, new_session
+from tests.fakes import OWNER, START_MS, HashModel, HeldClock, new_session, with_content
 from tests.promises.simulator.attribute_values import size
 from tests.promises.simulator.dynamodb import SimulatedDynamoDB
 from tests.wrapping import LocalWrapper
@@ -151,7 +151,7 @@ def test_a_large_turn_is_sealed_as_a_whole_and_opens_as_a_whole(here: Environmen
     session = here.store.create(new_session(), "")
     lease = lease_of(1)
     here.store.acquire(session, lease, over=None)
-    turn = replace(turn_of(lease), message=Message.of_text(random_text(900_000)))
+    turn = with_content(turn_of(lease), message=Message.of_text(random_text(900_000)))
     here.store.commit(session, turn)
     parts = [item for item in here.items() if "part" in item]
     assert len(parts) == 3

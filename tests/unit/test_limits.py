@@ -9,7 +9,7 @@ from decimal import Decimal
 
 import pytest
 
-from tests.fakes import MODEL, START_MS, new_session
+from tests.fakes import MODEL, START_MS, new_session, two_call_turn
 from turnlog.domain.limits import (
     REPLY_BYTES_PER_TOKEN,
     OwnerLimits,
@@ -19,20 +19,21 @@ from turnlog.domain.limits import (
     require_storable,
     settlement,
 )
-from turnlog.domain.messages import Message, Reply, Usage
+from turnlog.domain.messages import Message, Usage
 from turnlog.domain.prices import cost_usd
 from turnlog.domain.sessions import SessionView
-from turnlog.domain.turns import MAX_TURN_BYTES, Totals, Turn
+from turnlog.domain.turns import MAX_TURN_BYTES, ModelCall, Totals, Turn
 from turnlog.errors import QuotaExceeded, SessionLimitReached, TurnTooLarge
 
 MINUTE_MS = 60_000
 MESSAGE = Message.of_text("hello")
+REPLY = Message("assistant", "[]")
 
 
 def turn(number: int, at_ms: int = START_MS, *, tokens: int = 100) -> Turn:
-    reply = Reply(MODEL, "[]", "end_turn", Usage(f'{{"input_tokens":{tokens - 10},"output_tokens":10}}'))
+    call = ModelCall(MODEL, Usage(f'{{"input_tokens":{tokens - 10},"output_tokens":10}}'), Decimal("0.5"))
     totals = Totals(tokens * number, Decimal(number), 1000 * number)
-    return Turn(number, "t", b"", b"", MESSAGE, reply, Decimal("0.5"), totals, at_ms, 1, b"")
+    return Turn(number, "t", b"", b"", (MESSAGE, REPLY), (call,), "end_turn", totals, at_ms, 1, b"")
 
 
 def view_of(*turns: Turn) -> SessionView:
@@ -91,8 +92,7 @@ def test_a_budget_reserves_more_than_the_turn_can_use_and_gets_back_what_it_did_
     used = Decimal(usage.tokens) if unit == "tokens" else cost
     assert used is not None
     assert charge.amount >= used
-    taken = replace(turn(3), reply=Reply(MODEL, "[]", "end_turn", usage), cost_usd=cost)
-    (settled,) = settlement((charge,), taken.reply, taken.cost_usd)
+    (settled,) = settlement((charge,), (ModelCall(MODEL, usage, cost),))
     assert charge.amount + settled.amount == used
     assert settled.counter == charge.counter
 
@@ -106,7 +106,7 @@ def test_a_budget_of_dollars_refuses_a_model_without_a_price() -> None:
 
 def test_what_cannot_be_priced_after_the_fact_keeps_its_reservation() -> None:
     (charge,) = charges(view_of(), MESSAGE, OwnerLimits(None, Decimal(5), "usd"), START_MS)
-    assert settlement((charge,), turn(1).reply, None) == ()
+    assert settlement((charge,), (replace(turn(1).calls[0], cost_usd=None),)) == ()
 
 
 def test_a_message_that_packs_small_enough_may_be_large_and_one_that_does_not_is_refused() -> None:
@@ -116,3 +116,22 @@ def test_a_message_that_packs_small_enough_may_be_large_and_one_that_does_not_is
         require_storable(Message.of_text(noise), 0)
     with pytest.raises(TurnTooLarge):
         require_storable(MESSAGE, MAX_TURN_BYTES // REPLY_BYTES_PER_TOKEN + 1)
+
+
+def test_a_reservation_counts_the_last_call_of_the_last_turn() -> None:
+    limits = OwnerLimits(budget_a_day=Decimal(10**9))
+    after_one_call = charges(view_of(turn(1, tokens=100)), MESSAGE, limits, START_MS)
+    assert charges(view_of(two_call_turn(tokens=100)), MESSAGE, limits, START_MS) == after_one_call
+
+
+@pytest.mark.parametrize(("unit", "used"), [("tokens", Decimal(200)), ("usd", Decimal(1))])
+def test_a_settlement_sums_all_calls_of_a_turn(unit: str, used: Decimal) -> None:
+    (charge,) = charges(view_of(), MESSAGE, OwnerLimits(None, Decimal(10**9), unit), START_MS)  # type: ignore[arg-type]
+    (settled,) = settlement((charge,), two_call_turn(tokens=100, cost_usd=Decimal("0.5")).calls)
+    assert charge.amount + settled.amount == used
+
+
+def test_one_call_without_a_price_keeps_the_reservation_of_the_turn() -> None:
+    (charge,) = charges(view_of(), MESSAGE, OwnerLimits(None, Decimal(5), "usd"), START_MS)
+    priced, unpriced = two_call_turn().calls[0], replace(two_call_turn().calls[1], cost_usd=None)
+    assert settlement((charge,), (priced, unpriced)) == ()

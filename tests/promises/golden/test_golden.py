@@ -29,7 +29,7 @@ from turnlog.domain.messages import Message, ModelRequest, Reply, Usage
 from turnlog.domain.packing import unpack
 from turnlog.domain.quotas import QuotaCharge
 from turnlog.domain.sessions import Move, Session, SessionSettings
-from turnlog.domain.turns import MAX_TURN_BYTES, Lease, Totals, Turn, key_hash
+from turnlog.domain.turns import MAX_TURN_BYTES, Lease, ModelCall, Totals, Turn, key_hash
 from turnlog.errors import (
     ClockBehind,
     ErasureInProgress,
@@ -79,18 +79,18 @@ def session(session_id: str = "ses_AAAAAAAAAAAAAAAAAAAAAA") -> Session:
 def turn(number: int, message: Message, content: str, **more: Any) -> Turn:
     usage = '{"input_tokens":10,"output_tokens":5,"cache_read_input_tokens":null,"later_field":{"a":1}}'
     given: dict[str, Any] = {
-        "cost_usd": Decimal("0.00007"),
         "totals": Totals(15, Decimal("0.00007"), 200),
         "older_keys": b"",
     }
-    stop_reason = more.pop("stop_reason", "end_turn")
+    cost_usd = more.pop("cost_usd", Decimal("0.00007"))
     return Turn(
         number=number,
         token=f"token-{number}",
         key=key(number),
         fingerprint=b"f" * 16,
-        message=message,
-        reply=Reply("claude-sonnet-5-5", content, stop_reason, Usage(usage)),
+        messages=(message, Message("assistant", content)),
+        calls=(ModelCall("claude-sonnet-5-5", Usage(usage), cost_usd),),
+        stop_reason=more.pop("stop_reason", "end_turn"),
         at_ms=START_MS + number * 1000,
         window_from=1,
         **(given | more),

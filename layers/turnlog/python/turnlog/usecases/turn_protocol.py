@@ -13,7 +13,7 @@ from turnlog.domain.limits import OwnerLimits, SessionLimits, charges, require_r
 from turnlog.domain.messages import Message, ModelRequest, Reply
 from turnlog.domain.prices import cost_usd
 from turnlog.domain.sessions import SessionView
-from turnlog.domain.turns import KEY_HASH, Lease, Slot, Tombstone, Totals, Turn, busy, key_hash
+from turnlog.domain.turns import KEY_HASH, Lease, ModelCall, Slot, Tombstone, Totals, Turn, busy, key_hash
 from turnlog.domain.window import WindowPolicy, messages, next_from
 from turnlog.errors import (
     AttemptsExhausted,
@@ -124,25 +124,22 @@ def lease_ms(remaining_s: float) -> int:
 
 
 def first_turn(message: Message, reply: Reply, cost_usd: Decimal | None, at_ms: int, window: WindowPolicy) -> Turn:
-    """The turn 1 that a question becomes whose session begins after it. It has no key: it was asked without one."""
+    """The turn 1 of a session that goes on from a question. It has no key, because the question was asked without."""
+    exchange = (message, reply.message)
+    calls = (ModelCall(reply.model, reply.usage, cost_usd),)
     return Turn(
         number=1,
         token=secrets.token_urlsafe(12),
         key=b"",
         fingerprint=b"",
-        message=message,
-        reply=reply,
-        cost_usd=cost_usd,
-        totals=_totals(Totals(), message, reply, cost_usd),
+        messages=exchange,
+        calls=calls,
+        stop_reason=reply.stop_reason,
+        totals=Totals().plus(exchange, calls),
         at_ms=at_ms,
-        window_from=next_from(1, reply, 1, window),
+        window_from=next_from(1, reply.usage, 1, window),
         older_keys=b"",
     )
-
-
-def _totals(before: Totals, message: Message, reply: Reply, cost_usd: Decimal | None) -> Totals:
-    size = len(message.content.encode()) + len(reply.content.encode())
-    return Totals(before.tokens + reply.usage.tokens, before.cost_usd + (cost_usd or 0), before.content_bytes + size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,7 +253,7 @@ class _Taking:
         try:
             reply = self.model.reply(question, self.remaining_s() - COMMIT_RESERVE_S)
             turn = self._turn(view, lease, reply)
-            found = self.store.commit(view.session, turn, settlement(lease.charges, turn.reply, turn.cost_usd))
+            found = self.store.commit(view.session, turn, settlement(lease.charges, turn.calls))
         except StoreUnavailable:
             raise  # the commit may have been applied, or may still be
         except Exception as error:
@@ -273,20 +270,21 @@ class _Taking:
         raise LeaseLost
 
     def _turn(self, view: SessionView, lease: Lease, reply: Reply) -> Turn:
+        """The turn to commit: the caller's message and the one reply."""
         last, now = view.turns[-1] if view.turns else None, self.clock()
-        cost = cost_usd(reply.model, reply.usage, utc_date(now))
-        message = self.request.message
+        exchange = (self.request.message, reply.message)
+        calls = (ModelCall(reply.model, reply.usage, cost_usd(reply.model, reply.usage, utc_date(now))),)
         return Turn(
             number=lease.number,
             token=lease.token,
             key=lease.key,
             fingerprint=lease.fingerprint,
-            message=message,
-            reply=reply,
-            cost_usd=cost,
-            totals=_totals(view.totals, message, reply, cost),
+            messages=exchange,
+            calls=calls,
+            stop_reason=reply.stop_reason,
+            totals=view.totals.plus(exchange, calls),
             at_ms=now,
-            window_from=next_from(lease.number, reply, last.window_from if last else 1, self.policy.window),
+            window_from=next_from(lease.number, reply.usage, last.window_from if last else 1, self.policy.window),
             older_keys=_older_keys(view),
             attempt_counts=lease.attempt_counts,
         )

@@ -103,16 +103,17 @@ def _turn_of(item: Item, number: int, cipher: ContentCipher, parts: dict[str, It
         content = b"".join(bytes(parts[part_sk(number, each)]["part"]["B"]) for each in numbers)
     else:
         content = bytes(item["body"]["B"])
-    message, reply = unpack_turn(cipher.decrypt(associated_data(item, "body"), content), item["fin"]["S"])
+    cost_usd = Decimal(item["usd"]["N"]) if "usd" in item else None
+    messages, calls = unpack_turn(cipher.decrypt(associated_data(item, "body"), content), cost_usd)
     totals = item["tot"]["M"]
     return Turn(
         number=number,
         token=item["tok"]["S"],
         key=bytes(item["k"]["B"]),
         fingerprint=bytes(item["fp"]["B"]),
-        message=message,
-        reply=reply,
-        cost_usd=Decimal(item["usd"]["N"]) if "usd" in item else None,
+        messages=messages,
+        calls=calls,
+        stop_reason=item["fin"]["S"],
         totals=Totals(int(totals["tokens"]["N"]), Decimal(totals["usd"]["N"]), int(totals["bytes"]["N"])),
         at_ms=int(item["ts"]["N"]),
         window_from=int(item["from"]["N"]),

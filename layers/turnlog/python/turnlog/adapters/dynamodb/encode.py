@@ -73,14 +73,14 @@ def lease_item(session: Session, lease: Lease) -> Item:
 def turn_items(session: Session, turn: Turn) -> list[Item]:
     """The turn's own item, followed by the parts of its content when that does not fit into one item.
 
-    Raises TurnTooLarge.
+    Raises TurnTooLarge or TurnFormUnsupported.
     """
     item = _content_item(session, slot_sk(turn.number)) | {
         "st": s("done"),
         "tok": s(turn.token),
         "k": {"B": turn.key},
         "fp": {"B": turn.fingerprint},
-        "fin": s(turn.reply.stop_reason),
+        "fin": s(turn.stop_reason),
         "ts": n(turn.at_ms),
         "from": n(turn.window_from),
         "rk": {"B": turn.older_keys},
