@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
 from turnlog.domain.documents import Document, SummaryState, Upload
 from turnlog.domain.messages import Message, ModelRequest, Reply, Usage, to_json
+from turnlog.domain.reply_events import OnEvent, ReplyEvent, events_of
 from turnlog.domain.server_key import ServerKey
 from turnlog.domain.sessions import Session, SessionSettings, new_session_id
 from turnlog.domain.turns import ModelCall, Totals, Turn
@@ -53,7 +54,7 @@ class HashModel:
     seconds: list[float] = field(default_factory=list)
     tokens: int = 10
 
-    def reply(self, request: ModelRequest, seconds: float) -> Reply:
+    def reply(self, request: ModelRequest, seconds: float, on_event: OnEvent | None = None) -> Reply:
         self.requests.append(request)
         self.seconds.append(seconds)
         if self.during:
@@ -62,7 +63,11 @@ class HashModel:
             raise self.fail_with.pop(0)
         content = to_json([{"type": "text", "text": expected_text(request.messages)}])
         usage = json.dumps({"input_tokens": self.tokens, "output_tokens": 5})
-        return Reply(request.model, content, "end_turn", Usage(usage))
+        reply = Reply(request.model, content, "end_turn", Usage(usage))
+        if on_event:
+            for event in events_of(reply):
+                on_event(event)
+        return reply
 
 
 @dataclass
@@ -131,6 +136,36 @@ class NoDocuments:
 def new_session(owner: str = OWNER, *, created_ms: int = START_MS, idle_s: int = 1800, life_s: int = 86_400) -> Session:
     settings = SessionSettings(MODEL, 1000, "Be brief.")
     return Session(owner, new_session_id(), created_ms, created_ms + life_s * 1000, idle_s * 1000, settings)
+
+
+def put_together(events: Iterable[ReplyEvent]) -> Reply:
+    """The reply, by the rules of the API's stream: start events hold a block, text deltas are appended to it."""
+    message: dict[str, Any] = {}
+    open_block = None
+    for event in events:
+        data = json.loads(event.data)
+        assert data["type"] == event.type
+        if event.type == "message_start":
+            message = data["message"]
+            assert (message["role"], message["content"], message["stop_reason"]) == ("assistant", [], None)
+        elif event.type == "content_block_start":
+            assert data["index"] == len(message["content"])
+            open_block = data["index"]
+            message["content"].append(data["content_block"])
+        elif event.type == "content_block_delta":
+            assert (data["index"], data["delta"]["type"]) == (open_block, "text_delta")
+            message["content"][open_block]["text"] += data["delta"]["text"]
+        elif event.type == "content_block_stop":
+            assert data["index"] == open_block
+            open_block = None
+        elif event.type == "message_delta":
+            message |= data["delta"] | {"usage": data["usage"]}
+        else:
+            assert event.type == "message_stop"
+            assert open_block is None
+    return Reply(
+        message["model"], to_json(message["content"]), message["stop_reason"], Usage(to_json(message["usage"]))
+    )
 
 
 TOOL_USE = to_json(

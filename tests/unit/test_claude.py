@@ -13,9 +13,11 @@ import pytest
 
 from local.claude_stand_in import StandIn
 from local.loopback import GuardedHandler, LoopbackServer
+from tests.fakes import put_together
 from turnlog.adapters import claude
 from turnlog.adapters.claude import Claude
 from turnlog.domain.messages import Message, ModelRequest, to_json
+from turnlog.domain.reply_events import ReplyEvent
 from turnlog.errors import (
     ContextTooLong,
     ModelAccessDenied,
@@ -73,6 +75,28 @@ def test_the_reply_is_computed_from_the_history_that_was_sent(model: Claude) -> 
     assert "Ada" in reply.text
     assert (reply.model, reply.stop_reason) == ("claude-sonnet-5-5", "end_turn")
     assert reply.usage.tokens > 10
+
+
+def test_a_listener_gets_the_whole_reply_as_events(model: Claude) -> None:
+    events: list[ReplyEvent] = []
+    reply = model.reply(asked(*HISTORY), 5, events.append)
+    assert put_together(events) == reply
+
+
+def test_a_call_that_is_tried_again_gives_the_events_of_one_reply(model: Claude, stand_in: StandIn) -> None:
+    stand_in.fail("overloaded", retry_after_s=0)
+    events: list[ReplyEvent] = []
+    reply = model.reply(asked(), 10, events.append)
+    assert put_together(events) == reply
+    assert [event.type for event in events].count("message_start") == 1
+
+
+def test_a_call_that_fails_gives_no_events(model: Claude, stand_in: StandIn) -> None:
+    stand_in.fail("early_end")
+    events: list[ReplyEvent] = []
+    with pytest.raises(ModelError):
+        model.reply(asked(), 5, events.append)
+    assert events == []
 
 
 def test_content_reaches_the_provider_json_equal_whatever_blocks_it_has(model: Claude, stand_in: StandIn) -> None:

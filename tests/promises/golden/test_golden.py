@@ -28,6 +28,7 @@ from turnlog.domain.expiry import CLOCK_TOLERANCE
 from turnlog.domain.messages import Message, ModelRequest, Reply, Usage
 from turnlog.domain.packing import unpack
 from turnlog.domain.quotas import QuotaCharge
+from turnlog.domain.reply_events import OnEvent
 from turnlog.domain.sessions import Move, Session, SessionSettings
 from turnlog.domain.turns import MAX_TURN_BYTES, Lease, ModelCall, Totals, Turn, key_hash
 from turnlog.errors import (
@@ -126,7 +127,7 @@ MOVING = Lease(2, "mover", START_MS + 36_000, b"m" * 16, b"", START_MS + 2000)
 class SilentModel(HashModel):
     """Counts its calls, and replies without a stop reason."""
 
-    def reply(self, request: ModelRequest, seconds: float) -> Reply:
+    def reply(self, request: ModelRequest, seconds: float, on_event: OnEvent | None = None) -> Reply:
         whole = super().reply(request, seconds)
         return Reply(whole.model, whole.content, "", whole.usage)
 

@@ -70,7 +70,7 @@ class TurnPolicy:
 
 @dataclass(frozen=True, slots=True)
 class TurnRequest:
-    """One request for a turn. `key` and `fingerprint` are keyed hashes of the idempotency key and of the canonical body.
+    """A request for a turn. `key` and `fingerprint` are keyed hashes of the idempotency key and of the canonical body.
 
     `number` is the turn that the caller expects to take, if it says so; then its key is found however old it is.
     """
