@@ -1,4 +1,4 @@
-"""What a session and its owner may use, at the border and one beyond."""
+"""Limits of a session and its owner, at the border and one beyond."""
 
 from __future__ import annotations
 
@@ -48,16 +48,14 @@ def view_of(*turns: Turn) -> SessionView:
         (SessionLimits(content_bytes=3000), "session_bytes"),
     ],
 )
-def test_a_session_that_has_used_up_its_limit_takes_no_turn_and_one_short_of_it_does(
-    limits: SessionLimits, name: str
-) -> None:
+def test_a_session_takes_turns_until_its_limit(limits: SessionLimits, name: str) -> None:
     require_room(view_of(turn(1), turn(2)), limits, START_MS)
     with pytest.raises(SessionLimitReached) as refused:
         require_room(view_of(turn(1), turn(2), turn(3)), limits, START_MS)
     assert (refused.value.limit, refused.value.retry_after_s) == (name, None)
 
 
-def test_a_rate_counts_the_last_minute_and_says_when_the_next_turn_fits() -> None:
+def test_a_rate_says_when_the_next_turn_fits() -> None:
     limits = SessionLimits(turns_a_minute=2)
     view = view_of(turn(1, START_MS), turn(2, START_MS + 20_000), turn(3, START_MS + 30_000))
     with pytest.raises(SessionLimitReached) as refused:
@@ -81,9 +79,7 @@ def test_a_rate_of_the_owner_is_charged_to_its_minute() -> None:
 
 @pytest.mark.parametrize("before", [(), (turn(1), turn(2, tokens=5000))], ids=["first turn", "third turn"])
 @pytest.mark.parametrize("unit", ["tokens", "usd"])
-def test_a_budget_reserves_more_than_the_turn_can_use_and_gets_back_what_it_did_not(
-    before: tuple[Turn, ...], unit: str
-) -> None:
+def test_a_budget_reserves_enough_and_is_settled_exactly(before: tuple[Turn, ...], unit: str) -> None:
     view = view_of(*before)
     (charge,) = charges(view, MESSAGE, OwnerLimits(None, Decimal(10**9), unit), START_MS)  # type: ignore[arg-type]
     prompt = (before[-1].reply.usage.tokens if before else 10) + 5
@@ -104,12 +100,12 @@ def test_a_budget_of_dollars_refuses_a_model_without_a_price() -> None:
         charges(SessionView(unknown, "", 0, ()), MESSAGE, OwnerLimits(None, Decimal(5), "usd"), START_MS)
 
 
-def test_what_cannot_be_priced_after_the_fact_keeps_its_reservation() -> None:
+def test_an_unpriced_call_keeps_its_reservation() -> None:
     (charge,) = charges(view_of(), MESSAGE, OwnerLimits(None, Decimal(5), "usd"), START_MS)
     assert settlement((charge,), (replace(turn(1).calls[0], cost_usd=None),)) == ()
 
 
-def test_a_message_that_packs_small_enough_may_be_large_and_one_that_does_not_is_refused() -> None:
+def test_a_message_is_limited_by_its_packed_size() -> None:
     require_storable(Message.of_text("a" * 5_000_000), 1000)
     noise = random.Random(1).randbytes(MAX_TURN_BYTES).hex()
     with pytest.raises(TurnTooLarge):
@@ -131,7 +127,7 @@ def test_a_settlement_sums_all_calls_of_a_turn(unit: str, used: Decimal) -> None
     assert charge.amount + settled.amount == used
 
 
-def test_one_call_without_a_price_keeps_the_reservation_of_the_turn() -> None:
+def test_one_unpriced_call_keeps_the_turn_s_reservation() -> None:
     (charge,) = charges(view_of(), MESSAGE, OwnerLimits(None, Decimal(5), "usd"), START_MS)
     priced, unpriced = two_call_turn().calls[0], replace(two_call_turn().calls[1], cost_usd=None)
     assert settlement((charge,), (priced, unpriced)) == ()

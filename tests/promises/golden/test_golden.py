@@ -198,7 +198,7 @@ LATER: Item = {"new": {"M": {"of": {"S": "a later version"}}}}
 
 
 @pytest.mark.parametrize("more", [{}, LATER], ids=["as written", "with attributes of a later version"])
-def test_a_session_of_version_1_is_read_just_as_it_was_written(more: Item) -> None:
+def test_a_session_of_version_1_is_read_unchanged(more: Item) -> None:
     scene = Scene([item | more for item in golden(*LIVE, "claim", "index")])
     view = scene.store.read(OWNER, session().id, NOW_MS, newest=25)
     assert view.session == session()
@@ -218,7 +218,7 @@ def test_a_session_of_version_1_goes_on(more: Item) -> None:
     assert shown == (FIRST.message, FIRST.reply.message, SECOND.message, SECOND.reply.message, Message.of_text("next"))
 
 
-def test_a_lapsed_claim_of_version_1_is_taken_over() -> None:
+def test_a_lapsed_lease_of_version_1_is_taken_over() -> None:
     scene = Scene(golden(*LIVE, "claim"))
     scene.clock.now_ms = CLAIM.lease_expires_ms + 1
     assert scene.take().turn.number == 3
@@ -247,19 +247,19 @@ def test_a_turn_of_version_1_in_parts_is_read_whole(more: Item) -> None:
     assert {item["st"]["S"] for item in scene.stored} == {"ended"}
 
 
-def test_the_tombstones_of_version_1_say_that_there_is_nothing_and_never_will_be() -> None:
+def test_tombstones_of_version_1_keep_an_id_taken() -> None:
     scene = Scene(golden("tombstones"))
     scene.require_untouched(SessionNotFound, scene.take)
     scene.require_untouched(SessionNotFound, lambda: scene.store.create(session(), "Again"))
     assert scene.store.delete(OWNER, session().id, NOW_MS) is False
 
 
-def test_tombstones_of_version_1_hold_even_when_the_header_is_still_there() -> None:
+def test_tombstones_of_version_1_count_more_than_a_header() -> None:
     scene = Scene(golden("tombstones", "header", "meta"))
     scene.require_untouched(SessionNotFound, scene.take)
 
 
-def test_a_moved_session_of_version_1_is_gone_but_for_who_repeats_the_move() -> None:
+def test_a_moved_session_of_version_1_is_found_by_its_move() -> None:
     there = replace(session(), owner=EVE, id="ses_BBBBBBBBBBBBBBBBBBBBBB")
     scene = Scene([*golden("moved"), header_item(there)])
     scene.require_untouched(SessionNotFound, scene.take)
@@ -269,7 +269,7 @@ def test_a_moved_session_of_version_1_is_gone_but_for_who_repeats_the_move() -> 
     scene.require_untouched(SessionNotFound, lambda: scene.store.move(another))
 
 
-def test_a_move_of_version_1_that_did_not_finish_is_undone_by_the_next_turn() -> None:
+def test_an_unfinished_move_of_version_1_is_undone() -> None:
     scene = Scene(golden("header", "meta", "turn", "moving_claim"))
     scene.clock.now_ms = MOVING.lease_expires_ms + 1
     assert scene.take().turn.number == 2
@@ -277,14 +277,14 @@ def test_a_move_of_version_1_that_did_not_finish_is_undone_by_the_next_turn() ->
     assert [item["st"]["S"] for item in scene.client.tables.partition(SESSIONS, there)] == ["ended"]
 
 
-def test_the_sweepers_entry_of_version_1_leads_to_the_end_of_an_idle_dead_session() -> None:
+def test_a_sweep_entry_of_version_1_is_honoured() -> None:
     scene = Scene(golden(*LIVE, "index", "sweepers_entry", "swept"))
     assert scene.store.sweep(NOW_MS + 3_600_000) == 1
     assert {item["st"]["S"] for item in scene.stored if "st" in item} == {"ended"}
     assert scene.store.session_ids(OWNER) == []
 
 
-def test_the_allowances_of_version_1_count_on() -> None:
+def test_quotas_of_version_1_count_on() -> None:
     scene = Scene(golden("header", "meta"), golden("allowances"))
     charge = QuotaCharge("tokens#2026-09-21", Decimal(100), Decimal(1199), START_MS + 86_400_000)
     lease = Lease(1, "token", NOW_MS + 34_000, key(1), b"f" * 16, NOW_MS, charges=(charge,))
@@ -315,12 +315,12 @@ def _unpacked(item: Item) -> Item:
 # --- version 2 is read ------------------------------------------------------------------------------------------------
 
 
-SEALED = ("sealed_header", "sealed_meta", "sealed_turn", "sealed_turn_without_price")
+ENCRYPTED = ("sealed_header", "sealed_meta", "sealed_turn", "sealed_turn_without_price")
 
 
 @pytest.mark.parametrize("more", [{}, LATER], ids=["as written", "with attributes of a later version"])
-def test_a_session_of_version_2_is_read_just_as_it_was_written(more: Item) -> None:
-    items = [item | more for item in golden(*SEALED, "claim", "sealed_index")]
+def test_a_session_of_version_2_is_read_unchanged(more: Item) -> None:
+    items = [item | more for item in golden(*ENCRYPTED, "claim", "sealed_index")]
     scene = Scene(items, keys=[item | more for item in golden("key")])
     view = scene.store.read(OWNER, session().id, NOW_MS, newest=25)
     assert view.session == session()
@@ -331,7 +331,7 @@ def test_a_session_of_version_2_is_read_just_as_it_was_written(more: Item) -> No
 
 
 def test_a_session_of_version_2_goes_on_under_its_key() -> None:
-    scene = Scene(golden(*SEALED), keys=golden("key"))
+    scene = Scene(golden(*ENCRYPTED), keys=golden("key"))
     assert scene.take().turn.totals.tokens == 45
     shown = scene.model.requests[0].messages
     assert shown == (FIRST.message, FIRST.reply.message, SECOND.message, SECOND.reply.message, Message.of_text("next"))
@@ -345,7 +345,7 @@ def test_a_turn_of_version_2_in_parts_is_read_whole() -> None:
     assert scene.store.read(OWNER, large.id, NOW_MS, newest=25).turns == (IN_PARTS,)
 
 
-def test_a_session_of_version_1_goes_on_beside_those_of_version_2() -> None:
+def test_version_1_goes_on_beside_version_2() -> None:
     scene = Scene(golden(*LIVE, "index"), keys=golden("key"))
     assert scene.take().turn.number == 3
     (third,) = [item for item in scene.stored if item["sk"]["S"] == "000000003"]
@@ -354,8 +354,8 @@ def test_a_session_of_version_1_goes_on_beside_those_of_version_2() -> None:
 
 
 @pytest.mark.parametrize("left", ["key_being_erased", "key_erased"])
-def test_a_session_of_version_2_whose_key_is_erased_is_gone(left: str) -> None:
-    scene = Scene(golden(*SEALED, "sealed_index"), keys=golden(left))
+def test_a_session_of_version_2_is_gone_without_its_key(left: str) -> None:
+    scene = Scene(golden(*ENCRYPTED, "sealed_index"), keys=golden(left))
     scene.require_untouched(SessionNotFound, scene.take)
     assert scene.store.session_ids(OWNER) == []
 
@@ -369,21 +369,21 @@ def test_nothing_begins_during_an_erasure_and_later_under_another_key() -> None:
 @pytest.mark.parametrize(
     ("name", "written"),
     [
-        ("sealed_header", lambda sealed: [header_item(sealed)]),
-        ("sealed_meta", lambda sealed: [meta_item(sealed, "Titel: Größe 😀")]),
-        ("sealed_index", lambda sealed: [index_item(sealed)]),
-        ("sealed_turn", lambda sealed: turn_items(sealed, FIRST)),
-        ("sealed_turn_without_price", lambda sealed: turn_items(sealed, SECOND)),
+        ("sealed_header", lambda encrypted: [header_item(encrypted)]),
+        ("sealed_meta", lambda encrypted: [meta_item(encrypted, "Titel: Größe 😀")]),
+        ("sealed_index", lambda encrypted: [index_item(encrypted)]),
+        ("sealed_turn", lambda encrypted: turn_items(encrypted, FIRST)),
+        ("sealed_turn_without_price", lambda encrypted: turn_items(encrypted, SECOND)),
     ],
 )
 def test_this_version_writes_what_version_2_reads(name: str, written: Callable[[Session], list[Item]]) -> None:
     """All is the same to the byte but the encrypted attribute, which differs each time."""
-    scene = Scene(golden(*SEALED), keys=golden("key"))
-    sealed = scene.store.read(OWNER, session().id, NOW_MS, newest=1).session
-    assert [_unsealed(item) for item in written(sealed)] == [_unsealed(item) for item in golden(name)]
+    scene = Scene(golden(*ENCRYPTED), keys=golden("key"))
+    encrypted = scene.store.read(OWNER, session().id, NOW_MS, newest=1).session
+    assert [_without_content(item) for item in written(encrypted)] == [_without_content(item) for item in golden(name)]
 
 
-def _unsealed(item: Item) -> Item:
+def _without_content(item: Item) -> Item:
     return item | {name: {"B": b""} for name in ("cfg", "title", "sid", "body") if name in item}
 
 
@@ -397,10 +397,10 @@ def _unsealed(item: Item) -> Item:
         ("kid", {"S": "000009"}, ItemUnreadable),
     ],
 )
-def test_a_sealed_item_that_does_not_say_how_is_refused(
+def test_an_encrypted_item_must_name_its_key(
     sk: str, attribute: str, value: Item | None, error: type[TurnlogError]
 ) -> None:
-    scene = Scene(changed(golden(*SEALED), sk, **{attribute: value}), keys=golden("key"))
+    scene = Scene(changed(golden(*ENCRYPTED), sk, **{attribute: value}), keys=golden("key"))
     scene.require_untouched(error, scene.take)
 
 
@@ -412,12 +412,12 @@ SKS = {"header": "session", "meta": "meta", "turn": "000000001", "newest turn": 
 
 
 @pytest.mark.parametrize("sk", SKS.values(), ids=SKS)
-def test_an_item_of_a_version_that_is_not_known_is_refused(sk: str) -> None:
+def test_an_item_of_an_unknown_version_is_refused(sk: str) -> None:
     scene = Scene(changed(ALL, sk, v={"N": "2"}))
     scene.require_untouched(ItemVersionUnknown, scene.take)
 
 
-def test_a_tombstone_of_a_version_that_is_not_known_is_refused() -> None:
+def test_a_tombstone_of_an_unknown_version_is_refused() -> None:
     scene = Scene(golden("header") + changed(golden("tombstones"), "000000002", v={"N": "2"}))
     scene.require_untouched(ItemVersionUnknown, scene.take)
 
@@ -462,7 +462,7 @@ def test_a_gap_in_the_turns_is_refused(sk: str) -> None:
     scene.require_untouched(TurnsMissing, scene.take)
 
 
-def test_a_clock_that_runs_far_behind_what_is_stored_is_refused() -> None:
+def test_a_clock_far_behind_is_refused() -> None:
     scene = Scene(golden(*LIVE))
     scene.clock.now_ms = SECOND.at_ms - int(CLOCK_TOLERANCE.total_seconds() * 1000) - 1
     scene.require_untouched(ClockBehind, scene.take)
@@ -480,7 +480,7 @@ def test_a_foreign_owner_or_an_unknown_id_is_not_found(owner: str, session_id: s
     assert scene.store.session_ids(owner) == ([session().id] if owner == OWNER else [])
 
 
-def test_a_message_that_could_not_be_stored_is_refused_before_the_model_is_asked() -> None:
+def test_an_unstorable_message_is_refused_before_the_call() -> None:
     scene = Scene(golden(*LIVE))
     noise = base64.b64encode(hashlib.shake_256(b"noise").digest(MAX_TURN_BYTES)).decode()
     scene.require_untouched(TurnTooLarge, lambda: scene.take(noise))
