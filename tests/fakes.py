@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from typing import Any
 
 from turnlog.domain.documents import Document, SummaryState, Upload
 from turnlog.domain.messages import Message, ModelRequest, Reply, Usage, to_json
+from turnlog.domain.reply_events import OnEvent, ReplyEvent, events_of
 from turnlog.domain.server_key import ServerKey
 from turnlog.domain.sessions import Session, SessionSettings, new_session_id
+from turnlog.domain.turns import ModelCall, Totals, Turn
 from turnlog.errors import DocumentRefused, ModelError, StoreUnavailable
 from turnlog.usecases.audit import Audit
 from turnlog.usecases.caller import Caller
@@ -51,7 +54,7 @@ class HashModel:
     seconds: list[float] = field(default_factory=list)
     tokens: int = 10
 
-    def reply(self, request: ModelRequest, seconds: float) -> Reply:
+    def reply(self, request: ModelRequest, seconds: float, on_event: OnEvent | None = None) -> Reply:
         self.requests.append(request)
         self.seconds.append(seconds)
         if self.during:
@@ -60,7 +63,11 @@ class HashModel:
             raise self.fail_with.pop(0)
         content = to_json([{"type": "text", "text": expected_text(request.messages)}])
         usage = json.dumps({"input_tokens": self.tokens, "output_tokens": 5})
-        return Reply(request.model, content, "end_turn", Usage(usage))
+        reply = Reply(request.model, content, "end_turn", Usage(usage))
+        if on_event:
+            for event in events_of(reply):
+                on_event(event)
+        return reply
 
 
 @dataclass
@@ -129,3 +136,67 @@ class NoDocuments:
 def new_session(owner: str = OWNER, *, created_ms: int = START_MS, idle_s: int = 1800, life_s: int = 86_400) -> Session:
     settings = SessionSettings(MODEL, 1000, "Be brief.")
     return Session(owner, new_session_id(), created_ms, created_ms + life_s * 1000, idle_s * 1000, settings)
+
+
+def put_together(events: Iterable[ReplyEvent]) -> Reply:
+    """The reply, by the rules of the API's stream: start events hold a block, text deltas are appended to it."""
+    message: dict[str, Any] = {}
+    open_block = None
+    for event in events:
+        data = json.loads(event.data)
+        assert data["type"] == event.type
+        if event.type == "message_start":
+            message = data["message"]
+            assert (message["role"], message["content"], message["stop_reason"]) == ("assistant", [], None)
+        elif event.type == "content_block_start":
+            assert data["index"] == len(message["content"])
+            open_block = data["index"]
+            message["content"].append(data["content_block"])
+        elif event.type == "content_block_delta":
+            assert (data["index"], data["delta"]["type"]) == (open_block, "text_delta")
+            message["content"][open_block]["text"] += data["delta"]["text"]
+        elif event.type == "content_block_stop":
+            assert data["index"] == open_block
+            open_block = None
+        elif event.type == "message_delta":
+            message |= data["delta"] | {"usage": data["usage"]}
+        else:
+            assert event.type == "message_stop"
+            assert open_block is None
+    return Reply(
+        message["model"], to_json(message["content"]), message["stop_reason"], Usage(to_json(message["usage"]))
+    )
+
+
+TOOL_USE = to_json(
+    [
+        {"type": "thinking", "thinking": "I look it up.", "signature": "c2lnbmVk"},
+        {"type": "tool_use", "id": "toolu_1", "name": "look_up", "input": {"word": "ada"}},
+    ]
+)
+TOOL_RESULT = to_json([{"type": "tool_result", "tool_use_id": "toolu_1", "content": "a name"}])
+
+
+def two_call_turn(number: int = 1, *, tokens: int = 100, cost_usd: Decimal | None = Decimal("0.5")) -> Turn:
+    """A turn of four messages: the model calls a tool and then replies. Each call uses `tokens` tokens."""
+    messages = (
+        Message.of_text(f"question {number}"),
+        Message("assistant", TOOL_USE),
+        Message("user", TOOL_RESULT),
+        Message("assistant", to_json([{"type": "text", "text": "A name."}])),
+    )
+    usage = Usage(to_json({"input_tokens": tokens - 10, "output_tokens": 10}))
+    calls = (ModelCall(MODEL, usage, cost_usd), ModelCall(MODEL, usage, cost_usd))
+    return Turn(number, "token", b"", b"", messages, calls, "end_turn", Totals(), START_MS, 1, b"")
+
+
+def with_content(turn: Turn, *, message: Message | None = None, reply: Reply | None = None) -> Turn:
+    """The turn of one call with another message or reply, at the same cost."""
+    message, reply = message or turn.message, reply or turn.reply
+    calls = (ModelCall(reply.model, reply.usage, turn.cost_usd),)
+    return replace(turn, messages=(message, reply.message), calls=calls, stop_reason=reply.stop_reason)
+
+
+def with_cost(turn: Turn, cost_usd: Decimal | None) -> Turn:
+    """The turn of one call at another cost."""
+    return replace(turn, calls=(replace(turn.calls[0], cost_usd=cost_usd),))

@@ -21,12 +21,12 @@ class LocalWrapper:
     def new_key(self, owner: str) -> tuple[bytes, bytes]:
         self._note("new key")
         secret = secrets.token_bytes(KEY_BYTES)
-        return secret, _OUTER.cipher(owner.encode(), secret)
+        return secret, _OUTER.encrypt(owner.encode(), secret)
 
     def unwrap(self, owner: str, wrapped: bytes) -> bytes:
         self._note("unwrap")
         try:
-            return _OUTER.open(owner.encode(), wrapped)
+            return _OUTER.decrypt(owner.encode(), wrapped)
         except ValueError as error:
             raise ItemUnreadable from error
 

@@ -25,6 +25,7 @@ from turnlog.adapters.dynamodb import DynamoDBSessionStore, OwnerKeys
 from turnlog.adapters.read_cache import CachedSessionStore
 from turnlog.config import AnonymousLimitSettings, SessionLifeSettings
 from turnlog.domain.messages import ModelRequest, Reply, to_json
+from turnlog.domain.reply_events import OnEvent
 from turnlog.domain.server_key import ServerKey
 from turnlog.ports.session_store import SessionStore
 from turnlog.usecases.turn_protocol import TurnPolicy
@@ -51,7 +52,7 @@ class TurnCost:
 class TalkativeModel(HashModel):
     """Answers with about as much prose as it was asked."""
 
-    def reply(self, request: ModelRequest, seconds: float) -> Reply:
+    def reply(self, request: ModelRequest, seconds: float, on_event: OnEvent | None = None) -> Reply:
         short = super().reply(request, seconds)
         text = prose(f"answer {len(self.requests)}", 1000)
         return Reply(MODEL, to_json([{"type": "text", "text": text}]), short.stop_reason, short.usage)

@@ -28,18 +28,19 @@ from typing import TypeVar
 
 import pytest
 
-from tests.fakes import OWNER, START_MS, new_session
+from tests.fakes import OWNER, START_MS, new_session, two_call_turn, with_content, with_cost
 from turnlog.domain.expiry import CLOCK_TOLERANCE, SWEEP_MARGIN
 from turnlog.domain.messages import Message, Reply, Usage, to_json
 from turnlog.domain.quotas import QuotaCharge, QuotaCharges
 from turnlog.domain.sessions import Move, Session, SessionSettings, new_session_id
-from turnlog.domain.turns import KEY_HASH, MAX_TURN_BYTES, Lease, Slot, Tombstone, Totals, Turn
+from turnlog.domain.turns import KEY_HASH, MAX_TURN_BYTES, Lease, ModelCall, Slot, Tombstone, Totals, Turn
 from turnlog.errors import (
     ClockBehind,
     LeaseLost,
     QuotaExceeded,
     SessionNotFound,
     StoreUnavailable,
+    TurnFormUnsupported,
     TurnInProgress,
     TurnTooLarge,
 )
@@ -82,9 +83,9 @@ def turn_of(lease: Lease, text: str = "hello") -> Turn:
         token=lease.token,
         key=lease.key,
         fingerprint=lease.fingerprint,
-        message=Message.of_text(text),
-        reply=Reply("claude-sonnet-5-5", to_json([{"type": "text", "text": "☃"}]), "end_turn", usage),
-        cost_usd=Decimal("0.000012"),
+        messages=(Message.of_text(text), Message("assistant", to_json([{"type": "text", "text": "☃"}]))),
+        calls=(ModelCall("claude-sonnet-5-5", usage, Decimal("0.000012")),),
+        stop_reason="end_turn",
         totals=Totals(12 * lease.number, Decimal("0.00012") * lease.number, 40 * lease.number),
         at_ms=lease.at_ms + 5,
         window_from=1,
@@ -242,11 +243,11 @@ class Creating(Facts):
         self, store: SessionStore
     ) -> None:
         refused = new_session()
-        large = replace(turn_of(lease_of(1)), message=Message.of_text(random_text(MAX_TURN_BYTES - 100_000)))
+        large = with_content(turn_of(lease_of(1)), message=Message.of_text(random_text(MAX_TURN_BYTES - 100_000)))
         session = store.create(new_session(), "", first=large)
         assert store.turns(session, 1, 1) == [large]
         with pytest.raises(TurnTooLarge):
-            store.create(refused, "", first=replace(large, message=Message.of_text(random_text(MAX_TURN_BYTES))))
+            store.create(refused, "", first=with_content(large, message=Message.of_text(random_text(MAX_TURN_BYTES))))
         assert is_gone(store, refused)
 
     def test_a_refused_bill_leaves_no_first_turn(self, store: SessionStore) -> None:
@@ -295,7 +296,7 @@ class Reading(Facts):
         store.acquire(session, lease_of(1), over=None)
         usage = Usage('{ "input_tokens": 3, "later": {"a": null} }')
         reply = Reply("claude-from-the-future ☃", json.dumps(STRANGE_BLOCKS, indent=1), "a_new_reason", usage)
-        store.commit(session, replace(turn_of(lease_of(1)), message=Message("user", reply.content), reply=reply))
+        store.commit(session, with_content(turn_of(lease_of(1)), message=Message("user", reply.content), reply=reply))
         turn = store.read(OWNER, session.id, START_MS, newest=1).turns[0]
         assert turn.message.blocks == STRANGE_BLOCKS
         assert json.loads(turn.reply.content) == STRANGE_BLOCKS
@@ -305,7 +306,8 @@ class Reading(Facts):
     def test_totals_and_prices_are_exact(self, store: SessionStore, session: Session) -> None:
         store.acquire(session, lease_of(1), over=None)
         totals = Totals(2**40, Decimal("12345.678901234567890123"), 2**41)
-        turn = replace(turn_of(lease_of(1)), cost_usd=Decimal("0.000000000000000001"), totals=totals, window_from=7)
+        turn = with_cost(turn_of(lease_of(1)), Decimal("0.000000000000000001"))
+        turn = replace(turn, totals=totals, window_from=7)
         store.commit(session, turn)
         assert store.read(OWNER, session.id, START_MS, newest=1).turns == (turn,)
 
@@ -725,7 +727,7 @@ class Committing(Facts):
 
     def test_a_price_that_is_not_known_stays_unknown(self, store: SessionStore, session: Session) -> None:
         store.acquire(session, lease_of(1), over=None)
-        turn = replace(turn_of(lease_of(1)), cost_usd=None)
+        turn = with_cost(turn_of(lease_of(1)), None)
         store.commit(session, turn)
         assert store.read(OWNER, session.id, START_MS, newest=1).turns == (turn,)
 
@@ -733,7 +735,7 @@ class Committing(Facts):
     def test_a_turn_of_nearly_the_largest_size_is_kept_whole(self, store: SessionStore, session: Session) -> None:
         take(store, session, 1)
         store.acquire(session, lease_of(2), over=None)
-        large = replace(turn_of(lease_of(2)), message=Message.of_text(random_text(MAX_TURN_BYTES - 100_000)))
+        large = with_content(turn_of(lease_of(2)), message=Message.of_text(random_text(MAX_TURN_BYTES - 100_000)))
         assert store.commit(session, large) == large
         third = take(store, session, 3)
         view = store.read(OWNER, session.id, START_MS, newest=2)
@@ -745,7 +747,7 @@ class Committing(Facts):
         self, store: SessionStore, session: Session
     ) -> None:
         store.acquire(session, lease_of(1), over=None)
-        large = replace(turn_of(lease_of(1)), message=Message.of_text("again and again, " * 500_000))
+        large = with_content(turn_of(lease_of(1)), message=Message.of_text("again and again, " * 500_000))
         assert store.commit(session, large) == large
         assert store.read(OWNER, session.id, START_MS, newest=1).turns == (large,)
 
@@ -757,9 +759,19 @@ class Committing(Facts):
         store.acquire(session, lease_of(2), over=None)
         reply = replace(turn.reply, content=to_json([{"type": "text", "text": random_text(MAX_TURN_BYTES + 100_000)}]))
         with pytest.raises(TurnTooLarge):
-            store.commit(session, replace(turn_of(lease_of(2)), reply=reply))
+            store.commit(session, with_content(turn_of(lease_of(2)), reply=reply))
         view = store.read(OWNER, session.id, START_MS, newest=9)
         assert (view.turns, view.running) == ((turn,), lease_of(2))
+
+    def test_a_turn_of_several_calls_is_refused_and_nothing_changes(
+        self, store: SessionStore, session: Session
+    ) -> None:
+        lease = lease_of(1)
+        store.acquire(session, lease, over=None)
+        with pytest.raises(TurnFormUnsupported):
+            store.commit(session, replace(two_call_turn(), token=lease.token, key=lease.key))
+        view = store.read(OWNER, session.id, START_MS, newest=9)
+        assert (view.turns, view.running) == ((), lease)
 
 
 class SharedAllowances(Facts):
@@ -951,7 +963,7 @@ class Forking(Facts):
 
     def test_a_large_turn_is_forked_whole(self, store: SessionStore, session: Session) -> None:
         store.acquire(session, lease_of(1), over=None)
-        large = replace(turn_of(lease_of(1)), message=Message.of_text(random_text(MAX_TURN_BYTES - 100_000)))
+        large = with_content(turn_of(lease_of(1)), message=Message.of_text(random_text(MAX_TURN_BYTES - 100_000)))
         store.commit(session, large)
         child = forked(store, session, 1, new_session())
         assert store.turns(child, 1, 1) == [self.without_key(large)]
@@ -1074,7 +1086,7 @@ class Moving(Facts):
 
     def test_a_large_turn_is_moved_whole(self, store: SessionStore, session: Session) -> None:
         store.acquire(session, lease_of(1), over=None)
-        large = replace(turn_of(lease_of(1)), message=Message.of_text(random_text(MAX_TURN_BYTES - 100_000)))
+        large = with_content(turn_of(lease_of(1)), message=Message.of_text(random_text(MAX_TURN_BYTES - 100_000)))
         store.commit(session, large)
         assert store.turns(store.move(move_of(session)), 1, 1) == [large]
 

@@ -1,4 +1,4 @@
-"""What the DynamoDB store promises beside the contract: what lies in the table, and what happens when it fails."""
+"""The DynamoDB store beside the contract: the items in its table, and its errors when DynamoDB fails."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def items(dynamodb: DynamoDBClient) -> list[dict[str, Any]]:
-    """All that is stored of sessions: the whole table but the sweeper's list."""
+    """Every item of sessions: the whole table but the sweeper's list."""
     return [item for item in everything(dynamodb) if not item["pk"]["S"].startswith("D#")]
 
 
@@ -94,7 +94,7 @@ def test_a_turn_costs_one_query_and_two_puts(store: DynamoDBSessionStore, sessio
 
 
 @pytest.mark.asvs("14.2.7")
-def test_every_item_of_a_session_expires_an_hour_after_its_end(
+def test_every_item_has_a_ttl_an_hour_after_the_end(
     store: DynamoDBSessionStore, session: Session, dynamodb: DynamoDBClient
 ) -> None:
     take(store, session, 1)
@@ -102,10 +102,10 @@ def test_every_item_of_a_session_expires_an_hour_after_its_end(
     expected = session.expires_ms // 1000 + int(GRACE.total_seconds())
     assert {int(item["ttl"]["N"]) for item in everything(dynamodb)} == {expected}
     assert {int(item["v"]["N"]) for item in everything(dynamodb)} == {1}
-    assert len(everything(dynamodb)) == 6  # index, the sweeper's entry, header, meta, a turn, a claim
+    assert len(everything(dynamodb)) == 6  # index, the sweeper's entry, header, meta, a turn, a lease
 
 
-def test_tombstones_alone_are_left_after_a_delete_and_they_hold_no_content(
+def test_a_delete_leaves_only_empty_tombstones(
     store: DynamoDBSessionStore, session: Session, dynamodb: DynamoDBClient
 ) -> None:
     take(store, session, 1)
@@ -113,7 +113,7 @@ def test_tombstones_alone_are_left_after_a_delete_and_they_hold_no_content(
     assert [set(item) for item in items(dynamodb)] == [{"pk", "sk", "v", "st", "ttl"}] * 2
 
 
-def test_no_key_of_the_table_holds_the_owner_or_the_session_id(
+def test_keys_hold_no_owner_and_no_session_id(
     store: DynamoDBSessionStore, session: Session, dynamodb: DynamoDBClient
 ) -> None:
     take(store, session, 1)
@@ -152,7 +152,7 @@ def test_a_failure_that_lasts_is_reported_after_four_tries(
     assert len(flaky.calls) == 4
 
 
-def test_a_refusal_by_permission_or_key_is_reported_without_trying_again(
+def test_a_refusal_of_permission_is_not_tried_again(
     store: DynamoDBSessionStore, session: Session, flaky: FlakyClient
 ) -> None:
     flaky.calls.clear()
@@ -171,7 +171,7 @@ def test_an_unknown_failure_of_a_request_is_not_hidden(
 
 
 @pytest.mark.parametrize("lost", [1, 2, 3])
-def test_a_gap_in_the_turns_is_an_error_and_never_a_shorter_history(
+def test_a_gap_in_the_turns_is_an_error(
     store: DynamoDBSessionStore, session: Session, dynamodb: DynamoDBClient, lost: int
 ) -> None:
     for number in (1, 2, 3, 4):
@@ -185,7 +185,7 @@ def test_a_gap_in_the_turns_is_an_error_and_never_a_shorter_history(
 @pytest.mark.parametrize(
     ("name", "value"), [("body", {"B": b"zbroken"}), ("v", {"N": "2"}), ("fp", None), ("tot", {"S": "?"})]
 )
-def test_an_item_that_cannot_be_read_is_an_error_and_never_a_shorter_history(
+def test_an_unreadable_item_is_an_error(
     store: DynamoDBSessionStore, session: Session, dynamodb: DynamoDBClient, name: str, value: dict[str, Any] | None
 ) -> None:
     take(store, session, 1)
@@ -280,7 +280,7 @@ class _Crashing:
         return getattr(self._client, name)  # type: ignore[no-any-return]
 
 
-def test_a_fork_under_a_name_that_another_one_has_begun_gets_none_of_its_turns(
+def test_a_fork_gets_no_turn_of_another_fork(
     store: DynamoDBSessionStore, session: Session, dynamodb: DynamoDBClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     take_all(store, session, 3)

@@ -44,7 +44,7 @@ class TestDynamoDB(SessionStoreContract):
 
 
 class TestSealedDynamoDB(SessionStoreContract):
-    """The same facts hold when all content is sealed."""
+    """The same facts hold when all content is encrypted."""
 
     @pytest.fixture
     def store(self, dynamodb: DynamoDBClient) -> SessionStore:

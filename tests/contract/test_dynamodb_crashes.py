@@ -93,7 +93,7 @@ def move_of(session: Session, *, key: bytes = b"m" * 16, at_ms: int = START_MS, 
 
 
 def where(store: DynamoDBSessionStore, session: Session, move: Move, now_ms: int) -> list[str]:
-    """In which of the two places the session lives."""
+    """The names, "old" or "new", of the owner and id under which the session lives."""
     found = []
     for name, owner, session_id in (("old", session.owner, session.id), ("new", move.to_owner, move.to_id)):
         try:
@@ -114,7 +114,7 @@ def content(dynamodb: DynamoDBClient, pk: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("steps", STEPS)
-def test_a_move_that_died_leaves_one_live_session_and_its_repeat_finishes_it(
+def test_a_crashed_move_is_finished_by_its_repeat(
     store: DynamoDBSessionStore, dynamodb: DynamoDBClient, dies: Dies, steps: int
 ) -> None:
     session, another = session_with(store, 3), session_with(store, 1)
@@ -134,7 +134,7 @@ def test_a_move_that_died_leaves_one_live_session_and_its_repeat_finishes_it(
 
 
 @pytest.mark.parametrize("steps", STEPS)
-def test_after_a_move_that_died_the_next_turn_goes_on_and_nothing_is_left_at_the_other_place(
+def test_a_crashed_move_is_undone_by_the_next_turn(
     store: DynamoDBSessionStore, dynamodb: DynamoDBClient, dies: Dies, steps: int
 ) -> None:
     session, another = session_with(store, 3), session_with(store, 1)
@@ -155,7 +155,7 @@ def test_after_a_move_that_died_the_next_turn_goes_on_and_nothing_is_left_at_the
 
 
 @pytest.mark.parametrize("steps", STEPS)
-def test_a_session_whose_move_died_can_be_deleted_with_all_its_copies(
+def test_a_delete_after_a_crashed_move_removes_the_copies(
     store: DynamoDBSessionStore, dynamodb: DynamoDBClient, dies: Dies, steps: int
 ) -> None:
     session = session_with(store, 3)
@@ -170,7 +170,7 @@ def test_a_session_whose_move_died_can_be_deleted_with_all_its_copies(
 
 
 @pytest.mark.parametrize("steps", range(4))
-def test_a_creation_that_died_has_made_and_charged_nothing_or_all_of_it(
+def test_a_crashed_creation_is_whole_or_nothing(
     store: DynamoDBSessionStore, dynamodb: DynamoDBClient, dies: Dies, steps: int
 ) -> None:
     session, first = new_session(), turn_of(lease_of(1))
@@ -187,7 +187,7 @@ def test_a_creation_that_died_has_made_and_charged_nothing_or_all_of_it(
 
 
 @pytest.mark.parametrize("steps", range(12))
-def test_what_a_fork_that_died_left_is_swept_and_its_parent_is_untouched(
+def test_a_crashed_fork_is_swept_without_its_parent(
     store: DynamoDBSessionStore, dynamodb: DynamoDBClient, dies: Dies, steps: int
 ) -> None:
     parent = session_with(store, 3)
@@ -223,9 +223,7 @@ def test_a_sweep_that_died_is_finished_by_the_next(
     assert store.read(OWNER, alive.id, later_ms, newest=1).title == "Alive"
 
 
-def test_sweeps_that_are_cut_off_again_and_again_come_to_an_end(
-    store: DynamoDBSessionStore, dynamodb: DynamoDBClient, dies: Dies
-) -> None:
+def test_interrupted_sweeps_come_to_an_end(store: DynamoDBSessionStore, dynamodb: DynamoDBClient, dies: Dies) -> None:
     dead = session_with(store, 3)
     later_ms = START_MS + dead.idle_ms + int(SWEEP_MARGIN.total_seconds() * 1000) + 15 * 60_000
     cut_off = 0
@@ -236,9 +234,7 @@ def test_sweeps_that_are_cut_off_again_and_again_come_to_an_end(
     assert content(dynamodb, partition(OWNER, dead.id)) == []
 
 
-def test_a_mover_that_comes_back_after_it_was_overtaken_can_finish_nothing(
-    store: DynamoDBSessionStore, dynamodb: DynamoDBClient
-) -> None:
+def test_an_overtaken_move_can_commit_nothing(store: DynamoDBSessionStore, dynamodb: DynamoDBClient) -> None:
     session = session_with(store, 3)
     move = move_of(session)
     overtaken: list[str] = []
@@ -264,7 +260,7 @@ def test_a_mover_that_comes_back_after_it_was_overtaken_can_finish_nothing(
 
 
 @pytest.mark.parametrize("call", [2, 3])
-def test_a_delete_that_a_move_overtakes_does_not_say_that_the_session_is_gone(
+def test_a_delete_overtaken_by_a_move_reports_nothing_deleted(
     store: DynamoDBSessionStore, dynamodb: DynamoDBClient, call: int
 ) -> None:
     session = session_with(store, 3)
@@ -286,9 +282,7 @@ def test_a_delete_that_a_move_overtakes_does_not_say_that_the_session_is_gone(
     assert where(store, session, move, START_MS) == ["new"]
 
 
-def test_a_move_whose_allowance_is_used_up_while_it_copies_leaves_the_session_where_it_was(
-    store: DynamoDBSessionStore, dynamodb: DynamoDBClient
-) -> None:
+def test_a_move_without_quota_left_changes_nothing(store: DynamoDBSessionStore, dynamodb: DynamoDBClient) -> None:
     session = session_with(store, 3)
     move = replace(move_of(session), quota=ONE)
     begun: list[str] = []
@@ -313,7 +307,7 @@ def test_a_move_whose_allowance_is_used_up_while_it_copies_leaves_the_session_wh
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_a_title_that_is_changed_while_a_session_moves_goes_along_or_is_refused(
+def test_a_title_changed_during_a_move_is_not_lost(
     store: DynamoDBSessionStore, dynamodb: DynamoDBClient, when: str
 ) -> None:
     session = session_with(store, 3)
@@ -356,9 +350,7 @@ def test_a_title_that_is_changed_while_a_session_moves_goes_along_or_is_refused(
     assert title == ("New" if when == "before" else "A title")
 
 
-def test_a_turn_of_random_bytes_lies_in_parts_and_goes_with_its_session(
-    store: DynamoDBSessionStore, dynamodb: DynamoDBClient
-) -> None:
+def test_a_large_turn_is_stored_and_deleted_in_parts(store: DynamoDBSessionStore, dynamodb: DynamoDBClient) -> None:
     session = store.create(new_session(), "")
     lease = lease_of(1)
     store.acquire(session, lease, over=None)

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from tests.contract.session_store import forked, lease_of, move_of, random_text, take, take_all, turn_of
-from tests.fakes import OWNER, START_MS, HashModel, HeldClock, new_session
+from tests.fakes import OWNER, START_MS, HashModel, HeldClock, new_session, with_content
 from tests.promises.simulator.attribute_values import size
 from tests.promises.simulator.dynamodb import SimulatedDynamoDB
 from tests.wrapping import LocalWrapper
 from turnlog.adapters.dynamodb import DynamoDBSessionStore, OwnerKeys
+from turnlog.adapters.dynamodb.data_keys import CACHED, MOST_CACHED, RENEWED_AFTER
 from turnlog.adapters.dynamodb.items import owner_partition, partition
-from turnlog.adapters.dynamodb.keys import KEPT, MOST_KEPT, RENEWED_AFTER
 from turnlog.domain.content_encryption import PLAIN
 from turnlog.domain.messages import Message
 from turnlog.domain.owners import owner_hash
@@ -71,21 +71,21 @@ class Environment:
         return operation
 
     def another(self, *, encrypts: bool = True) -> Environment:
-        """Which knows nothing of this one but what is in the tables."""
+        """Another environment, with nothing in memory, on the same tables."""
         return Environment(self.tables, self.clock, encrypts=encrypts)
 
     def items(self, table: str = SESSIONS) -> list[Item]:
         return [copy.deepcopy(dict(item)) for item in self.tables.tables.items(table)]
 
     def item(self, session: Session, sk: str) -> Item:
-        (found,) = [item for item in self.items() if (item["pk"]["S"], item["sk"]["S"]) == (place(session), sk)]
+        (found,) = [item for item in self.items() if (item["pk"]["S"], item["sk"]["S"]) == (partition_of(session), sk)]
         return found
 
     def put(self, item: Item, table: str = SESSIONS) -> None:
         self.tables.put_item(TableName=table, Item=item)
 
 
-def place(session: Session) -> str:
+def partition_of(session: Session) -> str:
     return partition(session.owner, session.id)
 
 
@@ -96,7 +96,7 @@ def here() -> Environment:
 
 @pytest.fixture
 def session(here: Environment) -> Session:
-    """With two turns."""
+    """A session with two turns."""
     return conversation(here)
 
 
@@ -130,28 +130,26 @@ def test_no_content_and_no_id_lies_in_the_clear(here: Environment, session: Sess
         assert hidden.encode() not in stored
 
 
-def test_what_holds_content_is_of_version_2_and_names_its_key_and_nothing_else_is(
-    here: Environment, session: Session
-) -> None:
+def test_items_with_content_have_version_2_and_name_their_key(here: Environment, session: Session) -> None:
     here.store.acquire(session, lease_of(3), over=None)
     held = {
         item["sk"]["S"]: (item["v"]["N"], item.get("kid", {}).get("S"))
         for item in here.items()
         if item["pk"]["S"][0] != "D"
     }
-    sealed, plain = ("2", "000001"), ("1", None)
+    encrypted, plain = ("2", "000001"), ("1", None)
     assert held.pop("000000003") == plain
-    assert set(held.values()) == {sealed}
-    assert set(held) == {*CONTENT, place(session)}
+    assert set(held.values()) == {encrypted}
+    assert set(held) == {*CONTENT, partition_of(session)}
     here.store.delete(OWNER, session.id, START_MS)
     assert {item["v"]["N"] for item in here.items()} == {"1"}
 
 
-def test_a_large_turn_is_sealed_as_a_whole_and_opens_as_a_whole(here: Environment) -> None:
+def test_a_large_turn_is_encrypted_as_a_whole(here: Environment) -> None:
     session = here.store.create(new_session(), "")
     lease = lease_of(1)
     here.store.acquire(session, lease, over=None)
-    turn = replace(turn_of(lease), message=Message.of_text(random_text(900_000)))
+    turn = with_content(turn_of(lease), message=Message.of_text(random_text(900_000)))
     here.store.commit(session, turn)
     parts = [item for item in here.items() if "part" in item]
     assert len(parts) == 3
@@ -191,7 +189,7 @@ def test_content_does_not_open_in_another_session(here: Environment, session: Se
     expect_unreadable(here, read(here, session))
 
 
-def test_content_does_not_open_in_another_turn_or_as_another_attribute(here: Environment, session: Session) -> None:
+def test_content_decrypts_only_in_its_own_attribute(here: Environment, session: Session) -> None:
     first, second, meta, header = (here.item(session, sk) for sk in ("000000001", "000000002", "meta", "session"))
     for mixed in (first | {"body": second["body"]}, meta | {"title": header["cfg"]}, first | {"body": header["cfg"]}):
         here.put(mixed)
@@ -202,19 +200,15 @@ def test_content_does_not_open_in_another_turn_or_as_another_attribute(here: Env
 
 
 @pytest.mark.parametrize("sk", CONTENT)
-def test_content_that_was_changed_or_is_not_sealed_at_all_is_refused(
-    here: Environment, session: Session, sk: str
-) -> None:
+def test_changed_or_plain_content_is_refused(here: Environment, session: Session, sk: str) -> None:
     item, name = here.item(session, sk), CONTENT[sk]
-    sealed = item[name]["B"]
-    for content in (sealed[:-1] + bytes([sealed[-1] ^ 1]), sealed[:20], b"", b"j{}"):
+    encrypted = item[name]["B"]
+    for content in (encrypted[:-1] + bytes([encrypted[-1] ^ 1]), encrypted[:20], b"", b"j{}"):
         here.put(item | {name: {"B": content}})
         expect_unreadable(here, read(here, session))
 
 
-def test_nothing_plain_is_believed_in_a_sealed_session_and_nothing_sealed_in_a_plain_one(
-    here: Environment, session: Session
-) -> None:
+def test_plain_and_encrypted_items_do_not_mix(here: Environment, session: Session) -> None:
     plain = DynamoDBSessionStore(here, SESSIONS, USAGE, sleep=lambda _: None)  # type: ignore[arg-type]
     other = plain.create(new_session(), "")
     take(plain, other, 1)
@@ -225,29 +219,27 @@ def test_nothing_plain_is_believed_in_a_sealed_session_and_nothing_sealed_in_a_p
     expect_unreadable(here, read(here, other), ItemVersionUnknown)
 
 
-def test_an_item_under_another_key_than_its_session_s_is_refused(here: Environment, session: Session) -> None:
+def test_an_item_under_another_key_is_refused(here: Environment, session: Session) -> None:
     here.put(here.item(session, "000000002") | {"kid": {"S": "000002"}})
     expect_unreadable(here, read(here, session))
 
 
-def test_the_name_of_a_session_does_not_open_in_the_place_of_another(here: Environment, session: Session) -> None:
+def test_a_session_s_name_decrypts_only_in_its_own_item(here: Environment, session: Session) -> None:
     other = conversation(here)
-    mine, its = ({"pk": {"S": owner_partition(OWNER)}, "sk": {"S": place(each)}} for each in (session, other))
+    mine, its = ({"pk": {"S": owner_partition(OWNER)}, "sk": {"S": partition_of(each)}} for each in (session, other))
     taken = here.tables.get_item(TableName=SESSIONS, Key=its)["Item"]
     here.put(taken | mine)
-    assert sorted(here.store.session_ids(OWNER)) == sorted([place(session), other.id])
+    assert sorted(here.store.session_ids(OWNER)) == sorted([partition_of(session), other.id])
 
 
 def damaged_name(here: Environment, session: Session) -> str:
-    """What the list calls the session from now on."""
-    index = {"pk": {"S": owner_partition(session.owner)}, "sk": {"S": place(session)}}
+    """Damages the session's name and returns the one under which it is listed from now on."""
+    index = {"pk": {"S": owner_partition(session.owner)}, "sk": {"S": partition_of(session)}}
     here.put(here.tables.get_item(TableName=SESSIONS, Key=index)["Item"] | {"sid": {"B": b"?" * 80}})
-    return place(session)
+    return partition_of(session)
 
 
-def test_a_name_that_does_not_open_hides_no_other_is_never_read_and_can_be_ended(
-    here: Environment, session: Session
-) -> None:
+def test_a_session_with_an_undecryptable_name_can_be_deleted(here: Environment, session: Session) -> None:
     other, name = conversation(here), damaged_name(here, session)
     assert sorted(here.store.session_ids(OWNER)) == sorted([name, other.id])
     expect_unreadable(here, lambda: here.store.read(OWNER, name, START_MS, newest=1))
@@ -259,7 +251,7 @@ def test_a_name_that_does_not_open_hides_no_other_is_never_read_and_can_be_ended
     assert read(here, other)()
 
 
-def test_a_name_that_does_not_open_is_good_for_its_owner_alone(here: Environment, session: Session) -> None:
+def test_an_undecryptable_name_works_for_its_owner_alone(here: Environment, session: Session) -> None:
     name, before = damaged_name(here, session), here.items()
     assert here.store.delete(EVE, name, START_MS) is False
     assert here.items() == before
@@ -273,40 +265,38 @@ def test_a_name_of_nothing_that_does_not_open_goes_too(here: Environment, sessio
     assert here.store.session_ids(OWNER) == []
 
 
-def test_names_are_not_taken_for_damaged_while_their_key_cannot_be_had(here: Environment, session: Session) -> None:
+def test_a_missing_key_does_not_make_names_damaged(here: Environment, session: Session) -> None:
     cold = here.another()
     cold.wrapper.down = True
     with pytest.raises(KeysUnavailable):
         cold.store.session_ids(OWNER)
 
 
-def test_a_store_without_keys_refuses_what_is_sealed_and_changes_nothing(here: Environment, session: Session) -> None:
+def test_a_store_without_keys_refuses_encrypted_sessions(here: Environment, session: Session) -> None:
     plain = DynamoDBSessionStore(here, SESSIONS, USAGE, sleep=lambda _: None)  # type: ignore[arg-type]
     for act in (
         lambda: plain.read(OWNER, session.id, START_MS, newest=9),
         lambda: plain.move(move_of(session)),
     ):
         expect_unreadable(here, act, ItemVersionUnknown)
-    assert plain.session_ids(OWNER) == [place(session)]
+    assert plain.session_ids(OWNER) == [partition_of(session)]
     assert plain.delete(OWNER, session.id, START_MS)
 
 
-def test_items_of_a_later_version_have_no_name_in_a_listing_and_are_refused_by_a_sweep(
-    here: Environment, session: Session
-) -> None:
+def test_items_of_a_later_version_are_not_listed_or_swept(here: Environment, session: Session) -> None:
     (name,) = [item for item in here.items() if item["pk"]["S"] == owner_partition(OWNER)]
     here.put(name | {"v": {"N": "3"}})
-    assert here.store.session_ids(OWNER) == [place(session)]
+    assert here.store.session_ids(OWNER) == [partition_of(session)]
     here.store.sweep(START_MS)
-    (entry,) = [item for item in here.items() if item["sk"]["S"] == place(session) and "own" in item]
+    (entry,) = [item for item in here.items() if item["sk"]["S"] == partition_of(session) and "own" in item]
     here.put(entry | {"v": {"N": "3"}})
     expect_unreadable(here, lambda: here.store.sweep(START_MS + 3_600_000), ItemVersionUnknown)
 
 
-# --- plain sessions beside sealed ones --------------------------------------------------------------------------------
+# --- plain sessions beside encrypted ones -----------------------------------------------------------------------------
 
 
-def test_a_session_that_began_plain_goes_on_plain_and_is_sealed_when_it_moves_or_is_forked(here: Environment) -> None:
+def test_a_plain_session_is_encrypted_by_a_move_or_fork(here: Environment) -> None:
     plain = DynamoDBSessionStore(here, SESSIONS, USAGE, sleep=lambda _: None)  # type: ignore[arg-type]
     began = plain.create(new_session(), "A title")
     first = take(plain, began, 1)
@@ -321,9 +311,7 @@ def test_a_session_that_began_plain_goes_on_plain_and_is_sealed_when_it_moves_or
         assert here.store.read(each.owner, each.id, START_MS, newest=9).count == 2
 
 
-def test_where_sealing_is_switched_off_new_sessions_are_plain_and_sealed_ones_go_on_sealed(
-    here: Environment, session: Session
-) -> None:
+def test_without_encryption_encrypted_sessions_go_on_encrypted(here: Environment, session: Session) -> None:
     off = here.another(encrypts=False)
     plain = off.store.create(new_session(), "")
     take(off.store, plain, 1)
@@ -334,7 +322,7 @@ def test_where_sealing_is_switched_off_new_sessions_are_plain_and_sealed_ones_go
     assert sorted(off.store.session_ids(OWNER)) == sorted([plain.id, session.id])
 
 
-def test_a_moved_session_opens_with_the_key_of_its_new_owner_alone(here: Environment, session: Session) -> None:
+def test_a_moved_session_is_under_its_new_owner_s_key(here: Environment, session: Session) -> None:
     turns = here.store.read(OWNER, session.id, START_MS, newest=9).turns
     moved = here.store.move(move_of(session))
     here.store.erase(OWNER, START_MS)
@@ -347,9 +335,7 @@ def test_a_moved_session_opens_with_the_key_of_its_new_owner_alone(here: Environ
 # --- keys -------------------------------------------------------------------------------------------------------------
 
 
-def test_a_turn_costs_no_call_for_a_key_that_is_in_memory_and_two_for_one_that_is_not(
-    here: Environment, session: Session
-) -> None:
+def test_a_key_costs_two_calls_until_it_is_cached(here: Environment, session: Session) -> None:
     cold = here.another()
     for calls, wrapping in ((["query", "get_item"], ["unwrap"]), (["query"], [])):
         cold.calls.clear()
@@ -359,61 +345,61 @@ def test_a_turn_costs_no_call_for_a_key_that_is_in_memory_and_two_for_one_that_i
         assert (cold.calls, cold.wrapper.calls) == ([*calls, "put_item", "put_item"], wrapping)
 
 
-def test_a_first_session_costs_one_new_key_and_the_next_one_none(here: Environment) -> None:
+def test_an_owner_s_first_session_makes_one_key(here: Environment) -> None:
     here.store.create(new_session(), "")
     here.store.create(new_session(), "")
     assert here.wrapper.calls == ["new key"]
     assert len(here.items(KEYS)) == 1
 
 
-def test_a_turn_of_a_kilobyte_costs_three_write_units_and_ten_read_units_at_most(here: Environment) -> None:
-    """As DynamoDB counts: 1 KB a write unit, 4 KB a consistent read unit of all that a query returns."""
+def test_a_turn_of_a_kilobyte_costs_3_wcu_and_10_rcu(here: Environment) -> None:
+    """Counts as DynamoDB does: a write unit is 1 KB, a consistent read unit 4 KB of all that a query returns."""
     session = here.store.create(new_session(), "A title of ordinary length")
     texts = [random_text(1000 + number)[:1150] for number in range(26)]  # which packs to 1 KB
     for number, text in enumerate(texts, 1):
         lease = replace(lease_of(number), token="t" * 22)
         here.store.acquire(session, lease, over=None)
-        claimed = -(-size(here.item(session, f"{number:09d}")) // 1024)
+        leased = -(-size(here.item(session, f"{number:09d}")) // 1024)
         here.store.commit(session, replace(turn_of(lease, text), token=lease.token))
         stored = here.item(session, f"{number:09d}")
         assert 950 <= len(stored["body"]["B"]) <= 1100
-        assert claimed + -(-size(stored) // 1024) <= 3
+        assert leased + -(-size(stored) // 1024) <= 3
     page = here.tables.query(
         TableName=SESSIONS,
         KeyConditionExpression="pk = :pk",
-        ExpressionAttributeValues={":pk": {"S": place(session)}},
+        ExpressionAttributeValues={":pk": {"S": partition_of(session)}},
         ScanIndexForward=False,
         Limit=28,
     )
     assert -(-sum(map(size, page["Items"])) // 4096) <= 10
 
 
-def test_a_key_is_kept_for_five_minutes_and_then_asked_for_again(here: Environment, session: Session) -> None:
+def test_a_key_is_cached_for_five_minutes(here: Environment, session: Session) -> None:
     here.wrapper.calls.clear()
-    here.clock.tick(seconds=KEPT.total_seconds(), ms=-1)
+    here.clock.tick(seconds=CACHED.total_seconds(), ms=-1)
     read(here, session)()
     here.store.create(new_session(), "")
     assert here.wrapper.calls == []
     here.clock.tick(ms=1)
     read(here, session)()
     assert here.wrapper.calls == ["unwrap"]
-    here.clock.tick(seconds=KEPT.total_seconds())
+    here.clock.tick(seconds=CACHED.total_seconds())
     here.store.create(new_session(), "")
     assert here.wrapper.calls == ["unwrap"] * 2
-    assert {kid for _, kid in here.keys._kept} == {"", "000001"}
+    assert {kid for _, kid in here.keys._cached} == {"", "000001"}
 
 
 def test_no_more_keys_are_kept_than_agreed(here: Environment) -> None:
-    for number in range(MOST_KEPT):
+    for number in range(MOST_CACHED):
         here.keys.current(f"owner {number}")
-    assert len(here.keys._kept) == MOST_KEPT
+    assert len(here.keys._cached) == MOST_CACHED
     here.wrapper.calls.clear()
-    here.keys.current(f"owner {MOST_KEPT // 2}")
+    here.keys.current(f"owner {MOST_CACHED // 2}")
     here.keys.current("owner 0")
     assert here.wrapper.calls == ["unwrap"]
 
 
-def test_a_key_of_90_days_gives_way_for_new_sessions_while_old_ones_go_on_under_it(here: Environment) -> None:
+def test_new_sessions_get_a_new_key_after_90_days(here: Environment) -> None:
     lasting = here.store.create(new_session(idle_s=400 * 86_400, life_s=400 * 86_400), "")
     here.clock.tick(seconds=RENEWED_AFTER.total_seconds())
     new = here.store.create(new_session(created_ms=here.clock.now_ms), "")
@@ -427,7 +413,7 @@ def test_a_key_of_90_days_gives_way_for_new_sessions_while_old_ones_go_on_under_
     assert sorted(cold.store.session_ids(OWNER)) == sorted([lasting.id, new.id])
 
 
-def test_a_move_that_died_does_not_go_on_from_copies_under_an_older_key(here: Environment) -> None:
+def test_a_repeated_move_ignores_copies_under_an_older_key(here: Environment) -> None:
     session = here.store.create(new_session(idle_s=400 * 86_400, life_s=400 * 86_400), "A title")
     turns = take_all(here.store, session, 2)
     mortal, died = here.another(), move_of(session)
@@ -453,20 +439,20 @@ def test_whoever_makes_a_key_second_takes_the_first_one(here: Environment) -> No
     there = here.another()
 
     class Slow(LocalWrapper):
-        """Which lets another one make its key meanwhile."""
+        """A wrapper that lets another environment make its key meanwhile."""
 
         def new_key(self, owner: str) -> tuple[bytes, bytes]:
             there.keys.current(OWNER)
             return super().new_key(owner)
 
     here.keys._wrapper = Slow()
-    sealed = here.keys.current(OWNER).cipher(b"", b"content")
-    assert there.keys.current(OWNER).open(b"", sealed) == b"content"
+    encrypted = here.keys.current(OWNER).encrypt(b"", b"content")
+    assert there.keys.current(OWNER).decrypt(b"", encrypted) == b"content"
     assert len(here.items(KEYS)) == 1
 
 
 @pytest.mark.parametrize("kid", ["000001", ""])
-def test_a_key_that_was_lost_is_an_error_and_no_missing_session(here: Environment, session: Session, kid: str) -> None:
+def test_a_lost_key_is_an_error(here: Environment, session: Session, kid: str) -> None:
     cold = here.another()
     (key,) = here.items(KEYS)
     if kid:
@@ -477,9 +463,7 @@ def test_a_key_that_was_lost_is_an_error_and_no_missing_session(here: Environmen
 
 
 @pytest.mark.parametrize("damage", ["of another owner", "changed", "missing", "of a later version", "stateless"])
-def test_a_key_that_does_not_unwrap_is_an_error_and_never_a_new_key(
-    here: Environment, session: Session, damage: str
-) -> None:
+def test_a_key_that_does_not_unwrap_is_an_error(here: Environment, session: Session, damage: str) -> None:
     here.keys.current(EVE)
     (mine,) = [item for item in here.items(KEYS) if owner_hash(OWNER) in item["pk"]["S"]]
     (eves,) = [item for item in here.items(KEYS) if owner_hash(EVE) in item["pk"]["S"]]
@@ -528,22 +512,22 @@ def test_without_kms_nothing_is_begun_and_no_model_is_asked(here: Environment, s
     assert turn()
 
 
-def test_a_session_is_deleted_and_swept_though_kms_cannot_be_reached(here: Environment, session: Session) -> None:
+def test_a_delete_and_a_sweep_need_no_kms(here: Environment, session: Session) -> None:
     other = conversation(here)
     here.store.sweep(START_MS)
     cold = here.another()
     cold.wrapper.down = True
     assert cold.store.delete(OWNER, session.id, START_MS) is True
     assert cold.store.sweep(START_MS + session.idle_ms + 3_600_000) == 1
-    assert {item["st"]["S"] for item in here.items() if item["pk"]["S"] in (place(session), place(other))} == {"ended"}
+    assert {
+        item["st"]["S"] for item in here.items() if item["pk"]["S"] in (partition_of(session), partition_of(other))
+    } == {"ended"}
 
 
-def test_a_turn_that_has_begun_is_stored_though_kms_fails_and_its_key_has_left_the_memory(
-    here: Environment, session: Session
-) -> None:
+def test_a_running_turn_is_stored_without_kms(here: Environment, session: Session) -> None:
     view = here.store.read(OWNER, session.id, START_MS, newest=9)
     here.wrapper.down = True
-    here.clock.tick(seconds=KEPT.total_seconds())
+    here.clock.tick(seconds=CACHED.total_seconds())
     assert take(here.store, view.session, 3).number == 3
 
 
@@ -559,7 +543,7 @@ def charged(here: Environment, session: Session) -> None:
 
 
 def expect_nothing_left(here: Environment, sessions: int) -> None:
-    """Of the owner, but tombstones, and where the sweeper will have a look in vain."""
+    """Asserts that nothing of the owner is left but tombstones and entries of the sweeper's list."""
     owned = owner_partition(OWNER)
     assert [item for item in [*here.items(), *here.items(USAGE)] if item["pk"]["S"] == owned] == []
     keys = [item for item in here.items(KEYS) if item["pk"]["S"] == owned]
@@ -621,9 +605,7 @@ def test_who_comes_back_gets_a_key_that_never_was(here: Environment, session: Se
 
 
 @pytest.mark.parametrize("state", ["erasing", "erased"])
-def test_no_warm_environment_begins_a_session_under_a_key_that_was_erased(
-    here: Environment, session: Session, state: str
-) -> None:
+def test_no_session_is_made_under_an_erased_key(here: Environment, session: Session, state: str) -> None:
     """Not by a creation, not by a fork, not by a move: each has the key in memory from before."""
     eves = conversation(here, EVE)
     creating, forking, moving = warm = [here.another() for _ in range(3)]
@@ -642,11 +624,11 @@ def test_no_warm_environment_begins_a_session_under_a_key_that_was_erased(
     with pytest.raises(LeaseLost):
         moving.store.move(replace(move_of(eves), owner=EVE, to_owner=OWNER))
     headers = [item for item in here.items() if item["sk"]["S"] == "session" and item["kid"] == {"S": "000001"}]
-    assert {item["pk"]["S"] for item in headers} == {place(session), place(eves)}
+    assert {item["pk"]["S"] for item in headers} == {partition_of(session), partition_of(eves)}
     assert here.store.read(EVE, eves.id, START_MS, newest=9).count == 2
 
 
-def test_an_erasure_that_died_at_any_call_is_finished_by_the_next(here: Environment) -> None:
+def test_a_crashed_erasure_is_finished_by_the_next(here: Environment) -> None:
     steps, died = 0, True
     while died:
         consistent = Environment(SimulatedDynamoDB(), HeldClock())
@@ -670,7 +652,7 @@ def test_an_erasure_that_died_at_any_call_is_finished_by_the_next(here: Environm
     assert steps > 20
 
 
-def test_two_erasures_at_once_leave_nothing_and_the_owner_can_begin_anew(here: Environment, session: Session) -> None:
+def test_two_erasures_at_once_leave_nothing(here: Environment, session: Session) -> None:
     there = here.another()
     here.keys.begin_erasure(OWNER)
     there.keys.begin_erasure(OWNER)
@@ -681,7 +663,7 @@ def test_two_erasures_at_once_leave_nothing_and_the_owner_can_begin_anew(here: E
 
 
 def test_a_name_that_is_written_after_an_erasure_is_not_listed(here: Environment) -> None:
-    """As a fork does that was overtaken."""
+    """The name is written as by a fork that the erasure overtook."""
     here.another().store.create(new_session(), "")
     (name,) = [item for item in here.items() if item["pk"]["S"] == owner_partition(OWNER)]
     here.store.erase(OWNER, START_MS)
@@ -689,7 +671,7 @@ def test_a_name_that_is_written_after_an_erasure_is_not_listed(here: Environment
     assert here.another().store.session_ids(OWNER) == []
 
 
-def test_plain_is_what_a_store_without_keys_makes_of_an_owner_and_erases(here: Environment) -> None:
+def test_a_store_without_keys_makes_and_erases_plain_sessions(here: Environment) -> None:
     plain = DynamoDBSessionStore(here, SESSIONS, USAGE, sleep=lambda _: None)  # type: ignore[arg-type]
     session = plain.create(new_session(), "A title")
     assert session.cipher is PLAIN

@@ -48,7 +48,7 @@ def test_a_key_unwraps_for_its_owner(wrapper: KmsWrapper) -> None:
     assert wrapper.new_key("ada")[0] != secret
 
 
-def test_a_key_does_not_unwrap_for_another_owner_or_when_it_was_changed(wrapper: KmsWrapper) -> None:
+def test_only_its_owner_s_unchanged_key_unwraps(wrapper: KmsWrapper) -> None:
     _, wrapped = wrapper.new_key("ada")
     for owner, given in (("eve", wrapped), ("ada", wrapped[:-1] + bytes([wrapped[-1] ^ 1]))):
         with pytest.raises(ItemUnreadable):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from tests.contract.session_store import (
@@ -20,7 +18,7 @@ from tests.contract.session_store import (
     take_all,
     turn_of,
 )
-from tests.fakes import OWNER, START_MS, new_session
+from tests.fakes import OWNER, START_MS, new_session, with_content
 from turnlog.adapters.memory import MemorySessionStore
 from turnlog.domain.messages import Message
 from turnlog.domain.sessions import Session
@@ -45,7 +43,7 @@ def created(store: SessionStore, count: int) -> list[Session]:
 def take_large(store: SessionStore, session: Session, number: int, size: int) -> None:
     lease = lease_of(number)
     store.acquire(session, lease, over=None)
-    store.commit(session, replace(turn_of(lease), message=Message.of_text("x" * size)))
+    store.commit(session, with_content(turn_of(lease), message=Message.of_text("x" * size)))
 
 
 def test_of_more_sessions_than_it_holds_the_one_used_least_recently_goes() -> None:
@@ -91,7 +89,7 @@ def test_bytes_are_those_of_utf_8() -> None:
     take(store, first, 1)
     lease = lease_of(1)
     store.acquire(second, lease, over=None)
-    store.commit(second, replace(turn_of(lease), message=Message.of_text("☃" * 3400)))
+    store.commit(second, with_content(turn_of(lease), message=Message.of_text("☃" * 3400)))
     assert is_gone(store, first)
 
 

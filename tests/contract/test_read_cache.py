@@ -20,7 +20,7 @@ from tests.contract.session_store import (
     take_all,
     turn_of,
 )
-from tests.fakes import OWNER, START_MS, new_session
+from tests.fakes import OWNER, START_MS, new_session, with_content
 from turnlog.adapters.memory import MemorySessionStore
 from turnlog.adapters.read_cache import CachedSessionStore
 from turnlog.domain.messages import Message
@@ -170,7 +170,7 @@ def fail_to_take_a_large_turn(store: SessionStore, session: Session) -> None:
     store.acquire(session, lease_of(2), over=None)
     large = Message.of_text(random_text(MAX_TURN_BYTES + 100_000))
     with pytest.raises(TurnTooLarge):
-        store.commit(session, replace(turn_of(lease_of(2)), message=large))
+        store.commit(session, with_content(turn_of(lease_of(2)), message=large))
     MemorySessionStore.release(store._durable, session, lease_of(2), billed=False, now_ms=START_MS)  # type: ignore[attr-defined]
 
 
@@ -348,13 +348,13 @@ def test_views_are_bounded_in_bytes(durable: Durable) -> None:
         store.create(session, "")
         store.read(OWNER, session.id, START_MS, newest=3)
         store.acquire(session, lease_of(1), over=None)
-        store.commit(session, replace(turn_of(lease_of(1)), message=Message.of_text("x" * 4000)))
+        store.commit(session, with_content(turn_of(lease_of(1)), message=Message.of_text("x" * 4000)))
     assert [is_kept(store, durable, session) for session in reversed(sessions)] == [True, True, False]
     huge = new_session()
     store.create(huge, "")
     store.read(OWNER, huge.id, START_MS, newest=3)
     store.acquire(huge, lease_of(1), over=None)
-    store.commit(huge, replace(turn_of(lease_of(1)), message=Message.of_text("x" * 11_000)))
+    store.commit(huge, with_content(turn_of(lease_of(1)), message=Message.of_text("x" * 11_000)))
     assert not is_kept(store, durable, huge)
 
 

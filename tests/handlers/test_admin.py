@@ -260,7 +260,7 @@ class TestRefs:
         self, call: Call, backstage: Backstage, session_id: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         ref = refs(call)[0]
-        other = runtime.server_key().sealed("continuation", (session_id + OWNER).encode())
+        other = runtime.server_key().encrypt("continuation", (session_id + OWNER).encode())
         bad = [ref[:-2] + ("A" if ref[-2] != "A" else "B") + ref[-1], ref[:-4], session_id]
         bad.append(base64.urlsafe_b64encode(other).rstrip(b"=").decode())
         bad.append(base64.urlsafe_b64encode((session_id + OWNER).encode()).rstrip(b"=").decode())

@@ -189,7 +189,7 @@ def named(raw: bytes) -> str:
 
 def ref(owner: str, session_id: str) -> str:
     """What an administrator was told that the session is called."""
-    return named(SERVER_KEY.sealed("admin-ref", (session_id + owner).encode()))
+    return named(SERVER_KEY.encrypt("admin-ref", (session_id + owner).encode()))
 
 
 def _lets_in(policy: Mapping[str, Any], resource: str) -> bool:

@@ -161,8 +161,8 @@ def expect_refused(answer: Answered) -> None:
 
 def test_a_seal_is_opened_for_its_own_purpose_parts_and_key_alone() -> None:
     key = ServerKey("one key")
-    sealed = key.sealed("a", b"text", b"x", b"y")
-    assert key.opened("a", sealed, b"x", b"y") == b"text"
+    sealed = key.encrypt("a", b"text", b"x", b"y")
+    assert key.decrypt("a", sealed, b"x", b"y") == b"text"
     for other, purpose, parts in (
         (key, "b", (b"x", b"y")),
         (key, "a", (b"xy",)),
@@ -170,7 +170,7 @@ def test_a_seal_is_opened_for_its_own_purpose_parts_and_key_alone() -> None:
         (ServerKey("another key"), "a", (b"x", b"y")),
     ):
         with pytest.raises(DecryptionFailed):
-            other.opened(purpose, sealed, *parts)
+            other.decrypt(purpose, sealed, *parts)
     for broken in (b"", sealed[:5], sealed[:-1], sealed + b"\0"):
         with pytest.raises(DecryptionFailed):
-            key.opened("a", broken, b"x", b"y")
+            key.decrypt("a", broken, b"x", b"y")

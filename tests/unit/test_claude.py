@@ -13,9 +13,11 @@ import pytest
 
 from local.claude_stand_in import StandIn
 from local.loopback import GuardedHandler, LoopbackServer
+from tests.fakes import put_together
 from turnlog.adapters import claude
 from turnlog.adapters.claude import Claude
 from turnlog.domain.messages import Message, ModelRequest, to_json
+from turnlog.domain.reply_events import ReplyEvent
 from turnlog.errors import (
     ContextTooLong,
     ModelAccessDenied,
@@ -75,6 +77,28 @@ def test_the_reply_is_computed_from_the_history_that_was_sent(model: Claude) -> 
     assert reply.usage.tokens > 10
 
 
+def test_a_listener_gets_the_whole_reply_as_events(model: Claude) -> None:
+    events: list[ReplyEvent] = []
+    reply = model.reply(asked(*HISTORY), 5, events.append)
+    assert put_together(events) == reply
+
+
+def test_a_repeated_call_gives_events_of_one_reply(model: Claude, stand_in: StandIn) -> None:
+    stand_in.fail("overloaded", retry_after_s=0)
+    events: list[ReplyEvent] = []
+    reply = model.reply(asked(), 10, events.append)
+    assert put_together(events) == reply
+    assert [event.type for event in events].count("message_start") == 1
+
+
+def test_a_call_that_fails_gives_no_events(model: Claude, stand_in: StandIn) -> None:
+    stand_in.fail("early_end")
+    events: list[ReplyEvent] = []
+    with pytest.raises(ModelError):
+        model.reply(asked(), 5, events.append)
+    assert events == []
+
+
 def test_content_reaches_the_provider_json_equal_whatever_blocks_it_has(model: Claude, stand_in: StandIn) -> None:
     blocks = [
         {"type": "thinking", "thinking": "Hm…", "signature": "c2lnbmVk/+=="},
@@ -86,9 +110,7 @@ def test_content_reaches_the_provider_json_equal_whatever_blocks_it_has(model: C
     assert sent(stand_in)["messages"][1] == {"role": "assistant", "content": blocks}
 
 
-def test_cache_breakpoints_stand_at_the_system_prompt_and_the_newest_message_only_when_asked_for(
-    model: Claude, stand_in: StandIn
-) -> None:
+def test_cache_breakpoints_are_sent_when_asked_for(model: Claude, stand_in: StandIn) -> None:
     model.reply(asked(*HISTORY, system="Be kind.", cached=True), seconds=5)
     model.reply(asked(*HISTORY, system="Be kind."), seconds=5)
     cached, plain = sent(stand_in, -2), sent(stand_in)
@@ -113,7 +135,7 @@ def test_a_refusal_that_was_not_billed_is_tried_again(model: Claude, stand_in: S
     assert len(stand_in.requests) == 2
 
 
-def test_a_wait_that_does_not_fit_into_the_time_is_not_waited_for(model: Claude, stand_in: StandIn) -> None:
+def test_no_wait_is_longer_than_the_time_left(model: Claude, stand_in: StandIn) -> None:
     stand_in.fail("rate_limit", retry_after_s=30)
     with pytest.raises(ModelUnavailable) as refused:
         model.reply(asked(), seconds=5)
@@ -136,7 +158,7 @@ def test_with_no_time_left_nothing_is_sent(model: Claude, stand_in: StandIn) -> 
         ("garbage", ModelProtocolError, True),
     ],
 )
-def test_a_failure_that_may_have_been_billed_is_not_tried_again(
+def test_a_possibly_billed_failure_is_not_tried_again(
     model: Claude, stand_in: StandIn, fault: str, meaning: type[ModelError], billed: bool
 ) -> None:
     stand_in.fail(fault)
@@ -176,7 +198,7 @@ def trickle(handler: GuardedHandler) -> None:
 
 
 @pytest.mark.parametrize("status", [200, 429, 500])
-def test_a_reply_that_trickles_ends_with_the_time_budget_whatever_its_status(status: int) -> None:
+def test_a_trickling_reply_ends_with_the_time_budget(status: int) -> None:
     ticks = count()
     with provider(trickle, status) as url, pytest.raises(ModelTimeout) as late:
         Claude(url, the_key, allows_stand_in=True, clock=lambda: next(ticks)).reply(asked(), seconds=27)
@@ -184,7 +206,7 @@ def test_a_reply_that_trickles_ends_with_the_time_budget_whatever_its_status(sta
     assert next(ticks) < 27 + 5  # one tick a look, and a look a byte
 
 
-def test_a_body_that_falls_silent_does_not_use_up_the_time_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_silent_body_ends_within_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(claude, "_BETWEEN_BYTES_S", 0.05)
     over = threading.Event()
 
@@ -198,7 +220,7 @@ def test_a_body_that_falls_silent_does_not_use_up_the_time_again(monkeypatch: py
         over.set()
 
 
-def test_a_reply_that_comes_in_pieces_is_kept_as_it_came() -> None:
+def test_a_reply_in_pieces_is_kept_unchanged() -> None:
     received = GOOD | {"content": [{"type": "text", "text": "Grüße, \u2028 {}"}, {"type": "new", "b": 1.50, "a": None}]}
 
     def in_pieces(handler: GuardedHandler) -> None:
@@ -223,16 +245,16 @@ def test_a_provider_that_is_not_there_cannot_have_billed() -> None:
     unbilled("http://127.0.0.1:9")
 
 
-def test_a_base_url_that_nobody_can_be_asked_at_cannot_have_billed() -> None:
+def test_an_unusable_base_url_cannot_have_billed() -> None:
     unbilled("gopher://127.0.0.1:9")
 
 
-def test_a_key_that_no_header_may_hold_is_never_sent_and_cannot_have_billed(stand_in: StandIn) -> None:
+def test_a_key_unfit_for_a_header_is_never_sent(stand_in: StandIn) -> None:
     unbilled(stand_in.url, "a\nkey")
     assert stand_in.requests == []
 
 
-def test_a_connection_that_takes_too_long_to_be_made_cannot_have_billed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_connection_timeout_cannot_have_billed(monkeypatch: pytest.MonkeyPatch) -> None:
     import httpcore2
 
     def never(*_: object, **__: object) -> None:
@@ -318,7 +340,7 @@ def test_the_key_is_asked_for_with_each_request(stand_in: StandIn) -> None:
     ],
     ids=lambda body: str(body)[:60],
 )
-def test_a_reply_that_is_not_whole_is_never_taken_for_one(body: bytes) -> None:
+def test_an_incomplete_reply_is_refused(body: bytes) -> None:
     with pytest.raises(ModelProtocolError):
         claude._reply(body)
 
@@ -337,7 +359,7 @@ def test_unknown_blocks_and_usage_fields_are_kept_as_received() -> None:
     assert reply.usage.fields == usage
 
 
-def test_a_prompt_that_is_too_long_has_a_meaning_of_its_own(monkeypatch: pytest.MonkeyPatch, model: Claude) -> None:
+def test_a_prompt_too_long_is_its_own_error(monkeypatch: pytest.MonkeyPatch, model: Claude) -> None:
     import anthropic
     import httpx2
 
@@ -370,7 +392,7 @@ def refusal(status: int, message: str = "", **headers: str) -> Any:
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_a_key_that_was_rotated_is_fetched_anew_and_the_caller_sees_nothing_of_it(
+def test_a_rotated_key_is_fetched_within_the_call(
     stand_in: StandIn, monkeypatch: pytest.MonkeyPatch, status: int
 ) -> None:
     asked_for: list[bool] = []
@@ -384,9 +406,7 @@ def test_a_key_that_was_rotated_is_fetched_anew_and_the_caller_sees_nothing_of_i
     assert asked_for == [False, True]
 
 
-def test_a_provider_that_refuses_every_key_is_unavailable_and_was_not_paid(
-    model: Claude, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_provider_that_refuses_every_key_has_not_billed(model: Claude, monkeypatch: pytest.MonkeyPatch) -> None:
     import anthropic
     import httpx2
 
@@ -402,9 +422,7 @@ def test_a_provider_that_refuses_every_key_is_unavailable_and_was_not_paid(
 
 
 @pytest.mark.parametrize("said", ["inf", "1e309", "nan", "-5", "soon"])
-def test_a_retry_after_that_makes_no_sense_is_taken_for_none(
-    stand_in: StandIn, monkeypatch: pytest.MonkeyPatch, said: str
-) -> None:
+def test_a_senseless_retry_after_is_ignored(stand_in: StandIn, monkeypatch: pytest.MonkeyPatch, said: str) -> None:
     monkeypatch.setattr(Claude, "_reply_once", refusal(429, **{"retry-after": said}))
     assert Claude(stand_in.url, the_key, allows_stand_in=True).reply(asked(), seconds=8).text
 

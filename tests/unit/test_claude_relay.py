@@ -95,7 +95,7 @@ def test_a_refusal_of_the_provider_arrives_as_it_was(server: LoopbackServer, cla
     assert refused.value.response.headers["retry-after"] == "7"
 
 
-def test_a_provider_that_cannot_be_reached_is_a_502_without_its_address() -> None:
+def test_an_unreachable_provider_is_a_502_without_its_address() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         with relay(0, f"http://127.0.0.1:{unused.getsockname()[1]}", KEY) as server:
@@ -104,13 +104,13 @@ def test_a_provider_that_cannot_be_reached_is_a_502_without_its_address() -> Non
     assert body["error"]["message"] == "The relay could not reach Claude: ConnectError."
 
 
-def test_a_connection_that_breaks_off_is_not_made_to_look_whole(server: LoopbackServer, claude: StandIn) -> None:
+def test_a_broken_connection_does_not_look_whole(server: LoopbackServer, claude: StandIn) -> None:
     claude.fail("cut")
     with sdk(server) as client, pytest.raises((anthropic.APIConnectionError, httpx2.HTTPError)):
         client.messages.create(**question("hi"))
 
 
-def test_the_beginning_of_an_answer_is_passed_on_before_its_end() -> None:
+def test_an_answer_is_passed_on_as_it_comes() -> None:
     go_on = Event()
 
     class Slow(BaseHTTPRequestHandler):

@@ -1,4 +1,4 @@
-"""What is sealed opens with the same key at the same place, and nowhere else."""
+"""Encrypted content decrypts with the same key for the same context, and for no other."""
 
 from __future__ import annotations
 
@@ -7,44 +7,44 @@ import pytest
 from turnlog.domain.content_encryption import KEY_BYTES, PLAIN, DataKey
 
 KEY = DataKey("000001", bytes(range(KEY_BYTES)))
-SEALED = KEY.cipher(b"here", b"content")
+ENCRYPTED = KEY.encrypt(b"here", b"content")
 
 
-def test_what_was_sealed_opens_at_its_place() -> None:
-    assert KEY.open(b"here", SEALED) == b"content"
-    assert KEY.open(b"", KEY.cipher(b"", b"")) == b""
+def test_what_was_encrypted_decrypts_for_its_context() -> None:
+    assert KEY.decrypt(b"here", ENCRYPTED) == b"content"
+    assert KEY.decrypt(b"", KEY.encrypt(b"", b"")) == b""
 
 
 @pytest.mark.asvs("11.3.2")
-def test_sealing_adds_28_bytes_and_hides_the_content() -> None:
-    assert len(SEALED) == len(b"content") + 28
-    assert b"content" not in SEALED
+def test_encryption_adds_28_bytes_and_hides_the_content() -> None:
+    assert len(ENCRYPTED) == len(b"content") + 28
+    assert b"content" not in ENCRYPTED
 
 
 @pytest.mark.asvs("11.3.4")
-def test_the_same_content_is_sealed_into_other_bytes_each_time() -> None:
-    sealed = {KEY.cipher(b"here", b"content") for _ in range(1000)}
-    assert len({each[:12] for each in sealed}) == len({each[12:] for each in sealed}) == 1000
+def test_the_same_content_is_encrypted_into_other_bytes_each_time() -> None:
+    encrypted = {KEY.encrypt(b"here", b"content") for _ in range(1000)}
+    assert len({each[:12] for each in encrypted}) == len({each[12:] for each in encrypted}) == 1000
 
 
 @pytest.mark.asvs("11.3.3")
 @pytest.mark.parametrize(
-    ("key", "place", "sealed"),
+    ("key", "context", "encrypted"),
     [
-        pytest.param(KEY, b"there", SEALED, id="another place"),
-        pytest.param(DataKey("000001", bytes(KEY_BYTES)), b"here", SEALED, id="another key of that name"),
-        pytest.param(KEY, b"here", SEALED[:-1], id="shorter"),
-        pytest.param(KEY, b"here", SEALED + b"\0", id="longer"),
-        pytest.param(KEY, b"here", bytes([SEALED[0] ^ 1]) + SEALED[1:], id="another nonce"),
-        pytest.param(KEY, b"here", SEALED[:12] + bytes([SEALED[12] ^ 1]) + SEALED[13:], id="another byte"),
+        pytest.param(KEY, b"there", ENCRYPTED, id="another context"),
+        pytest.param(DataKey("000001", bytes(KEY_BYTES)), b"here", ENCRYPTED, id="another key of that name"),
+        pytest.param(KEY, b"here", ENCRYPTED[:-1], id="shorter"),
+        pytest.param(KEY, b"here", ENCRYPTED + b"\0", id="longer"),
+        pytest.param(KEY, b"here", bytes([ENCRYPTED[0] ^ 1]) + ENCRYPTED[1:], id="another nonce"),
+        pytest.param(KEY, b"here", ENCRYPTED[:12] + bytes([ENCRYPTED[12] ^ 1]) + ENCRYPTED[13:], id="another byte"),
         pytest.param(KEY, b"here", b"", id="nothing"),
-        pytest.param(KEY, b"here", SEALED[:11], id="less than a nonce"),
-        pytest.param(KEY, b"here", b"content", id="what was never sealed"),
+        pytest.param(KEY, b"here", ENCRYPTED[:11], id="less than a nonce"),
+        pytest.param(KEY, b"here", b"content", id="what was never encrypted"),
     ],
 )
-def test_anything_else_does_not_open(key: DataKey, place: bytes, sealed: bytes) -> None:
+def test_anything_else_does_not_decrypt(key: DataKey, context: bytes, encrypted: bytes) -> None:
     with pytest.raises(ValueError):
-        key.open(place, sealed)
+        key.decrypt(context, encrypted)
 
 
 def test_a_key_shows_nothing_of_itself() -> None:
@@ -52,5 +52,5 @@ def test_a_key_shows_nothing_of_itself() -> None:
 
 
 def test_plain_leaves_content_as_it_is_and_names_no_key() -> None:
-    assert PLAIN.open(b"here", PLAIN.cipher(b"there", b"content")) == b"content"
+    assert PLAIN.decrypt(b"here", PLAIN.encrypt(b"there", b"content")) == b"content"
     assert PLAIN.kid == ""

@@ -1,4 +1,4 @@
-"""What a session and its owner may use, at the border and one beyond."""
+"""Limits of a session and its owner, at the border and one beyond."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from decimal import Decimal
 
 import pytest
 
-from tests.fakes import MODEL, START_MS, new_session
+from tests.fakes import MODEL, START_MS, new_session, two_call_turn
 from turnlog.domain.limits import (
     REPLY_BYTES_PER_TOKEN,
     OwnerLimits,
@@ -19,20 +19,21 @@ from turnlog.domain.limits import (
     require_storable,
     settlement,
 )
-from turnlog.domain.messages import Message, Reply, Usage
+from turnlog.domain.messages import Message, Usage
 from turnlog.domain.prices import cost_usd
 from turnlog.domain.sessions import SessionView
-from turnlog.domain.turns import MAX_TURN_BYTES, Totals, Turn
+from turnlog.domain.turns import MAX_TURN_BYTES, ModelCall, Totals, Turn
 from turnlog.errors import QuotaExceeded, SessionLimitReached, TurnTooLarge
 
 MINUTE_MS = 60_000
 MESSAGE = Message.of_text("hello")
+REPLY = Message("assistant", "[]")
 
 
 def turn(number: int, at_ms: int = START_MS, *, tokens: int = 100) -> Turn:
-    reply = Reply(MODEL, "[]", "end_turn", Usage(f'{{"input_tokens":{tokens - 10},"output_tokens":10}}'))
+    call = ModelCall(MODEL, Usage(f'{{"input_tokens":{tokens - 10},"output_tokens":10}}'), Decimal("0.5"))
     totals = Totals(tokens * number, Decimal(number), 1000 * number)
-    return Turn(number, "t", b"", b"", MESSAGE, reply, Decimal("0.5"), totals, at_ms, 1, b"")
+    return Turn(number, "t", b"", b"", (MESSAGE, REPLY), (call,), "end_turn", totals, at_ms, 1, b"")
 
 
 def view_of(*turns: Turn) -> SessionView:
@@ -47,16 +48,14 @@ def view_of(*turns: Turn) -> SessionView:
         (SessionLimits(content_bytes=3000), "session_bytes"),
     ],
 )
-def test_a_session_that_has_used_up_its_limit_takes_no_turn_and_one_short_of_it_does(
-    limits: SessionLimits, name: str
-) -> None:
+def test_a_session_takes_turns_until_its_limit(limits: SessionLimits, name: str) -> None:
     require_room(view_of(turn(1), turn(2)), limits, START_MS)
     with pytest.raises(SessionLimitReached) as refused:
         require_room(view_of(turn(1), turn(2), turn(3)), limits, START_MS)
     assert (refused.value.limit, refused.value.retry_after_s) == (name, None)
 
 
-def test_a_rate_counts_the_last_minute_and_says_when_the_next_turn_fits() -> None:
+def test_a_rate_says_when_the_next_turn_fits() -> None:
     limits = SessionLimits(turns_a_minute=2)
     view = view_of(turn(1, START_MS), turn(2, START_MS + 20_000), turn(3, START_MS + 30_000))
     with pytest.raises(SessionLimitReached) as refused:
@@ -80,9 +79,7 @@ def test_a_rate_of_the_owner_is_charged_to_its_minute() -> None:
 
 @pytest.mark.parametrize("before", [(), (turn(1), turn(2, tokens=5000))], ids=["first turn", "third turn"])
 @pytest.mark.parametrize("unit", ["tokens", "usd"])
-def test_a_budget_reserves_more_than_the_turn_can_use_and_gets_back_what_it_did_not(
-    before: tuple[Turn, ...], unit: str
-) -> None:
+def test_a_budget_reserves_enough_and_is_settled_exactly(before: tuple[Turn, ...], unit: str) -> None:
     view = view_of(*before)
     (charge,) = charges(view, MESSAGE, OwnerLimits(None, Decimal(10**9), unit), START_MS)  # type: ignore[arg-type]
     prompt = (before[-1].reply.usage.tokens if before else 10) + 5
@@ -91,8 +88,7 @@ def test_a_budget_reserves_more_than_the_turn_can_use_and_gets_back_what_it_did_
     used = Decimal(usage.tokens) if unit == "tokens" else cost
     assert used is not None
     assert charge.amount >= used
-    taken = replace(turn(3), reply=Reply(MODEL, "[]", "end_turn", usage), cost_usd=cost)
-    (settled,) = settlement((charge,), taken.reply, taken.cost_usd)
+    (settled,) = settlement((charge,), (ModelCall(MODEL, usage, cost),))
     assert charge.amount + settled.amount == used
     assert settled.counter == charge.counter
 
@@ -104,15 +100,34 @@ def test_a_budget_of_dollars_refuses_a_model_without_a_price() -> None:
         charges(SessionView(unknown, "", 0, ()), MESSAGE, OwnerLimits(None, Decimal(5), "usd"), START_MS)
 
 
-def test_what_cannot_be_priced_after_the_fact_keeps_its_reservation() -> None:
+def test_an_unpriced_call_keeps_its_reservation() -> None:
     (charge,) = charges(view_of(), MESSAGE, OwnerLimits(None, Decimal(5), "usd"), START_MS)
-    assert settlement((charge,), turn(1).reply, None) == ()
+    assert settlement((charge,), (replace(turn(1).calls[0], cost_usd=None),)) == ()
 
 
-def test_a_message_that_packs_small_enough_may_be_large_and_one_that_does_not_is_refused() -> None:
+def test_a_message_is_limited_by_its_packed_size() -> None:
     require_storable(Message.of_text("a" * 5_000_000), 1000)
     noise = random.Random(1).randbytes(MAX_TURN_BYTES).hex()
     with pytest.raises(TurnTooLarge):
         require_storable(Message.of_text(noise), 0)
     with pytest.raises(TurnTooLarge):
         require_storable(MESSAGE, MAX_TURN_BYTES // REPLY_BYTES_PER_TOKEN + 1)
+
+
+def test_a_reservation_counts_the_last_call_of_the_last_turn() -> None:
+    limits = OwnerLimits(budget_a_day=Decimal(10**9))
+    after_one_call = charges(view_of(turn(1, tokens=100)), MESSAGE, limits, START_MS)
+    assert charges(view_of(two_call_turn(tokens=100)), MESSAGE, limits, START_MS) == after_one_call
+
+
+@pytest.mark.parametrize(("unit", "used"), [("tokens", Decimal(200)), ("usd", Decimal(1))])
+def test_a_settlement_sums_all_calls_of_a_turn(unit: str, used: Decimal) -> None:
+    (charge,) = charges(view_of(), MESSAGE, OwnerLimits(None, Decimal(10**9), unit), START_MS)  # type: ignore[arg-type]
+    (settled,) = settlement((charge,), two_call_turn(tokens=100, cost_usd=Decimal("0.5")).calls)
+    assert charge.amount + settled.amount == used
+
+
+def test_one_unpriced_call_keeps_the_turn_s_reservation() -> None:
+    (charge,) = charges(view_of(), MESSAGE, OwnerLimits(None, Decimal(5), "usd"), START_MS)
+    priced, unpriced = two_call_turn().calls[0], replace(two_call_turn().calls[1], cost_usd=None)
+    assert settlement((charge,), (priced, unpriced)) == ()

@@ -351,7 +351,7 @@ def test_a_turn_of_more_tokens_than_the_window_holds_cuts_it_to_half(desk: Desk)
 
 def test_a_refused_turn_is_stored_and_left_out_of_later_prompts(desk: Desk) -> None:
     first = desk.turn("fine").turn
-    refused = replace(first, number=2, reply=replace(first.reply, stop_reason="refusal"))
+    refused = replace(first, number=2, stop_reason="refusal")
     sent = messages([first, refused], Message.of_text("next"))
     assert sent == (first.message, first.reply.message, Message.of_text("next"))
 

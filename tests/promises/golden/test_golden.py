@@ -22,13 +22,15 @@ from tests.fakes import OWNER, START_MS, HashModel, HeldClock
 from tests.promises.simulator.dynamodb import SimulatedDynamoDB
 from tests.wrapping import LocalWrapper
 from turnlog.adapters.dynamodb import DynamoDBSessionStore, OwnerKeys
-from turnlog.adapters.dynamodb.items import header_item, index_item, lease_item, meta_item, partition, turn_items
+from turnlog.adapters.dynamodb.encode import header_item, index_item, lease_item, meta_item, turn_items
+from turnlog.adapters.dynamodb.items import partition
 from turnlog.domain.expiry import CLOCK_TOLERANCE
 from turnlog.domain.messages import Message, ModelRequest, Reply, Usage
 from turnlog.domain.packing import unpack
 from turnlog.domain.quotas import QuotaCharge
+from turnlog.domain.reply_events import OnEvent
 from turnlog.domain.sessions import Move, Session, SessionSettings
-from turnlog.domain.turns import MAX_TURN_BYTES, Lease, Totals, Turn, key_hash
+from turnlog.domain.turns import MAX_TURN_BYTES, Lease, ModelCall, Totals, Turn, key_hash
 from turnlog.errors import (
     ClockBehind,
     ErasureInProgress,
@@ -78,18 +80,18 @@ def session(session_id: str = "ses_AAAAAAAAAAAAAAAAAAAAAA") -> Session:
 def turn(number: int, message: Message, content: str, **more: Any) -> Turn:
     usage = '{"input_tokens":10,"output_tokens":5,"cache_read_input_tokens":null,"later_field":{"a":1}}'
     given: dict[str, Any] = {
-        "cost_usd": Decimal("0.00007"),
         "totals": Totals(15, Decimal("0.00007"), 200),
         "older_keys": b"",
     }
-    stop_reason = more.pop("stop_reason", "end_turn")
+    cost_usd = more.pop("cost_usd", Decimal("0.00007"))
     return Turn(
         number=number,
         token=f"token-{number}",
         key=key(number),
         fingerprint=b"f" * 16,
-        message=message,
-        reply=Reply("claude-sonnet-5-5", content, stop_reason, Usage(usage)),
+        messages=(message, Message("assistant", content)),
+        calls=(ModelCall("claude-sonnet-5-5", Usage(usage), cost_usd),),
+        stop_reason=more.pop("stop_reason", "end_turn"),
         at_ms=START_MS + number * 1000,
         window_from=1,
         **(given | more),
@@ -125,7 +127,7 @@ MOVING = Lease(2, "mover", START_MS + 36_000, b"m" * 16, b"", START_MS + 2000)
 class SilentModel(HashModel):
     """Counts its calls, and replies without a stop reason."""
 
-    def reply(self, request: ModelRequest, seconds: float) -> Reply:
+    def reply(self, request: ModelRequest, seconds: float, on_event: OnEvent | None = None) -> Reply:
         whole = super().reply(request, seconds)
         return Reply(whole.model, whole.content, "", whole.usage)
 
@@ -196,7 +198,7 @@ LATER: Item = {"new": {"M": {"of": {"S": "a later version"}}}}
 
 
 @pytest.mark.parametrize("more", [{}, LATER], ids=["as written", "with attributes of a later version"])
-def test_a_session_of_version_1_is_read_just_as_it_was_written(more: Item) -> None:
+def test_a_session_of_version_1_is_read_unchanged(more: Item) -> None:
     scene = Scene([item | more for item in golden(*LIVE, "claim", "index")])
     view = scene.store.read(OWNER, session().id, NOW_MS, newest=25)
     assert view.session == session()
@@ -216,7 +218,7 @@ def test_a_session_of_version_1_goes_on(more: Item) -> None:
     assert shown == (FIRST.message, FIRST.reply.message, SECOND.message, SECOND.reply.message, Message.of_text("next"))
 
 
-def test_a_lapsed_claim_of_version_1_is_taken_over() -> None:
+def test_a_lapsed_lease_of_version_1_is_taken_over() -> None:
     scene = Scene(golden(*LIVE, "claim"))
     scene.clock.now_ms = CLAIM.lease_expires_ms + 1
     assert scene.take().turn.number == 3
@@ -252,12 +254,12 @@ def test_the_tombstones_of_version_1_are_a_session_that_is_gone() -> None:
     assert scene.store.delete(OWNER, session().id, NOW_MS) is False
 
 
-def test_tombstones_of_version_1_hold_even_when_the_header_is_still_there() -> None:
+def test_tombstones_of_version_1_count_more_than_a_header() -> None:
     scene = Scene(golden("tombstones", "header", "meta"))
     scene.require_untouched(SessionNotFound, scene.take)
 
 
-def test_a_moved_session_of_version_1_is_gone_but_for_who_repeats_the_move() -> None:
+def test_a_moved_session_of_version_1_is_found_by_its_move() -> None:
     there = replace(session(), owner=EVE, id="ses_BBBBBBBBBBBBBBBBBBBBBB")
     scene = Scene([*golden("moved"), header_item(there)])
     scene.require_untouched(SessionNotFound, scene.take)
@@ -282,7 +284,7 @@ def test_the_sweepers_entry_of_version_1_ends_an_idle_session() -> None:
     assert scene.store.session_ids(OWNER) == []
 
 
-def test_the_allowances_of_version_1_count_on() -> None:
+def test_quotas_of_version_1_count_on() -> None:
     scene = Scene(golden("header", "meta"), golden("allowances"))
     charge = QuotaCharge("tokens#2026-09-21", Decimal(100), Decimal(1199), START_MS + 86_400_000)
     lease = Lease(1, "token", NOW_MS + 34_000, key(1), b"f" * 16, NOW_MS, charges=(charge,))
@@ -313,12 +315,12 @@ def _unpacked(item: Item) -> Item:
 # --- version 2 is read ------------------------------------------------------------------------------------------------
 
 
-SEALED = ("sealed_header", "sealed_meta", "sealed_turn", "sealed_turn_without_price")
+ENCRYPTED = ("sealed_header", "sealed_meta", "sealed_turn", "sealed_turn_without_price")
 
 
 @pytest.mark.parametrize("more", [{}, LATER], ids=["as written", "with attributes of a later version"])
-def test_a_session_of_version_2_is_read_just_as_it_was_written(more: Item) -> None:
-    items = [item | more for item in golden(*SEALED, "claim", "sealed_index")]
+def test_a_session_of_version_2_is_read_unchanged(more: Item) -> None:
+    items = [item | more for item in golden(*ENCRYPTED, "claim", "sealed_index")]
     scene = Scene(items, keys=[item | more for item in golden("key")])
     view = scene.store.read(OWNER, session().id, NOW_MS, newest=25)
     assert view.session == session()
@@ -329,7 +331,7 @@ def test_a_session_of_version_2_is_read_just_as_it_was_written(more: Item) -> No
 
 
 def test_a_session_of_version_2_goes_on_under_its_key() -> None:
-    scene = Scene(golden(*SEALED), keys=golden("key"))
+    scene = Scene(golden(*ENCRYPTED), keys=golden("key"))
     assert scene.take().turn.totals.tokens == 45
     shown = scene.model.requests[0].messages
     assert shown == (FIRST.message, FIRST.reply.message, SECOND.message, SECOND.reply.message, Message.of_text("next"))
@@ -343,7 +345,7 @@ def test_a_turn_of_version_2_in_parts_is_read_whole() -> None:
     assert scene.store.read(OWNER, large.id, NOW_MS, newest=25).turns == (IN_PARTS,)
 
 
-def test_a_session_of_version_1_goes_on_beside_those_of_version_2() -> None:
+def test_version_1_goes_on_beside_version_2() -> None:
     scene = Scene(golden(*LIVE, "index"), keys=golden("key"))
     assert scene.take().turn.number == 3
     (third,) = [item for item in scene.stored if item["sk"]["S"] == "000000003"]
@@ -352,8 +354,8 @@ def test_a_session_of_version_1_goes_on_beside_those_of_version_2() -> None:
 
 
 @pytest.mark.parametrize("left", ["key_being_erased", "key_erased"])
-def test_a_session_of_version_2_whose_key_is_erased_is_gone(left: str) -> None:
-    scene = Scene(golden(*SEALED, "sealed_index"), keys=golden(left))
+def test_a_session_of_version_2_is_gone_without_its_key(left: str) -> None:
+    scene = Scene(golden(*ENCRYPTED, "sealed_index"), keys=golden(left))
     scene.require_untouched(SessionNotFound, scene.take)
     assert scene.store.session_ids(OWNER) == []
 
@@ -367,21 +369,21 @@ def test_nothing_begins_during_an_erasure_and_later_under_another_key() -> None:
 @pytest.mark.parametrize(
     ("name", "written"),
     [
-        ("sealed_header", lambda sealed: [header_item(sealed)]),
-        ("sealed_meta", lambda sealed: [meta_item(sealed, "Titel: Größe 😀")]),
-        ("sealed_index", lambda sealed: [index_item(sealed)]),
-        ("sealed_turn", lambda sealed: turn_items(sealed, FIRST)),
-        ("sealed_turn_without_price", lambda sealed: turn_items(sealed, SECOND)),
+        ("sealed_header", lambda encrypted: [header_item(encrypted)]),
+        ("sealed_meta", lambda encrypted: [meta_item(encrypted, "Titel: Größe 😀")]),
+        ("sealed_index", lambda encrypted: [index_item(encrypted)]),
+        ("sealed_turn", lambda encrypted: turn_items(encrypted, FIRST)),
+        ("sealed_turn_without_price", lambda encrypted: turn_items(encrypted, SECOND)),
     ],
 )
 def test_this_version_writes_what_version_2_reads(name: str, written: Callable[[Session], list[Item]]) -> None:
     """All is the same to the byte but the encrypted attribute, which differs each time."""
-    scene = Scene(golden(*SEALED), keys=golden("key"))
-    sealed = scene.store.read(OWNER, session().id, NOW_MS, newest=1).session
-    assert [_unsealed(item) for item in written(sealed)] == [_unsealed(item) for item in golden(name)]
+    scene = Scene(golden(*ENCRYPTED), keys=golden("key"))
+    encrypted = scene.store.read(OWNER, session().id, NOW_MS, newest=1).session
+    assert [_without_content(item) for item in written(encrypted)] == [_without_content(item) for item in golden(name)]
 
 
-def _unsealed(item: Item) -> Item:
+def _without_content(item: Item) -> Item:
     return item | {name: {"B": b""} for name in ("cfg", "title", "sid", "body") if name in item}
 
 
@@ -395,10 +397,10 @@ def _unsealed(item: Item) -> Item:
         ("kid", {"S": "000009"}, ItemUnreadable),
     ],
 )
-def test_a_sealed_item_that_does_not_say_how_is_refused(
+def test_an_encrypted_item_must_name_its_key(
     sk: str, attribute: str, value: Item | None, error: type[TurnlogError]
 ) -> None:
-    scene = Scene(changed(golden(*SEALED), sk, **{attribute: value}), keys=golden("key"))
+    scene = Scene(changed(golden(*ENCRYPTED), sk, **{attribute: value}), keys=golden("key"))
     scene.require_untouched(error, scene.take)
 
 
@@ -410,12 +412,12 @@ SKS = {"header": "session", "meta": "meta", "turn": "000000001", "newest turn": 
 
 
 @pytest.mark.parametrize("sk", SKS.values(), ids=SKS)
-def test_an_item_of_a_version_that_is_not_known_is_refused(sk: str) -> None:
+def test_an_item_of_an_unknown_version_is_refused(sk: str) -> None:
     scene = Scene(changed(ALL, sk, v={"N": "2"}))
     scene.require_untouched(ItemVersionUnknown, scene.take)
 
 
-def test_a_tombstone_of_a_version_that_is_not_known_is_refused() -> None:
+def test_a_tombstone_of_an_unknown_version_is_refused() -> None:
     scene = Scene(golden("header") + changed(golden("tombstones"), "000000002", v={"N": "2"}))
     scene.require_untouched(ItemVersionUnknown, scene.take)
 
@@ -460,7 +462,7 @@ def test_a_gap_in_the_turns_is_refused(sk: str) -> None:
     scene.require_untouched(TurnsMissing, scene.take)
 
 
-def test_a_clock_that_runs_far_behind_what_is_stored_is_refused() -> None:
+def test_a_clock_far_behind_is_refused() -> None:
     scene = Scene(golden(*LIVE))
     scene.clock.now_ms = SECOND.at_ms - int(CLOCK_TOLERANCE.total_seconds() * 1000) - 1
     scene.require_untouched(ClockBehind, scene.take)

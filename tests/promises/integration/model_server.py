@@ -12,6 +12,7 @@ from typing import Any
 from local.loopback import GuardedHandler, LoopbackServer
 from tests.fakes import expected_text
 from turnlog.domain.messages import Message, ModelRequest, Reply, Usage, to_json
+from turnlog.domain.reply_events import OnEvent
 from turnlog.domain.turns import Turn
 from turnlog.domain.window import WindowPolicy, messages
 
@@ -76,7 +77,7 @@ class RemoteModel:
     def __init__(self, url: str) -> None:
         self._address = url.removeprefix("http://")
 
-    def reply(self, request: ModelRequest, seconds: float) -> Reply:
+    def reply(self, request: ModelRequest, seconds: float, on_event: OnEvent | None = None) -> Reply:
         shown = [[message.role, message.content] for message in request.messages]
         asked = to_json({"session": request.system, "messages": shown}).encode()
         connection = http.client.HTTPConnection(self._address, timeout=PATIENCE_S + 5)

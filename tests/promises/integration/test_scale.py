@@ -34,6 +34,7 @@ from turnlog.adapters.dynamodb.items import partition
 from turnlog.adapters.read_cache import CachedSessionStore
 from turnlog.domain.messages import ModelRequest, Reply, to_json
 from turnlog.domain.packing import pack, pack_turn
+from turnlog.domain.reply_events import OnEvent
 from turnlog.domain.server_key import ServerKey
 from turnlog.domain.sessions import Session
 from turnlog.domain.turns import MAX_TURN_BYTES, Turn
@@ -104,10 +105,10 @@ def take(
 class ForgetfulModel(HashModel):
     """Keeps the last request only."""
 
-    def reply(self, request: ModelRequest, seconds: float) -> Reply:
+    def reply(self, request: ModelRequest, seconds: float, on_event: OnEvent | None = None) -> Reply:
         self.requests.clear()
         self.seconds.clear()
-        return super().reply(request, seconds)
+        return super().reply(request, seconds, on_event)
 
 
 # --- one long conversation --------------------------------------------------------------------------------------------
@@ -202,7 +203,7 @@ class LongModel(HashModel):
     length: int = 0
     more: str = field(default="", repr=False)
 
-    def reply(self, request: ModelRequest, seconds: float) -> Reply:
+    def reply(self, request: ModelRequest, seconds: float, on_event: OnEvent | None = None) -> Reply:
         short = super().reply(request, seconds)
         text = expected_text(request.messages) + self.more[: self.length]
         return replace(short, content=to_json([{"type": "text", "text": text}]))
@@ -263,7 +264,7 @@ def test_a_turn_of_3_9_megabytes_is_taken_replayed_continued_and_deleted(
 class EchoModel(HashModel):
     """Repeats all messages in its reply, so that a message of somebody else comes out."""
 
-    def reply(self, request: ModelRequest, seconds: float) -> Reply:
+    def reply(self, request: ModelRequest, seconds: float, on_event: OnEvent | None = None) -> Reply:
         short = super().reply(request, seconds)
         seen = [request.system, *(block["text"] for message in request.messages for block in message.blocks)]
         return replace(short, content=to_json([{"type": "text", "text": f"{short.text} {' '.join(seen)}"[-4000:]}]))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.fakes import OWNER, HashModel, HeldClock, new_session
+from tests.fakes import OWNER, HashModel, HeldClock, new_session, with_content
 from tests.promises.integration.fault_proxy import Broken, FaultProxy, Step
 from tests.promises.integration.handlers import TurnTask
 from tests.promises.integration.ministack import Contents, Tables, client_of
@@ -111,7 +111,7 @@ def counted(contents: Contents) -> Counter[str]:
 
 def compact(turn: Turn) -> Turn:
     """Returns the turn in its stored form: the JSON of its usage without spaces."""
-    return replace(turn, reply=replace(turn.reply, usage=Usage(to_json(turn.reply.usage.fields))))
+    return with_content(turn, reply=replace(turn.reply, usage=Usage(to_json(turn.reply.usage.fields))))
 
 
 def require_whole(

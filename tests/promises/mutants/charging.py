@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.promises.mutants.code_patterns import Field, Local, calls, conditions, keyword
 from tests.promises.mutants.mutant import mutant
 from tests.promises.mutants.patching import Edit, dropped
-from turnlog.adapters.dynamodb import quotas, transfer
+from turnlog.adapters.dynamodb import move, quotas
 from turnlog.adapters.dynamodb.store import DynamoDBSessionStore
 from turnlog.adapters.dynamodb.table import Table
 from turnlog.domain.sessions import Move
@@ -19,24 +19,24 @@ MUTANTS = (
     mutant(
         "a charge and its write are one transaction",
         Edit(
-            quotas.charged,
+            quotas.transact_charged,
             calls(Table.transact),
             "[{} for _ in actions] + refused"
-            " if (refused := charges and table.transact(charges if taken else list(map(_room_check, charges))))"
+            " if (refused := charges and table.transact(list(map(_room_check, charges)) if check_only else charges))"
             " else table.transact(actions)",
         ),
     ),
     mutant(
         "a move is charged in the transaction that makes it",
-        Edit(transfer._flip, calls(quotas.charge_actions), "()"),
+        Edit(move._commit, calls(quotas.charge_actions), "()"),
     ),
     mutant(
         "a move is charged once",
-        Edit(transfer._leased, keyword("taken"), "True"),
+        Edit(move._acquire, keyword("check_only"), "False"),
     ),
     mutant(
         "a move that does not fit is refused before it copies",
-        Edit(transfer._leased, conditions(Field(Move, "quota")), "False"),
+        Edit(move._acquire, conditions(Field(Move, "quota")), "False"),
         harmless="the transaction that makes it charges for it: it is refused then, after the copies were paid",
     ),
     mutant(

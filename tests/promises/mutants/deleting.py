@@ -28,54 +28,54 @@ MUTANTS = (
     ),
     mutant(
         "a delete blanks every slot",
-        Edit(deletion._empty, calls(deletion.blank), "None"),
+        Edit(deletion._remove_items, calls(deletion.replace_with_tombstones), "None"),
         quick=True,
     ),
     mutant(
         "a delete removes the parts of large turns",
-        Edit(deletion.blank, calls(deletion._delete_parts), "None"),
+        Edit(deletion.replace_with_tombstones, calls(deletion._delete_parts), "None"),
         quick=True,
     ),
     mutant(
         "a blanked slot keeps a tombstone",
         Edit(
-            deletion.blank,
+            deletion.replace_with_tombstones,
             calls(Table.put_all),
             'table.delete_all([key(item["pk"]["S"], item["sk"]["S"]) for item in slots])',
         ),
     ),
     mutant(
         "a delete puts a tombstone after the last turn",
-        Edit(deletion._stopped, calls(Table.put, EMPTY), "None"),
+        Edit(deletion._block_new_turns, calls(Table.put, EMPTY), "None"),
         quick=True,
     ),
     mutant(
         "a delete's tombstone is conditional",
-        Edit(deletion._stopped, calls(Table.put).every, unconditional),
+        Edit(deletion._block_new_turns, calls(Table.put).every, unconditional),
     ),
     mutant(
         "a delete's tombstone over a lease is conditional",
-        Edit(deletion._stopped, calls(Table.put, MINE), unconditional),
+        Edit(deletion._block_new_turns, calls(Table.put, MINE), unconditional),
     ),
     mutant(
         "a delete's tombstone over a lease is for the lease that was seen",
-        Edit(deletion._stopped, uses(MINE), RUNNING_OF_ANY),
+        Edit(deletion._block_new_turns, uses(MINE), RUNNING_OF_ANY),
     ),
     mutant(
         "a delete reads again when no turn can come any more",
-        Edit(deletion.end, comparisons(), "True"),
+        Edit(deletion.delete_session, comparisons(), "True"),
     ),
     mutant(
         "a delete notices that a move was faster",
-        Edit(DynamoDBSessionStore.delete, calls(deletion.has_left), "False"),
+        Edit(DynamoDBSessionStore.delete, calls(deletion.was_moved), "False"),
     ),
     mutant(
         "a delete removes the header last",
-        Edit(deletion._empty, calls(deletion.blank), "(table.delete(key(pk, HEADER)), THIS)"),
+        Edit(deletion._remove_items, calls(deletion.replace_with_tombstones), "(table.delete(key(pk, HEADER)), THIS)"),
     ),
     mutant(
         "a delete undoes the move that it stops",
-        Edit(deletion._empty, comparisons("und"), "False"),
+        Edit(deletion._remove_items, comparisons("und"), "False"),
     ),
     mutant(
         "the writes that a batch leaves over are repeated",
@@ -83,20 +83,20 @@ MUTANTS = (
     ),
     mutant(
         "a sweep looks again before it ends a session",
-        Edit(expiry._look, keyword("only_if"), "bool"),
+        Edit(expiry._check, keyword("only_if"), "bool"),
         harmless="only a process that stood still brings life to a session dead for so long, and its turn is stopped",
     ),
     mutant(
         "a sweep leaves alone a session that is alive",
-        Edit(expiry._look, comparisons(Local("alive_until_ms")), "False"),
-        Edit(expiry._look, keyword("only_if"), "bool"),
+        Edit(expiry._check, comparisons(Local("alive_until_ms")), "False"),
+        Edit(expiry._check, keyword("only_if"), "bool"),
     ),
     mutant(
         "a sweep voids the lease that guards a half-made move",
-        Edit(expiry._look, calls(expiry._is_abandoned), "True"),
+        Edit(expiry._check, calls(expiry._is_abandoned), "True"),
     ),
     mutant(
         "a session that a sweep does not end goes back onto its list",
-        Edit(expiry._put_back, calls(Table.put), "None"),
+        Edit(expiry._reschedule, calls(Table.put), "None"),
     ),
 )

@@ -5,8 +5,8 @@ from __future__ import annotations
 from tests.promises.mutants.code_patterns import Field, Local, calls, comparisons, conditions, raising, uses
 from tests.promises.mutants.mutant import LAPSED_OR_NOT, RUNNING_OF_ANY, mutant
 from tests.promises.mutants.patching import Edit, unconditional
-from turnlog.adapters.dynamodb import deletion, transfer
-from turnlog.adapters.dynamodb.items import header_item, lease_item
+from turnlog.adapters.dynamodb import copies, deletion, fork, move
+from turnlog.adapters.dynamodb.encode import header_item, lease_item
 from turnlog.adapters.dynamodb.store import DynamoDBSessionStore
 from turnlog.adapters.dynamodb.table import DONE, LAPSED, MINE, TITLED, Table
 from turnlog.domain.turns import Lease, Turn
@@ -15,30 +15,30 @@ from turnlog.errors import LeaseLost
 MOVES = (
     mutant(
         "the flip of a move is conditional on its lease",
-        Edit(transfer._flip, calls(Table.put_action, MINE), unconditional),
+        Edit(move._commit, calls(Table.put_action, MINE), unconditional),
     ),
     mutant(
         "the flip of a move is conditional on its own token",
-        Edit(transfer._flip, uses(MINE), RUNNING_OF_ANY),
+        Edit(move._commit, uses(MINE), RUNNING_OF_ANY),
     ),
     mutant(
         "the new header of a move is conditional",
-        Edit(transfer._flip, calls(Table.put_action, header_item), unconditional),
+        Edit(move._commit, calls(Table.put_action, header_item), unconditional),
         harmless="only the holder of the old session's lease can flip, and the address belongs to that old session",
     ),
     mutant(
         "the copies of a move are conditional",
-        Edit(transfer._copy, calls(Table.put), unconditional),
+        Edit(copies.copy_turn, calls(Table.put), unconditional),
     ),
     mutant(
         "a move leases the slot conditionally",
-        Edit(transfer._leased, calls(Table.put), unconditional),
-        Edit(transfer._leased, calls(Table.put_action), unconditional),
+        Edit(move._acquire, calls(Table.put), unconditional),
+        Edit(move._acquire, calls(Table.put_action), unconditional),
     ),
     mutant(
         "a move waits for a running turn",
-        Edit(transfer.move, comparisons(Field(Lease, "lease_expires_ms")), "False"),
-        Edit(transfer._leased, uses(LAPSED), LAPSED_OR_NOT),
+        Edit(move.move_session, comparisons(Field(Lease, "lease_expires_ms")), "False"),
+        Edit(move._acquire, uses(LAPSED), LAPSED_OR_NOT),
         quick=True,
     ),
     mutant(
@@ -47,51 +47,53 @@ MOVES = (
     ),
     mutant(
         "a lease that undoes a move notes so until it has",
-        Edit(transfer.fence, calls(lease_item), 'lease_item(session, replace(mine, undo=""))'),
+        Edit(
+            move.fence_unfinished_move, calls(lease_item), 'lease_item(session, replace(mine, unfinished_move_to=""))'
+        ),
     ),
     mutant(
         "a move fences the one before it off",
-        Edit(transfer.fence, uses("!"), '""'),
+        Edit(move.fence_unfinished_move, uses("!"), '""'),
     ),
     mutant(
         "a move undoes the one before it",
-        Edit(transfer.fence, calls(deletion.undo_move), "None"),
+        Edit(move.fence_unfinished_move, calls(deletion.discard_copies), "None"),
     ),
     mutant(
         "a move that was undone stops",
-        Edit(transfer._copy, raising(LeaseLost), "pass"),
+        Edit(copies.copy_turn, raising(LeaseLost), "pass"),
     ),
     mutant(
         "a move that was refused takes its copies back",
-        Edit(transfer._carry_over, calls(transfer.fence), "False"),
+        Edit(move._copy_and_commit, calls(move.fence_unfinished_move), "False"),
         harmless="its lease goes on to name the address: the next one to take the slot takes the copies back",
     ),
     mutant(
         "a mover that was overtaken leaves the copies to the one that overtook it",
         Edit(
-            transfer._carry_over,
+            move._copy_and_commit,
             conditions(Local("slot")).first,
-            'THIS and not undo_move(table, marker["dst"]["S"], view.count, {"N": str(old.ttl_s)})',
+            'THIS and not discard_copies(table, tombstone["dst"]["S"], view.count, {"N": str(old.ttl_s)})',
         ),
     ),
     mutant(
         "a move takes along the title that was given last",
-        Edit(transfer._flip, uses(TITLED), '"title = :title OR title <> :title"'),
+        Edit(move._commit, uses(TITLED), '"title = :title OR title <> :title"'),
         harmless="nobody here renames; the contract tests do",
     ),
     mutant(
         "a session that lives where a move was undone is left alone",
-        Edit(deletion.undo_move, calls(deletion.has_session), "False"),
+        Edit(deletion.discard_copies, calls(deletion.has_session), "False"),
         harmless="each move has an address of its own here; the contract tests move to one that is taken",
     ),
     mutant(
         "a move clears out the address that it leaves",
-        Edit(transfer._clear_out, calls(deletion.blank), "None"),
+        Edit(move._remove_moved_session, calls(deletion.replace_with_tombstones), "None"),
         quick=True,
     ),
     mutant(
         "a repeated move knows its key",
-        Edit(transfer._look, comparisons("mk"), "False"),
+        Edit(move._read_once, comparisons("mk"), "False"),
         quick=True,
     ),
 )
@@ -103,25 +105,25 @@ CREATIONS = (
     ),
     mutant(
         "a creation looks for an existing session",
-        Edit(DynamoDBSessionStore.create, conditions(Local("there")), "False"),
+        Edit(DynamoDBSessionStore.create, conditions(Local("existing")), "False"),
         harmless="its transaction finds it too; the look spares four writes",
     ),
     mutant(
         "a fork needs all turns that it copies",
-        Edit(transfer.fork, comparisons(Field(Turn, "number")), "False"),
+        Edit(fork.fork_session, comparisons(Field(Turn, "number")), "False"),
     ),
     mutant(
         "a fork forgets the keys",
-        Edit(transfer.fork, calls(Turn.forked), "slot"),
+        Edit(fork.fork_session, calls(Turn.forked), "slot"),
     ),
     mutant(
         "a fork is conditional",
-        Edit(transfer.fork, calls(Table.put_action, header_item), unconditional),
+        Edit(fork.fork_session, calls(Table.put_action, header_item), unconditional),
         harmless="the id is new, so only a repeat of the same call writes there, and never after the session has ended",
     ),
     mutant(
         "a fork checks that its copies are there",
-        Edit(transfer.fork, uses(DONE), '"st = :done OR st <> :done OR attribute_not_exists(pk)"'),
+        Edit(fork.fork_session, uses(DONE), '"st = :done OR st <> :done OR attribute_not_exists(pk)"'),
         harmless="a fork lives for a minute, and no copy is swept before 45 minutes are over",
     ),
 )

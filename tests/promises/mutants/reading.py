@@ -15,7 +15,7 @@ from tests.promises.mutants.code_patterns import (
 from tests.promises.mutants.mutant import mutant
 from tests.promises.mutants.patching import Edit, otherwise
 from turnlog.adapters.dynamodb import reads
-from turnlog.adapters.dynamodb.reads import LOOKS
+from turnlog.adapters.dynamodb.reads import READS
 from turnlog.adapters.dynamodb.table import Table
 from turnlog.domain.turns import Turn
 from turnlog.errors import TurnlogError
@@ -24,13 +24,13 @@ from turnlog.usecases.turn_protocol import TakenTurn, _Taking
 MUTANTS = (
     mutant(
         "a page has room for the header, the meta item and a lease",
-        Edit(reads.page_of, results(), "newest"),
+        Edit(reads.page_size, results(), "newest"),
         harmless="the store reads on until it has all turns: it costs a call, and no turn",
     ),
     mutant(
         "a lease does not count as one of the newest turns",
         Edit(reads.has_all, uses(Local("running")), "0"),
-        Edit(reads.page_of, results(), "newest + 2"),
+        Edit(reads.page_size, results(), "newest + 2"),
         quick=True,
     ),
     mutant(
@@ -40,11 +40,11 @@ MUTANTS = (
     ),
     mutant(
         "turns have no gap",
-        Edit(reads.log_of, comparisons(Field(Turn, "number"), range), "False"),
+        Edit(reads.view_of, comparisons(Field(Turn, "number"), range), "False"),
     ),
     mutant(
         "slots that seem to be damaged are looked at again",
-        Edit(reads.slots_between, uses(LOOKS), "1"),
+        Edit(reads.slots_between, uses(READS), "1"),
     ),
     mutant(
         "reads are strongly consistent",

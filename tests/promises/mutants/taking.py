@@ -88,7 +88,7 @@ LEASES = (
     ),
     mutant(
         "a lease of unknown fate is given back",
-        Edit(_Taking._place, calls(TurnStore.release), "None"),
+        Edit(_Taking._acquire, calls(TurnStore.release), "None"),
         harmless="it lapses: a lease is lost, and no data",
     ),
 )
@@ -148,17 +148,17 @@ COMMITS = (
 IDEMPOTENCY = (
     mutant(
         "a key is looked for among the turns",
-        Edit(_Taking._stored, comparisons(Field(Turn, "key")).every, "False"),
+        Edit(_Taking._find_stored, comparisons(Field(Turn, "key")).every, "False"),
         quick=True,
     ),
     mutant(
         "older keys are looked for",
-        Edit(turn_protocol._places, calls(bytes.startswith), "False"),
+        Edit(turn_protocol._numbers_to_check, calls(bytes.startswith), "False"),
         quick=True,
     ),
     mutant(
         "a turn that an older key names is looked up before it is believed",
-        Edit(_Taking._stored, comparisons(Field(Turn, "key")).second, "True"),
+        Edit(_Taking._find_stored, comparisons(Field(Turn, "key")).second, "True"),
         harmless="six bytes of a keyed hash collide once in 4 trillion keys; the unit tests make them collide",
     ),
     mutant(

@@ -104,7 +104,7 @@ def _attempts(slot: Lease | Turn) -> dict[bytes, int]:
 
 
 def _moves(slot: Lease | Turn) -> bool:
-    return isinstance(slot, Lease) and bool(slot.moving_to or slot.undo)
+    return isinstance(slot, Lease) and bool(slot.moving_to or slot.unfinished_move_to)
 
 
 def _is_excused(world: World, taking: Taking) -> bool:

@@ -13,7 +13,8 @@ from functools import cached_property
 from tests.promises.simulator.attribute_values import Item
 from tests.promises.simulator.tables import Key, Tables
 from tests.wrapping import LocalWrapper
-from turnlog.adapters.dynamodb.items import HEADER, slots_of
+from turnlog.adapters.dynamodb.decode import slots_of
+from turnlog.adapters.dynamodb.items import HEADER
 from turnlog.domain.content_encryption import PLAIN, ContentCipher, DataKey
 from turnlog.domain.turns import Slot, Turn
 from turnlog.errors import ItemUnreadable

@@ -9,6 +9,7 @@ from tests.fakes import HashModel
 from tests.promises.simulator.faults import MODEL, Fault
 from tests.promises.world.history import ModelCall, Taking
 from turnlog.domain.messages import ModelRequest, Reply
+from turnlog.domain.reply_events import OnEvent
 from turnlog.errors import ModelFailed, ModelTimeout, ModelUnavailable
 
 _AFTER_THE_LEASE_MS = (100, 30_000)
@@ -21,7 +22,7 @@ class SimulatedModel:
     taking: Taking
     thinks_ms: Callable[[], int]
 
-    def reply(self, request: ModelRequest, seconds: float) -> Reply:
+    def reply(self, request: ModelRequest, seconds: float, on_event: OnEvent | None = None) -> Reply:
         taking, process = self.taking, self.taking.process
         schedule, lease = process.network.schedule, taking.leases[-1]
         if seconds <= 0:
@@ -49,4 +50,4 @@ class SimulatedModel:
             call.lost = True
             raise ModelFailed if fault else ModelTimeout
         step.outcome = "replied"
-        return HashModel().reply(request, seconds)
+        return HashModel().reply(request, seconds, on_event)

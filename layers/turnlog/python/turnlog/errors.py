@@ -157,6 +157,10 @@ class ErasureInProgress(Refusal):
     retry_after_s = 5
 
 
+class TurnFormUnsupported(TurnlogError):
+    """A turn of several model calls, which no store of this version can write; nothing was stored."""
+
+
 class AttemptsExhausted(TurnlogError):
     """Three handlers in a row died or lost the provider's answer under this key; it is not paid for again."""
 

@@ -13,6 +13,7 @@ from turnlog.adapters.dynamodb import DynamoDBSessionStore
 from turnlog.clock import system_clock
 from turnlog.domain.limits import OwnerLimits
 from turnlog.domain.messages import Message, ModelRequest, Reply, Usage, to_json
+from turnlog.domain.reply_events import OnEvent
 from turnlog.domain.sessions import Session, SessionSettings, new_session_id
 from turnlog.usecases.turn_protocol import TurnPolicy, TurnRequest, run_turn
 
@@ -30,7 +31,7 @@ class AskedModel:
     def __init__(self, ask: Ask) -> None:
         self._ask = ask
 
-    def reply(self, request: ModelRequest, seconds: float) -> Reply:
+    def reply(self, request: ModelRequest, seconds: float, on_event: OnEvent | None = None) -> Reply:
         shown = [text(each) for each in request.messages]
         said = self._ask(shown)
         usage = {

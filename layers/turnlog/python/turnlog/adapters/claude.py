@@ -18,6 +18,7 @@ import anthropic
 import httpx2
 
 from turnlog.domain.messages import ModelRequest, Reply, Usage, to_json
+from turnlog.domain.reply_events import OnEvent, events_of
 from turnlog.errors import (
     ContextTooLong,
     ModelAccessDenied,
@@ -32,8 +33,8 @@ from turnlog.errors import (
 _CONNECT_S = 5.0
 _BETWEEN_BYTES_S = 3.0  # of a body that has begun: the most by which a reply can outlast its time
 _LEAST_USEFUL_S = 1.0  # with less time left than this another try is not begun
-_RETRY_AFTER_S = 5  # what callers are told when the provider did not say
-_LONGEST_RETRY_AFTER_S = 3600.0  # of what the provider says
+_RETRY_AFTER_S = 5  # for callers when the provider gave none
+_LONGEST_RETRY_AFTER_S = 3600.0  # a longer one of the provider is cut to this
 _OVERLOADED = 529
 _TOO_LONG = ("prompt is too long", "exceed context limit")  # the only marks of it: the API has no code for it
 _STAND_IN = "x-turnlog-stand-in"
@@ -41,22 +42,22 @@ _BREAKPOINT = {"type": "ephemeral"}
 _COUNTS = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens", "output_tokens")
 _MOST_TOKENS = 10**9  # of one call; far more than any model takes, and what every reader of a number can hold
 _LONGEST_NAME = 200  # of a model or a stop reason
-_UNTIL = "turnlog_until"  # the extension of a request that says by when its reply must be here
+_UNTIL = "turnlog_until"  # the extension of a request with the time at which its reply must be here
 # Nothing was sent that could be billed.
 _NOT_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.UnsupportedProtocol, httpx2.LocalProtocolError)
 
 
 class ApiKey(Protocol):
-    """Gives the key, from wherever it is kept; `renewed` past whatever it is cached in."""
+    """Returns the key, from wherever it is kept; with `renewed` not from a cache."""
 
     def __call__(self, *, renewed: bool = False) -> str: ...
 
 
 class Claude:
-    """Asks Claude. `api_key` is called for each request, so that a rotated key is taken up; when the provider refuses
-    the one that was cached, once more.
+    """Asks Claude.
 
-    With `allows_stand_in` false a reply that names itself a stand-in's is refused, as production must.
+    `api_key` is called for each request, so that a rotated key is taken up, and once more when the provider refuses a
+    cached one. With `allows_stand_in` false a reply that says it is a stand-in's is refused, as production must.
     """
 
     def __init__(
@@ -80,8 +81,15 @@ class Claude:
         self._allows_stand_in = allows_stand_in
         self._clock = clock
 
-    def reply(self, request: ModelRequest, seconds: float) -> Reply:
-        """See ChatModel."""
+    def reply(self, request: ModelRequest, seconds: float, on_event: OnEvent | None = None) -> Reply:
+        """Does ChatModel.reply. The reply is read at once, so all events come when it is there."""
+        reply = self._reply_in_time(request, seconds)
+        if on_event:
+            for event in events_of(reply):
+                on_event(event)
+        return reply
+
+    def _reply_in_time(self, request: ModelRequest, seconds: float) -> Reply:
         deadline = self._clock() + seconds
         client = self._sdk.with_options(api_key=self._api_key())
         renewed = False
@@ -117,8 +125,9 @@ class Claude:
 
 
 class _TotalTime:
-    """Hooks of an HTTP client that end a body with its request's time: the client's own timeouts start anew with each
-    byte that comes.
+    """Hooks of an HTTP client that stop a body at its request's time.
+
+    The client's own timeouts cannot do that: they start anew with each byte that comes.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -134,7 +143,7 @@ class _TotalTime:
 
 
 class _Bounded(httpx2.SyncByteStream):
-    """The same bytes. Raises ReadTimeout when one comes after the clock says `until`."""
+    """The bytes of `stream`. Raises ReadTimeout when one comes after the time `until`."""
 
     def __init__(self, stream: Any, until: float, clock: Callable[[], float]) -> None:
         self._stream = stream
@@ -166,7 +175,7 @@ def _arguments(request: ModelRequest) -> dict[str, Any]:
 
 
 def _reply(body: bytes) -> Reply:
-    """The reply as it came. Raises ModelProtocolError unless all that is read of it later has the form it must have."""
+    """The reply as it came. Raises ModelProtocolError unless every part that is read later has its right form."""
     try:
         received = json.loads(body, parse_constant=_no_constant)
         _require_whole(received)
@@ -201,7 +210,7 @@ def _is_block(block: Any) -> bool:
 
 
 def _no_constant(name: str) -> NoReturn:
-    """NaN and Infinity are no JSON."""
+    """Raises ValueError: NaN and Infinity are no JSON."""
     raise ValueError(name)
 
 

@@ -20,6 +20,7 @@ class KmsWrapper:
         self._key_id = key_id
 
     def new_key(self, owner: str) -> tuple[bytes, bytes]:
+        """Does KeyWrapper.new_key with one call of GenerateDataKey."""
         try:
             made = self._client.generate_data_key(
                 KeyId=self._key_id, KeySpec="AES_256", EncryptionContext={"owner": owner}
@@ -29,6 +30,7 @@ class KmsWrapper:
         return made["Plaintext"], made["CiphertextBlob"]
 
     def unwrap(self, owner: str, wrapped: bytes) -> bytes:
+        """Does KeyWrapper.unwrap with one call of Decrypt."""
         try:
             answer = self._client.decrypt(
                 KeyId=self._key_id, CiphertextBlob=wrapped, EncryptionContext={"owner": owner}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TypeGuard
 
 from turnlog.domain.expiry import CLOCK_TOLERANCE, GRACE, SWEEP_MARGIN
-from turnlog.domain.packing import pack_turn
+from turnlog.domain.packing import pack_turn, require_packable
 from turnlog.domain.sessions import SessionView
 from turnlog.domain.turns import MAX_TURN_BYTES, Lease, Slot, Turn
 from turnlog.errors import ClockBehind, SessionNotFound
@@ -44,11 +44,13 @@ def is_held(held: Slot | None, token: str) -> TypeGuard[Lease]:
 
 def content_bytes(turn: Turn) -> int:
     """Of the turn's texts in UTF-8, before compression."""
-    reply = turn.reply
-    return sum(len(text.encode()) for text in (turn.message.content, reply.content, reply.usage.received, reply.model))
+    texts = [message.content for message in turn.messages]
+    texts += [text for call in turn.calls for text in (call.usage.received, call.model)]
+    return sum(len(text.encode()) for text in texts)
 
 
 def require_storable(turn: Turn) -> None:
-    """Raises TurnTooLarge. Deflates only what might be too large, which takes tenths of a second."""
+    """Raises TurnTooLarge or TurnFormUnsupported. Deflates only large turns, since that takes 0.1 s or more."""
+    require_packable(turn)
     if content_bytes(turn) + _FRAME_BYTES > MAX_TURN_BYTES:
         pack_turn(turn)

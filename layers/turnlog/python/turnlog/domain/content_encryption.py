@@ -1,4 +1,4 @@
-"""How content is stored: sealed under a data key of its owner, or left as it is."""
+"""Encryption of content at rest: under a data key of its owner, or none."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ _NONCE_BYTES = 12  # 96 bits, the size that GCM is made for (NIST SP 800-38D, 8.
 
 
 class ContentCipher(Protocol):
-    """What closes content and opens it again. `place` says where the content lies: elsewhere it does not open."""
+    """Encrypts content and decrypts it. `context` names where it is stored: it decrypts for no other one."""
 
     @property
     def kid(self) -> str:
-        """The name of its key among the owner's; empty when content is left as it is."""
+        """The name of the key among its owner's keys; empty when content is not encrypted."""
 
-    def cipher(self, place: bytes, content: bytes) -> bytes:
-        """The content as it is stored, another one each time."""
+    def encrypt(self, context: bytes, content: bytes) -> bytes:
+        """The content as it is stored; another text each time."""
 
-    def open(self, place: bytes, sealed: bytes) -> bytes:
-        """The content. Raises ValueError when it was not sealed with this key for this place, or was changed since."""
+    def decrypt(self, context: bytes, encrypted: bytes) -> bytes:
+        """The content. Raises ValueError unless it was encrypted with this key for this context and is unchanged."""
 
 
 class PlainContent:
-    """Leaves content as it is."""
+    """Stores content as it is."""
 
     kid = ""
 
-    def cipher(self, place: bytes, content: bytes) -> bytes:  # noqa: ARG002 (any place)
+    def encrypt(self, context: bytes, content: bytes) -> bytes:  # noqa: ARG002 (any context)
         return content
 
-    def open(self, place: bytes, sealed: bytes) -> bytes:  # noqa: ARG002
-        return sealed
+    def decrypt(self, context: bytes, encrypted: bytes) -> bytes:  # noqa: ARG002
+        return encrypted
 
 
 PLAIN = PlainContent()
@@ -42,24 +42,24 @@ class DataKey:
     """AES-256-GCM with a random nonce of 96 bits before each ciphertext and 128 bits of tag after it: 28 bytes more.
 
     Random nonces are good for 2^32 messages under one key (NIST SP 800-38D, 8.3): the odds that one came twice are
-    below 1 in 2^32 then. Each turn of a new session seals one, so an owner who took a turn each second would get there
-    after 136 years, and a key is the owner's newest for far less than that.
+    below 1 in 2^32 then. A turn uses one nonce, so an owner who took a turn each second would get there after 136
+    years, and a key is the owner's newest for far less than that.
     """
 
     def __init__(self, kid: str, secret: bytes) -> None:
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
         self.kid = kid
-        self._cipher = AESGCM(secret)
+        self._aes = AESGCM(secret)
 
-    def cipher(self, place: bytes, content: bytes) -> bytes:
+    def encrypt(self, context: bytes, content: bytes) -> bytes:
         nonce = secrets.token_bytes(_NONCE_BYTES)
-        return nonce + self._cipher.encrypt(nonce, content, place)
+        return nonce + self._aes.encrypt(nonce, content, context)
 
-    def open(self, place: bytes, sealed: bytes) -> bytes:
+    def decrypt(self, context: bytes, encrypted: bytes) -> bytes:
         from cryptography.exceptions import InvalidTag
 
         try:
-            return self._cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], place)
+            return self._aes.decrypt(encrypted[:_NONCE_BYTES], encrypted[_NONCE_BYTES:], context)
         except InvalidTag as error:
-            raise ValueError("sealed with another key, for another place, or changed") from error
+            raise ValueError("encrypted with another key, for another context, or changed") from error

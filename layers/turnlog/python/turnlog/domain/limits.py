@@ -1,24 +1,25 @@
-"""What a session and its owner may use: pure functions from a session's view to a refusal or a charge.
+"""Limits of a session and its owner: pure functions from a session's view to a refusal or a charge.
 
 A session's own limits are exact without any write: its view has the totals, and its turns come one after the other.
-What an owner's sessions share is charged in the transaction that claims a turn's slot, and for a question without a
-session before it is asked. A budget reserves the most that the turn can use and settles it with the commit, so that no
-race and no retry can exceed it.
+The quotas that an owner's sessions share are charged in the transaction that takes the lease of a turn's slot, and for
+a question without a session before it is asked. A budget reserves the most that a call can use and settles it with the
+commit, so that no race and no retry can exceed it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Literal
 
-from turnlog.domain.messages import Message, ModelRequest, Reply
+from turnlog.domain.messages import Message, ModelRequest
 from turnlog.domain.packing import pack
 from turnlog.domain.prices import most_usd
 from turnlog.domain.quotas import QuotaCharge, QuotaCharges
 from turnlog.domain.sessions import SessionView
-from turnlog.domain.turns import MAX_TURN_BYTES
+from turnlog.domain.turns import MAX_TURN_BYTES, ModelCall, total_cost, total_tokens
 from turnlog.errors import QuotaExceeded, SessionLimitReached, TurnTooLarge
 
 _MINUTE_MS = 60_000
@@ -29,37 +30,37 @@ DEFAULT_MAX_TOKENS = 4096
 """Tokens of a reply at most, where nobody asks for another number: some pages of prose."""
 
 REPLY_BYTES_PER_TOKEN = 16
-"""The most that a token of a reply is reckoned to take as JSON, before compression; prose has about 4."""
+"""The most bytes that a token of a reply is taken to have as JSON, before compression; prose has about 4."""
 
 _ALL_ANONYMOUS = "anonymous"
-"""Whose allowance all anonymous callers share. It is nobody's name, since those have a bar or a colon."""
+"""The owner of the quotas that all anonymous callers share. No real owner has this name: theirs have a bar or colon."""
 
 _FRAME_TOKENS = 64
-"""For what surrounds the texts of a prompt: roles, and the tags of blocks."""
+"""Tokens for all that surrounds the texts of a prompt: roles, and the tags of blocks."""
 
 
 @dataclass(frozen=True, slots=True)
 class SessionLimits:
-    """What one session may hold and do; None is no limit. `content_bytes` is before compression."""
+    """The limits of one session; None is no limit. `content_bytes` is before compression."""
 
     turns: int | None = None
     tokens: int | None = None
     content_bytes: int | None = None
     turns_a_minute: int | None = None
-    """At most the window's turns, since it is counted from the view."""
+    """Must not exceed the turns of the window, since the view holds no more to count."""
 
 
 @dataclass(frozen=True, slots=True)
 class OwnerLimits:
-    """What an owner may use in all, sessions and questions; None is no limit. Days and minutes are those of UTC."""
+    """The limits of an owner, over all sessions and questions; None is no limit. Days and minutes are those of UTC."""
 
     turns_a_minute: int | None = None
     budget_a_day: Decimal | None = None
     budget_unit: Literal["tokens", "usd"] = "tokens"
     sessions_a_day: int | None = None
-    """Made, not alive: what is made can be counted exactly, while a session's end needs nobody who could count it."""
+    """Sessions made, not alive: those can be counted exactly, while a session expires without anybody to count it."""
     anonymous_turns_a_minute: int | None = None
-    """Of all anonymous callers together; only for them."""
+    """Turns of all anonymous callers together; only for them."""
 
 
 def require_room(view: SessionView, limits: SessionLimits, now_ms: int) -> None:
@@ -87,19 +88,19 @@ def require_storable(message: Message, max_tokens: int) -> None:
 
 
 def charges(view: SessionView, message: Message, limits: OwnerLimits, now_ms: int) -> tuple[QuotaCharge, ...]:
-    """What to take together with the slot of the session's next turn: of a token there is at least one byte, and the
-    window was sent before.
+    """The charges for the session's next turn, to be taken together with its slot.
 
-    Raises AllowanceUsedUp when a budget of dollars meets a model without a price: money fails closed.
+    The prompt is at most the tokens of the last call, which sent the window before, and one token for each byte of the
+    message. Raises QuotaExceeded when a budget of dollars meets a model without a price: money fails closed.
     """
     settings = view.session.settings
-    before = view.turns[-1].reply.usage.tokens if view.turns else len(settings.system.encode())
+    before = view.turns[-1].calls[-1].usage.tokens if view.turns else len(settings.system.encode())
     prompt = before + len(message.content.encode()) + _FRAME_TOKENS
     return _charges(settings.model, prompt, settings.max_tokens, limits, now_ms)
 
 
 def question_charges(owner: str, question: ModelRequest, limits: OwnerLimits, now_ms: int) -> QuotaCharges | None:
-    """What a question without a session costs, by the counters that turns are charged to. Raises as `charges`."""
+    """The charges for a question without a session, to the counters that turns are charged to. Raises as `charges`."""
     texts = [question.system, *question.stop_sequences, *(message.content for message in question.messages)]
     prompt = sum(len(text.encode()) for text in texts) + _FRAME_TOKENS
     taken = _charges(question.model, prompt, question.max_tokens, limits, now_ms)
@@ -121,7 +122,7 @@ def _charges(model: str, prompt: int, max_tokens: int, limits: OwnerLimits, now_
 
 
 def wait_charges(owner: str, limits: OwnerLimits, now_ms: int) -> QuotaCharges | None:
-    """What waiting for a busy session costs: a wait holds a handler, so there are no more of them than turns."""
+    """The charges for waiting for a busy session: a wait holds a handler, so waits have the rate limits of turns."""
     taken = []
     if limits.turns_a_minute is not None:
         taken.append(_one_a_minute("waits", limits.turns_a_minute, now_ms))
@@ -131,7 +132,7 @@ def wait_charges(owner: str, limits: OwnerLimits, now_ms: int) -> QuotaCharges |
 
 
 def creation_charges(owner: str, limits: OwnerLimits, now_ms: int) -> QuotaCharges | None:
-    """What making a session, or taking one over, costs who has it then."""
+    """The charges for making a session or claiming one, to the owner who has it then."""
     if limits.sessions_a_day is None:
         return None
     day_ms = now_ms // _DAY_MS * _DAY_MS
@@ -140,7 +141,7 @@ def creation_charges(owner: str, limits: OwnerLimits, now_ms: int) -> QuotaCharg
 
 
 def anonymous_creation_charges(source: str, creations_an_hour: int | None, now_ms: int) -> QuotaCharges | None:
-    """What making an anonymous session costs the place from which it is made."""
+    """The charges for making an anonymous session, to the source address from which it is made."""
     if creations_an_hour is None:
         return None
     hour_ms = now_ms // _HOUR_MS * _HOUR_MS
@@ -148,12 +149,16 @@ def anonymous_creation_charges(source: str, creations_an_hour: int | None, now_m
     return QuotaCharges(source, (QuotaCharge(counter, Decimal(1), Decimal(creations_an_hour), hour_ms + _HOUR_MS),))
 
 
-def settlement(taken: tuple[QuotaCharge, ...], reply: Reply, cost_usd: Decimal | None) -> tuple[QuotaCharge, ...]:
-    """What is given back, or taken on top, so that the budget holds what was used."""
+def settlement(taken: tuple[QuotaCharge, ...], calls: Sequence[ModelCall]) -> tuple[QuotaCharge, ...]:
+    """The charges that correct a budget's reservation to what the calls used; an amount below 0 is given back.
+
+    A budget of dollars keeps its reservation when the cost of any call is not known.
+    """
+    used_by_unit = {"tokens": Decimal(total_tokens(calls)), "usd": total_cost(calls)}
     settled = []
     for charge in taken:
         unit = charge.counter.partition("#")[0]
-        used = {"tokens": Decimal(reply.usage.tokens), "usd": cost_usd}.get(unit)
+        used = used_by_unit.get(unit)
         if used is not None and used != charge.amount:
             settled.append(replace(charge, amount=used - charge.amount))
     return tuple(settled)
@@ -170,7 +175,7 @@ def _shared_by_anonymous(counted: str, limit: int, now_ms: int) -> QuotaCharge:
 
 
 def _most(model: str, prompt: int, max_tokens: int, unit: str, now_ms: int) -> Decimal:
-    """The most that a call can use, in the budget's unit."""
+    """The most that a call can use, in the budget's unit. Raises QuotaExceeded without a known price."""
     if unit == "tokens":
         return Decimal(prompt + max_tokens)
     most = most_usd(model, prompt, max_tokens, _utc(now_ms).date())

@@ -1,8 +1,9 @@
-"""Message, Usage and Reply: what goes to Claude and what comes back, frozen and kept as received."""
+"""Message, Usage and Reply: the texts that go to Claude and come back, frozen and kept as received."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -10,7 +11,7 @@ from turnlog.errors import ModelProtocolError
 
 
 def to_json(value: object) -> str:
-    """Compact JSON. What was parsed from JSON and goes through here stays equal to it, unknown fields included."""
+    """Compact JSON. A value that was parsed from JSON stays equal to it, unknown fields included."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
@@ -39,7 +40,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What one call used, in the API's own fields. `received` is their JSON text."""
+    """The tokens of one call, in the API's own fields. `received` is their JSON text."""
 
     received: str
 
@@ -55,7 +56,7 @@ class Usage:
 
     @property
     def prompt_tokens(self) -> int:
-        """All that was sent: fresh, written to the cache and read from it."""
+        """All tokens that were sent: fresh, written to the cache and read from it."""
         return (
             self.count("input_tokens")
             + self.count("cache_creation_input_tokens")
@@ -64,13 +65,39 @@ class Usage:
 
     @property
     def tokens(self) -> int:
-        """All that was sent and received."""
+        """All tokens that were sent and received."""
         return self.prompt_tokens + self.count("output_tokens")
+
+
+def total_usage(usages: Sequence[Usage]) -> Usage:
+    """The usage of several calls as one, in the API's fields; that of a single call stays as it was received.
+
+    Counts are summed, also those in nested objects, and null adds nothing. Of other values the last call's is taken.
+    """
+    if len(usages) == 1:
+        return usages[0]
+    total: dict[str, Any] = {}
+    for usage in usages:
+        total = _summed(total, usage.fields)
+    return Usage(to_json(total))
+
+
+def _summed(total: dict[str, Any], fields: dict[str, Any]) -> dict[str, Any]:
+    summed = dict(total)
+    for name, value in fields.items():
+        before = summed.get(name)
+        if value is None:
+            summed.setdefault(name, None)
+        elif isinstance(value, dict):
+            summed[name] = _summed(before if isinstance(before, dict) else {}, value)
+        else:
+            summed[name] = before + value if type(before) is type(value) is int else value
+    return summed
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What the model answered, up to the stop reason. `content` is JSON text as in Message."""
+    """One answer of the model, up to its stop reason. `content` is JSON text as in Message."""
 
     model: str
     content: str
@@ -95,7 +122,7 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class ModelRequest:
-    """What the model is shown: user and assistant messages in order, the last one the user's.
+    """The settings and messages of one call: user and assistant messages in order, the last one the user's.
 
     `cached` asks for cache breakpoints, which pay when the same prefix comes again within minutes, as in a session.
     """

@@ -18,7 +18,7 @@ class TokenInvalid(Exception):
 
 def make_token(server_key: ServerKey, purpose: str, content: bytes, *names: str) -> str:
     """Encrypts `content` for the same purpose and names. 28 bytes longer than the content, and a third on top."""
-    return _to_text(server_key.sealed(purpose, content, *(name.encode() for name in names)))
+    return _to_text(server_key.encrypt(purpose, content, *(name.encode() for name in names)))
 
 
 def read_token(server_key: ServerKey, purpose: str, token: str, *names: str) -> bytes:
@@ -27,7 +27,7 @@ def read_token(server_key: ServerKey, purpose: str, token: str, *names: str) -> 
         raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
         if _to_text(raw) != token:  # unused bits of the last character were changed
             raise TokenInvalid
-        return server_key.opened(purpose, raw, *(name.encode() for name in names))
+        return server_key.decrypt(purpose, raw, *(name.encode() for name in names))
     except (binascii.Error, ValueError, DecryptionFailed) as error:  # ValueError: text that is no ASCII
         raise TokenInvalid from error
 

@@ -19,20 +19,20 @@ def owner_hash(owner: str) -> str:
 
 
 def anonymous_owner(secret_sha256: str) -> str:
-    """Who holds the secret with this hash, 64 lower-case hexadecimal digits.
+    """The owner of whoever holds the secret with this hash, 64 lower-case hexadecimal digits.
 
-    It can be no signed-in caller: those are `iss|sub`, and here is no bar.
+    No signed-in caller has such an owner: theirs is `iss|sub`, and this one has no bar.
     """
     return f"anonymous:{secret_sha256}"
 
 
 def anonymous_owner_of(secret: str) -> str:
-    """As `anonymous_owner`, for the secret itself: the hash is that of its characters as they are sent."""
+    """The owner of whoever holds this secret. The hash is that of its characters as they are sent."""
     return anonymous_owner(hashlib.sha256(secret.encode()).hexdigest())
 
 
 def is_secret(text: str) -> bool:
-    """Whether the text has the form of an anonymous secret: 256 bits as base64url, without padding."""
+    """True if the text has the form of an anonymous secret: 256 bits as base64url, without padding."""
     return _SECRET.fullmatch(text) is not None
 
 

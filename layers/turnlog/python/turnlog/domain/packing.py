@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import zlib
+from decimal import Decimal
 from typing import Any
 
-from turnlog.domain.messages import Message, Reply, Usage, to_json
-from turnlog.domain.turns import MAX_TURN_BYTES, Turn
-from turnlog.errors import TurnTooLarge
+from turnlog.domain.messages import Message, Usage, to_json
+from turnlog.domain.turns import MAX_TURN_BYTES, ModelCall, Turn
+from turnlog.errors import TurnFormUnsupported, TurnTooLarge
 
 
 def pack(text: str) -> bytes:
-    """UTF-8 after a byte that says how: "z" deflated, which about halves a turn, or "j" as it is if that is shorter."""
+    """The text in UTF-8 after one byte: "z" when deflated, which about halves a turn, "j" when plain is shorter."""
     plain = text.encode()
     deflated = zlib.compress(plain)
     return b"z" + deflated if len(deflated) < len(plain) else b"j" + plain
@@ -25,20 +26,34 @@ def unpack(packed: bytes) -> Any:
     return json.loads(zlib.decompress(packed[1:]) if packed[:1] == b"z" else packed[1:])
 
 
+def require_packable(turn: Turn) -> None:
+    """Raises TurnFormUnsupported unless the turn is one message of the caller and one reply, all that is stored yet."""
+    if len(turn.messages) != 2:
+        raise TurnFormUnsupported
+
+
 def pack_turn(turn: Turn) -> bytes:
-    """Message and reply, just as received. Raises TurnTooLarge above MAX_TURN_BYTES."""
-    reply = turn.reply
+    """Message and reply, just as received.
+
+    Raises TurnTooLarge above MAX_TURN_BYTES, and TurnFormUnsupported as `require_packable`.
+    """
+    require_packable(turn)
+    message, reply = turn.messages
+    (call,) = turn.calls
     packed = pack(
-        f'{{"message":{turn.message.content},"reply":{reply.content},"usage":{reply.usage.received},'
-        f'"model":{to_json(reply.model)}}}'
+        f'{{"message":{message.content},"reply":{reply.content},"usage":{call.usage.received},'
+        f'"model":{to_json(call.model)}}}'
     )
     if len(packed) > MAX_TURN_BYTES:
         raise TurnTooLarge
     return packed
 
 
-def unpack_turn(packed: bytes, stop_reason: str) -> tuple[Message, Reply]:
-    """What `pack_turn` packed. Raises ValueError, KeyError, TypeError or zlib.error when it is damaged."""
+def unpack_turn(packed: bytes, cost_usd: Decimal | None) -> tuple[tuple[Message, ...], tuple[ModelCall, ...]]:
+    """The messages and calls that `pack_turn` packed, and the cost that was stored beside them.
+
+    Raises ValueError, KeyError, TypeError or zlib.error when they are damaged.
+    """
     body = unpack(packed)
-    usage = Usage(to_json(body["usage"]))
-    return Message("user", to_json(body["message"])), Reply(body["model"], to_json(body["reply"]), stop_reason, usage)
+    messages = Message("user", to_json(body["message"])), Message("assistant", to_json(body["reply"]))
+    return messages, (ModelCall(body["model"], Usage(to_json(body["usage"])), cost_usd),)

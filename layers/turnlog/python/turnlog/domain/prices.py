@@ -1,4 +1,4 @@
-"""What a model costs, dated; usage to dollars, exact to the last digit.
+"""Prices of models by date; usage to dollars, exact to the last digit.
 
 Source: the provider's price list (platform.claude.com/docs, "Pricing"), read on 2026-11-24. A new price is a new line
 with its first day; old lines stay, so that the cost of a past turn does not change.

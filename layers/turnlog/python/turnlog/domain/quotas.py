@@ -1,4 +1,4 @@
-"""Quotas: what is charged to an owner's counters, and the counters of one owner as a value."""
+"""Quotas: charges to the counters of owners, and the counters of one owner as a value."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _GRACE_MS = int(GRACE.total_seconds() * 1000)
 
 @dataclass(frozen=True, slots=True)
 class QuotaCharge:
-    """What a turn takes from an allowance of its owner, which must not exceed `limit` in all.
+    """An amount to add to one counter, which must not exceed `limit` in all.
 
-    `counter` names the allowance and its window of time, such as `turns#2026-11-25T14:05`, and `resets_ms` says when
-    that window ends. `owner` is whose allowance it is, if it is not that of who is charged with the rest. A settlement
-    is a charge too, of what was used beyond what was reserved, and may be negative.
+    `counter` names the quota and its window of time, such as `turns#2026-11-25T14:05`; that window ends at `resets_ms`.
+    `owner` is set if the counter belongs to another owner than that of the other charges. A settlement is a charge,
+    too: the difference between use and reservation, which may be negative.
     """
 
     counter: str
@@ -30,9 +30,9 @@ class QuotaCharge:
 
 @dataclass(frozen=True, slots=True)
 class QuotaCharges:
-    """What is charged apart from any turn's slot, and to whom: all of it or nothing.
+    """Charges that are taken all or not at all, and their owner.
 
-    `owner` need not be a session's owner: what everybody behind one address creates is charged to that address.
+    `owner` need not be a session's owner: anonymous sessions are charged to the address from which they are made.
     """
 
     owner: str
@@ -40,12 +40,12 @@ class QuotaCharges:
 
     @property
     def refund(self) -> QuotaCharges:
-        """What gives it back."""
+        """The charges that give these back."""
         return QuotaCharges(self.owner, tuple(replace(charge, amount=-charge.amount) for charge in self.charges))
 
 
 def by_owner(owner: str, charges: Iterable[QuotaCharge]) -> dict[str, list[QuotaCharge]]:
-    """The charges by whose allowance they are of, when `owner` is charged with them."""
+    """The charges by the owner of their counter; `owner` for those that name none."""
     found: dict[str, list[QuotaCharge]] = {}
     for charge in charges:
         found.setdefault(charge.owner or owner, []).append(charge)
@@ -54,12 +54,12 @@ def by_owner(owner: str, charges: Iterable[QuotaCharge]) -> dict[str, list[Quota
 
 @dataclass
 class QuotaCounters:
-    """What one owner has used of each allowance, and when the allowance's window of time ends."""
+    """The counters of one owner: for each name the amount used and the end of its window of time."""
 
     used: dict[str, tuple[Decimal, int]] = field(default_factory=dict)
 
     def take(self, charges: Iterable[QuotaCharge], now_ms: int) -> None:
-        """All of them, or none: raises AllowanceUsedUp."""
+        """Takes all charges or none. Raises QuotaExceeded at the first that does not fit."""
         used = dict(self.used)
         for charge in charges:
             _add(used, charge, charge.amount)
@@ -69,20 +69,21 @@ class QuotaCounters:
         self.used = used
 
     def settle(self, charges: Iterable[QuotaCharge]) -> None:
-        """Adds what was used beyond what was taken, whatever the limit."""
+        """Adds the charges, whatever their limits."""
         for charge in charges:
             _add(self.used, charge, charge.amount)
 
     def give_back(self, charges: Iterable[QuotaCharge]) -> None:
+        """Subtracts charges that were taken."""
         for charge in charges:
             _add(self.used, charge, -charge.amount)
 
     def forget(self, now_ms: int) -> None:
-        """Drops what no clock that is not far behind can ask for any more."""
+        """Drops counters whose window ended so long ago that no clock still asks for them."""
         self.used = {counter: each for counter, each in self.used.items() if each[1] + _GRACE_MS > now_ms}
 
     def erase(self, now_ms: int) -> None:
-        """Drops all that no limit holds to any more."""
+        """Drops counters whose window has ended; the others still limit whoever begins anew."""
         self.used = {counter: each for counter, each in self.used.items() if each[1] > now_ms}
 
 

@@ -1,4 +1,4 @@
-"""Keyed hashes and seals under keys that are derived from the one server key."""
+"""Keyed hashes and encryption under keys that are derived from the one server key."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ _NONCE = 12  # of AES-GCM (NIST SP 800-38D)
 
 
 class DecryptionFailed(Exception):
-    """It was not sealed by this key for this purpose and these parts, or not all of it is there."""
+    """The text was not encrypted by this key for this purpose and this context, or was changed or cut since."""
 
 
 class ServerKey:
-    """Derives a key of its own for each purpose, so that what is made for one says nothing about another.
+    """Derives a key for each purpose, so that the output for one purpose says nothing about another.
 
     `secret` has at least 256 bits of entropy; the derivation is HKDF-Expand with SHA-256 (RFC 5869), one block.
     """
@@ -23,29 +23,29 @@ class ServerKey:
         self._secret = secret.encode()
 
     def keyed_hash(self, purpose: str, *parts: bytes) -> bytes:
-        """16 bytes that only the holder of the server key can make; the borders between the parts count."""
+        """A MAC of 16 bytes over the parts, for one purpose; the borders between the parts count."""
         return hmac.digest(self._key(purpose), _framed(parts), "sha256")[:_SIZE]
 
-    def sealed(self, purpose: str, plain: bytes, *bound: bytes) -> bytes:
-        """The text under AES-256-GCM, opened only for the same purpose and the same `bound`.
+    def encrypt(self, purpose: str, plain: bytes, *context: bytes) -> bytes:
+        """The text under AES-256-GCM, another one each time. It decrypts only for the same purpose and `context`.
 
-        Each `bound` has a key of its own, so that random nonces stay far from ever meeting again under one key.
+        Each context has a key of its own, so that random nonces stay far from ever repeating under one key.
         """
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
         nonce = os.urandom(_NONCE)
-        framed = _framed(bound)
+        framed = _framed(context)
         return nonce + AESGCM(hmac.digest(self._key(purpose), framed, "sha256")).encrypt(nonce, plain, framed)
 
-    def opened(self, purpose: str, sealed: bytes, *bound: bytes) -> bytes:
-        """What was sealed. Raises SealBroken."""
+    def decrypt(self, purpose: str, encrypted: bytes, *context: bytes) -> bytes:
+        """The text that was encrypted. Raises DecryptionFailed."""
         from cryptography.exceptions import InvalidTag
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-        framed = _framed(bound)
+        framed = _framed(context)
         cipher = AESGCM(hmac.digest(self._key(purpose), framed, "sha256"))
         try:
-            return cipher.decrypt(sealed[:_NONCE], sealed[_NONCE:], framed)
+            return cipher.decrypt(encrypted[:_NONCE], encrypted[_NONCE:], framed)
         except (InvalidTag, ValueError) as error:  # ValueError: fewer bytes than a nonce
             raise DecryptionFailed from error
 

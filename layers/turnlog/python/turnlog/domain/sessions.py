@@ -1,7 +1,7 @@
-"""Session, Turn, Claim: what a conversation is made of.
+"""Session, SessionView and Move: the values of a conversation.
 
-A session is an append-only log. A turn's slot is claimed before the model is paid and filled after; whoever fills slot
-n + 1 computed its reply from exactly slots 1..n, because nobody else can.
+A session is an append-only log of turns. A lease of a turn's slot is taken before the model is paid, and the turn is
+stored after. So the reply in slot n + 1 was computed from exactly the slots 1..n, because nobody else can fill it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _SESSION_ID = re.compile(r"ses_[A-Za-z0-9_-]{22}")
 
 
 def new_session_id() -> str:
-    """`ses_` and 22 characters: 128 random bits."""
+    """A new id: `ses_` and 22 characters, 128 random bits."""
     return "ses_" + secrets.token_urlsafe(16)
 
 
@@ -30,13 +30,13 @@ def named_session_id(name: bytes) -> str:
 
 
 def is_session_id(text: str) -> bool:
-    """Whether the text has the form of an id; any other text can be answered without a look into the store."""
+    """True if the text has the form of an id; any other text can be answered without a read of the store."""
     return _SESSION_ID.fullmatch(text) is not None
 
 
 @dataclass(frozen=True, slots=True)
 class SessionSettings:
-    """What the creator chose for every turn of the session."""
+    """The creator's choices for every turn of the session."""
 
     model: str
     max_tokens: int
@@ -47,7 +47,7 @@ class SessionSettings:
 class Session:
     """The part of a session that never changes. Times are epoch milliseconds; `idle_ms` is a duration.
 
-    `fingerprint` is that of the request that created it, when the creator named it with a key; else empty.
+    `fingerprint` is that of the request that created the session under an idempotency key; empty without one.
     """
 
     owner: str
@@ -58,21 +58,21 @@ class Session:
     settings: SessionSettings
     fingerprint: bytes = b""
     cipher: ContentCipher = field(default=PLAIN, compare=False, repr=False)
-    """A store's own note: how the content of the session is kept. Only the session that a store returned has it."""
+    """A store's own note: the cipher for the session's content. Only a session that a store returned has it."""
 
     @property
     def ttl_s(self) -> int:
-        """Epoch seconds after which TTL may remove the items, the same for all of them: the end plus GRACE."""
+        """Epoch seconds after which TTL may remove the items, the same for all of them: `expires_ms` plus GRACE."""
         return -(-self.expires_ms // 1000) + int(GRACE.total_seconds())
 
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """A session that is to be another owner's, or to have another id, from one instant on.
+    """A request to give a session another owner or another id, in one instant.
 
-    `key` is a keyed hash of the caller's name for the move: a repeat under it finds what the first try did. `token`,
-    `at_ms` and `until_ms` are those of a claim, since the move takes the next turn's slot while it copies. `bill` is
-    charged in the instant in which the session moves.
+    `key` is a keyed hash of the caller's name for the move: a repeat under it finds the result of the first try.
+    `token`, `at_ms` and `lease_expires_ms` are those of a lease, since the move takes the next turn's slot while it
+    copies. `quota` is charged in the instant in which the session moves.
     """
 
     owner: str
@@ -88,10 +88,10 @@ class Move:
 
 @dataclass(frozen=True, slots=True)
 class SessionView:
-    """A view of a live session.
+    """A live session as a store read it.
 
-    `turns` are the newest ones asked for, oldest first, without a gap up to `count`; `running` is the claim of slot
-    `count + 1`, if there is one, whether or not its lease has run out.
+    `count` is the number of its turns. `turns` are the newest ones asked for, oldest first, without a gap up to
+    `count`. `running` is the lease of slot `count + 1`, if there is one, whether or not it has run out.
     """
 
     session: Session
@@ -102,23 +102,24 @@ class SessionView:
 
     @property
     def active_ms(self) -> int:
-        """When the session was last used; a running turn is use, and so is its creation, by a fork of old turns too."""
+        """The time of the last use: a turn, a running turn, or the creation, since a fork is younger than its turns."""
         last_ms = self.running.at_ms if self.running else self.turns[-1].at_ms if self.turns else 0
         return max(last_ms, self.session.created_ms)
 
     @property
     def idle_expires_ms(self) -> int:
-        """When the session ends unless a turn begins before; never later than its absolute end."""
+        """The time at which the session expires unless a turn begins before; never later than `expires_ms`."""
         return min(self.active_ms + self.session.idle_ms, self.session.expires_ms)
 
     @property
     def totals(self) -> Totals:
+        """The sums over all turns so far."""
         return self.turns[-1].totals if self.turns else Totals()
 
     def alive_at(self, now_ms: int) -> bool:
-        """False from the very millisecond at which the session ends."""
+        """True before `idle_expires_ms`, False from that very millisecond on."""
         return now_ms < self.idle_expires_ms
 
     def running_at(self, now_ms: int) -> bool:
-        """Whether a turn is in progress, its lease not yet over."""
+        """True if a turn is in progress and its lease has not run out."""
         return self.running is not None and self.running.lease_expires_ms > now_ms

@@ -1,18 +1,18 @@
-"""Turn, Claim, Ended: what a slot of a session can hold."""
+"""Turn, Lease and Tombstone: the values that a slot of a session can hold."""
 
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
-from turnlog.domain.messages import Message, Reply
+from turnlog.domain.messages import Message, Reply, Usage, total_usage
 from turnlog.domain.quotas import QuotaCharge
-from turnlog.errors import TurnInProgress
+from turnlog.errors import ModelProtocolError, TurnInProgress
 
 MAX_TURN_BYTES = 3_900_000
-"""A turn's message and reply, packed: what one transaction of DynamoDB takes (4 MB) less the items around them."""
-
+"""The most bytes of a packed turn: one transaction of DynamoDB takes 4 MB, less the items around the turn."""
 
 _LONGEST_RETRY_AFTER_S = 5
 
@@ -21,9 +21,9 @@ _LONGEST_RETRY_AFTER_S = 5
 class Lease:
     """A slot taken by a handler that is asking the model. It holds no content.
 
-    `token` is random for each try and fences the commit; until `until_ms` nobody else may take the slot; `attempt`
-    counts the handlers that began under the same key, and `others` those under keys that have no turn so far. `charges`
-    are taken together with the slot, all or nothing.
+    `token` is random for each try and fences the commit. Until `lease_expires_ms` nobody else may take the slot.
+    `attempt` counts the handlers that began under the same key, and `attempt_counts` those under keys that have no turn
+    so far. `charges` are taken together with the slot, all or nothing.
     """
 
     number: int
@@ -36,17 +36,17 @@ class Lease:
     attempt_counts: bytes = b""
     charges: tuple[QuotaCharge, ...] = ()
     moving_to: str = ""
-    """A store's own note: a move began, and what it has copied to that place so far must go if it does not finish."""
-    undo: str = ""
-    """A store's own note: a move to that place did not finish, and what it left there goes, or is gone."""
+    """A store's own note: the target of a move that has begun. Its copies must go if the move does not finish."""
+    unfinished_move_to: str = ""
+    """A store's own note: the target of a move that did not finish. Its copies are being discarded, or are gone."""
 
     @property
     def inherited_attempt_counts(self) -> bytes:
-        """What whoever takes the slot over has to go on counting from: `others`, and this key's own attempts."""
+        """Attempt counts that the next lease inherits: `attempt_counts` and this key's own."""
         return self.attempt_counts + (key_hash(self.key) + bytes([self.attempt]) if self.attempt else b"")
 
     def after_release(self, billed: bool, now_ms: int) -> Lease | None:
-        """What stays of it in the slot when it is given back: the counts of attempts, if any may have been billed."""
+        """The lapsed lease that stays in the slot to count attempts that may have been billed; None when none were."""
         if billed:
             return replace(self, lease_expires_ms=now_ms - 1)
         # Under another token, so that a release which is repeated gives nothing back a second time.
@@ -55,53 +55,114 @@ class Lease:
 
 
 def busy(running: Lease, now_ms: int) -> TurnInProgress:
-    """What whoever finds the slot taken is told. Raise it."""
+    """The error to raise for a caller who finds the slot taken."""
     left_s = -(-(running.lease_expires_ms - now_ms) // 1000)
     # Jitter, so that those who were refused together do not come back together.
     return TurnInProgress(max(1, min(left_s, _LONGEST_RETRY_AFTER_S)) + random.randint(0, 2))  # noqa: S311 (no secret)
 
 
 @dataclass(frozen=True, slots=True)
-class Totals:
-    """Sums over a session's turns so far. `cost_usd` counts only turns whose model has a known price.
+class ModelCall:
+    """One call of the model: the model that answered, what it used and what that cost.
 
-    `content_bytes` are those of messages and replies as JSON text in UTF-8, before any compression.
+    `cost_usd` is None when the model's price is not known.
+    """
+
+    model: str
+    usage: Usage
+    cost_usd: Decimal | None
+
+
+def total_cost(calls: Sequence[ModelCall]) -> Decimal | None:
+    """The exact cost of all calls in US dollars; None when that of any is not known."""
+    costs = [call.cost_usd for call in calls if call.cost_usd is not None]
+    return sum(costs[1:], start=costs[0]) if costs and len(costs) == len(calls) else None
+
+
+def total_tokens(calls: Sequence[ModelCall]) -> int:
+    """All tokens that the calls sent and received."""
+    return sum(call.usage.tokens for call in calls)
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Sums over a session's turns so far. `cost_usd` counts only calls of a model with a known price.
+
+    `content_bytes` are those of all messages as JSON text in UTF-8, before any compression.
     """
 
     tokens: int = 0
     cost_usd: Decimal = Decimal(0)
     content_bytes: int = 0
 
+    def plus(self, messages: Sequence[Message], calls: Sequence[ModelCall]) -> Totals:
+        """The totals after a turn of these messages and calls."""
+        size = sum(len(message.content.encode()) for message in messages)
+        cost = sum((call.cost_usd or Decimal(0) for call in calls), start=self.cost_usd)
+        return Totals(self.tokens + total_tokens(calls), cost, self.content_bytes + size)
+
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One finished turn: the caller's message and the reply computed from exactly the turns before it.
+    """One finished turn: the caller's message and all up to the reply at which the model stopped for the caller.
+
+    `messages` are in order: the caller's first, then the model's and those with the results of tools, the last one the
+    model's. `calls` has one entry for each message of the model, in the same order. The replies were computed from
+    exactly the turns before this one. `stop_reason` is that of the last reply.
 
     `window_from` is the first turn that the next turn sends to the model. `older_keys` are six-byte hashes of the keys
-    of some turns before this one, and `others` counts attempts as on a claim. `cost_usd` is None when the model's price
-    is not known.
+    of some turns before this one, and `attempt_counts` counts attempts as on a lease.
     """
 
     number: int
     token: str
     key: bytes
     fingerprint: bytes
-    message: Message
-    reply: Reply
-    cost_usd: Decimal | None
+    messages: tuple[Message, ...]
+    calls: tuple[ModelCall, ...]
+    stop_reason: str
     totals: Totals
     at_ms: int
     window_from: int
     older_keys: bytes
     attempt_counts: bytes = b""
 
+    def __post_init__(self) -> None:
+        """Raises ModelProtocolError without a stop reason, and ValueError when messages and calls are no turn."""
+        if not self.stop_reason:
+            raise ModelProtocolError
+        roles = [message.role for message in self.messages]
+        if not roles or roles[0] != "user" or roles[-1] != "assistant" or roles.count("assistant") != len(self.calls):
+            raise ValueError("a turn goes from the caller's message to the model's, with a call for each of the latter")
+
+    @property
+    def message(self) -> Message:
+        """The caller's message, with which the turn began."""
+        return self.messages[0]
+
+    @property
+    def reply(self) -> Reply:
+        """The last reply, with the model and the usage of the call that gave it."""
+        last = self.calls[-1]
+        return Reply(last.model, self.messages[-1].content, self.stop_reason, last.usage)
+
+    @property
+    def usage(self) -> Usage:
+        """The usage of all calls as one."""
+        return total_usage([call.usage for call in self.calls])
+
+    @property
+    def cost_usd(self) -> Decimal | None:
+        """The exact cost of all calls in US dollars; None when that of any is not known."""
+        return total_cost(self.calls)
+
     def forked(self) -> Turn:
-        """As a fork keeps it: a key names a turn of one session."""
+        """The turn as a fork keeps it: without keys, since a key names a turn of one session."""
         return replace(self, key=b"", fingerprint=b"", older_keys=b"", attempt_counts=b"")
 
 
 KEY_HASH = 6
-"""Bytes of an older key's hash: a false hit once in 4 trillion keys, and then it is looked up, not believed."""
+"""Bytes of an older key's hash: a false hit once in 4 trillion keys, and each hit is checked against its turn."""
 
 
 def key_hash(key: bytes) -> bytes:

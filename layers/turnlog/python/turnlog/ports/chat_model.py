@@ -5,11 +5,19 @@ from __future__ import annotations
 from typing import Protocol
 
 from turnlog.domain.messages import ModelRequest, Reply
+from turnlog.domain.reply_events import OnEvent
 
 
 class ChatModel(Protocol):
-    def reply(self, request: ModelRequest, seconds: float) -> Reply:
-        """The whole reply, or a ModelError within about `seconds`.
+    """A model that answers one request with one reply."""
+
+    def reply(self, request: ModelRequest, seconds: float, on_event: OnEvent | None = None) -> Reply:
+        """Returns the whole reply, or raises a ModelError, within about `seconds`.
 
         Tries again only after failures that cannot have been billed, and only while the time lasts.
+
+        `on_event` is called with the events of this reply, in order, in this thread and before the method returns. Put
+        together they make up the reply that is returned. How early and how finely they come is not promised: an adapter
+        that reads the reply at once calls it with all of them at the end. After the first event there is no other try.
+        When the method raises, the events so far belong to no reply. Only the returned reply may be stored.
         """

@@ -1,4 +1,4 @@
-"""The port to what wraps the data keys of owners."""
+"""The KeyWrapper port: data keys, wrapped under a key that stays in its own service."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import Protocol
 
 
 class KeyWrapper(Protocol):
-    """Makes data keys, and wraps them under a key that never leaves its own place.
+    """Makes data keys, and wraps them under a key that never leaves its service.
 
     `owner` is an owner's hash; a key that was wrapped for one does not unwrap for another. Both methods raise
-    KeysUnavailable when that place cannot be reached or refuses.
+    KeysUnavailable when that service cannot be reached or refuses.
     """
 
     def new_key(self, owner: str) -> tuple[bytes, bytes]:

@@ -1,4 +1,4 @@
-"""The port to what owners have used of their allowances."""
+"""The QuotaStore port: charges that belong to no session."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from turnlog.domain.quotas import QuotaCharges
 
 
 class QuotaStore(Protocol):
-    """What owners have used of their allowances, for those who have no session to charge it with.
+    """The counters of owners, for charges that go with no session.
 
-    The counters are those that a SessionStore charges, so that questions and turns share them. Both methods raise
-    StoreUnavailable; then it may have been charged, and stays so.
+    A SessionStore charges the same counters, so that questions and turns share them. Both methods raise
+    StoreUnavailable; then the charges may have been taken, and stay so.
     """
 
     def charge(self, quota: QuotaCharges, now_ms: int) -> None:
-        """Raises AllowanceUsedUp when a charge does not fit; then nothing was charged."""
+        """Takes all charges. Raises QuotaExceeded when one does not fit; then none was taken."""
 
     def settle(self, quota: QuotaCharges) -> None:
-        """Adds what was used beyond what was charged, or takes back what was not, whatever the limit."""
+        """Adds the charges, which may be negative, whatever their limits."""

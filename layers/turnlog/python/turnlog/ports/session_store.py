@@ -1,4 +1,4 @@
-"""The ports to what keeps sessions and counts allowances: what a turn needs of it, and the rest."""
+"""The ports to the store of sessions and their quotas: TurnStore is what a turn needs, SessionStore is all of it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from turnlog.domain.turns import Lease, Slot, Turn
 
 
 class TurnStore(Protocol):
-    """What a turn needs of a store: a view of its session, and its slot.
+    """The part of a store that a turn needs: a view of its session, and its slot.
 
     Every write may be repeated safely, since each is conditional on what was seen. All methods raise StoreUnavailable
     when the store cannot be reached or throttles, retries included.
@@ -19,8 +19,9 @@ class TurnStore(Protocol):
     def read(self, owner: str, session_id: str, now_ms: int, newest: int, *, consistent: bool = True) -> SessionView:
         """The session with its `newest` last turns (at least 1; fewer when it has fewer).
 
-        Strongly consistent when `fresh`. Otherwise it may be what the session was a moment ago, whole and without a
-        gap, for a reader who proves it by a claim and asks afresh before saying no; SessionNotFound may be wrong then.
+        With `consistent` it sees every write that has returned. Otherwise it may be the session as it was a moment ago,
+        whole and without a gap, and SessionNotFound may be wrong: for callers who then take a lease, which proves the
+        view, and read consistently before they refuse anything.
 
         Raises SessionNotFound when there is none for this owner, or it was deleted, or it has expired at `now_ms`,
         whether or not anything was swept; a kind of SessionCorrupt when turns are missing or cannot be read;
@@ -28,45 +29,46 @@ class TurnStore(Protocol):
         """
 
     def turns(self, session: Session, first: int, last: int) -> list[Turn]:
-        """The turns `first`..`last`, both included, oldest first; those that are not finished are left out.
+        """The finished turns among `first`..`last`, both included, oldest first.
 
-        Also of a session that has ended since it was read, as far as they are still there.
+        If the session was deleted, moved or swept since it was read, only those that are still there.
         """
 
     def acquire(self, session: Session, lease: Lease, over: Lease | None) -> Slot | None:
-        """Takes the slot if it is empty, or still holds the claim `over` whose lease has run out at `claim.at_ms`.
+        """Takes the slot if it is empty, or still holds the lease `over`, which has run out at `lease.at_ms`.
 
-        Returns what the slot holds afterwards: the claim itself on success, also when only the answer of an earlier try
-        was lost; else what another one put there; None when the slot is empty, because `over` was released. Raises
-        AllowanceUsedUp when a charge does not fit; then nothing was taken.
+        Returns the slot as it is afterwards: `lease` itself on success, also when only the answer of an earlier try was
+        lost; else what another request stored there; None when the slot is empty, because `over` was released. Raises
+        QuotaExceeded when a charge does not fit; then nothing was taken.
         """
 
     def release(self, session: Session, lease: Lease, billed: bool, now_ms: int) -> None:
-        """Gives the slot back and what was charged for it, if it still holds this claim; does nothing otherwise.
+        """Gives the slot and its charges back if it still holds this lease; does nothing otherwise.
 
-        What Claim.after_release says stays, so that attempts that may have been billed stay counted; when this one may,
-        its charges stay too.
+        The slot then holds Lease.after_release, so that attempts that may have been billed stay counted. With `billed`
+        the charges stay, too.
         """
 
     def commit(self, session: Session, turn: Turn, settlement: tuple[QuotaCharge, ...] = ()) -> Slot | None:
-        """Stores the turn if its slot still holds the claim with the turn's token, and settles its charges with it.
+        """Stores the turn if its slot still holds the lease with the turn's token, and settles its charges with it.
 
-        Returns what the slot holds afterwards: the turn itself, what another one put there, or None when it is empty.
-        Raises TurnTooLarge when it packs to more than MAX_TURN_BYTES.
+        Returns the slot as it is afterwards: the turn itself, what another request stored there, or None when it is
+        empty. Raises TurnTooLarge when the turn packs to more than MAX_TURN_BYTES, and TurnFormUnsupported for a turn
+        of several model calls.
         """
 
 
 class SessionStore(TurnStore, Protocol):
-    """Where sessions are kept. Every implementation passes the same contract suite."""
+    """A store of sessions. Every implementation passes the same contract suite."""
 
     def create(
         self, session: Session, title: str, *, quota: QuotaCharges | None = None, first: Turn | None = None
     ) -> Session:
-        """Stores a new session, and returns it; or the one that is there already under this id, for the same owner.
+        """Stores a new session and returns it; or returns the owner's session that has this id already.
 
-        A `first` turn is stored and the bill charged together with a session that is new, all or nothing, and neither
-        when one was there. Raises SessionNotFound when one was there and has ended: an id is never used twice;
-        AllowanceUsedUp or TurnTooLarge, and then nothing was stored.
+        With a new session the `first` turn is stored and `quota` is charged, all or nothing; with an existing one
+        neither. Raises SessionNotFound when the id's session was deleted, moved or swept, since an id is never used
+        twice; QuotaExceeded or TurnTooLarge, and then nothing was stored.
         """
 
     def fork(
@@ -74,47 +76,46 @@ class SessionStore(TurnStore, Protocol):
     ) -> None:
         """Stores `child` with the parent's turns 1..`number`, without their keys; charges as `create` does.
 
-        Read it to go on with it. Raises AllowanceUsedUp, and SessionNotFound when the parent ended meanwhile or has
-        fewer turns.
+        Read it to go on with it. Raises QuotaExceeded, and SessionNotFound when the parent is gone or has fewer turns.
         """
 
     def rename(self, owner: str, session_id: str, title: str, now_ms: int) -> None:
-        """Gives the session another title; that is no use of it, so it lives no longer. Raises SessionNotFound."""
+        """Gives the session another title, which does not prolong its life. Raises SessionNotFound."""
 
     def move(self, move: Move) -> Session:
-        """Gives the session its new owner and id, its times kept; the old ones are dead in the same instant.
+        """Gives the session its new owner and id and keeps its times; under the old ones it is gone in that instant.
 
         A repeat under the same key returns the session again, and is not charged. Raises SessionNotFound,
-        TurnInProgress, ClaimLost when another one took the slot, or AllowanceUsedUp; then the session is where it was,
-        and after the last two a next try may need another key.
+        TurnInProgress, LeaseLost when another request took the slot, or QuotaExceeded. Then the session is where it
+        was, and after the last two a next try may need another key.
         """
 
     def delete(self, owner: str, session_id: str, now_ms: int) -> bool:
         """Removes all content, and returns only when it is gone and a running turn cannot bring it back.
 
-        Works on whatever exists, so it may be repeated after a crash. False when there was nothing alive to delete.
+        Works on whatever exists, so it may be repeated after a crash. Returns False when no session was alive.
         """
 
     def session_ids(self, owner: str) -> list[str]:
-        """The ids of the owner's sessions in no order; some may have ended.
+        """The ids of the owner's sessions in no order; some may have expired.
 
-        One whose very id cannot be read may stand there by another name, which is no id: `read` raises a kind of
+        A session whose id cannot be read may be listed under another name, which is no id: `read` raises a kind of
         SessionCorrupt for it, and `delete` takes it.
         """
 
     def erase(self, owner: str, now_ms: int) -> int:
-        """Removes all that there is of the owner: its sessions, their listing, what it used of allowances, its keys.
+        """Removes the owner's sessions, their listing, the counters of quotas and the data keys.
 
-        What counts against an allowance whose window of time is not over stays until it is, so that who begins anew has
-        no more than others.
+        A counter whose window of time is not over stays until it is, so that an owner who begins anew has no more than
+        others.
 
-        Says how many sessions those were, ended ones that were not yet swept included. May be repeated after a crash,
-        and is done only when it returned; the owner may begin anew then. A session that is created meanwhile is refused
-        with ErasureInProgress, or is one that was created after.
+        Returns the number of sessions, expired ones that were not yet swept included. May be repeated after a crash,
+        and is done only when it returned; then the owner may begin anew. Meanwhile `create` raises ErasureInProgress,
+        or makes a session that counts as made after the erasure.
         """
 
     def sweep(self, now_ms: int) -> int:
-        """Removes the content of sessions that ended at least SWEEP_MARGIN ago and of half-made ones; says of how many.
+        """Removes sessions that expired at least SWEEP_MARGIN ago and half-made ones; returns their number.
 
-        May run at any time and beside itself: it never touches a session that is alive.
+        May run at any time, also several at once: it never touches a session that is alive.
         """

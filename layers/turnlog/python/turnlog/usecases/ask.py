@@ -13,6 +13,7 @@ from turnlog.domain.messages import ModelRequest, Reply
 from turnlog.domain.prices import cost_usd
 from turnlog.domain.quotas import QuotaCharges
 from turnlog.domain.server_key import ServerKey
+from turnlog.domain.turns import ModelCall
 from turnlog.errors import QuotaUnavailable, StoreUnavailable
 from turnlog.ports.chat_model import ChatModel
 from turnlog.ports.quota_store import QuotaStore
@@ -90,7 +91,9 @@ def _ask_charged(
         if not may_be_billed(error):
             _settle(quotas, charges.refund)
         raise
-    _settle(quotas, QuotaCharges(charges.owner, settlement(charges.charges, reply, cost)))
+    _settle(
+        quotas, QuotaCharges(charges.owner, settlement(charges.charges, (ModelCall(reply.model, reply.usage, cost),)))
+    )
     return reply, cost
 
 

@@ -1,4 +1,4 @@
-"""ask() and run_turn(): the two things that Turnlog does."""
+"""run_turn(): one turn, from the look for an earlier reply to the commit, so that no reply is lost or paid twice."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from turnlog.domain.limits import OwnerLimits, SessionLimits, charges, require_r
 from turnlog.domain.messages import Message, ModelRequest, Reply
 from turnlog.domain.prices import cost_usd
 from turnlog.domain.sessions import SessionView
-from turnlog.domain.turns import KEY_HASH, Lease, Slot, Tombstone, Totals, Turn, busy, key_hash
+from turnlog.domain.turns import KEY_HASH, Lease, ModelCall, Slot, Tombstone, Totals, Turn, busy, key_hash
 from turnlog.domain.window import WindowPolicy, messages, next_from
 from turnlog.errors import (
     AttemptsExhausted,
@@ -33,32 +33,33 @@ from turnlog.ports.chat_model import ChatModel
 from turnlog.ports.session_store import TurnStore
 
 COMMIT_RESERVE_S = 5.0
-"""Kept back from the model's time for the commit and its retries (protocol: remaining time less 5 s)."""
+"""Seconds kept back from the model's time for the commit and its retries."""
 
 ATTEMPTS = 3
-"""How often the model may be called for one key, the handlers that died included."""
+"""The most calls of the model for one key, those of handlers that died included."""
 
 OLDER_KEYS = 64
-"""Within how many turns a late retry finds its reply."""
+"""The number of turns within which a late retry finds its reply."""
 
 KEY_STRIDE = 16
-"""A turn remembers the keys of every 16th turn before it, the nearest first, so that 16 turns in a row know all of them
+"""The distance between the older keys that a turn remembers, the nearest first. So 16 turns in a row know all of them,
 at 24 bytes a turn. It must not change between versions.
 """
 
 OTHER_KEYS = 16
-"""Of how many keys that have no turn a session remembers how often the model was asked for them."""
+"""The most keys without a turn for which a session remembers how often the model was asked."""
 
 _COUNT_BYTES = KEY_HASH + 1  # bytes of a key's hash and its count
 
 _ROUNDS = 4
-"""How often a turn looks again after another one moved the session under it."""
+"""The most reads of a session that other requests keep changing."""
 
 
 @dataclass(frozen=True, slots=True)
 class TurnPolicy:
-    """What holds for every turn. With `old_views` the first look may be at what the session was a moment ago, for a
-    store that can do that more cheaply; nothing is refused or replayed on the strength of it.
+    """The limits of every turn. With `reads_cached` the first read may return the session as it was a moment ago.
+
+    That is for a store which can do so more cheaply. Nothing is refused or replayed because of such a view.
     """
 
     window: WindowPolicy = field(default_factory=WindowPolicy)
@@ -69,7 +70,7 @@ class TurnPolicy:
 
 @dataclass(frozen=True, slots=True)
 class TurnRequest:
-    """A turn to take. `key` and `fingerprint` are keyed hashes of the idempotency key and of the canonical body.
+    """A request for a turn. `key` and `fingerprint` are keyed hashes of the idempotency key and of the canonical body.
 
     `number` is the turn that the caller expects to take, if it says so; then its key is found however old it is.
     """
@@ -92,7 +93,7 @@ class TakenTurn:
 
     @property
     def idle_expires_ms(self) -> int:
-        """When the session ends unless another turn begins: as of this turn, so that a replay says the same."""
+        """The time at which the session expires unless another turn begins, as of this turn: a replay says the same."""
         session = self.view.session
         return min(self.turn.at_ms + session.idle_ms, session.expires_ms)
 
@@ -106,48 +107,45 @@ def run_turn(
     remaining_s: Callable[[], float],
     policy: TurnPolicy,
 ) -> TakenTurn:
-    """Takes the session's next turn: claims its slot, asks the model, commits, and only then returns.
+    """Takes the session's next turn: takes a lease of its slot, asks the model, commits, and only then returns.
 
-    A key that has a stored turn gives that turn again, and the model is not asked. `remaining_s` tells how many seconds
-    the handler has left; the lease of the claim outlasts it by COMMIT_RESERVE_S.
+    A key that has a stored turn returns that turn again, and the model is not asked. `remaining_s` returns the seconds
+    that the handler has left; the lease outlasts it by COMMIT_RESERVE_S.
 
     Raises SessionNotFound, KeyReused, TurnInProgress, TurnNumberTaken, LimitReached, TurnTooLarge, AttemptsExhausted,
-    ClaimLost, SessionCorrupt, ClockBehind, StoreUnavailable or a ModelError. After each of them but StoreUnavailable
+    LeaseLost, SessionCorrupt, ClockBehind, StoreUnavailable or a ModelError. After each of them but StoreUnavailable
     nothing is stored; after that one a repeat with the same key finds out.
     """
     return _Taking(request, store, model, clock, remaining_s, policy).take()
 
 
 def lease_ms(remaining_s: float) -> int:
-    """How long a handler's claim holds: it outlasts the handler."""
+    """The length of a lease: it outlasts its handler."""
     return math.ceil((remaining_s + COMMIT_RESERVE_S) * 1000)
 
 
 def first_turn(message: Message, reply: Reply, cost_usd: Decimal | None, at_ms: int, window: WindowPolicy) -> Turn:
-    """The turn 1 that a question becomes whose session begins after it. It has no key: it was asked without one."""
+    """The turn 1 of a session that goes on from a question. It has no key, because the question was asked without."""
+    exchange = (message, reply.message)
+    calls = (ModelCall(reply.model, reply.usage, cost_usd),)
     return Turn(
         number=1,
         token=secrets.token_urlsafe(12),
         key=b"",
         fingerprint=b"",
-        message=message,
-        reply=reply,
-        cost_usd=cost_usd,
-        totals=_totals(Totals(), message, reply, cost_usd),
+        messages=exchange,
+        calls=calls,
+        stop_reason=reply.stop_reason,
+        totals=Totals().plus(exchange, calls),
         at_ms=at_ms,
-        window_from=next_from(1, reply, 1, window),
+        window_from=next_from(1, reply.usage, 1, window),
         older_keys=b"",
     )
 
 
-def _totals(before: Totals, message: Message, reply: Reply, cost_usd: Decimal | None) -> Totals:
-    size = len(message.content.encode()) + len(reply.content.encode())
-    return Totals(before.tokens + reply.usage.tokens, before.cost_usd + (cost_usd or 0), before.content_bytes + size)
-
-
 @dataclass(frozen=True, slots=True)
 class _Taking:
-    """One handler's try to take a turn, and all that it needs."""
+    """One handler's try to take a turn, with all that it needs."""
 
     request: TurnRequest
     store: TurnStore
@@ -158,6 +156,7 @@ class _Taking:
     token: str = field(default_factory=lambda: secrets.token_urlsafe(12))
 
     def take(self) -> TakenTurn:
+        """Does run_turn."""
         for consistent in [False] * self.policy.reads_cached + [True] * _ROUNDS:
             now = self.clock()
             look = self._read_consistent(now) if consistent else self._read_cached(now)
@@ -166,7 +165,7 @@ class _Taking:
             if look is None:
                 continue
             view, lease = look
-            found = self._place(view, lease)
+            found = self._acquire(view, lease)
             if isinstance(found, Lease) and found.token == self.token:
                 return TakenTurn(self._answer(view, lease), view)
             if isinstance(found, Turn) and found.key == self.request.key:
@@ -176,16 +175,19 @@ class _Taking:
         raise TurnInProgress(1)
 
     def _read_consistent(self, now: int, *, consistent: bool = True) -> TakenTurn | tuple[SessionView, Lease]:
-        """The turn if it is stored; else the session and the claim to place in it."""
+        """The turn if it is stored; else the session and the lease to take in it."""
         request = self.request
         newest = max(self.policy.window.turns, KEY_STRIDE)
         view = self.store.read(request.owner, request.session_id, now, newest, consistent=consistent)
-        if stored := self._stored(view):
+        if stored := self._find_stored(view):
             return self._replay(view, stored)
         return view, self._next_lease(view, now)
 
     def _read_cached(self, now: int) -> tuple[SessionView, Lease] | None:
-        """As `_look`, at what may be old: it proves nothing but what a claim on it proves, so all else is no answer."""
+        """Like `_read_consistent`, from a possibly stale view, which may only be used to try a lease.
+
+        Returns None when a consistent read must decide.
+        """
         try:
             look = self._read_consistent(now, consistent=False)
         except StoreUnavailable:
@@ -194,13 +196,13 @@ class _Taking:
             return None
         return None if isinstance(look, TakenTurn) else look
 
-    def _stored(self, view: SessionView) -> Turn | None:
-        """The turn that stands under the request's key, wherever it may be found."""
+    def _find_stored(self, view: SessionView) -> Turn | None:
+        """The turn under the request's key, also before those of the view. Raises TurnNumberTaken."""
         for turn in reversed(view.turns):
             if turn.key == self.request.key:
                 return turn
-        # Older keys, and the number that the caller expects, say where to look; only the slot itself proves it.
-        for number in _places(view, self.request):
+        # Older keys, and the number that the caller expects, are hints; only the turn itself proves its key.
+        for number in _numbers_to_check(view, self.request):
             for turn in self.store.turns(view.session, number, number):
                 if turn.key == self.request.key:
                     return turn
@@ -224,7 +226,7 @@ class _Taking:
             raise AttemptsExhausted
         require_room(view, self.policy.session, now)
         require_storable(request.message, view.session.settings.max_tokens)
-        # By the clock of this moment: however long the look took, the lease outlasts the handler.
+        # By the clock of this moment: however long the read took, the lease outlasts the handler.
         until = self.clock() + lease_ms(self.remaining_s())
         taken = charges(view, request.message, self.policy.owner, now)
         return Lease(
@@ -241,7 +243,7 @@ class _Taking:
             charges=taken,
         )
 
-    def _place(self, view: SessionView, lease: Lease) -> Slot | None:
+    def _acquire(self, view: SessionView, lease: Lease) -> Slot | None:
         try:
             return self.store.acquire(view.session, lease, over=view.running)
         except StoreUnavailable:
@@ -256,7 +258,7 @@ class _Taking:
         try:
             reply = self.model.reply(question, self.remaining_s() - COMMIT_RESERVE_S)
             turn = self._turn(view, lease, reply)
-            found = self.store.commit(view.session, turn, settlement(lease.charges, turn.reply, turn.cost_usd))
+            found = self.store.commit(view.session, turn, settlement(lease.charges, turn.calls))
         except StoreUnavailable:
             raise  # the commit may have been applied, or may still be
         except Exception as error:
@@ -273,20 +275,21 @@ class _Taking:
         raise LeaseLost
 
     def _turn(self, view: SessionView, lease: Lease, reply: Reply) -> Turn:
+        """The turn to commit: the caller's message and the one reply."""
         last, now = view.turns[-1] if view.turns else None, self.clock()
-        cost = cost_usd(reply.model, reply.usage, utc_date(now))
-        message = self.request.message
+        exchange = (self.request.message, reply.message)
+        calls = (ModelCall(reply.model, reply.usage, cost_usd(reply.model, reply.usage, utc_date(now))),)
         return Turn(
             number=lease.number,
             token=lease.token,
             key=lease.key,
             fingerprint=lease.fingerprint,
-            message=message,
-            reply=reply,
-            cost_usd=cost,
-            totals=_totals(view.totals, message, reply, cost),
+            messages=exchange,
+            calls=calls,
+            stop_reason=reply.stop_reason,
+            totals=view.totals.plus(exchange, calls),
             at_ms=now,
-            window_from=next_from(lease.number, reply, last.window_from if last else 1, self.policy.window),
+            window_from=next_from(lease.number, reply.usage, last.window_from if last else 1, self.policy.window),
             older_keys=_older_keys(view),
             attempt_counts=lease.attempt_counts,
         )
@@ -296,8 +299,8 @@ class _Taking:
             raise KeyReused
 
 
-def _places(view: SessionView, request: TurnRequest) -> Iterator[int]:
-    """Turns before those of the view that may stand under the request's key."""
+def _numbers_to_check(view: SessionView, request: TurnRequest) -> Iterator[int]:
+    """Numbers of turns before those of the view that may have the request's key."""
     wanted = key_hash(request.key)
     for turn in view.turns:
         for back in range(len(turn.older_keys) // KEY_HASH):
@@ -309,7 +312,7 @@ def _places(view: SessionView, request: TurnRequest) -> Iterator[int]:
 
 
 def _older_keys(view: SessionView) -> bytes:
-    """Those that the next turn remembers: one of the view, and what that one remembers."""
+    """The hashes of older keys that the next turn remembers: of one turn of the view, and those which that one has."""
     if view.count < KEY_STRIDE:
         return b""
     before = view.turns[-KEY_STRIDE]
@@ -317,7 +320,7 @@ def _older_keys(view: SessionView) -> bytes:
 
 
 def _attempts(view: SessionView) -> dict[bytes, int]:
-    """How many handlers began under each key that has no turn so far, by the hashes of the keys, the latest last."""
+    """The number of handlers that began under each key without a turn, by the key's hash, the latest last."""
     held = view.running.attempt_counts if view.running else view.turns[-1].attempt_counts if view.turns else b""
     counts = {held[at : at + KEY_HASH]: held[at + KEY_HASH] for at in range(0, len(held), _COUNT_BYTES)}
     if view.running and view.running.attempt:

@@ -1,118 +1,123 @@
-"""The end of a session: new turns are stopped first, then all content goes, the header last.
+"""Deletion of a session: new turns are blocked first, then all content is removed, the header last.
 
-It works on whatever exists, so it can be repeated after a crash at any point, and nothing is left free for a stale
-claim to land on.
+It works on whatever exists, so it can be repeated after a crash at any point, and it leaves no slot free in which an
+old lease could still commit.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from turnlog.adapters.dynamodb.items import HEADER, META, is_content, is_slot, slot_sk, tombstone, tombstone_of, values
+from turnlog.adapters.dynamodb.encode import lease_values, tombstone_item, tombstone_over
+from turnlog.adapters.dynamodb.items import HEADER, META, is_slot, is_slot_or_part, slot_sk
 from turnlog.adapters.dynamodb.table import EMPTY, MINE, Item, Table, key
 from turnlog.errors import StoreUnavailable
 
 _ROUNDS = 10
-_KEYS = "pk, sk, v, st, tok, til, ts, created, dies, idle, dst, und, #t"
-"""All that an end looks at; none of it is content."""
+_OUTLINE = "pk, sk, v, st, tok, til, ts, created, dies, idle, dst, und, #t"
+"""The attributes that a deletion and a sweep look at; none of them is content."""
 
 
 def outline(table: Table, pk: str) -> list[Item]:
     """Every item of a partition, newest first, without its content."""
-    return table.query(pk, newest_first=True, only=_KEYS)
+    return table.query(pk, newest_first=True, only=_OUTLINE)
 
 
-def end(table: Table, pk: str, index: Item, *, only_if: Callable[[Sequence[Item]], bool] = bool) -> Item | None:
-    """Removes all content of the partition, and returns only when it is gone: the slot with which it ends, or None when
-    it was not to be ended.
+def has_session(table: Table, pk: str) -> bool:
+    """True if a session was made in the partition and is not deleted, moved or swept."""
+    newest = table.query(pk, newest_first=True, limit=1, until=bool)
+    return bool(newest) and bool(newest[0]["sk"]["S"] == HEADER)
 
-    `only_if` is asked about the items before each try, since a turn may get in between. Raises StoreUnavailable when
-    turns got in again and again.
+
+def delete_session(
+    table: Table, pk: str, index_key: Item, *, only_if: Callable[[Sequence[Item]], bool] = bool
+) -> Item | None:
+    """Removes all content of the partition and returns only when it is gone: the newest slot's tombstone.
+
+    Returns None when `only_if` was false of the items; it is asked before each try, since a turn may have been taken
+    in between. Raises StoreUnavailable when turns were taken again and again.
     """
     for _ in range(_ROUNDS):
         items = outline(table, pk)
         if not only_if(items):
             return None
-        top = _stopped(table, items, pk)
+        top = _block_new_turns(table, items, pk)
         if top and top in items:
-            _empty(table, items, pk, index, top)
+            _remove_items(table, items, pk, index_key, top)
             return top
-        # A query is no snapshot: what was stored while it ran may be missing, so it is asked again now that nothing can
-        # come any more, or since a turn got in.
+        # A query is no snapshot: an item that was stored while it ran may be missing. So it is read again, now that
+        # nothing can come any more, or because a turn was faster.
     raise StoreUnavailable
 
 
-def has_left(top: Item) -> bool:
-    """Whether the session whose place ends with this slot went elsewhere: then a move was faster than the end."""
+def was_moved(top: Item) -> bool:
+    """True if this is the tombstone of a moved session: then the move was faster than the deletion."""
     return "dst" in top
 
 
-def end_all(table: Table, names: str) -> int:
-    """Ends whatever the partition `names` lists of an owner, half-made sessions too; says how many there were.
+def delete_listed_sessions(table: Table, owner_pk: str) -> int:
+    """Deletes all that the owner's partition names, half-made sessions too, and returns their number.
 
-    It needs nothing of what it ends to be readable, so it works after the owner's keys are gone.
+    It needs to decrypt nothing, so it works after the owner's keys were erased.
     """
-    listed = table.query(names)
+    listed = table.query(owner_pk)
     for item in listed:
-        pk, index = item["sk"]["S"], key(item["pk"]["S"], item["sk"]["S"])
-        if not end(table, pk, index):
-            # What was to be copied there may be on its way: it must find the first slot taken.
-            table.put(tombstone(pk, slot_sk(1), item["ttl"]), EMPTY)
-            end(table, pk, index)
+        pk, index_key = item["sk"]["S"], key(item["pk"]["S"], item["sk"]["S"])
+        if not delete_session(table, pk, index_key):
+            # A copy of a turn may be on its way to this partition: it must find the first slot taken.
+            table.put(tombstone_item(pk, slot_sk(1), item["ttl"]), EMPTY)
+            delete_session(table, pk, index_key)
     return len(listed)
 
 
-def _stopped(table: Table, items: Sequence[Item], pk: str) -> Item | None:
-    """The tombstone after which no turn can come, put there if it was not; None when a turn got in first."""
+def _block_new_turns(table: Table, items: Sequence[Item], pk: str) -> Item | None:
+    """Returns the tombstone after which no turn can come, and stores it if it was not there.
+
+    Returns None when a turn was faster.
+    """
     top = next((item for item in items if is_slot(item)), None)
     state = top["st"]["S"] if top else ""
     if top and state == "ended":
         return top
     if top and state == "running":
-        ended = tombstone_of(top)
-        if place := top.get("dst") or top.get("und"):
-            ended["und"] = place
-        refused = table.put(ended, MINE, values(top["tok"]["S"]))
+        tombstone = tombstone_over(top)
+        if unfinished_move := top.get("dst") or top.get("und"):
+            tombstone["und"] = unfinished_move
+        refused = table.put(tombstone, MINE, lease_values(top["tok"]["S"]))
     else:
-        ended = tombstone(pk, slot_sk(int(top["sk"]["S"]) + 1 if top else 1), items[0]["ttl"])
-        refused = table.put(ended, EMPTY)
-    return ended if refused is None else None
+        tombstone = tombstone_item(pk, slot_sk(int(top["sk"]["S"]) + 1 if top else 1), items[0]["ttl"])
+        refused = table.put(tombstone, EMPTY)
+    return tombstone if refused is None else None
 
 
-def _empty(table: Table, items: Sequence[Item], pk: str, index: Item, top: Item) -> None:
+def _remove_items(table: Table, items: Sequence[Item], pk: str, index_key: Item, top: Item) -> None:
     if "und" in top:
-        undo_move(table, top["und"]["S"], int(top["sk"]["S"]) - 1, top["ttl"])
-    blank(table, items, below=top["sk"]["S"])
+        discard_copies(table, top["und"]["S"], int(top["sk"]["S"]) - 1, top["ttl"])
+    replace_with_tombstones(table, items, below=top["sk"]["S"])
     table.delete(key(pk, META))
     table.delete(key(pk, HEADER))
-    table.delete(index)  # the last, so that whoever walks the owner's sessions finds one that is not yet gone
+    table.delete(index_key)  # the last, so that an erasure still finds a session that is not yet gone
 
 
-def blank(table: Table, items: Sequence[Item], below: str) -> None:
-    """Leaves a tombstone in every slot before the one at `below`, and no part of a turn."""
+def replace_with_tombstones(table: Table, items: Sequence[Item], below: str) -> None:
+    """Puts a tombstone into every slot before the one at `below`, and deletes all parts of turns."""
     slots = [item for item in items if is_slot(item) and item["sk"]["S"] < below]
-    table.put_all([tombstone_of(item) for item in slots if item["st"]["S"] != "ended"])
+    table.put_all([tombstone_over(item) for item in slots if item["st"]["S"] != "ended"])
     _delete_parts(table, items)
 
 
-def _delete_parts(table: Table, items: Sequence[Item]) -> None:
-    parts = [item for item in items if is_content(item) and not is_slot(item)]
-    table.delete_all([key(item["pk"]["S"], item["sk"]["S"]) for item in parts])
+def discard_copies(table: Table, pk: str, last: int, ttl: Item) -> None:
+    """Puts tombstones into slots 1..`last` of a partition to which a move did not finish, whatever they hold.
 
-
-def has_session(table: Table, pk: str) -> bool:
-    """Whether one was made in the partition and has not ended."""
-    newest = table.query(pk, newest_first=True, limit=1, until=bool)
-    return bool(newest) and bool(newest[0]["sk"]["S"] == HEADER)
-
-
-def undo_move(table: Table, pk: str, last: int, ttl: Item) -> None:
-    """Takes slots 1..`last` of a place to which a move did not finish, whatever is there, so that a copy which is still
-    on its way finds them taken. To be called only when the move can make no session of it any more.
-
-    A session that lives there is then another one, and is left alone.
+    So a copy that is still on its way finds its slot taken. To be called only when the move can no longer make a
+    session of the partition. If a session lives there, it is another one and is left alone.
     """
     if has_session(table, pk):
         return
-    table.put_all([tombstone(pk, slot_sk(number), ttl) for number in range(1, last + 1)])
+    table.put_all([tombstone_item(pk, slot_sk(number), ttl) for number in range(1, last + 1)])
     _delete_parts(table, outline(table, pk))
+
+
+def _delete_parts(table: Table, items: Sequence[Item]) -> None:
+    parts = [item for item in items if is_slot_or_part(item) and not is_slot(item)]
+    table.delete_all([key(item["pk"]["S"], item["sk"]["S"]) for item in parts])

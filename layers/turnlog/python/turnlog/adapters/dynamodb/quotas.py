@@ -1,4 +1,4 @@
-"""What owners have used: one counter for each allowance and its window of time, in the owner's partition.
+"""Counters of what owners have used: one for each quota and its window of time, in the owner's partition.
 
 A counter is charged in a transaction, alone too, since only a transaction can be repeated after a lost answer without
 counting twice. Its TTL comes an hour after its window's end.
@@ -19,50 +19,49 @@ from turnlog.errors import QuotaExceeded, StoreUnavailable
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-
 _GRACE_S = int(GRACE.total_seconds())
 
 
 class DynamoDBQuotaStore:
-    """AllowanceStore in the table that a DynamoDBSessionStore charges too. Needs UpdateItem; 2 write units a charge."""
+    """QuotaStore in the table that a DynamoDBSessionStore charges too. Needs UpdateItem. A charge costs 2 WCU."""
 
     def __init__(self, client: DynamoDBClient, table: str, sleep: Callable[[float], None] = time.sleep) -> None:
         self._usage = Table(client, table, sleep)
 
     def charge(self, quota: QuotaCharges, now_ms: int) -> None:
-        charged(self._usage, [], self._usage.name, quota, now_ms)
+        transact_charged(self._usage, [], self._usage.name, quota, now_ms)
 
     def settle(self, quota: QuotaCharges) -> None:
         for charge in quota.charges:
             action = charge_action(self._usage.name, charge.owner or quota.owner, charge)
-            if charge.amount < 0:  # of a counter that was erased meanwhile there is nothing to give back
+            if charge.amount < 0:  # a refund must not create a counter that was erased meanwhile
                 action["Update"]["ConditionExpression"] = EXISTS
             self._usage.transact([action])
 
 
 def erase_quotas(usage: Table, owner: str, now_ms: int) -> None:
-    """Removes the counters of the owner, but for those of windows that are not over."""
+    """Removes the owner's counters, except those whose window of time is not over."""
     counters = usage.query(owner_partition(owner))
     over = [item for item in counters if (int(item["ttl"]["N"]) - _GRACE_S) * 1000 <= now_ms]
     usage.delete_all(key(item["pk"]["S"], item["sk"]["S"]) for item in over)
 
 
-def charged(
+def transact_charged(
     table: Table,
     actions: Sequence[Item],
     usage: str,
     quota: QuotaCharges | None,
     now_ms: int,
     *,
-    taken: bool = True,
+    check_only: bool = False,
 ) -> list[Item] | None:
-    """As `Table.transact`, with what the bill charges in the table `usage`: all of it or nothing.
+    """Does the actions and takes the quota's charges in the table `usage`: all of it or nothing.
 
-    The reasons are those of the actions. With `taken` false there must be room for the charges and they are not taken.
-    Raises AllowanceUsedUp when it was only that a charge does not fit.
+    Returns as `Table.transact`, with the reasons of the actions alone. With `check_only` there must be room for the
+    charges, but they are not taken. Raises QuotaExceeded when the actions could be done and a charge does not fit.
     """
     charges = charge_actions(usage, quota, limited=True)
-    reasons = table.transact([*actions, *(charges if taken else map(_room_check, charges))])
+    reasons = table.transact([*actions, *(map(_room_check, charges) if check_only else charges)])
     if not reasons:
         return None
     if any(map(failed, reasons[: len(actions)])):
@@ -71,7 +70,7 @@ def charged(
 
 
 def charge_actions(table: str, quota: QuotaCharges | None, *, limited: bool = False) -> list[Item]:
-    """One Update for each charge, for `transact`."""
+    """One Update action a charge, for `transact`."""
     return (
         [charge_action(table, each.owner or quota.owner, each, limited=limited) for each in quota.charges]
         if quota
@@ -80,7 +79,7 @@ def charge_actions(table: str, quota: QuotaCharges | None, *, limited: bool = Fa
 
 
 def _room_check(action: Item) -> Item:
-    """Whether there is room for the charge."""
+    """A ConditionCheck action that fails when the charge of this Update does not fit."""
     charge = action["Update"]
     check = {name: charge[name] for name in ("TableName", "Key", "ConditionExpression")}
     room = {":room": charge["ExpressionAttributeValues"][":room"]}
@@ -88,6 +87,7 @@ def _room_check(action: Item) -> Item:
 
 
 def charge_action(table: str, owner: str, charge: QuotaCharge, *, limited: bool = False) -> Item:
+    """The Update action that adds the charge to its counter; with `limited` it fails above the charge's limit."""
     update: Item = {
         "TableName": table,
         "Key": key(owner_partition(owner), charge.counter),
@@ -107,7 +107,7 @@ def charge_action(table: str, owner: str, charge: QuotaCharge, *, limited: bool 
 
 
 def refusal(quota: QuotaCharges | None, reasons: Sequence[Item], now_ms: int) -> QuotaExceeded | StoreUnavailable:
-    """Why the bill was not charged, by the reasons of its actions. Raise it."""
+    """The error to raise for charges that were not taken, by the reasons of their actions."""
     for charge, reason in zip(quota.charges if quota else (), reasons, strict=True):
         if failed(reason):
             return QuotaExceeded(charge.counter.partition("#")[0], max(1, -(-(charge.resets_ms - now_ms) // 1000)))

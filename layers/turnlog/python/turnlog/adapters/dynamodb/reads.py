@@ -1,59 +1,51 @@
-"""A session's Log out of its items: what is alive, whole and in order, or an error that says what is not."""
+"""A session's view out of its items: alive, whole and in order, or an error that says which of these it is not."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
 
-from turnlog.adapters.dynamodb.items import (
-    HEADER,
-    META,
-    is_slot,
-    partition,
-    parts_between,
-    session_of,
-    slots_of,
-    title_of,
-)
-from turnlog.adapters.dynamodb.keys import Keys
+from turnlog.adapters.dynamodb.data_keys import Keys
+from turnlog.adapters.dynamodb.decode import session_of, slots_of, title_of
+from turnlog.adapters.dynamodb.items import HEADER, META, is_slot, partition, sk_range
 from turnlog.adapters.dynamodb.table import Item, Table
 from turnlog.domain.expiry import CLOCK_TOLERANCE
 from turnlog.domain.sessions import Session, SessionView
 from turnlog.domain.turns import Lease, Slot, Tombstone, Turn
 from turnlog.errors import ClockBehind, SessionCorrupt, SessionNotFound, TurnsMissing
 
-LOOKS = 3
-"""At a session that seems to be damaged, before it is believed."""
+READS = 3
+"""Reads of a session that seems to be damaged, before that is believed: a query is no snapshot."""
 
 
-def page_of(newest: int) -> int:
-    """Items of one page that has room for the header, the meta item and a claim beside the newest turns."""
+def page_size(newest: int) -> int:
+    """Items of a page with the newest turns: there is room for the header, the meta item and a lease, too."""
     return newest + 3
 
 
 def slots_between(table: Table, session: Session, first: int, last: int) -> list[Slot]:
-    """The slots of a session that there are among these, oldest first. Raises a kind of SessionCorrupt.
+    """The session's slots `first`..`last` that exist, oldest first. Raises a kind of SessionCorrupt.
 
-    A query is no snapshot, and an end may come between its items; so what seems to be damaged is looked at again.
+    A query is no snapshot, and a deletion may come between its items; so what seems to be damaged is read again.
     """
     pk = partition(session.owner, session.id)
-    for _ in range(LOOKS - 1):
+    for _ in range(READS - 1):
         with suppress(SessionCorrupt):
-            return slots_of(table.query(pk, between=parts_between(first, last)), session.cipher)
-    return slots_of(table.query(pk, between=parts_between(first, last)), session.cipher)
+            return slots_of(table.query(pk, between=sk_range(first, last)), session.cipher)
+    return slots_of(table.query(pk, between=sk_range(first, last)), session.cipher)
 
 
 def has_all(items: Sequence[Item], newest: int) -> bool:
-    """Whether the newest turns are among the items, newest first, with all their parts."""
+    """True if the `newest` last turns are among the items, newest first, with all their parts."""
     slots = [item for item in items if is_slot(item)]
     running = bool(slots) and "st" in slots[0] and slots[0]["st"]["S"] == "running"
     return len(slots) >= newest + running
 
 
-def log_of(
+def view_of(
     owner: str, session_id: str, items: Sequence[Item], now_ms: int, keys: Keys, newest: int | None = None
 ) -> SessionView:
-    """The view that the items give, which came newest first and begin with the header; all turns without `newest`.
+    """The view that the items give, with the `newest` last turns, or with all. The items come newest first.
 
     Raises SessionNotFound, a kind of SessionCorrupt, ClockBehind, or what Keys.named raises.
     """

@@ -1,4 +1,4 @@
-"""The session protocol on DynamoDB: reads, conditional writes of one slot, and what the other modules add."""
+"""SessionStore on DynamoDB: reads and conditional writes of one slot are here, the rest is in its own modules."""
 
 from __future__ import annotations
 
@@ -8,26 +8,23 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from turnlog.adapters.dynamodb import expiry, transfer
-from turnlog.adapters.dynamodb.deletion import end, end_all, has_left
-from turnlog.adapters.dynamodb.items import (
+from turnlog.adapters.dynamodb import expiry
+from turnlog.adapters.dynamodb.data_keys import Keys, NoKeys
+from turnlog.adapters.dynamodb.decode import listed_id, slot_of
+from turnlog.adapters.dynamodb.deletion import delete_listed_sessions, delete_session, was_moved
+from turnlog.adapters.dynamodb.encode import (
     header_item,
     index_item,
-    index_key,
-    is_partition,
     lease_item,
-    listed_id,
+    lease_values,
     meta_item,
-    owner_partition,
-    partition,
-    slot_of,
-    slot_sk,
     turn_items,
-    values,
 )
-from turnlog.adapters.dynamodb.keys import Keys, NoKeys
-from turnlog.adapters.dynamodb.quotas import charge_actions, charged, erase_quotas
-from turnlog.adapters.dynamodb.reads import LOOKS, has_all, log_of, page_of, slots_between
+from turnlog.adapters.dynamodb.fork import fork_session
+from turnlog.adapters.dynamodb.items import index_key, is_partition, owner_partition, partition, slot_sk
+from turnlog.adapters.dynamodb.move import fence_unfinished_move, move_session
+from turnlog.adapters.dynamodb.quotas import charge_actions, erase_quotas, transact_charged
+from turnlog.adapters.dynamodb.reads import READS, has_all, page_size, slots_between, view_of
 from turnlog.adapters.dynamodb.table import EMPTY, EXISTS, LAPSED, MINE, Item, Table, item_that_failed, key
 from turnlog.domain.quotas import QuotaCharge, QuotaCharges
 from turnlog.domain.sessions import Move, Session, SessionView
@@ -39,19 +36,18 @@ if TYPE_CHECKING:
 
 
 class DynamoDBSessionStore:
-    """Sessions in the table `table`, and the allowances of their owners in `usage_table`, which may be left out when
-    no claim carries charges.
+    """Sessions in the table `table`, and the quotas of their owners in `usage_table`.
 
-    Both tables: pk (S), sk (S), TTL on `ttl`, no index. Needs Query, GetItem, PutItem, UpdateItem (for titles),
-    DeleteItem, BatchWriteItem and ConditionCheckItem; of the usage table UpdateItem, and for an erasure Query and
-    BatchWriteItem. With `keys` all content is sealed; without, what is sealed already is refused. Give it a client
-    without retries of its own
-    (`total_max_attempts=1`) and with short timeouts: see Table.
+    The usage table may be left out when no lease carries charges. Both tables: pk (S), sk (S), TTL on `ttl`, no index.
+    Needs Query, GetItem, PutItem, UpdateItem (for titles), DeleteItem, BatchWriteItem and ConditionCheckItem; on the
+    usage table UpdateItem, and for an erasure Query and BatchWriteItem. With `keys` all content is encrypted; without,
+    encrypted sessions are refused. Give it a client without retries of its own (`total_max_attempts=1`) and with short
+    timeouts: see Table.
 
-    A turn of up to 1 KB packed costs, with a window of 25 turns, 3 calls and 2 or 3 write units; an owner's rate limit
-    makes it 6 write units, since it is charged in one transaction with the claim, and a settled budget 10. With
-    `eventual` a read that need not be fresh is eventually consistent, at half the price. Sealing adds 40 bytes to an
-    item and, while the owner's key is in memory, no call: keys.py says when it is not.
+    A turn of up to 1 KB packed costs, with a window of 25 turns, 3 calls and 2 or 3 write units. An owner's rate limit
+    makes it 6 write units, since it is charged in one transaction with the lease, and a settled budget 10. With
+    `eventual` a read that need not be `consistent` is eventually consistent, at half the price. Encryption adds 40
+    bytes to an item and, while the owner's key is in memory, no call: data_keys.py says when it is not.
     """
 
     def __init__(
@@ -74,11 +70,11 @@ class DynamoDBSessionStore:
     def read(self, owner: str, session_id: str, now_ms: int, newest: int, *, consistent: bool = True) -> SessionView:
         if is_partition(session_id):
             raise ItemUnreadable
-        for _ in range(LOOKS - 1):
+        for _ in range(READS - 1):
             try:
                 return self._view(owner, session_id, now_ms, newest, consistent)
             except SessionCorrupt:
-                # A query is no snapshot: writes may have come between its pages. What is damaged stays so.
+                # A query is no snapshot: writes may have come between its pages. Real damage shows again.
                 consistent = True
         return self._view(owner, session_id, now_ms, newest, consistent)
 
@@ -86,24 +82,24 @@ class DynamoDBSessionStore:
         return [slot for slot in self._slots(session, first, last) if isinstance(slot, Turn)]
 
     def acquire(self, session: Session, lease: Lease, over: Lease | None) -> Slot | None:
-        if over and (over.moving_to or over.undo):
-            over = transfer.fence(self._sessions, session, over, lease.at_ms)
+        if over and (over.moving_to or over.unfinished_move_to):
+            over = fence_unfinished_move(self._sessions, session, over, lease.at_ms)
             if over is None:
                 return next(iter(self._slots(session, lease.number, lease.number)), None)
         item = lease_item(session, lease)
-        condition, given = (LAPSED, values(over.token, lease.at_ms)) if over else (EMPTY, None)
+        condition, given = (LAPSED, lease_values(over.token, lease.at_ms)) if over else (EMPTY, None)
         if lease.charges:
             put, quota = (
                 self._sessions.put_action(item, condition, given),
                 QuotaCharges(session.owner, lease.charges),
             )
-            found = item_that_failed(charged(self._sessions, [put], self._quotas.name, quota, lease.at_ms))
+            found = item_that_failed(transact_charged(self._sessions, [put], self._quotas.name, quota, lease.at_ms))
         else:
             found = self._sessions.put(item, condition, given)
-        return lease if found is None else self._held(session, lease.number, found)
+        return lease if found is None else self._slot_in(session, lease.number, found)
 
     def release(self, session: Session, lease: Lease, billed: bool, now_ms: int) -> None:
-        mine = values(lease.token)
+        mine = lease_values(lease.token)
         left = lease.after_release(billed, now_ms)
         refunds = [] if billed else charge_actions(self._quotas.name, QuotaCharges(session.owner, lease.charges).refund)
         if left is not None:
@@ -121,7 +117,7 @@ class DynamoDBSessionStore:
 
     def commit(self, session: Session, turn: Turn, settlement: tuple[QuotaCharge, ...] = ()) -> Slot | None:
         first, *parts = turn_items(session, turn)
-        mine = values(turn.token)
+        mine = lease_values(turn.token)
         if parts or settlement:
             actions = [self._sessions.put_action(first, MINE, mine), *map(self._sessions.put_action, parts)]
             settled = charge_actions(self._quotas.name, QuotaCharges(session.owner, settlement))
@@ -129,7 +125,7 @@ class DynamoDBSessionStore:
             found = item_that_failed(reasons)
         else:
             found = self._sessions.put(first, MINE, mine)
-        return turn if found is None else self._held(session, turn.number, found)
+        return turn if found is None else self._slot_in(session, turn.number, found)
 
     # --- the rest
 
@@ -137,22 +133,22 @@ class DynamoDBSessionStore:
         self, session: Session, title: str, *, quota: QuotaCharges | None = None, first: Turn | None = None
     ) -> Session:
         pk = partition(session.owner, session.id)
-        there = self._sessions.query(pk, newest_first=True, limit=1, until=bool)
-        if there:
+        existing = self._sessions.query(pk, newest_first=True, limit=1, until=bool)
+        if existing:
             return self.read(session.owner, session.id, session.created_ms, newest=1).session
         session = replace(session, cipher=self._keys.current(session.owner))
         turn, *parts = turn_items(session, first) if first else [None]
         actions = [
             self._sessions.put_action(index_item(session)),
-            self._sessions.put_action(expiry.entry_of(session, session.created_ms)),
+            self._sessions.put_action(expiry.sweep_entry(session, session.created_ms)),
             self._sessions.put_action(header_item(session), EMPTY),
             self._sessions.put_action(meta_item(session, title)),
-            # Under a name that was given to it, another one may have created it since the look, and a third deleted it.
+            # A session that its caller named may have been created since that query, and deleted again.
             self._sessions.put_action(turn, EMPTY) if turn else self._sessions.check_action(key(pk, slot_sk(1)), EMPTY),
             *(self._sessions.put_action(part) for part in parts if part),
             *self._keys.still_active(session),
         ]
-        reasons = charged(self._sessions, actions, self._quotas.name, quota, session.created_ms)
+        reasons = transact_charged(self._sessions, actions, self._quotas.name, quota, session.created_ms)
         if reasons and self._keys.was_erased(session, reasons):
             return self.create(session, title, quota=quota, first=first)
         return self.read(session.owner, session.id, session.created_ms, newest=1).session if reasons else session
@@ -160,58 +156,58 @@ class DynamoDBSessionStore:
     def fork(
         self, parent: Session, number: int, child: Session, title: str, *, quota: QuotaCharges | None = None
     ) -> None:
-        transfer.fork(self._sessions, self._keys, parent, number, child, title, quota, self._quotas.name)
+        fork_session(self._sessions, self._keys, parent, number, child, title, quota, self._quotas.name)
 
     def rename(self, owner: str, session_id: str, title: str, now_ms: int) -> None:
         session = self.read(owner, session_id, now_ms, newest=1).session
         renamed = meta_item(session, title)
-        # Only where it still is: it goes with the session, and must not come back.
+        # Only where the item exists: a title must not come back after its session was deleted.
         if self._sessions.update(renamed, "SET title = :title", {":title": renamed["title"]}, EXISTS) is not None:
             raise SessionNotFound
 
     def move(self, move: Move) -> Session:
-        return transfer.move(self._sessions, self._keys, move, self._quotas.name)
+        return move_session(self._sessions, self._keys, move, self._quotas.name)
 
     def delete(self, owner: str, session_id: str, now_ms: int) -> bool:
         if is_partition(session_id):
-            return self._end_unread(owner, session_id)
+            return self._delete_unreadable(owner, session_id)
         alive = True
         try:
             self.read(owner, session_id, now_ms, newest=1)
         except SessionNotFound:
             alive = False
         except (SessionCorrupt, KeysUnavailable):
-            pass  # what cannot be read can still be removed
-        top = end(self._sessions, partition(owner, session_id), index_key(owner, session_id))
-        return alive and not (top and has_left(top))  # it may have been moved since the look
+            pass  # a session that cannot be read can still be deleted
+        top = delete_session(self._sessions, partition(owner, session_id), index_key(owner, session_id))
+        return alive and not (top and was_moved(top))  # it may have been moved since it was read
 
     def session_ids(self, owner: str) -> list[str]:
         found = []
         for item in self._sessions.query(owner_partition(owner)):
-            with suppress(SessionNotFound):  # what an erasure left of a creation that was under way
+            with suppress(SessionNotFound):  # left by a creation during which the owner was erased
                 try:
                     found.append(listed_id(owner, item, self._keys))
                 except SessionCorrupt:
-                    found.append(item["sk"]["S"])  # its partition, which is all that can be known of it
+                    found.append(item["sk"]["S"])  # its partition is all that can be known of it
         return found
 
     def erase(self, owner: str, now_ms: int) -> int:
         self._keys.begin_erasure(owner)
-        ended = end_all(self._sessions, owner_partition(owner))
+        deleted = delete_listed_sessions(self._sessions, owner_partition(owner))
         if self._quotas.name:
             erase_quotas(self._quotas, owner, now_ms)
         self._keys.finish_erasure(owner)
-        return ended
+        return deleted
 
     def sweep(self, now_ms: int) -> int:
         return expiry.sweep(self._sessions, now_ms)
 
-    def _end_unread(self, owner: str, pk: str) -> bool:
-        """Ends what the owner's list has under an id that cannot be read, as long as it is this owner's list."""
+    def _delete_unreadable(self, owner: str, pk: str) -> bool:
+        """Deletes a session whose id cannot be read, if the owner's partition names it. Returns as `delete`."""
         index = key(owner_partition(owner), pk)
         if self._sessions.get(index) is None:
             return False
-        if end(self._sessions, pk, index):
+        if delete_session(self._sessions, pk, index):
             return True
         self._sessions.delete(index)
         return False
@@ -220,16 +216,16 @@ class DynamoDBSessionStore:
         items = self._sessions.query(
             partition(owner, session_id),
             newest_first=True,
-            limit=page_of(newest),
+            limit=page_size(newest),
             until=lambda found: has_all(found, newest),
             consistent=consistent or not self._eventual,
         )
-        return log_of(owner, session_id, items, now_ms, self._keys, newest)
+        return view_of(owner, session_id, items, now_ms, self._keys, newest)
 
     # --- slots
 
-    def _held(self, session: Session, number: int, found: Item) -> Slot | None:
-        """What the slot holds, out of the item that failed a condition; that of a large turn lacks its content."""
+    def _slot_in(self, session: Session, number: int, found: Item) -> Slot | None:
+        """The slot in the item that failed a condition. A large turn is read again, for the parts of its content."""
         if "parts" not in found:
             return slot_of(found, session.cipher) if found else None
         return next(iter(self._slots(session, number, number)), None)

@@ -1,4 +1,4 @@
-"""DynamoDB's calls as the protocol needs them: tried again while that is safe, and each failed condition told apart."""
+"""DynamoDB's calls as the protocol needs them: repeated while that is safe, each failed condition told apart."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ Item = dict[str, Any]
 # Conditions, each named for when it is true.
 EMPTY = "attribute_not_exists(pk)"  # nothing holds the slot, or the item does not exist yet
 EXISTS = "attribute_exists(pk)"
-MINE = "st = :running AND tok = :token"  # the slot still holds the claim with this token
-LAPSED = "st = :running AND tok = :token AND til < :now"  # ... and its lease is over
+MINE = "st = :running AND tok = :token"  # the slot still holds the lease with this token
+LAPSED = "st = :running AND tok = :token AND til < :now"  # ... and it has run out
 TITLED = "title = :title"  # a session's title is still the one that was read
 DONE = "st = :done"  # the slot holds a finished turn
 ACTIVE = "st = :active"  # a key has its bytes
@@ -58,12 +58,13 @@ def n(number: object) -> Item:
 
 
 def key(pk: str, sk: str) -> Item:
+    """The primary key of an item."""
     return {"pk": s(pk), "sk": s(sk)}
 
 
 @contextmanager
 def readable() -> Iterator[None]:
-    """Whatever an item lacks or has in another form means that it is damaged, and is never read as something less."""
+    """Raises ItemUnreadable when an item lacks something or has another form: damage never reads as less data."""
     try:
         yield
     except (KeyError, ValueError, TypeError, zlib.error) as error:
@@ -74,7 +75,8 @@ class Table:
     """One table of a client without retries of its own.
 
     Every call is tried up to 4 times with jitter, after throttling, a 5xx, a lost connection or a conflict between
-    transactions; every write here is safe to repeat. StoreUnavailable after that: a write may or may not have happened.
+    transactions; every write here is safe to repeat. After that all methods raise StoreUnavailable: a write may or may
+    not have happened.
     """
 
     def __init__(self, client: DynamoDBClient, name: str, sleep: Callable[[float], None] = time.sleep) -> None:
@@ -83,20 +85,20 @@ class Table:
         self.name = name
 
     def put(self, item: Item, condition: str | None = None, values: Item | None = None) -> Item | None:
-        """None when the condition held; else the item that failed it, `{}` when there is none."""
+        """Stores the item. Returns None if the condition held; else the item that failed it, `{}` if there is none."""
         return self._conditional(self._client.put_item, condition, values, Item=item)
 
     def delete(self, item_key: Item, condition: str | None = None, values: Item | None = None) -> Item | None:
-        """As `put`."""
+        """Deletes the item. Returns as `put`."""
         return self._conditional(self._client.delete_item, condition, values, Key=item_key)
 
     def update(self, item: Item, expression: str, values: Item, condition: str) -> Item | None:
-        """Changes what stands under the item's key. As `put`, for a `condition` without values."""
-        place = {"Key": key(item["pk"]["S"], item["sk"]["S"]), "UpdateExpression": expression}
-        return self._conditional(self._client.update_item, condition, values, **place)
+        """Changes the item with the key of `item`, under a `condition` without values. Returns as `put`."""
+        arguments = {"Key": key(item["pk"]["S"], item["sk"]["S"]), "UpdateExpression": expression}
+        return self._conditional(self._client.update_item, condition, values, **arguments)
 
     def get(self, item_key: Item) -> Item | None:
-        """The item, strongly consistent."""
+        """The item under this key, read strongly consistent; None when there is none."""
         answer = self._call(self._client.get_item, TableName=self.name, Key=item_key, ConsistentRead=True)
         found: Item | None = answer.get("Item")
         return found
@@ -112,9 +114,9 @@ class Table:
         only: str | None = None,
         consistent: bool = True,
     ) -> list[Item]:
-        """Items of a partition, page by page of at most `limit`, to the end or until they are enough.
+        """Items of a partition, read in pages of at most `limit` items, to the end or until `until` is true of them.
 
-        Strongly consistent when `fresh`; with all attributes, or those that `only` names.
+        With all attributes, or those that `only` names.
         """
         values = {":pk": s(pk)}
         arguments: Item = {"TableName": self.name, "ConsistentRead": consistent, "ScanIndexForward": not newest_first}
@@ -135,17 +137,17 @@ class Table:
             arguments["ExclusiveStartKey"] = page["LastEvaluatedKey"]
 
     def put_all(self, items: Iterable[Item]) -> None:
-        """Unconditionally, in batches; whole only when it returns."""
+        """Stores the items without conditions, in batches. Only its return says that all of them are stored."""
         self._write_all([{"PutRequest": {"Item": item}} for item in items])
 
     def delete_all(self, keys: Iterable[Item]) -> None:
-        """As `put_all`."""
+        """Deletes the items under these keys, as `put_all` stores."""
         self._write_all([{"DeleteRequest": {"Key": each}} for each in keys])
 
     def transact(self, actions: Sequence[Item]) -> list[Item] | None:
-        """None when all of it happened; else nothing did, and there is a reason for each action.
+        """Does all actions or none. Returns None when they were done, else a reason for each action.
 
-        A repeat of this very call has no further effect for ten minutes, by its token.
+        A retry of this very call has no further effect for ten minutes, by its token.
         """
         token = secrets.token_urlsafe(18)
         try:
@@ -158,15 +160,15 @@ class Table:
         return None
 
     def put_action(self, item: Item, condition: str | None = None, values: Item | None = None) -> Item:
-        """A Put for `transact`."""
+        """A Put action for `transact`."""
         return {"Put": {"TableName": self.name, "Item": item, **_when(condition, values)}}
 
     def delete_action(self, item_key: Item, condition: str, values: Item) -> Item:
-        """A Delete for `transact`."""
+        """A Delete action for `transact`."""
         return {"Delete": {"TableName": self.name, "Key": item_key, **_when(condition, values)}}
 
     def check_action(self, item_key: Item, condition: str, values: Item | None = None) -> Item:
-        """A ConditionCheck for `transact`."""
+        """A ConditionCheck action for `transact`."""
         return {"ConditionCheck": {"TableName": self.name, "Key": item_key, **_when(condition, values)}}
 
     def _conditional(
@@ -195,14 +197,14 @@ class Table:
             requests = unprocessed + rest
 
     def _call(self, operation: Callable[..., Any], **arguments: Any) -> Any:
-        """The answer. Raises StoreUnavailable after the last try, ClientError when a condition failed."""
+        """Returns the call's answer. Raises StoreUnavailable after the last try, ClientError if a condition failed."""
         cause: Exception | None = None
         for tried in range(_TRIES):
             if tried:
                 self._sleep(_pause_s(tried))
             try:
                 answer = operation(**arguments)
-                if not _is_torn(answer):
+                if not _is_cut_off(answer):
                     return answer
             except ClientError as error:
                 if _is_answer(error):
@@ -216,12 +218,12 @@ class Table:
 
 
 def failed(reason: Item) -> bool:
-    """Whether a transaction was cancelled by the condition of this action."""
+    """True if the condition of this action cancelled its transaction."""
     return bool(reason.get("Code") == "ConditionalCheckFailed")
 
 
 def item_that_failed(reasons: Sequence[Item] | None) -> Item | None:
-    """What stood in the way of a transaction's first action, `{}` if nothing stood there; None if that did not fail."""
+    """The item that failed the first action's condition, `{}` if there was none; None if that condition held."""
     if not reasons or not failed(reasons[0]):
         return None
     found: Item = reasons[0].get("Item", {})
@@ -236,7 +238,7 @@ def _when(condition: str | None, values: Item | None) -> Item:
 
 
 def _is_answer(error: ClientError) -> bool:
-    """Whether it says something about what is stored, or that the call itself makes no sense."""
+    """True if the error says something about what is stored, or that the call itself makes no sense."""
     code = error.response["Error"]["Code"]
     if code == "TransactionCanceledException":
         reasons = {reason.get("Code") for reason in error.response.get("CancellationReasons", [])}
@@ -251,8 +253,8 @@ def _is_transient(error: ClientError) -> bool:
     return code in _TRANSIENT or error.response["ResponseMetadata"].get("HTTPStatusCode", 0) >= 500
 
 
-def _is_torn(answer: Any) -> bool:
-    """Whether the connection broke within the answer: botocore takes that for an empty one, whose JSON has 2 bytes."""
+def _is_cut_off(answer: Any) -> bool:
+    """True if the connection broke within the answer: botocore returns an empty one then, whose JSON has 2 bytes."""
     headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
     return len(answer) == 1 and int(headers.get("content-length", 2)) > 2
 

@@ -86,7 +86,7 @@ def turn_bytes(turn: Turn) -> bytes:
         "token": turn.token,
         "key": turn.key.hex(),
         "fingerprint": turn.fingerprint.hex(),
-        "stop_reason": turn.reply.stop_reason,
+        "stop_reason": turn.stop_reason,
         "cost_usd": None if turn.cost_usd is None else str(turn.cost_usd),
         "totals": {
             "tokens": totals.tokens,
@@ -120,16 +120,16 @@ def slot_of(number: int, data: bytes) -> Lease | Turn:
             return Lease(number, token, head["until_ms"], key, fingerprint, at_ms, head["attempt"], attempt_counts)
         if head["state"] != "done":
             raise ItemUnreadable
-        message, reply = unpack_turn(content, head["stop_reason"])
         totals, cost = head["totals"], head["cost_usd"]
+        messages, calls = unpack_turn(content, None if cost is None else Decimal(cost))
         return Turn(
             number=number,
             token=token,
             key=key,
             fingerprint=fingerprint,
-            message=message,
-            reply=reply,
-            cost_usd=None if cost is None else Decimal(cost),
+            messages=messages,
+            calls=calls,
+            stop_reason=head["stop_reason"],
             totals=Totals(totals["tokens"], Decimal(totals["cost_usd"]), totals["content_bytes"]),
             at_ms=at_ms,
             window_from=head["window_from"],

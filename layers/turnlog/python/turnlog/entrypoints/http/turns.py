@@ -42,7 +42,7 @@ def take(request: Request, invocation: Invocation) -> Response:
         "turn": turn.number,
         "replayed": taken.replayed,
         "model": turn.reply.model,
-        "tokens": turn.reply.usage.tokens,
+        "tokens": turn.usage.tokens,
         "cost_usd": turn.cost_usd,
     }
     headers = {"Idempotent-Replayed": "true"} if taken.replayed else {}

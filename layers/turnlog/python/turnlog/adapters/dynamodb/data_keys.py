@@ -1,4 +1,4 @@
-"""The data keys of owners, in a table of their own: made when one is needed, kept in memory for minutes, erased.
+"""The data keys of owners, in a table of their own: made when one is needed, cached for minutes, erased.
 
     pk "U#" and the owner's hash    sk "000001"..  the key's name; the newest is for new sessions
 
@@ -6,9 +6,9 @@
     {st: "erasing"} {st: "erased"}  a key that is gone for good: an item without key bytes, which stays, so that no name
                                     is used twice. While one is "erasing" no key is made.
 
-A turn costs nothing while its key is in memory, and else one call and 1 read unit to get it and one call to unwrap it.
-A new session costs 2 capacity units to check that its key is active, and a look at the owner's keys when the newest is
-not in memory; the owner's first one a call for a new key and 1 write unit, too.
+A turn costs nothing while its key is in memory; else it costs one call and 1 read unit to get the key, and one call to
+unwrap it. A new session costs 2 capacity units to check that its key is active, and a query of the owner's keys when
+the newest is not in memory. The owner's first session also costs a call for a new key and 1 write unit.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ from turnlog.ports.key_wrapper import KeyWrapper
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-KEPT = timedelta(minutes=5)
-"""How long an unwrapped key stays in memory; so long may a key that was erased elsewhere still open what is left."""
+CACHED = timedelta(minutes=5)
+"""Time for which an unwrapped key stays in memory, and for which one that was erased elsewhere may still decrypt."""
 
 RENEWED_AFTER = timedelta(days=90)
-"""How old a key may be for new sessions. Sessions that began under it go on under it."""
+"""The age from which a key is no longer used for new sessions. Sessions that began under it go on under it."""
 
-MOST_KEPT = 1_000
-"""Unwrapped keys in memory, each newest one counted twice; another one pushes out the one that came first."""
+MOST_CACHED = 1_000
+"""The most unwrapped keys in memory, an owner's newest counted twice; the oldest entry makes room for a new one."""
 
 VERSION = 1
 _ROUNDS = 10
@@ -46,33 +46,33 @@ _NEWEST = ""  # the name under which the cache knows an owner's newest key
 
 
 class Keys(Protocol):
-    """What the store needs of the keys of its owners' content. All methods raise StoreUnavailable, too."""
+    """The data keys that a store encrypts its owners' content with. All methods may raise StoreUnavailable, too."""
 
     def current(self, owner: str) -> ContentCipher:
-        """For the owner's new sessions. Raises ErasureInProgress or KeysUnavailable; then nothing may be begun."""
+        """The cipher for the owner's new sessions. Raises ErasureInProgress or KeysUnavailable: then make none."""
 
     def named(self, owner: str, kid: str) -> ContentCipher:
-        """Of what is there already.
+        """The cipher for content that was stored under the key `kid`.
 
         Raises SessionNotFound when the key was erased, and all under it is gone; KeysUnavailable; ItemUnreadable when
-        there never was such a key or it does not unwrap; ItemVersionUnknown when sealed content cannot be read at all.
+        there never was such a key or it does not unwrap; ItemVersionUnknown when encrypted content is not read at all.
         """
 
     def still_active(self, session: Session) -> list[Item]:
-        """What the transaction that makes the session has to check, as its last action."""
+        """The checks that the transaction which makes the session must have, as its last actions: one, or none."""
 
     def was_erased(self, session: Session, reasons: Sequence[Item]) -> bool:
-        """Whether that check failed the transaction: the next `current` is another one then."""
+        """True if that check failed the transaction; `current` gives another cipher then."""
 
     def begin_erasure(self, owner: str) -> None:
-        """Destroys all keys of the owner; from its return on nothing begins that was not begun. May be repeated."""
+        """Destroys all keys of the owner. From its return on no session can be made. May be repeated."""
 
     def finish_erasure(self, owner: str) -> None:
-        """From here on the owner may begin anew, under a key that never was."""
+        """Lets the owner make sessions again, under a new key."""
 
 
 class NoKeys:
-    """For who is content with the encryption of the table itself: new sessions are plain, sealed ones are refused."""
+    """No data keys, for deployments that rely on the table's encryption: encrypted sessions are refused."""
 
     def current(self, owner: str) -> ContentCipher:  # noqa: ARG002
         return PLAIN
@@ -97,8 +97,8 @@ class OwnerKeys:
     """Keys in the table `table`, which has pk (S), sk (S), no TTL and no point-in-time recovery: a backup of it would
     bring back what was erased.
 
-    Needs Query, GetItem, PutItem and ConditionCheckItem. With `seals` off new sessions are plain, and those that were
-    sealed before go on as they are.
+    Needs Query, GetItem, PutItem and ConditionCheckItem. With `encrypts` off new sessions are plain, and those that
+    are encrypted go on as they are.
     """
 
     def __init__(
@@ -115,27 +115,27 @@ class OwnerKeys:
         self._wrapper = wrapper
         self._clock = clock
         self._encrypts = encrypts
-        self._kept: OrderedDict[tuple[str, str], tuple[int, DataKey]] = OrderedDict()  # the first to be dropped first
+        self._cached: OrderedDict[tuple[str, str], tuple[int, DataKey]] = OrderedDict()  # the first to be dropped first
         self._lock = threading.RLock()  # held while a key is fetched, so that many who need the same one fetch it once
 
     def current(self, owner: str) -> ContentCipher:
-        return self._key(owner_hash(owner), _NEWEST) if self._encrypts else PLAIN
+        return self._cached_key(owner_hash(owner), _NEWEST) if self._encrypts else PLAIN
 
     def named(self, owner: str, kid: str) -> ContentCipher:
         if kid == _NEWEST:
             raise ItemUnreadable
-        return self._key(owner_hash(owner), kid)
+        return self._cached_key(owner_hash(owner), kid)
 
     def still_active(self, session: Session) -> list[Item]:
         if not session.cipher.kid:
             return []
-        place = _place(owner_hash(session.owner), session.cipher.kid)
-        return [self._table.check_action(place, ACTIVE, {":active": s("active")})]
+        checked = _key_of(owner_hash(session.owner), session.cipher.kid)
+        return [self._table.check_action(checked, ACTIVE, {":active": s("active")})]
 
     def was_erased(self, session: Session, reasons: Sequence[Item]) -> bool:
         if not session.cipher.kid or reasons[-1].get("Code") != "ConditionalCheckFailed":
             return False
-        self._forget(owner_hash(session.owner))
+        self._drop(owner_hash(session.owner))
         return True
 
     def begin_erasure(self, owner: str) -> None:
@@ -144,12 +144,12 @@ class OwnerKeys:
             items = self._items(hashed)
             active = [item for item in items if _state(item) == "active"]
             if not active and any(_state(item) == "erasing" for item in items):
-                self._forget(hashed)
+                self._drop(hashed)
                 return
             for item in active:
                 self._table.put(_item(hashed, item["sk"]["S"], "erasing"), ACTIVE, {":active": s("active")})
             if not active:
-                self._table.put(_item(hashed, _after(items), "erasing"), EMPTY)
+                self._table.put(_item(hashed, _next_kid(items), "erasing"), EMPTY)
         raise StoreUnavailable
 
     def finish_erasure(self, owner: str) -> None:
@@ -161,38 +161,39 @@ class OwnerKeys:
 
     # --- in memory
 
-    def _key(self, hashed: str, kid: str) -> DataKey:
+    def _cached_key(self, hashed: str, kid: str) -> DataKey:
         with self._lock:
             self._drop_old()
-            if (hashed, kid) not in self._kept:
-                fetched = self._newest(hashed) if kid == _NEWEST else self._fetched(hashed, kid)
-                lease_expires_ms = self._clock() + round(KEPT.total_seconds() * 1000)
+            if (hashed, kid) not in self._cached:
+                fetched = self._fetch_newest(hashed) if kid == _NEWEST else self._fetch(hashed, kid)
+                cached_until_ms = self._clock() + round(CACHED.total_seconds() * 1000)
                 for name in (kid, fetched.kid):
-                    self._kept.pop((hashed, name), None)
-                    self._kept[hashed, name] = lease_expires_ms, fetched
-                while len(self._kept) > MOST_KEPT:
-                    self._kept.popitem(last=False)
-            _, found = self._kept[hashed, kid]
-            if (hashed, _NEWEST) in self._kept and self._kept[hashed, _NEWEST][1].kid < found.kid:
-                del self._kept[hashed, _NEWEST]  # somebody else has made a newer one since
+                    self._cached.pop((hashed, name), None)
+                    self._cached[hashed, name] = cached_until_ms, fetched
+                while len(self._cached) > MOST_CACHED:
+                    self._cached.popitem(last=False)
+            _, found = self._cached[hashed, kid]
+            if (hashed, _NEWEST) in self._cached and self._cached[hashed, _NEWEST][1].kid < found.kid:
+                del self._cached[hashed, _NEWEST]  # another handler has made a newer one since
             return found
 
     def _drop_old(self) -> None:
         now_ms = self._clock()
-        while self._kept and next(iter(self._kept.values()))[0] <= now_ms:
-            self._kept.popitem(last=False)
+        while self._cached and next(iter(self._cached.values()))[0] <= now_ms:
+            self._cached.popitem(last=False)
 
-    def _forget(self, hashed: str) -> None:
+    def _drop(self, hashed: str) -> None:
         with self._lock:
-            for name in [name for name in self._kept if name[0] == hashed]:
-                del self._kept[name]
+            for name in [name for name in self._cached if name[0] == hashed]:
+                del self._cached[name]
 
     # --- in the table
 
     def _items(self, hashed: str) -> list[Item]:
         return self._table.query(_partition(hashed))
 
-    def _newest(self, hashed: str) -> DataKey:
+    def _fetch_newest(self, hashed: str) -> DataKey:
+        """The owner's newest key; makes one when there is none, or when it is too old for new sessions."""
         for _ in range(_ROUNDS):
             items = self._items(hashed)
             with readable():
@@ -201,33 +202,33 @@ class OwnerKeys:
             if erasing:
                 raise ErasureInProgress
             if usable:
-                return self._unwrapped(hashed, items[-1])
-            if made := self._made(hashed, _after(items)):
+                return self._unwrap(hashed, items[-1])
+            if made := self._make(hashed, _next_kid(items)):
                 return made
         raise StoreUnavailable
 
-    def _fetched(self, hashed: str, kid: str) -> DataKey:
-        item = self._table.get(_place(hashed, kid))
+    def _fetch(self, hashed: str, kid: str) -> DataKey:
+        item = self._table.get(_key_of(hashed, kid))
         if item is None:
             raise ItemUnreadable
         with readable():
             erased = _state(item) != "active"
         if erased:
             raise SessionNotFound
-        return self._unwrapped(hashed, item)
+        return self._unwrap(hashed, item)
 
     def _is_old(self, item: Item) -> bool:
         return int(item["made"]["N"]) + RENEWED_AFTER.total_seconds() * 1000 <= self._clock()
 
-    def _unwrapped(self, hashed: str, item: Item) -> DataKey:
+    def _unwrap(self, hashed: str, item: Item) -> DataKey:
         with readable():
             version, wrapped = int(item["v"]["N"]), bytes(item["key"]["B"])
         if version != VERSION:
             raise ItemVersionUnknown
         return DataKey(item["sk"]["S"], self._wrapper.unwrap(hashed, wrapped))
 
-    def _made(self, hashed: str, kid: str) -> DataKey | None:
-        """A new key under this name; None when another one was faster."""
+    def _make(self, hashed: str, kid: str) -> DataKey | None:
+        """Makes a new key under this name. Returns None when another handler was faster."""
         secret, wrapped = self._wrapper.new_key(hashed)
         item = _item(hashed, kid, "active") | {"key": {"B": wrapped}, "made": n(self._clock())}
         found = self._table.put(item, EMPTY)
@@ -239,16 +240,16 @@ def _partition(hashed: str) -> str:
     return "U#" + hashed
 
 
-def _place(hashed: str, kid: str) -> Item:
+def _key_of(hashed: str, kid: str) -> Item:
     return key(_partition(hashed), kid)
 
 
 def _item(hashed: str, kid: str, state: str) -> Item:
-    return _place(hashed, kid) | {"v": n(VERSION), "st": s(state)}
+    return _key_of(hashed, kid) | {"v": n(VERSION), "st": s(state)}
 
 
-def _after(items: Sequence[Item]) -> str:
-    """The name after the newest one; always the same number of digits, since they are in order as texts."""
+def _next_kid(items: Sequence[Item]) -> str:
+    """The name after the newest one. It always has six digits, because keys are sorted as text."""
     return f"{int(items[-1]['sk']['S']) + 1 if items else 1:06d}"
 
 

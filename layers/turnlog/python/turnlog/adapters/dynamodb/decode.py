@@ -1,0 +1,142 @@
+"""Items to values. A damaged item or one of an unknown version is an error, never a smaller value."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+
+from turnlog.adapters.dynamodb.data_keys import Keys
+from turnlog.adapters.dynamodb.items import (
+    ENCRYPTED_VERSION,
+    VERSION,
+    associated_data,
+    is_slot,
+    is_slot_or_part,
+    part_sk,
+)
+from turnlog.adapters.dynamodb.table import Item, readable
+from turnlog.domain.content_encryption import PLAIN, ContentCipher
+from turnlog.domain.packing import unpack, unpack_turn
+from turnlog.domain.sessions import Session, SessionSettings
+from turnlog.domain.turns import Lease, Slot, Tombstone, Totals, Turn
+from turnlog.errors import ItemVersionUnknown
+
+
+def _cipher_of(owner: str, item: Item, keys: Keys) -> ContentCipher:
+    """The cipher for the content of a header or of an item that names a session. Raises what Keys.named raises."""
+    with readable():
+        version = int(item["v"]["N"])
+    if version == VERSION:
+        return PLAIN
+    if version != ENCRYPTED_VERSION:
+        raise ItemVersionUnknown
+    return keys.named(owner, item.get("kid", {}).get("S", ""))
+
+
+def session_of(owner: str, session_id: str, item: Item, keys: Keys) -> Session:
+    """The session of this header. Raises ItemUnreadable, ItemVersionUnknown, or what Keys.named raises."""
+    cipher = _cipher_of(owner, item, keys)
+    with readable():
+        chosen = unpack(_decrypted(item, "cfg", cipher))
+        settings = SessionSettings(chosen["model"], chosen["max_tokens"], chosen["system"])
+        created, expires, idle = (int(item[name]["N"]) for name in ("created", "dies", "idle"))
+        fingerprint = bytes(item["fp"]["B"]) if "fp" in item else b""
+    return Session(owner, session_id, created, expires, idle, settings, fingerprint, cipher)
+
+
+def title_of(item: Item, cipher: ContentCipher) -> str:
+    """The title in this meta item. Raises ItemUnreadable or ItemVersionUnknown."""
+    with readable():
+        _require_version(item, cipher)
+        return _decrypted_text(item, "title", cipher)
+
+
+def listed_id(owner: str, item: Item, keys: Keys) -> str:
+    """The id of the session that an item of the owner's partition names. Raises as `session_of`."""
+    cipher = _cipher_of(owner, item, keys)
+    with readable():
+        return _decrypted_text(item, "sid", cipher)
+
+
+def slots_of(items: Sequence[Item], cipher: ContentCipher) -> list[Slot]:
+    """The slots among the items, oldest first, with their contents. Raises ItemUnreadable or ItemVersionUnknown."""
+    parts: dict[str, Item] = {item["sk"]["S"]: item for item in items if is_slot_or_part(item) and not is_slot(item)}
+    slots = sorted((item for item in items if is_slot(item)), key=lambda item: str(item["sk"]["S"]))
+    return [slot_of(item, cipher, parts) for item in slots]
+
+
+def slot_of(item: Item, cipher: ContentCipher, parts: dict[str, Item] | None = None) -> Slot:
+    """The slot in this item; `parts` are those of large turns, by sort key.
+
+    Raises ItemUnreadable or ItemVersionUnknown.
+    """
+    with readable():
+        number, state = int(item["sk"]["S"]), item["st"]["S"]
+        _require_version(item, cipher if state == "done" else PLAIN)
+        if state == "ended":
+            return Tombstone(number)
+        if state == "running":
+            return _lease_of(item, number)
+        if state != "done":
+            raise ValueError("no state of a slot")
+        return _turn_of(item, number, cipher, parts or {})
+
+
+def _lease_of(item: Item, number: int) -> Lease:
+    return Lease(
+        number=number,
+        token=item["tok"]["S"],
+        lease_expires_ms=int(item["til"]["N"]),
+        key=bytes(item["k"]["B"]),
+        fingerprint=bytes(item["fp"]["B"]),
+        at_ms=int(item["ts"]["N"]),
+        attempt=int(item["att"]["N"]),
+        attempt_counts=_attempt_counts(item),
+        moving_to=item["dst"]["S"] if "dst" in item else "",
+        unfinished_move_to=item["und"]["S"] if "und" in item else "",
+    )
+
+
+def _turn_of(item: Item, number: int, cipher: ContentCipher, parts: dict[str, Item]) -> Turn:
+    if "parts" in item:
+        numbers = range(1, int(item["parts"]["N"]) + 1)
+        content = b"".join(bytes(parts[part_sk(number, each)]["part"]["B"]) for each in numbers)
+    else:
+        content = bytes(item["body"]["B"])
+    cost_usd = Decimal(item["usd"]["N"]) if "usd" in item else None
+    messages, calls = unpack_turn(cipher.decrypt(associated_data(item, "body"), content), cost_usd)
+    totals = item["tot"]["M"]
+    return Turn(
+        number=number,
+        token=item["tok"]["S"],
+        key=bytes(item["k"]["B"]),
+        fingerprint=bytes(item["fp"]["B"]),
+        messages=messages,
+        calls=calls,
+        stop_reason=item["fin"]["S"],
+        totals=Totals(int(totals["tokens"]["N"]), Decimal(totals["usd"]["N"]), int(totals["bytes"]["N"])),
+        at_ms=int(item["ts"]["N"]),
+        window_from=int(item["from"]["N"]),
+        older_keys=bytes(item["rk"]["B"]),
+        attempt_counts=_attempt_counts(item),
+    )
+
+
+def _attempt_counts(item: Item) -> bytes:
+    return bytes(item["oth"]["B"]) if "oth" in item else b""
+
+
+def _decrypted(item: Item, attribute: str, cipher: ContentCipher) -> bytes:
+    return cipher.decrypt(associated_data(item, attribute), bytes(item[attribute]["B"]))
+
+
+def _decrypted_text(item: Item, attribute: str, cipher: ContentCipher) -> str:
+    return _decrypted(item, attribute, cipher).decode() if cipher.kid else str(item[attribute]["S"])
+
+
+def _require_version(item: Item, cipher: ContentCipher) -> None:
+    """Refuses an item that is not kept like its session: plain in an encrypted one, or under another key."""
+    if int(item["v"]["N"]) != (ENCRYPTED_VERSION if cipher.kid else VERSION):
+        raise ItemVersionUnknown
+    if cipher.kid and item["kid"]["S"] != cipher.kid:
+        raise ValueError("another key than its session's")

@@ -1,0 +1,80 @@
+"""Forks of a session: its turns are copied first, then one transaction makes a session of the copies."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from turnlog.adapters.dynamodb.copies import copy_turn
+from turnlog.adapters.dynamodb.data_keys import Keys
+from turnlog.adapters.dynamodb.encode import header_item, index_item, meta_item
+from turnlog.adapters.dynamodb.expiry import sweep_entry
+from turnlog.adapters.dynamodb.items import HEADER, partition, slot_sk
+from turnlog.adapters.dynamodb.quotas import transact_charged
+from turnlog.adapters.dynamodb.reads import slots_between
+from turnlog.adapters.dynamodb.table import DONE, EMPTY, Table, key, s
+from turnlog.domain.quotas import QuotaCharges
+from turnlog.domain.sessions import Session
+from turnlog.domain.turns import Turn
+from turnlog.errors import KeyReused, LeaseLost, SessionNotFound, StoreUnavailable
+
+
+def fork_session(
+    table: Table,
+    keys: Keys,
+    parent: Session,
+    number: int,
+    child: Session,
+    title: str,
+    quota: QuotaCharges | None,
+    usage_table: str,
+) -> None:
+    """Does SessionStore.fork. Until its last transaction there is no session, and after a crash the copies are swept.
+
+    The first transaction reserves the child's id and takes the charge. Another fork under the same id finds it taken.
+    """
+    if _is_made(table, partition(child.owner, child.id)):
+        return
+    turns = [slot.forked() for slot in slots_between(table, parent, 1, number) if isinstance(slot, Turn)]
+    if [turn.number for turn in turns] != list(range(1, number + 1)):
+        raise SessionNotFound
+    child = replace(child, cipher=keys.current(child.owner))
+    _reserve_id(table, keys, child, quota, usage_table)
+    for turn in turns:
+        copy_turn(table, child, turn)
+    made = [
+        table.put_action(header_item(child), EMPTY),
+        table.put_action(meta_item(child, title)),
+        # Copies that were swept meanwhile must not become a session.
+        table.check_action(key(partition(child.owner, child.id), slot_sk(number)), DONE, {":done": s("done")}),
+        *keys.still_active(child),
+    ]
+    reasons = table.transact(made)
+    if reasons and "Item" not in reasons[0]:
+        raise SessionNotFound if keys.was_erased(child, reasons) else StoreUnavailable
+
+
+def _is_made(table: Table, pk: str) -> bool:
+    """True if a session is in the partition. Raises LeaseLost when one was, and is deleted, moved or swept."""
+    newest = table.query(pk, newest_first=True, limit=1, until=bool)
+    if newest and newest[0].get("st") == s("ended"):
+        raise LeaseLost
+    return bool(newest) and bool(newest[0]["sk"]["S"] == HEADER)
+
+
+def _reserve_id(table: Table, keys: Keys, child: Session, quota: QuotaCharges | None, usage_table: str) -> None:
+    """Names the session in its owner's partition, puts it onto the sweeper's list and takes the charges.
+
+    All of it or nothing; nothing when this very fork was begun before. Raises KeyReused when another fork was begun
+    under this id, QuotaExceeded, and SessionNotFound when the owner's key was erased: no session may be named after an
+    erasure has listed the sessions.
+    """
+    index = index_item(child) | ({"fp": {"B": child.fingerprint}} if child.fingerprint else {})
+    entry = sweep_entry(child, child.created_ms)
+    actions = [table.put_action(index, EMPTY), table.put_action(entry), *keys.still_active(child)]
+    reasons = transact_charged(table, actions, usage_table, quota, child.created_ms)
+    if not reasons:
+        return
+    if keys.was_erased(child, reasons):
+        raise SessionNotFound
+    if bytes(reasons[0]["Item"].get("fp", {}).get("B", b"")) != child.fingerprint:
+        raise KeyReused
