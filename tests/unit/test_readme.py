@@ -89,3 +89,11 @@ def test_the_template_lines_of_the_readme_are_like_those_of_other_functions() ->
     assert added["Type"] == present["Type"]
     assert set(added["Properties"]) == set(present["Properties"])
     assert len(code_block("six lines under", "yaml").strip().splitlines()) == 6
+
+
+def test_every_place_of_the_package_that_a_decision_names_is_there() -> None:
+    text = Path("docs/decisions.md").read_text()
+    named = set(re.findall(r"`((?:domain|ports|usecases|adapters|entrypoints)/[\w./]*|\w+\.py)`", text))
+    beside = [LAYER, Path("functions/query")]  # an app.py is a function's
+    assert len(named) > 10
+    assert {name for name in named if not any((folder / name).exists() for folder in beside)} == set()
