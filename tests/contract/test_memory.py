@@ -145,7 +145,7 @@ def test_a_session_that_made_room_is_dead_and_its_id_is_not_used_again() -> None
         store.create(first, "")
 
 
-def test_ids_that_ended_are_known_until_their_ttl() -> None:
+def test_ids_of_deleted_sessions_are_known_until_their_ttl() -> None:
     store = MemorySessionStore()
     (session,) = created(store, 1)
     store.delete(OWNER, session.id, START_MS)
@@ -156,7 +156,7 @@ def test_ids_that_ended_are_known_until_their_ttl() -> None:
     assert store.create(session, "") == session
 
 
-def test_no_more_ids_that_ended_are_known_than_sessions_are_held() -> None:
+def test_no_more_deleted_ids_are_known_than_sessions_are_held() -> None:
     store = MemorySessionStore(most_sessions=3)
     sessions = created(store, 3)
     sessions += created(store, 3)
@@ -183,14 +183,14 @@ def test_a_creation_removes_what_is_over() -> None:
     assert store.session_ids(OWNER) == [late.id]
 
 
-def test_allowances_are_forgotten_an_hour_after_their_window() -> None:
+def test_quotas_are_forgotten_an_hour_after_their_window() -> None:
     store = MemorySessionStore()
-    for place, session in enumerate(created(store, 3)):
-        store.acquire(session, lease_of(1, charges=(charge("1", counter=f"turns#{place}"),)), over=None)
+    for number, session in enumerate(created(store, 3)):
+        store.acquire(session, lease_of(1, charges=(charge("1", counter=f"turns#{number}"),)), over=None)
     store.sweep(START_MS + 60_000 + HOUR_MS - 1)
-    assert store._quotas
+    assert store._memory.quotas
     store.sweep(START_MS + 60_000 + HOUR_MS)
-    assert not store._quotas
+    assert not store._memory.quotas
 
 
 def test_many_sessions_one_after_the_other_leave_nothing_behind() -> None:
@@ -200,7 +200,8 @@ def test_many_sessions_one_after_the_other_leave_nothing_behind() -> None:
         store.create(session, "")
         store.acquire(session, lease_of(1, charges=(charge("1"),)), over=None)
     store.sweep(START_MS + 3000 * HOUR_MS)
-    assert (store._sessions, store._ended, store._quotas, store._bytes) == ({}, {}, {}, 0)
+    kept = store._memory
+    assert (kept.sessions, kept.gone, kept.quotas, kept.bytes) == ({}, {}, {}, 0)
 
 
 def test_a_slot_beyond_the_next_is_not_taken() -> None:
@@ -219,5 +220,5 @@ def test_no_charge_is_lost_between_threads() -> None:
         for session in mine:
             store.acquire(session, lease_of(1, charges=(charge("1", limit="9999"),)), over=None)
 
-    at_once(*(lambda place=place: charge_many(sessions[place::8]) for place in range(8)))
-    assert store._quotas[OWNER].used[COUNTER][0] == 8 * 1000
+    at_once(*(lambda first=first: charge_many(sessions[first::8]) for first in range(8)))
+    assert store._memory.quotas[OWNER].used[COUNTER][0] == 8 * 1000

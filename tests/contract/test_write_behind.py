@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+import shutil
+from collections.abc import Callable
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -24,71 +25,42 @@ from tests.contract.session_store import (
 )
 from tests.fakes import OWNER, START_MS, HeldClock, new_session
 from turnlog.adapters.files import FileSessionStore
-from turnlog.adapters.memory import MemorySessionStore
-from turnlog.adapters.write_behind import WriteBehindSessionStore
-from turnlog.domain.quotas import QuotaCharge
-from turnlog.domain.sessions import Session
-from turnlog.domain.turns import Lease, Slot, Turn
-from turnlog.errors import LeaseLost, QuotaExceeded, SessionNotFound, StoreUnavailable, TurnlogError
+from turnlog.adapters.files.store import session_path
+from turnlog.adapters.files.write_behind import WriteBehindSessionStore
+from turnlog.domain.quotas import QuotaCharges
+from turnlog.domain.sessions import Session, SessionView
+from turnlog.errors import QuotaExceeded, SessionNotFound, StoreUnavailable
 from turnlog.ports.session_store import SessionStore
 
 
 def no_sync(_: int) -> None:
-    """A process that dies needs none."""
-
-
-def files(folder: Path) -> FileSessionStore:
-    return FileSessionStore(folder, sole=True, sync=no_sync)
-
-
-class TakesUp(WriteBehindSessionStore):
-    """Looks at a session before each claim, as every turn does, so that its turns come to be in memory."""
-
-    def acquire(self, session: Session, lease: Lease, over: Lease | None) -> Slot | None:
-        with suppress(TurnlogError):
-            self.read(session.owner, session.id, lease.at_ms, newest=1)
-        return super().acquire(session, lease, over)
+    """Syncs nothing: a process that dies needs none."""
 
 
 class TestWriteBehind(SessionStoreContract):
     @pytest.fixture
     def store(self, tmp_path: Path) -> SessionStore:
-        return TakesUp(files(tmp_path), clock=HeldClock())
+        return WriteBehindSessionStore(tmp_path, clock=HeldClock(), sync=no_sync)
 
 
 class TestWriteBehindThatIsAlwaysIdle(SessionStoreContract):
-    """Whatever a method left in memory is written back by the next one."""
+    """Each method writes what the one before it left in memory."""
 
     @pytest.fixture
-    def store(self) -> SessionStore:
-        return TakesUp(MemorySessionStore(), idle_s=0, clock=HeldClock())
+    def store(self, tmp_path: Path) -> SessionStore:
+        return WriteBehindSessionStore(tmp_path, idle_s=0, clock=HeldClock(), sync=no_sync)
 
 
-class TestWriteBehindThatTakesNothingUp(SessionStoreContract):
-    @pytest.fixture
-    def store(self) -> SessionStore:
-        return WriteBehindSessionStore(MemorySessionStore(), clock=HeldClock())
-
-
-class Durable(MemorySessionStore):
-    """Fails when it is told to: from its write number `fails_at` on, or for one session."""
+class FailingDisk:
+    """A sync that fails when it is told to: from its call number `fails_at` on, or for one file."""
 
     def __init__(self) -> None:
-        super().__init__()
         self.fails_at: int | None = None
-        self.fails_for = ""
+        self.fails_for: Path | None = None
 
-    def acquire(self, session: Session, lease: Lease, over: Lease | None) -> Slot | None:
-        self._fail(session)
-        return super().acquire(session, lease, over)
-
-    def commit(self, session: Session, turn: Turn, settlement: tuple[QuotaCharge, ...] = ()) -> Slot | None:
-        self._fail(session)
-        return super().commit(session, turn, settlement)
-
-    def _fail(self, session: Session) -> None:
-        if self.fails_for == session.id or self.fails_at == 0:
-            raise StoreUnavailable
+    def __call__(self, fd: int) -> None:
+        if self.fails_at == 0 or (self.fails_for and os.path.samestat(os.fstat(fd), self.fails_for.stat())):
+            raise OSError
         if self.fails_at:
             self.fails_at -= 1
 
@@ -99,148 +71,186 @@ def clock() -> HeldClock:
 
 
 @pytest.fixture
-def durable() -> Durable:
-    return Durable()
+def disk() -> FailingDisk:
+    return FailingDisk()
 
 
 @pytest.fixture
-def store(durable: Durable, clock: HeldClock) -> WriteBehindSessionStore:
-    return TakesUp(durable, idle_s=60, clock=clock)
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "sessions"
+
+
+@pytest.fixture
+def store(root: Path, clock: HeldClock, disk: FailingDisk) -> WriteBehindSessionStore:
+    return WriteBehindSessionStore(root, idle_s=60, clock=clock, sync=disk)
 
 
 @pytest.fixture
 def session(store: WriteBehindSessionStore) -> Session:
-    session = new_session()
-    store.create(session, "A title")
-    return session
+    return store.create(new_session(), "A title")
 
 
-def test_a_creation_is_durable_at_once(store: WriteBehindSessionStore, session: Session, durable: Durable) -> None:
-    assert durable.read(OWNER, session.id, START_MS, newest=1).title == "A title"
+DurableView = Callable[[Session], SessionView]
+
+
+@pytest.fixture
+def durable(root: Path) -> DurableView:
+    """Reads a session as a process would that comes after a crash at this moment."""
+    copies = count()
+
+    def view(session: Session) -> SessionView:
+        copy = root.with_name(f"copy {next(copies)}")
+        shutil.copytree(root, copy)
+        return FileSessionStore(copy, sync=no_sync).read(session.owner, session.id, START_MS, newest=999)
+
+    return view
+
+
+def test_a_creation_is_durable_at_once(session: Session, durable: DurableView) -> None:
+    assert durable(session).title == "A title"
 
 
 def test_turns_are_in_memory_until_the_session_was_idle(
-    store: WriteBehindSessionStore, session: Session, durable: Durable, clock: HeldClock
+    store: WriteBehindSessionStore, session: Session, durable: DurableView, clock: HeldClock
 ) -> None:
     turns = take_all(store, session, 3)
     clock.tick(seconds=60, ms=-1)
-    store.flush_idle(clock())
-    assert durable.turns(session, 1, 9) == []
+    store.session_ids(EVE)
+    assert durable(session).turns == ()
     clock.tick(ms=1)
-    store.flush_idle(clock())
-    assert durable.turns(session, 1, 9) == turns
+    store.session_ids(EVE)
+    assert durable(session).turns == tuple(turns)
     assert store.read(OWNER, session.id, START_MS, newest=9).turns == tuple(turns)
 
 
 def test_a_session_that_is_used_is_not_idle(
-    store: WriteBehindSessionStore, session: Session, durable: Durable, clock: HeldClock
+    store: WriteBehindSessionStore, session: Session, durable: DurableView, clock: HeldClock
 ) -> None:
     for number in range(1, 5):
         take(store, session, number)
         clock.tick(seconds=40)
-    assert durable.turns(session, 1, 9) == []
+    assert durable(session).turns == ()
 
 
-def test_any_call_writes_back_what_is_idle(
-    store: WriteBehindSessionStore, session: Session, durable: Durable, clock: HeldClock
+def test_a_session_that_is_read_is_used(
+    store: WriteBehindSessionStore, session: Session, durable: DurableView, clock: HeldClock
 ) -> None:
-    turn = take(store, session, 1)
-    clock.tick(seconds=60)
-    with pytest.raises(SessionNotFound):
-        store.read(EVE, session.id, START_MS, newest=1)
-    assert durable.turns(session, 1, 9) == [turn]
+    take(store, session, 1)
+    for _ in range(3):
+        clock.tick(seconds=40)
+        store.read(OWNER, session.id, START_MS, newest=1)
+    assert durable(session).turns == ()
 
 
-def test_closing_writes_everything_back_and_can_be_repeated(durable: Durable, clock: HeldClock) -> None:
-    sessions = [new_session() for _ in range(3)]
-    with TakesUp(durable, clock=clock) as store:
-        for session in sessions:
-            store.create(session, "")
-            take_all(store, session, 2)
-    for session in sessions:
-        assert len(durable.turns(session, 1, 9)) == 2
+def test_closing_writes_everything_and_can_be_repeated(root: Path, clock: HeldClock) -> None:
+    with WriteBehindSessionStore(root, clock=clock, sync=no_sync) as store:
+        sessions = [store.create(new_session(), "") for _ in range(3)]
+        turns = [take_all(store, session, 2) for session in sessions]
     store.close()
+    left = FileSessionStore(root, sync=no_sync)
+    assert [left.turns(session, 1, 9) for session in sessions] == turns
 
 
-def test_what_is_written_back_is_all_that_the_turns_were(
-    store: WriteBehindSessionStore, session: Session, durable: Durable
+def test_what_is_written_is_all_that_the_turns_were(
+    store: WriteBehindSessionStore, session: Session, durable: DurableView
 ) -> None:
     take_all(store, session, 30)
     before = store.read(OWNER, session.id, START_MS, newest=99)
     assert store.turns(session, 1, 99) == list(before.turns)
-    store.close()
-    assert durable.read(OWNER, session.id, START_MS, newest=99) == before
+    assert durable(session).count == 0
+    store.flush()
+    assert durable(session) == before
 
 
 def test_a_range_of_turns_spans_files_and_memory(
-    store: WriteBehindSessionStore, session: Session, durable: Durable
+    store: WriteBehindSessionStore, session: Session, durable: DurableView
 ) -> None:
-    turns = take_all(durable, session, 3)
+    turns = take_all(store, session, 3)
+    store.flush()
     turns += [take(store, session, number) for number in (4, 5)]
     for first in range(1, 7):
         for last in range(first, 7):
             assert store.turns(session, first, last) == turns[first - 1 : last]
-    assert durable.turns(session, 1, 9) == turns[:3]
+    assert durable(session).turns == tuple(turns[:3])
 
 
-def test_a_running_turn_is_written_back_too_and_whoever_comes_next_takes_it_over(
-    store: WriteBehindSessionStore, session: Session, durable: Durable
+def test_a_running_turn_is_written_too_and_can_be_taken_over(
+    store: WriteBehindSessionStore, session: Session, durable: DurableView
 ) -> None:
     turn = take(store, session, 1)
     store.acquire(session, lease_of(2), over=None)
-    store.close()
-    view = durable.read(OWNER, session.id, START_MS, newest=9)
-    assert (view.turns, view.running) == ((turn,), lease_of(2))
+    store.flush()
+    assert (durable(session).turns, durable(session).running) == ((turn,), lease_of(2))
     heir = lease_of(2, "heir", at_ms=lease_of(2).lease_expires_ms + 1)
     assert store.acquire(session, heir, over=lease_of(2)) == heir
     assert store.commit(session, turn_of(heir)) == turn_of(heir)
-    store.close()
-    assert durable.turns(session, 2, 2) == [turn_of(heir)]
+    store.flush()
+    assert durable(session).turns == (turn, turn_of(heir))
 
 
-def test_a_claim_that_was_written_back_can_be_committed_and_released(
-    store: WriteBehindSessionStore, session: Session, durable: Durable
+def test_a_lease_that_was_written_can_be_committed_and_released(
+    store: WriteBehindSessionStore, session: Session, durable: DurableView
 ) -> None:
     store.acquire(session, lease_of(1), over=None)
-    store.close()
+    store.flush()
     store.release(session, lease_of(1), billed=False, now_ms=START_MS)
-    assert durable.read(OWNER, session.id, START_MS, newest=1).running is None
+    assert durable(session).running == lease_of(1)
+    store.flush()
+    assert durable(session).running is None
     store.acquire(session, lease_of(1), over=None)
-    store.close()
+    store.flush()
     assert store.commit(session, turn_of(lease_of(1))) == turn_of(lease_of(1))
     assert store.read(OWNER, session.id, START_MS, newest=1).turns == (turn_of(lease_of(1)),)
 
 
-def test_turns_with_charges_are_durable_at_once_and_so_are_those_before_them(
-    store: WriteBehindSessionStore, session: Session, durable: Durable
+def test_turns_with_charges_are_durable_at_once_with_those_before_them(
+    store: WriteBehindSessionStore, session: Session, durable: DurableView, root: Path
 ) -> None:
     first = take(store, session, 1)
     lease = lease_of(2, charges=(charge("9"),))
     store.acquire(session, lease, over=None)
-    assert durable.turns(session, 1, 9) == [first]
+    assert (durable(session).turns, durable(session).running) == ((first,), lease_of(2))
     store.commit(session, turn_of(lease), (charge("-1"),))
-    assert durable.turns(session, 1, 9) == [first, turn_of(lease)]
-    other = new_session()
-    durable.create(other, "")
+    assert durable(session).turns == (first, turn_of(lease))
+    store.close()
+    left = FileSessionStore(root, sync=no_sync)
     with pytest.raises(QuotaExceeded):
-        durable.acquire(other, lease_of(1, charges=(charge("3"),)), over=None)
-    durable.acquire(other, lease_of(1, charges=(charge("2"),)), over=None)
+        left.charge(QuotaCharges(OWNER, (charge("3"),)), START_MS)
+    left.charge(QuotaCharges(OWNER, (charge("2"),)), START_MS)
 
 
-def test_an_end_is_durable_at_once_and_nothing_comes_back(
-    store: WriteBehindSessionStore, session: Session, durable: Durable, clock: HeldClock
+def test_quotas_are_durable_at_once(store: WriteBehindSessionStore, root: Path) -> None:
+    store.charge(QuotaCharges(OWNER, (charge("10"),)), START_MS)
+    copy = root.with_name("copy")
+    shutil.copytree(root, copy)
+    with pytest.raises(QuotaExceeded):
+        FileSessionStore(copy).charge(QuotaCharges(OWNER, (charge("1"),)), START_MS)
+
+
+def test_a_title_is_durable_at_once_with_the_turns_before_it(
+    store: WriteBehindSessionStore, session: Session, durable: DurableView
+) -> None:
+    turn = take(store, session, 1)
+    store.rename(OWNER, session.id, "New", START_MS)
+    assert (durable(session).title, durable(session).turns) == ("New", (turn,))
+
+
+def test_a_deletion_is_durable_at_once_and_nothing_comes_back(
+    store: WriteBehindSessionStore, session: Session, durable: DurableView, clock: HeldClock
 ) -> None:
     take(store, session, 1)
     store.acquire(session, lease_of(2), over=None)
     assert store.delete(OWNER, session.id, START_MS) is True
-    assert is_gone(durable, session)
+    with pytest.raises(SessionNotFound):
+        durable(session)
     clock.tick(seconds=100)
-    store.flush_idle(clock())
-    store.close()
-    assert is_gone(durable, session)
+    store.flush()
+    assert is_gone(store, session)
+    with pytest.raises(SessionNotFound):
+        durable(session)
 
 
-def test_what_lives_in_memory_alone_was_alive_when_it_was_deleted(
+def test_a_session_alive_in_memory_alone_was_alive_when_deleted(
     store: WriteBehindSessionStore, session: Session
 ) -> None:
     take(store, session, 1, at_ms=START_MS + session.idle_ms - 10)
@@ -254,155 +264,124 @@ def test_a_repeated_creation_finds_what_is_alive_in_memory_alone(
     assert store.create(replace(session, created_ms=START_MS + session.idle_ms + 60_000), "") == session
 
 
-def test_a_delete_that_fails_loses_nothing(
-    store: WriteBehindSessionStore, session: Session, durable: Durable, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("fails_at", [0, 1])  # the tombstone, and the names in the folder
+def test_a_deletion_that_fails_loses_nothing(
+    store: WriteBehindSessionStore, session: Session, disk: FailingDisk, fails_at: int
 ) -> None:
     turn = take(store, session, 1)
-
-    def unavailable(*_: object) -> bool:
-        raise StoreUnavailable
-
-    with monkeypatch.context() as patch:
-        patch.setattr(durable, "delete", unavailable)
-        with pytest.raises(StoreUnavailable):
-            store.delete(OWNER, session.id, START_MS)
+    disk.fails_at = fails_at
+    with pytest.raises(StoreUnavailable):
+        store.delete(OWNER, session.id, START_MS)
+    disk.fails_at = None
     assert store.read(OWNER, session.id, START_MS, newest=1).turns == (turn,)
 
 
 def test_moves_and_forks_take_along_what_is_in_memory(
-    store: WriteBehindSessionStore, session: Session, durable: Durable
+    store: WriteBehindSessionStore, session: Session, durable: DurableView
 ) -> None:
     turns = take_all(store, session, 3)
     child = new_session()
     store.fork(session, 3, child, "")
-    assert len(durable.turns(child, 1, 9)) == 3
+    assert durable(child).turns == tuple(turn.forked() for turn in turns)
     turns.append(take(store, session, 4))
-    moved = store.move(move_of(session))
-    assert durable.turns(moved, 1, 9) == turns
+    assert list(durable(store.move(move_of(session))).turns) == turns
 
 
-def test_a_sweep_takes_nothing_that_is_alive_in_memory(
-    store: WriteBehindSessionStore, session: Session, durable: Durable
-) -> None:
+def test_a_sweep_takes_nothing_that_is_alive_in_memory(store: WriteBehindSessionStore, session: Session) -> None:
     turn = take(store, session, 1, at_ms=START_MS + session.idle_ms - 10)
     now = START_MS + session.idle_ms + HOUR_MS // 3
     assert store.sweep(now) == 0
     assert store.read(OWNER, session.id, now, newest=1).turns == (turn,)
 
 
-def test_of_more_sessions_than_it_holds_the_one_used_least_recently_is_written_back(
-    durable: Durable, clock: HeldClock
+def test_of_more_sessions_than_it_holds_the_one_used_least_recently_is_written(
+    root: Path, clock: HeldClock, durable: DurableView
 ) -> None:
-    store = TakesUp(durable, most_sessions=2, clock=clock)
-    sessions = [new_session() for _ in range(4)]
+    store = WriteBehindSessionStore(root, most_sessions=2, clock=clock, sync=no_sync)
+    sessions = [store.create(new_session(), "") for _ in range(4)]
     for session in sessions:
-        store.create(session, "")
         take(store, session, 1)
-    store.flush_idle(clock())
-    assert [len(durable.turns(session, 1, 9)) for session in sessions] == [1, 1, 0, 0]
+    store.session_ids(EVE)
+    assert [durable(session).count for session in sessions] == [1, 1, 0, 0]
 
 
-@pytest.mark.parametrize("fails_at", range(7))
-def test_a_write_back_that_failed_anywhere_is_finished_by_the_next(
-    store: WriteBehindSessionStore, session: Session, durable: Durable, fails_at: int
+def test_a_write_that_failed_is_repeated_by_the_next_call(
+    store: WriteBehindSessionStore, session: Session, durable: DurableView, disk: FailingDisk
 ) -> None:
     turns = take_all(store, session, 3)
     store.acquire(session, lease_of(4), over=None)
-    durable.fails_at = fails_at
-    with pytest.raises(StoreUnavailable):
-        store.close()
-    durable.fails_at = None
-    view = store.read(OWNER, session.id, START_MS, newest=9)
-    assert (list(view.turns), view.running) == (turns, lease_of(4))
+    for _ in range(2):
+        disk.fails_at = 0
+        with pytest.raises(StoreUnavailable):
+            store.close()
+        assert durable(session).count == 0
+        disk.fails_at = None
+        view = store.read(OWNER, session.id, START_MS, newest=9)
+        assert (list(view.turns), view.running) == (turns, lease_of(4))
     store.close()
-    assert durable.read(OWNER, session.id, START_MS, newest=9) == view
+    assert durable(session) == view
 
 
-def test_a_claim_that_was_half_written_back_and_then_taken_over_is_no_obstacle(
-    store: WriteBehindSessionStore, session: Session, durable: Durable
-) -> None:
-    dead = lease_of(1, "dead")
-    store.acquire(session, dead, over=None)
-    durable.acquire(session, dead, over=None)  # and its answer was lost
-    heir = lease_of(1, "heir", at_ms=dead.lease_expires_ms + 1)
-    assert WriteBehindSessionStore.acquire(store, session, heir, over=dead) == heir
-    assert store.commit(session, turn_of(heir)) == turn_of(heir)
-    store.close()
-    assert durable.turns(session, 1, 9) == [turn_of(heir)]
-
-
-@pytest.mark.parametrize("by", ["close", "flush"])
-def test_one_session_that_cannot_be_written_back_keeps_no_other_from_it(
-    store: WriteBehindSessionStore, session: Session, durable: Durable, clock: HeldClock, by: str
+@pytest.mark.parametrize("by", ["close", "time"])
+def test_one_session_that_cannot_be_written_keeps_no_other_from_it(
+    store: WriteBehindSessionStore,
+    session: Session,
+    durable: DurableView,
+    root: Path,
+    clock: HeldClock,
+    disk: FailingDisk,
+    by: str,
 ) -> None:
     take(store, session, 1)
-    others = [new_session() for _ in range(2)]
+    others = [store.create(new_session(), "") for _ in range(2)]
     for other in others:
-        store.create(other, "")
         take(store, other, 1)
-    durable.fails_for = session.id
+    disk.fails_for = session_path(root, OWNER, session.id)
     clock.tick(seconds=60)
-    if by == "flush":
-        store.flush_idle(clock())
+    if by == "time":
+        store.session_ids(EVE)
     else:
         with pytest.raises(StoreUnavailable):
             store.close()
-    assert [len(durable.turns(other, 1, 9)) for other in others] == [1, 1]
-    durable.fails_for = ""
+    assert [durable(other).count for other in others] == [1, 1]
+    assert durable(session).count == 0
+    disk.fails_for = None
     store.close()
-    assert len(durable.turns(session, 1, 9)) == 1
+    assert durable(session).count == 1
 
 
-def test_a_session_that_ended_behind_its_back_is_not_brought_back(
-    store: WriteBehindSessionStore, session: Session, durable: Durable
-) -> None:
-    take(store, session, 1)
-    durable.delete(OWNER, session.id, START_MS)
+def test_a_closed_store_answers_nothing(store: WriteBehindSessionStore, session: Session) -> None:
     store.close()
-    assert is_gone(store, session)
-
-
-@pytest.mark.parametrize("what", ["a claim", "a turn"])
-def test_whoever_else_writes_is_noticed_once_and_is_no_obstacle_afterwards(
-    store: WriteBehindSessionStore, session: Session, durable: Durable, what: str
-) -> None:
-    take(store, session, 1)
-    other = lease_of(1, "another process")
-    durable.acquire(session, other, over=None)
-    if what == "a turn":
-        durable.commit(session, turn_of(other))
-    with pytest.raises(LeaseLost):
-        store.close()
-    store.close()
-    assert store.commit(session, turn_of(other)) == turn_of(other)
-    assert store.read(OWNER, session.id, START_MS, newest=9).turns == (turn_of(other),)
+    with pytest.raises(StoreUnavailable):
+        store.read(OWNER, session.id, START_MS, newest=1)
 
 
 # --- a crash
 
 
+Crash = Callable[[Callable[[SessionStore], object]], FileSessionStore]
+
+
 @pytest.fixture
-def crashed(
-    tmp_path: Path, clock: HeldClock
-) -> Iterator[Callable[[Callable[[SessionStore], object]], FileSessionStore]]:
+def crashed(root: Path, clock: HeldClock) -> Crash:
     """Lets a process do something and kills it; then the files, as the next process finds them."""
 
     def crash(operation: Callable[[SessionStore], object]) -> FileSessionStore:
         if (child := os.fork()) == 0:
             try:
-                operation(TakesUp(files(tmp_path), clock=clock))
+                operation(WriteBehindSessionStore(root, clock=clock, sync=no_sync))
                 os.kill(os.getpid(), 9)
             finally:
                 os._exit(1)
         _, status = os.waitpid(child, 0)
         assert status == 9
-        return files(tmp_path)
+        return FileSessionStore(root, sync=no_sync)
 
-    yield crash
+    return crash
 
 
-def test_a_crash_loses_the_turns_since_the_last_write_back_and_nothing_else(
-    crashed: Callable[[Callable[[SessionStore], object]], FileSessionStore], clock: HeldClock
+def test_a_crash_loses_the_turns_since_the_last_write_and_nothing_else(
+    crashed: Crash, root: Path, clock: HeldClock
 ) -> None:
     session, other = new_session(), new_session()
 
@@ -420,11 +399,13 @@ def test_a_crash_loses_the_turns_since_the_last_write_back_and_nothing_else(
     view = left.read(OWNER, session.id, START_MS, newest=9)
     assert (view.title, view.count, view.running) == ("A title", 3, None)
     assert left.read(OWNER, other.id, START_MS, newest=9).count == 0
-    with TakesUp(left, clock=clock) as store:
+    left.close()
+    with WriteBehindSessionStore(root, clock=clock, sync=no_sync) as store:
         take(store, session, 4)
-    assert left.read(OWNER, session.id, START_MS, newest=9).count == 4
+    assert FileSessionStore(root).read(OWNER, session.id, START_MS, newest=9).count == 4
 
 
-def test_a_second_process_is_refused(tmp_path: Path) -> None:
-    with WriteBehindSessionStore(files(tmp_path)), pytest.raises(StoreUnavailable):
-        FileSessionStore(tmp_path)
+def test_a_second_process_is_refused_until_it_is_closed(root: Path) -> None:
+    with WriteBehindSessionStore(root), pytest.raises(StoreUnavailable):
+        FileSessionStore(root)
+    FileSessionStore(root)

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
     from turnlog.adapters.dynamodb import OwnerKeys
+    from turnlog.domain.locked_store import LockedSessionStore
 
 _SECRET_AGE_S = 300  # a rotated secret is taken up within five minutes
 
@@ -138,6 +139,26 @@ def chat_model() -> ChatModel:
 @cache
 def session_store() -> SessionStore:
     """The store that SESSION_STORE names."""
+    if local := _local_store():
+        return local
+    from turnlog.adapters.dynamodb import DynamoDBSessionStore
+
+    settings = StoreSettings.read(os.environ)
+    is_hybrid = settings.session_store == "hybrid"
+    tables = settings.sessions_table, settings.usage_table
+    # Four tries of a call and the pauses between them take 9 s at the worst; two fit into the reserve of a commit.
+    client = _client("dynamodb", read_timeout_s=1)
+    durable = DynamoDBSessionStore(client, *tables, keys=_owner_keys(client), eventual=is_hybrid)
+    if not is_hybrid:
+        return durable
+    from turnlog.adapters.read_cache import CachedSessionStore
+
+    return CachedSessionStore(durable)
+
+
+@cache
+def _local_store() -> LockedSessionStore | None:
+    """The store of sessions and quotas that SESSION_STORE names, if it needs no table."""
     settings = StoreSettings.read(os.environ)
     match settings.session_store:
         case "memory":
@@ -149,24 +170,12 @@ def session_store() -> SessionStore:
 
             return FileSessionStore(Path(settings.sessions_folder))
         case "write_behind":
-            from turnlog.adapters.files import FileSessionStore
-            from turnlog.adapters.write_behind import WriteBehindSessionStore
+            from turnlog.adapters.files.write_behind import WriteBehindSessionStore
 
-            store = WriteBehindSessionStore(FileSessionStore(Path(settings.sessions_folder), sole=True))
+            store = WriteBehindSessionStore(Path(settings.sessions_folder))
             atexit.register(store.close)
             return store
-    from turnlog.adapters.dynamodb import DynamoDBSessionStore
-
-    is_hybrid = settings.session_store == "hybrid"
-    tables = settings.sessions_table, settings.usage_table
-    # Four tries of a call and the pauses between them take 9 s at the worst; two fit into the reserve of a commit.
-    client = _client("dynamodb", read_timeout_s=1)
-    durable = DynamoDBSessionStore(client, *tables, keys=_owner_keys(client), eventual=is_hybrid)
-    if not is_hybrid:
-        return durable
-    from turnlog.adapters.read_cache import CachedSessionStore
-
-    return CachedSessionStore(durable)
+    return None
 
 
 def _owner_keys(client: DynamoDBClient) -> OwnerKeys | None:

@@ -1,4 +1,4 @@
-"""What every store that keeps whole values decides alike: the port's conditions as pure functions."""
+"""The conditions of the session protocol, as pure functions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _FRAME_BYTES = 100  # more than packing puts around a turn's texts
 
 
 def alive(view: SessionView, now_ms: int) -> SessionView:
-    """The view, if its session is alive. Raises SessionNotFound, or ClockBehind when `now_ms` cannot be right."""
+    """Returns the view if its session is alive. Raises SessionNotFound, or ClockBehind when `now_ms` must be wrong."""
     if now_ms + _TOLERANCE_MS < view.active_ms:
         raise ClockBehind
     if not view.alive_at(now_ms):
@@ -26,24 +26,24 @@ def alive(view: SessionView, now_ms: int) -> SessionView:
 
 
 def is_due(ended_ms: int, now_ms: int) -> bool:
-    """Whether a session that ended at `ended_ms` may be swept."""
+    """True if a session that ended at `ended_ms` may be swept."""
     return ended_ms + _MARGIN_MS <= now_ms
 
 
 def can_be_taken(held: Slot | None, lease: Lease, over: Lease | None) -> bool:
-    """Whether the slot is as the claim expects: empty, or held by `over`, whose lease has run out."""
+    """True if the slot is as the lease expects: empty, or held by `over`, which has expired."""
     if over is None:
         return held is None
     return is_held(held, over.token) and held.lease_expires_ms < lease.at_ms
 
 
 def is_held(held: Slot | None, token: str) -> TypeGuard[Lease]:
-    """Whether the slot holds the claim with this token."""
+    """True if the slot holds the lease with this token."""
     return isinstance(held, Lease) and held.token == token
 
 
 def content_bytes(turn: Turn) -> int:
-    """Of the turn's texts in UTF-8, before compression."""
+    """Returns the bytes of the turn's texts in UTF-8, before compression."""
     texts = [message.content for message in turn.messages]
     texts += [text for call in turn.calls for text in (call.usage.received, call.model)]
     return sum(len(text.encode()) for text in texts)

@@ -59,7 +59,8 @@ class QuotaCounters:
     used: dict[str, tuple[Decimal, int]] = field(default_factory=dict)
 
     def take(self, charges: Iterable[QuotaCharge], now_ms: int) -> None:
-        """Takes all charges or none. Raises QuotaExceeded at the first that does not fit."""
+        """Takes all charges or none. Raises QuotaExceeded at the first that does not fit. Forgets old counters."""
+        self.forget(now_ms)
         used = dict(self.used)
         for charge in charges:
             _add(used, charge, charge.amount)

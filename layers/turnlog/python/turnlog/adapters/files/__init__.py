@@ -1,4 +1,4 @@
-"""SessionStore on a local file system: one folder a session, one file a turn."""
+"""SessionStore and QuotaStore on a local file system: one folder a session, one file a turn."""
 
 from turnlog.adapters.files.store import FileSessionStore
 

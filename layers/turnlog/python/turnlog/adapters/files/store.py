@@ -1,184 +1,262 @@
-"""The session protocol on files: what a turn reads and writes, and what the other modules add."""
+"""SessionStore and QuotaStore on files: a file for each session, to which its turns are added."""
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
+from typing import overload
 
-from turnlog.adapters.files import ending, files, forms, moving
-from turnlog.adapters.files.files import Sleep, Sync
-from turnlog.adapters.files.place import Place
-from turnlog.adapters.files.shelf import Shelf
-from turnlog.domain.conditions import alive, can_be_taken, is_held
-from turnlog.domain.quotas import QuotaCharge, QuotaCharges, QuotaCounters
-from turnlog.domain.sessions import Move, Session, SessionView
-from turnlog.domain.turns import Lease, Slot, Tombstone, Turn
-from turnlog.errors import SessionNotFound, StoreUnavailable
+from turnlog.adapters.files.records import Gone, Head, decode, decode_only, encode, is_a, split, whole
+from turnlog.adapters.files.root import NEW, Root, Sleep, Sync
+from turnlog.domain.conditions import is_due
+from turnlog.domain.locked_store import LockedSessionStore, StoredSession
+from turnlog.domain.owners import owner_hash
+from turnlog.domain.quotas import QuotaCounters
+from turnlog.domain.sessions import Move, Session, SessionSettings
+from turnlog.domain.turns import Turn
+from turnlog.errors import ItemUnreadable, SessionCorrupt, TurnsMissing
+
+GONE = ".gone"
+
+_LONG_S = 366 * 24 * 3600  # the time that a tombstone stays whose session cannot be read
+_OWNER = re.compile("[A-Za-z0-9_-]{43}")
+_NAME = re.compile("[0-9a-f]{64}")
 
 
-@contextmanager
-def _available() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise StoreUnavailable from error
+def session_path(root: Path, owner: str, session_id: str) -> Path:
+    """The file of a session, which need not be there.
+
+    Neither the owner nor the id is ever part of it. A session whose id cannot be read goes by its file's name.
+    """
+    name = session_id
+    if not _NAME.fullmatch(name):
+        name = hashlib.sha256(f"{owner_hash(owner)}|{session_id}".encode()).hexdigest()
+    return root / owner_hash(owner) / name
 
 
-class FileSessionStore:
-    """Sessions in a folder of one machine, for any number of its threads and processes.
+class FileSessionStore(LockedSessionStore):
+    """Sessions and quotas in a folder of one machine, for any number of its threads and processes.
 
-    The folder must lie on a local file system that knows flock and hard links (not NFS, not FAT). What a method
-    reported as done survives the death of the process at any moment, and a loss of power as far as the disk keeps what
-    it says it has written: a creation, a turn, an end, a move and a fork; claims and charges need not. Charges and
-    slots are two files, so the death of a process between them leaves too much charged, never too little.
+    The folder must lie on a local file system that has flock (not NFS). What a method reported as done survives the
+    death of the process at any moment, and a loss of power as far as the disk keeps what it says it has written.
+    Charges and slots are two files, so the death of a process between them leaves too much charged, never too little.
 
-    A turn costs a look (a shared lock, the names of all slots and the files of the newest), two locks and three fsyncs.
+    There is one lock, shared by readers and held by one writer, never while the model works: the turns of all sessions
+    are stored one after the other, at the speed of the disk. A turn costs two fsyncs, and two more for each change of
+    an owner's quotas. Each look at a session reads and checks its whole file, which SESSION_BYTES bounds, and decodes
+    only the turns that are asked for: a turn of a session of 250 KB takes some milliseconds, one of 20 MB (the
+    template's limit) some tenths of a second. A move renames one file. A fork writes all its turns, about as long as a
+    second for 20 MB.
 
-    With `sole` the folder is this store's alone, and else it is shared with other stores that were not given it so;
-    StoreUnavailable when that cannot be. It is let go by `close`, or when the store is no longer used.
+    With `sole` the folder is this store's alone; without, it is shared with other stores that do not want it alone.
+    Raises StoreUnavailable when that cannot be. `close` lets the folder go, and so does the end of the store's use.
     """
 
     def __init__(self, folder: Path, *, sole: bool = False, sleep: Sleep = time.sleep, sync: Sync = os.fsync) -> None:
-        with _available():
-            self._shelf = Shelf(folder, sole, sleep, sync)
+        self._use(FileSessions(folder, sole=sole, sleep=sleep, sync=sync))
+
+    def _use(self, files: FileSessions) -> None:
+        super().__init__(files)
+        self._files = files
 
     def close(self) -> None:
-        self._shelf.close()
+        """Lets the folder go. May be repeated."""
+        self._files.close()
 
-    # --- what a turn needs
 
-    @_available()
-    def read(self, owner: str, session_id: str, now_ms: int, newest: int, *, consistent: bool = True) -> SessionView:  # noqa: ARG002
-        with self._shelf.open(owner, session_id, shared=True) as place:
-            if place is None or not place.is_alive:
-                raise SessionNotFound
-            return alive(place.view(owner, newest), now_ms)
+class FileSessions(Root):
+    """The LockedSessions of a FileSessionStore.
 
-    @_available()
-    def turns(self, session: Session, first: int, last: int) -> list[Turn]:
-        with self._shelf.open(session.owner, session.id, shared=True) as place:
-            if place is None or not place.is_alive:
-                return []
-            slots = [place.slot(number) for number in place.numbers() if first <= number <= last]
-        return [slot for slot in slots if isinstance(slot, Turn)]
+    The file of a session holds its settings and a Head, and then, as they were written, turns and later Heads. If it is
+    there, there is a session, whatever tombstone lies beside it.
+    """
 
-    @_available()
-    def acquire(self, session: Session, lease: Lease, over: Lease | None) -> Slot | None:
-        with self._shelf.open(session.owner, session.id) as place:
-            if place is None or not place.is_alive:
-                return Tombstone(lease.number)
-            found = place.slot(lease.number)
-            if not can_be_taken(found, lease, over) or not _is_next(place, lease.number):
-                return found
+    def find(self, owner: str, session_id: str) -> StoredSession | None:
+        path = session_path(self.path, owner, session_id)
+        return _stored(owner, path, self.read(path)) if path.exists() else None
 
-            def take(quotas: QuotaCounters, charges: list[QuotaCharge]) -> None:
-                quotas.forget(lease.at_ms)
-                quotas.take(charges, lease.at_ms)
-
-            self._shelf.change(session.owner, lease.charges, take)
-            path, content = place.slot_path(lease.number), forms.lease_bytes(lease)
-            if found:
-                files.replace(path, content, self._shelf.sync)
-            elif not files.create(path, content, self._shelf.sync):
-                return place.slot(lease.number)
-            return lease
-
-    @_available()
-    def release(self, session: Session, lease: Lease, billed: bool, now_ms: int) -> None:
-        with self._shelf.open(session.owner, session.id) as place:
-            if place is None or not place.is_alive or not is_held(place.slot(lease.number), lease.token):
-                return
-            path = place.slot_path(lease.number)
-            if left := lease.after_release(billed, now_ms):
-                files.replace(path, forms.lease_bytes(left), self._shelf.sync)
-            else:
-                path.unlink()
-            if not billed:
-                self._shelf.change(session.owner, lease.charges, QuotaCounters.give_back)
-
-    @_available()
-    def commit(self, session: Session, turn: Turn, settlement: tuple[QuotaCharge, ...] = ()) -> Slot | None:
-        content = forms.turn_bytes(turn)
-        with self._shelf.open(session.owner, session.id) as place:
-            if place is None or not place.is_alive:
-                return Tombstone(turn.number)
-            found = place.slot(turn.number)
-            if not is_held(found, turn.token):
-                return found
-            self._settle(session.owner, [charge for charge in settlement if charge.amount > 0])
-            files.replace(place.slot_path(turn.number), content, self._shelf.sync)
-            files.keep_names(place.log, self._shelf.sync)
-            self._settle(session.owner, [charge for charge in settlement if charge.amount < 0])
-            return turn
-
-    # --- the rest
-
-    @_available()
-    def create(
-        self, session: Session, title: str, *, quota: QuotaCharges | None = None, first: Turn | None = None
-    ) -> Session:
-        turn = first and forms.turn_bytes(first)
-        with self._shelf.made(session.owner, session.id) as place:
-            if place.is_alive:
-                return alive(place.view(session.owner, newest=1), session.created_ms).session
-            if not place.is_free:
-                raise SessionNotFound
-            self._shelf.charge(quota, session.created_ms)
-            files.replace(place.header, forms.header_bytes(session, title), self._shelf.sync)
-            files.remove(place.draft)
-            files.make_folder(place.draft)
-            if turn:
-                files.create(place.draft / place.slot_path(1).name, turn, self._shelf.sync)
-                files.keep_names(place.draft, self._shelf.sync)
-            place.draft.rename(place.log)
-            self._shelf.keep(place)
-            return session
-
-    @_available()
-    def fork(
-        self, parent: Session, number: int, child: Session, title: str, *, quota: QuotaCharges | None = None
-    ) -> None:
-        moving.fork(self._shelf, parent, number, child, title, quota)
-
-    @_available()
-    def rename(self, owner: str, session_id: str, title: str, now_ms: int) -> None:
-        with self._shelf.open(owner, session_id) as place:
-            if place is None or not place.is_alive:
-                raise SessionNotFound
-            session = alive(place.view(owner, newest=1), now_ms).session
-            files.replace(place.header, forms.header_bytes(session, title), self._shelf.sync)
-            files.keep_names(place.folder, self._shelf.sync)
-
-    @_available()
-    def move(self, move: Move) -> Session:
-        return moving.move(self._shelf, move)
-
-    @_available()
-    def delete(self, owner: str, session_id: str, now_ms: int) -> bool:
-        with self._shelf.open(owner, session_id) as place:
-            return place is not None and ending.delete(self._shelf, place, now_ms)
-
-    @_available()
     def session_ids(self, owner: str) -> list[str]:
-        return self._shelf.session_ids(owner)
+        return [self._id_in(path) for path in _sessions_in(self._folder(owner))]
 
-    @_available()
-    def erase(self, owner: str, now_ms: int) -> int:
-        return ending.erase(self._shelf, owner, now_ms)
+    def is_taken(self, owner: str, session_id: str) -> bool:
+        return self._gone(owner, session_id) is not None
 
-    @_available()
+    def has_moved(self, move: Move) -> bool:
+        gone = self._gone(move.owner, move.session_id)
+        new = session_path(self.path, move.to_owner, move.to_id)
+        return gone is not None and (gone.key, gone.moved_to) == (move.key, new.name)
+
+    def make(self, new: StoredSession) -> None:
+        session = new.session
+        path = session_path(self.path, session.owner, session.id)
+        self.replace(path, whole(*map(encode, (session.settings, _head(new, path), *new.turns))))
+
+    def change(self, changed: StoredSession, *, lazily: bool = False) -> None:
+        path = session_path(self.path, changed.session.owner, changed.session.id)
+        self.append(path, encode(_head(changed, path)), lazily=lazily)
+
+    def add(self, stored: StoredSession, turn: Turn, *, lazily: bool = False) -> None:
+        self.append(session_path(self.path, stored.session.owner, stored.session.id), encode(turn), lazily=lazily)
+
+    def move(self, stored: StoredSession, move: Move) -> None:
+        """Renames the file; what is written before that means nothing without it."""
+        path = session_path(self.path, move.owner, move.session_id)
+        new = session_path(self.path, move.to_owner, move.to_id)
+        head = _head(replace(stored, running=None), path)
+        self.append(path, encode(replace(head, ids=head.ids | {new.name: move.to_id})))
+        self._leave(path, Gone(stored.session.ttl_s, move.key, new.name))
+        self.rename(path, new)
+
+    def remove(self, owner: str, session_id: str, now_ms: int) -> bool:
+        return self._remove(session_path(self.path, owner, session_id), now_ms)
+
+    def remove_all(self, owner: str, now_ms: int) -> int:
+        folder = self._folder(owner)
+        unfinished = self._remove_unfinished(folder)
+        return unfinished + sum(self._remove(path, now_ms) for path in _sessions_in(folder))
+
+    def counters(self, owner: str) -> QuotaCounters:
+        return self._counters(self._folder(owner))
+
+    def keep_counters(self, owner: str, counters: QuotaCounters) -> None:
+        self._keep_counters(self._folder(owner), counters)
+
     def sweep(self, now_ms: int) -> int:
-        return ending.sweep(self._shelf, now_ms)
+        """See SessionStore. Holds the lock for one owner at a time, and reads all of the owner's sessions.
 
-    def _settle(self, owner: str, charges: list[QuotaCharge]) -> None:
-        if charges:
-            with self._shelf.quotas(owner) as quotas:
-                quotas.settle(charges)
+        A damaged session is removed at its absolute end; one whose end cannot be read stays, and so do damaged quotas.
+        """
+        with self.locked(shared=True):
+            folders = [path for path in self.path.iterdir() if _OWNER.fullmatch(path.name)]
+        swept = 0
+        for folder in folders:
+            with self.locked():
+                swept += self._sweep(folder, now_ms)
+        return swept
+
+    def _sweep(self, folder: Path, now_ms: int) -> int:
+        swept = self._remove_unfinished(folder)
+        for path in _sessions_in(folder):
+            with suppress(SessionCorrupt):
+                if is_due(_ends_ms(_stored("", path, self.read(path))), now_ms):
+                    swept += self._remove(path, now_ms)
+        for path in folder.glob(f"*{GONE}"):
+            with suppress(SessionCorrupt):
+                if decode_only(Gone, self.read(path)).ttl_s * 1000 <= now_ms:
+                    self.unlink(path)
+        with suppress(SessionCorrupt):
+            counters = self._counters(folder)
+            counters.forget(now_ms)
+            self._keep_counters(folder, counters)
+        with suppress(OSError):
+            folder.rmdir()  # only if it is empty
+        return swept
+
+    def _folder(self, owner: str) -> Path:
+        return self.path / owner_hash(owner)
+
+    def _id_in(self, path: Path) -> str:
+        try:
+            return _stored("", path, self.read(path)).session.id
+        except SessionCorrupt:
+            return path.name
+
+    def _gone(self, owner: str, session_id: str) -> Gone | None:
+        path = session_path(self.path, owner, session_id).with_suffix(GONE)
+        return decode_only(Gone, self.read(path)) if path.exists() else None
+
+    def _remove(self, path: Path, now_ms: int) -> bool:
+        path.with_suffix(NEW).unlink(missing_ok=True)
+        if not path.exists():
+            return False
+        try:
+            ttl_s = _stored("", path, self.read(path)).session.ttl_s
+        except SessionCorrupt:
+            ttl_s = now_ms // 1000 + _LONG_S
+        self._leave(path, Gone(ttl_s))
+        self.unlink(path)
+        return True
+
+    def _leave(self, path: Path, gone: Gone) -> None:
+        self.replace(path.with_suffix(GONE), whole(encode(gone)))
+
+    def _remove_unfinished(self, folder: Path) -> int:
+        """Removes what writers that died left. Returns the number of half-made sessions."""
+        paths = list(folder.glob(f"*{NEW}"))
+        for path in paths:
+            self.unlink(path)
+        return sum(_NAME.fullmatch(path.stem) is not None for path in paths)
+
+    def _counters(self, folder: Path) -> QuotaCounters:
+        path = folder / "quotas"
+        return decode_only(QuotaCounters, self.read(path)) if path.exists() else QuotaCounters()
+
+    def _keep_counters(self, folder: Path, counters: QuotaCounters) -> None:
+        path = folder / "quotas"
+        if counters.used:
+            self.replace(path, whole(encode(counters)))
+        elif path.exists():
+            self.unlink(path)
 
 
-def _is_next(place: Place, number: int) -> bool:
-    """Whether the slot before it is not empty: a gap could not be read any more."""
-    return number == 1 or place.slot_path(number - 1).exists()
+class _Turns(Sequence[Turn]):
+    """The turns of a file, each decoded when it is asked for. Raises a kind of SessionCorrupt then."""
+
+    def __init__(self, records: list[bytes]) -> None:
+        self._records = records
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    @overload
+    def __getitem__(self, at: int) -> Turn: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> list[Turn]: ...
+
+    def __getitem__(self, at: int | slice) -> Turn | list[Turn]:
+        if isinstance(at, slice):
+            return [self[index] for index in range(*at.indices(len(self)))]
+        turn = decode(Turn, self._records[at])
+        if turn.number != range(1, len(self) + 1)[at]:
+            raise TurnsMissing
+        return turn
+
+
+def _sessions_in(folder: Path) -> list[Path]:
+    return [path for path in folder.glob("*") if _NAME.fullmatch(path.name)]
+
+
+def _head(stored: StoredSession, path: Path) -> Head:
+    session = stored.session
+    times = session.created_ms, session.expires_ms, session.idle_ms
+    lease = stored.running and replace(stored.running, charges=())  # those are counted elsewhere
+    return Head({path.name: session.id}, stored.title, *times, session.fingerprint, lease)
+
+
+def _stored(owner: str, path: Path, data: bytes) -> StoredSession:
+    """The session of a file. Raises a kind of SessionCorrupt."""
+    records, _ = split(data)
+    turns = [record for record in records if is_a(Turn, record)]
+    others = [record for record in records if not is_a(Turn, record)]
+    if len(others) < 2:
+        raise ItemUnreadable
+    settings, head = decode(SessionSettings, others[0]), decode(Head, others[-1])
+    if path.name not in head.ids:
+        raise ItemUnreadable
+    times = head.created_ms, head.expires_ms, head.idle_ms
+    session = Session(owner, head.ids[path.name], *times, settings, head.fingerprint)
+    return StoredSession(session, head.title, _Turns(turns), None if is_a(Turn, records[-1]) else head.lease)
+
+
+def _ends_ms(stored: StoredSession) -> int:
+    try:
+        return stored.view().idle_expires_ms
+    except SessionCorrupt:
+        return stored.session.expires_ms

@@ -1,0 +1,255 @@
+"""The session protocol, once for all stores that keep their sessions under a lock."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from turnlog.domain.conditions import alive, can_be_taken, is_held, require_storable
+from turnlog.domain.quotas import QuotaCharge, QuotaCharges, QuotaCounters, by_owner
+from turnlog.domain.sessions import Move, Session, SessionView
+from turnlog.domain.turns import Lease, Slot, Tombstone, Turn, busy
+from turnlog.errors import LeaseLost, SessionCorrupt, SessionNotFound
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSession:
+    """A session with its turns 1..n and, if somebody holds it, slot n + 1. It may have expired."""
+
+    session: Session
+    title: str
+    turns: Sequence[Turn] = ()
+    running: Lease | None = None
+
+    def is_next(self, number: int) -> bool:
+        """True for the slot after the last turn."""
+        return number == len(self.turns) + 1
+
+    def slot(self, number: int) -> Slot | None:
+        """The turn or the lease in a slot."""
+        if 1 <= number <= len(self.turns):
+            return self.turns[number - 1]
+        return self.running if self.is_next(number) else None
+
+    def view(self, newest: int = 1) -> SessionView:
+        """The session with its newest turns."""
+        return SessionView(self.session, self.title, len(self.turns), tuple(self.turns[-newest:]), self.running)
+
+
+class LockedSessions(Protocol):
+    """The sessions and counters that a lock protects, wherever they are kept.
+
+    All methods but `locked` and `sweep` want the lock to be held. Each change happens whole or not at all.
+
+    A method that reads a damaged session, tombstone or counter raises a kind of SessionCorrupt.
+    """
+
+    def locked(self, *, shared: bool = False) -> AbstractContextManager[None]:
+        """Holds the lock, for a change or `shared` with other readers. Raises StoreUnavailable."""
+
+    def find(self, owner: str, session_id: str) -> StoredSession | None:
+        """The session, or None when there is none."""
+
+    def session_ids(self, owner: str) -> list[str]:
+        """See SessionStore."""
+
+    def is_taken(self, owner: str, session_id: str) -> bool:
+        """True if there is a tombstone for this id."""
+
+    def has_moved(self, move: Move) -> bool:
+        """True if a tombstone says that this very move was made."""
+
+    def make(self, new: StoredSession) -> None:
+        """Keeps a new session."""
+
+    def change(self, changed: StoredSession, *, lazily: bool = False) -> None:
+        """Gives a session its new title and lease; if it is done `lazily`, a crash may undo it."""
+
+    def add(self, stored: StoredSession, turn: Turn, *, lazily: bool = False) -> None:
+        """Adds a turn, which takes the place of the lease; if it is done `lazily`, a crash may undo it."""
+
+    def move(self, stored: StoredSession, move: Move) -> None:
+        """Gives a session its new owner and id and no lease, and leaves a tombstone."""
+
+    def remove(self, owner: str, session_id: str, now_ms: int) -> bool:
+        """Removes a session, and leaves a tombstone until its `ttl_s`. False when there is none."""
+
+    def remove_all(self, owner: str, now_ms: int) -> int:
+        """Removes all sessions of the owner, half-made ones too; says how many."""
+
+    def counters(self, owner: str) -> QuotaCounters:
+        """A copy of what the owner has used."""
+
+    def keep_counters(self, owner: str, counters: QuotaCounters) -> None:
+        """Keeps what the owner has used."""
+
+    def sweep(self, now_ms: int) -> int:
+        """See SessionStore. Takes the lock itself, for as little at a time as it can."""
+
+
+class LockedSessionStore:
+    """SessionStore and QuotaStore over LockedSessions, whose changes follow one another."""
+
+    def __init__(self, kept: LockedSessions) -> None:
+        self._kept = kept
+
+    # --- what a turn needs
+
+    def read(self, owner: str, session_id: str, now_ms: int, newest: int, *, consistent: bool = True) -> SessionView:  # noqa: ARG002
+        with self._kept.locked(shared=True):
+            return alive(self._find(owner, session_id).view(newest), now_ms)
+
+    def turns(self, session: Session, first: int, last: int) -> list[Turn]:
+        with self._kept.locked(shared=True):
+            stored = self._kept.find(session.owner, session.id)
+            return list(stored.turns[max(first, 1) - 1 : max(last, 0)]) if stored else []
+
+    def acquire(self, session: Session, lease: Lease, over: Lease | None) -> Slot | None:
+        with self._kept.locked():
+            stored = self._kept.find(session.owner, session.id)
+            if stored is None:
+                return Tombstone(lease.number)
+            held = stored.slot(lease.number)
+            if not can_be_taken(held, lease, over) or not stored.is_next(lease.number):
+                return held
+            self._take(QuotaCharges(session.owner, lease.charges), lease.at_ms)
+            self._kept.change(replace(stored, running=lease), lazily=not lease.charges)
+            return lease
+
+    def release(self, session: Session, lease: Lease, billed: bool, now_ms: int) -> None:
+        with self._kept.locked():
+            stored = self._kept.find(session.owner, session.id)
+            if stored is None or not is_held(stored.slot(lease.number), lease.token):
+                return
+            left = lease.after_release(billed, now_ms)
+            self._kept.change(replace(stored, running=left), lazily=not lease.charges)
+            if not billed:
+                self._change(session.owner, lease.charges, QuotaCounters.give_back)
+
+    def commit(self, session: Session, turn: Turn, settlement: tuple[QuotaCharge, ...] = ()) -> Slot | None:
+        require_storable(turn)
+        with self._kept.locked():
+            stored = self._kept.find(session.owner, session.id)
+            if stored is None:
+                return Tombstone(turn.number)
+            held = stored.slot(turn.number)
+            if not is_held(held, turn.token):
+                return held
+            # Whoever dies in between leaves too much charged, never too little.
+            self._settle(session.owner, [charge for charge in settlement if charge.amount > 0])
+            self._kept.add(stored, turn, lazily=not settlement)
+            self._settle(session.owner, [charge for charge in settlement if charge.amount < 0])
+            return turn
+
+    # --- the rest
+
+    def create(
+        self, session: Session, title: str, *, quota: QuotaCharges | None = None, first: Turn | None = None
+    ) -> Session:
+        if first:
+            require_storable(first)
+        with self._kept.locked():
+            if existing := self._kept.find(session.owner, session.id):
+                return alive(existing.view(), session.created_ms).session
+            self._make(StoredSession(session, title, [first] if first else []), quota)
+            return session
+
+    def fork(
+        self, parent: Session, number: int, child: Session, title: str, *, quota: QuotaCharges | None = None
+    ) -> None:
+        with self._kept.locked():
+            if self._kept.find(child.owner, child.id):
+                return  # a repeat
+            turns = self._find(parent.owner, parent.id).turns
+            if number > len(turns):
+                raise SessionNotFound
+            self._make(StoredSession(child, title, [turn.forked() for turn in turns[:number]]), quota)
+
+    def rename(self, owner: str, session_id: str, title: str, now_ms: int) -> None:
+        with self._kept.locked():
+            stored = self._find(owner, session_id)
+            alive(stored.view(), now_ms)
+            self._kept.change(replace(stored, title=title))
+
+    def move(self, move: Move) -> Session:
+        with self._kept.locked():
+            stored = self._kept.find(move.owner, move.session_id)
+            if stored is None and self._kept.has_moved(move):
+                return self._find(move.to_owner, move.to_id).session
+            stored = self._find(move.owner, move.session_id)
+            view = alive(stored.view(), move.at_ms)
+            if view.running and view.running_at(move.at_ms):
+                raise busy(view.running, move.at_ms)
+            if self._kept.find(move.to_owner, move.to_id) or self._kept.is_taken(move.to_owner, move.to_id):
+                raise LeaseLost
+            if move.quota:
+                self._take(move.quota, move.at_ms)
+            self._kept.move(stored, move)
+            return replace(stored.session, owner=move.to_owner, id=move.to_id)
+
+    def delete(self, owner: str, session_id: str, now_ms: int) -> bool:
+        with self._kept.locked():
+            was_alive = True
+            with suppress(SessionCorrupt):
+                stored = self._kept.find(owner, session_id)
+                was_alive = stored is not None and stored.view().alive_at(now_ms)
+            return self._kept.remove(owner, session_id, now_ms) and was_alive
+
+    def session_ids(self, owner: str) -> list[str]:
+        with self._kept.locked(shared=True):
+            return self._kept.session_ids(owner)
+
+    def erase(self, owner: str, now_ms: int) -> int:
+        with self._kept.locked():
+            erased = self._kept.remove_all(owner, now_ms)
+            counters = self._kept.counters(owner)
+            counters.erase(now_ms)
+            self._kept.keep_counters(owner, counters)
+            return erased
+
+    def sweep(self, now_ms: int) -> int:
+        return self._kept.sweep(now_ms)
+
+    # --- quotas apart from sessions
+
+    def charge(self, quota: QuotaCharges, now_ms: int) -> None:
+        with self._kept.locked():
+            self._take(quota, now_ms)
+
+    def settle(self, quota: QuotaCharges) -> None:
+        with self._kept.locked():
+            self._settle(quota.owner, quota.charges)
+
+    # --- under the lock
+
+    def _find(self, owner: str, session_id: str) -> StoredSession:
+        if (stored := self._kept.find(owner, session_id)) is None:
+            raise SessionNotFound
+        return stored
+
+    def _make(self, new: StoredSession, quota: QuotaCharges | None) -> None:
+        if self._kept.is_taken(new.session.owner, new.session.id):
+            raise SessionNotFound
+        if quota:
+            self._take(quota, new.session.created_ms)
+        self._kept.make(new)
+
+    def _take(self, quota: QuotaCharges, now_ms: int) -> None:
+        self._change(quota.owner, quota.charges, lambda counters, charges: counters.take(charges, now_ms))
+
+    def _settle(self, owner: str, charges: Iterable[QuotaCharge]) -> None:
+        self._change(owner, charges, QuotaCounters.settle)
+
+    def _change(
+        self, owner: str, charges: Iterable[QuotaCharge], change: Callable[[QuotaCounters, list[QuotaCharge]], None]
+    ) -> None:
+        """Changes the counters of all owners that the charges are for, or of none when `change` raises."""
+        changed = []
+        for each, own in by_owner(owner, charges).items():
+            counters = self._kept.counters(each)
+            change(counters, own)
+            changed.append((each, counters))
+        for each, counters in changed:
+            self._kept.keep_counters(each, counters)
