@@ -1,4 +1,4 @@
-"""HybridSessionStore: the contract, read fresh and never fresh, and when a view is used, kept and dropped."""
+"""CachedSessionStore: the contract, read consistently and from views, and when a view is used, kept and dropped."""
 
 from __future__ import annotations
 
@@ -31,23 +31,23 @@ from turnlog.errors import ClockBehind, SessionNotFound, StoreUnavailable, TurnI
 from turnlog.ports.session_store import SessionStore
 
 
-class TestHybrid(SessionStoreContract):
+class TestReadCache(SessionStoreContract):
     @pytest.fixture
     def store(self) -> SessionStore:
         return CachedSessionStore(MemorySessionStore())
 
 
-class NeverFresh(CachedSessionStore):
+class NeverConsistent(CachedSessionStore):
     """Answers every read from a view if it can: in one process that must make no difference."""
 
     def read(self, owner: str, session_id: str, now_ms: int, newest: int, *, consistent: bool = True) -> SessionView:
         return super().read(owner, session_id, now_ms, newest, consistent=False)
 
 
-class TestHybridOnItsViews(SessionStoreContract):
+class TestReadCacheOnItsViews(SessionStoreContract):
     @pytest.fixture
     def store(self) -> SessionStore:
-        return NeverFresh(MemorySessionStore())
+        return NeverConsistent(MemorySessionStore())
 
 
 class Durable(MemorySessionStore):
@@ -97,49 +97,51 @@ def session(store: CachedSessionStore) -> Session:
     return session
 
 
-def glance(store: SessionStore, session: Session, newest: int = 3, now_ms: int = START_MS) -> SessionView:
+def read_cached(store: SessionStore, session: Session, newest: int = 3, now_ms: int = START_MS) -> SessionView:
     return store.read(session.owner, session.id, now_ms, newest, consistent=False)
 
 
-def look_and_take(store: SessionStore, session: Session, number: int, newest: int = 3) -> Turn:
-    """A turn as it is taken: after a look at the session."""
+def read_and_take(store: SessionStore, session: Session, number: int, newest: int = 3) -> Turn:
+    """Takes a turn as a handler does: after a read of the session."""
     store.read(session.owner, session.id, START_MS, newest)
     return take(store, session, number)
 
 
 def is_kept(store: SessionStore, durable: Durable, session: Session, newest: int = 3) -> bool:
-    """Whether a view answers."""
+    """True if a view answers."""
     before = durable.reads
-    glance(store, session, newest)
+    read_cached(store, session, newest)
     return durable.reads == before
 
 
-def test_after_a_commit_of_its_own_a_look_costs_nothing_and_shows_what_is_there(
+def test_a_read_after_an_own_commit_costs_nothing_and_is_right(
     store: CachedSessionStore, session: Session, durable: Durable
 ) -> None:
     for number in range(1, 9):
-        look_and_take(store, session, number)
+        read_and_take(store, session, number)
         assert is_kept(store, durable, session)
-        assert glance(store, session) == durable.read(OWNER, session.id, START_MS, newest=3)
+        assert read_cached(store, session) == durable.read(OWNER, session.id, START_MS, newest=3)
 
 
 def test_a_turn_after_a_turn_needs_no_read_at_all(
     store: CachedSessionStore, session: Session, durable: Durable
 ) -> None:
-    look_and_take(store, session, 1)
+    read_and_take(store, session, 1)
     for number in range(2, 9):
-        assert glance(store, session).count == number - 1
+        assert read_cached(store, session).count == number - 1
         take(store, session, number)
     assert durable.reads == 1
 
 
-def test_a_fresh_read_always_asks(store: CachedSessionStore, session: Session, durable: Durable) -> None:
-    look_and_take(store, session, 1)
+def test_a_consistent_read_always_asks(store: CachedSessionStore, session: Session, durable: Durable) -> None:
+    read_and_take(store, session, 1)
     take(durable, session, 2)
     assert store.read(OWNER, session.id, START_MS, newest=3).count == 2
 
 
-def test_what_was_only_read_is_not_answered_from(store: CachedSessionStore, session: Session, durable: Durable) -> None:
+def test_a_view_that_was_only_read_answers_nothing(
+    store: CachedSessionStore, session: Session, durable: Durable
+) -> None:
     store.read(OWNER, session.id, START_MS, newest=3)
     assert not is_kept(store, durable, session)
     store.acquire(session, lease_of(1), over=None)
@@ -149,21 +151,21 @@ def test_what_was_only_read_is_not_answered_from(store: CachedSessionStore, sess
 def test_nothing_is_answered_from_a_view_while_a_turn_runs(
     store: CachedSessionStore, session: Session, durable: Durable
 ) -> None:
-    look_and_take(store, session, 1)
+    read_and_take(store, session, 1)
     store.acquire(session, lease_of(2), over=None)
-    assert glance(store, session).running == lease_of(2)
+    assert read_cached(store, session).running == lease_of(2)
     store.commit(session, turn_of(lease_of(2)))
     assert is_kept(store, durable, session)
 
 
-def test_a_view_that_another_process_made_old_is_found_out_by_the_claim(
+def test_an_outdated_view_is_found_out_by_the_lease(
     store: CachedSessionStore, session: Session, durable: Durable
 ) -> None:
-    look_and_take(store, session, 1)
+    read_and_take(store, session, 1)
     second = take(durable, session, 2)
-    assert glance(store, session).count == 1
+    assert read_cached(store, session).count == 1
     assert store.acquire(session, lease_of(2, "late"), over=None) == second
-    assert glance(store, session).count == 2
+    assert read_cached(store, session).count == 2
 
 
 def fail_to_take_a_large_turn(store: SessionStore, session: Session) -> None:
@@ -179,27 +181,27 @@ def be_refused_the_slot(store: SessionStore, session: Session) -> None:
     store.acquire(session, lease_of(2), over=None)
 
 
-def commit_what_was_not_claimed(store: SessionStore, session: Session) -> None:
+def commit_without_a_lease(store: SessionStore, session: Session) -> None:
     assert store.commit(session, turn_of(lease_of(2))) is None
 
 
 SURPRISES: dict[str, Callable[[SessionStore, Session], object]] = {
     "a release": lambda store, session: store.release(session, lease_of(2), billed=False, now_ms=START_MS),
     "a slot that was taken": be_refused_the_slot,
-    "a claim that was lost": commit_what_was_not_claimed,
+    "a lease that was lost": commit_without_a_lease,
     "a turn that is too large": fail_to_take_a_large_turn,
     "a sweep": lambda store, _: store.sweep(START_MS),
 }
 
 
 @pytest.mark.parametrize("surprise", SURPRISES.values(), ids=SURPRISES)
-def test_a_view_is_dropped_by_whatever_is_not_as_expected(
+def test_a_view_is_dropped_by_each_surprise(
     store: CachedSessionStore,
     session: Session,
     durable: Durable,
     surprise: Callable[[SessionStore, Session], object],
 ) -> None:
-    look_and_take(store, session, 1)
+    read_and_take(store, session, 1)
     surprise(store, session)
     assert not is_kept(store, durable, session)
 
@@ -208,7 +210,7 @@ def test_a_view_is_dropped_by_whatever_is_not_as_expected(
 def test_a_view_is_dropped_when_the_store_fails(
     store: CachedSessionStore, session: Session, durable: Durable, call: str
 ) -> None:
-    look_and_take(store, session, 1)
+    read_and_take(store, session, 1)
     failing: dict[str, Callable[[], object]] = {
         "read": lambda: store.read(OWNER, session.id, START_MS, newest=3),
         "acquire": lambda: store.acquire(session, lease_of(2), over=None),
@@ -222,25 +224,25 @@ def test_a_view_is_dropped_when_the_store_fails(
 
 
 def test_nothing_of_a_deleted_session_is_kept(store: CachedSessionStore, session: Session) -> None:
-    look_and_take(store, session, 1)
+    read_and_take(store, session, 1)
     store.delete(OWNER, session.id, START_MS)
     with pytest.raises(SessionNotFound):
-        glance(store, session)
+        read_cached(store, session)
     assert not store._views._views
 
 
 def test_nothing_is_kept_where_a_session_moved_from(store: CachedSessionStore, session: Session) -> None:
-    look_and_take(store, session, 1)
+    read_and_take(store, session, 1)
     moved = store.move(move_of(session))
     with pytest.raises(SessionNotFound):
-        glance(store, session)
-    assert glance(store, moved).count == 1
+        read_cached(store, session)
+    assert read_cached(store, moved).count == 1
 
 
 def test_a_move_that_is_refused_drops_the_view_too(
     store: CachedSessionStore, session: Session, durable: Durable
 ) -> None:
-    look_and_take(store, session, 1)
+    read_and_take(store, session, 1)
     durable.acquire(session, lease_of(2), over=None)
     with pytest.raises(TurnInProgress):
         store.move(move_of(session))
@@ -251,7 +253,7 @@ def test_a_session_that_is_deleted_during_a_commit_is_not_kept_by_it(
     store: CachedSessionStore, session: Session, durable: Durable
 ) -> None:
     durable.after_commit = lambda: store.delete(OWNER, session.id, START_MS)
-    look_and_take(store, session, 1)
+    read_and_take(store, session, 1)
     assert not store._views._views
     assert is_gone(store, session)
 
@@ -259,84 +261,84 @@ def test_a_session_that_is_deleted_during_a_commit_is_not_kept_by_it(
 def test_a_view_never_says_that_a_session_has_expired(
     store: CachedSessionStore, session: Session, durable: Durable
 ) -> None:
-    turn = look_and_take(store, session, 1)
+    turn = read_and_take(store, session, 1)
     end_ms = turn.at_ms + session.idle_ms
     take(durable, session, 2, at_ms=end_ms - 10)
-    assert glance(store, session, now_ms=end_ms - 1).count == 1
-    assert glance(store, session, now_ms=end_ms).count == 2
+    assert read_cached(store, session, now_ms=end_ms - 1).count == 1
+    assert read_cached(store, session, now_ms=end_ms).count == 2
 
 
 def test_a_view_decides_nothing_by_a_clock_that_lies_far_behind(store: CachedSessionStore, session: Session) -> None:
-    turn = look_and_take(store, session, 1)
-    assert glance(store, session, now_ms=turn.at_ms - TOLERANCE_MS).count == 1
+    turn = read_and_take(store, session, 1)
+    assert read_cached(store, session, now_ms=turn.at_ms - TOLERANCE_MS).count == 1
     with pytest.raises(ClockBehind):
-        glance(store, session, now_ms=turn.at_ms - TOLERANCE_MS - 1)
+        read_cached(store, session, now_ms=turn.at_ms - TOLERANCE_MS - 1)
 
 
 def test_a_view_is_never_found_under_another_owner(store: CachedSessionStore, session: Session) -> None:
-    look_and_take(store, session, 1)
+    read_and_take(store, session, 1)
     eves = replace(session, owner=EVE)
     with pytest.raises(SessionNotFound):
-        glance(store, eves)
+        read_cached(store, eves)
     store.create(eves, "Eve's")
-    assert glance(store, eves).title == "Eve's"
-    assert glance(store, session).count == 1
+    assert read_cached(store, eves).title == "Eve's"
+    assert read_cached(store, session).count == 1
 
 
 def test_a_view_with_too_few_turns_is_not_used_and_one_with_too_many_is_cut(
     store: CachedSessionStore, session: Session, durable: Durable
 ) -> None:
     turns = take_all(durable, session, 8)
-    turns.append(look_and_take(store, session, 9, newest=4))
-    assert list(glance(store, session, newest=4).turns) == turns[-4:]
+    turns.append(read_and_take(store, session, 9, newest=4))
+    assert list(read_cached(store, session, newest=4).turns) == turns[-4:]
     assert is_kept(store, durable, session, newest=2)
-    assert list(glance(store, session, newest=2).turns) == turns[-2:]
+    assert list(read_cached(store, session, newest=2).turns) == turns[-2:]
     assert not is_kept(store, durable, session, newest=5)
-    assert list(glance(store, session, newest=9).turns) == turns
+    assert list(read_cached(store, session, newest=9).turns) == turns
 
 
 def test_a_view_of_a_short_session_answers_whatever_is_asked(
     store: CachedSessionStore, session: Session, durable: Durable
 ) -> None:
-    turn = look_and_take(store, session, 1, newest=3)
-    assert glance(store, session, newest=100).turns == (turn,)
+    turn = read_and_take(store, session, 1, newest=3)
+    assert read_cached(store, session, newest=100).turns == (turn,)
     assert is_kept(store, durable, session, newest=100)
 
 
-def test_a_look_that_tells_nothing_new_leaves_the_view(
+def test_a_read_that_tells_nothing_new_leaves_the_view(
     store: CachedSessionStore, session: Session, durable: Durable
 ) -> None:
-    look_and_take(store, session, 1)
+    read_and_take(store, session, 1)
     store.read(OWNER, session.id, START_MS, newest=1)
     assert is_kept(store, durable, session)
 
 
-def test_a_look_that_sees_another_ones_turn_running_drops_the_view(
+def test_a_read_that_sees_another_turn_running_drops_the_view(
     store: CachedSessionStore, session: Session, durable: Durable
 ) -> None:
-    look_and_take(store, session, 1)
+    read_and_take(store, session, 1)
     durable.acquire(session, lease_of(2), over=None)
     store.read(OWNER, session.id, START_MS, newest=3)
-    assert glance(store, session).running == lease_of(2)
+    assert read_cached(store, session).running == lease_of(2)
 
 
 def test_a_turn_that_came_after_others_than_those_seen_proves_nothing(
     store: CachedSessionStore, session: Session, durable: Durable
 ) -> None:
-    look_and_take(store, session, 1, newest=2)
+    read_and_take(store, session, 1, newest=2)
     turns = [take(durable, session, 2), take(store, session, 3)]
-    assert list(glance(store, session, newest=2).turns) == turns
+    assert list(read_cached(store, session, newest=2).turns) == turns
 
 
-def test_of_more_sessions_than_it_keeps_the_one_used_least_recently_goes(durable: Durable) -> None:
+def test_the_least_recently_used_of_too_many_views_goes(durable: Durable) -> None:
     store = CachedSessionStore(durable, most_sessions=2)
     first, second, third = (new_session() for _ in range(3))
     for session in (first, second):
         store.create(session, "")
-        look_and_take(store, session, 1)
-    glance(store, first)
+        read_and_take(store, session, 1)
+    read_cached(store, first)
     store.create(third, "")
-    look_and_take(store, third, 1)
+    read_and_take(store, third, 1)
     kept = {session_id for _, session_id in store._views._views}
     assert kept == {first.id, third.id}
 
@@ -363,7 +365,7 @@ def test_a_long_session_is_kept_only_as_far_as_was_asked_for(store: CachedSessio
     for number in range(1, 50):
         take(store, session, number)
     (view,) = store._views._views.values()
-    assert len(view.log.turns) == 3
+    assert len(view.session.turns) == 3
     assert store._views._bytes == view.size
 
 
@@ -372,7 +374,7 @@ def test_many_sessions_one_after_the_other_leave_nothing_behind(durable: Durable
     for _ in range(300):
         session = new_session()
         store.create(session, "")
-        look_and_take(store, session, 1)
+        read_and_take(store, session, 1)
         store.delete(OWNER, session.id, START_MS)
     assert (store._views._views, store._views._bytes) == ({}, 0)
 

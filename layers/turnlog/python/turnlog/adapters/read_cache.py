@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from turnlog.domain.conditions import alive, content_bytes
-from turnlog.domain.quotas import QuotaCharge, QuotaCharges
+from turnlog.domain.quotas import QuotaCharge
 from turnlog.domain.sessions import Move, Session, SessionView
 from turnlog.domain.turns import Lease, Slot, Turn
 from turnlog.errors import ClockBehind, SessionNotFound
@@ -22,39 +22,38 @@ Key = tuple[str, str]
 class CachedSessionStore:
     """A durable store with a cache of proved views before it.
 
-    A view is proved by a commit of this process: slot n + 1 was empty and became ours, so turns 1..n are final and
-    those we know. It answers a read that need not be fresh until this process sees anything else than it expected;
-    what other processes did meanwhile shows when the reader claims the next slot. All writes, and all reads that must
-    be fresh, go to the durable store, so its promises are kept whole.
+    A view is proved by a commit of this process: slot n + 1 was empty and became ours, so turns 1..n are final and are
+    those in the view. It answers a read that need not be consistent until this process sees anything unexpected. What
+    other processes did meanwhile shows when the reader acquires the next slot. All writes and all consistent reads go
+    to the durable store, so its promises are kept whole.
 
-    It pays where one process takes most turns of a session one after the other, and reading is what costs: the look
-    before each further turn is saved (on DynamoDB 10 read units, with a window of 25 turns of 1 KB, and one of three
-    round trips). It costs a lost round, one refused claim, whenever another process took the turn between, and up to
-    `most_bytes` of content in memory, where that of a session which another process deleted stays until it is used or
-    pushed out.
+    It pays where one process takes most turns of a session, one after the other, and reading is what costs: it saves
+    the read before each further turn (on DynamoDB 10 read units with a window of 25 turns of 1 KB, and one of three
+    round trips). When another process took the turn between, it costs one refused lease. It holds up to `most_bytes` of
+    content in memory; that of a session which another process deleted stays until it is used or pushed out.
     """
 
     def __init__(self, durable: SessionStore, most_sessions: int = 100, most_bytes: int = 32_000_000) -> None:
         self._durable = durable
         self._views = _Views(most_sessions, most_bytes)
+        # These change no session that may be in a view.
+        self.turns, self.session_ids = durable.turns, durable.session_ids
+        self.create, self.fork = durable.create, durable.fork
 
     # --- what a turn needs
 
     def read(self, owner: str, session_id: str, now_ms: int, newest: int, *, consistent: bool = True) -> SessionView:
         key = owner, session_id
-        if not consistent and (log := self._views.answer(key, now_ms, newest)):
-            return log
-        with self._dropped_on_failure(key):
-            log = self._durable.read(owner, session_id, now_ms, newest, consistent=consistent)
-        self._views.learn(key, log, newest)
-        return log
-
-    def turns(self, session: Session, first: int, last: int) -> list[Turn]:
-        return self._durable.turns(session, first, last)
+        if not consistent and (known := self._views.get(key)) and known.answers(now_ms, newest):
+            return replace(known.session, turns=known.session.turns[-newest:])
+        with self._dropped(key, only_on_failure=True):
+            found = self._durable.read(owner, session_id, now_ms, newest, consistent=consistent)
+        self._views.learn(key, _View(found, newest))
+        return found
 
     def acquire(self, session: Session, lease: Lease, over: Lease | None) -> Slot | None:
         key = session.owner, session.id
-        with self._dropped_on_failure(key):
+        with self._dropped(key, only_on_failure=True):
             found = self._durable.acquire(session, lease, over)
         if isinstance(found, Lease) and found.token == lease.token:
             self._views.doubt(key)
@@ -69,25 +68,15 @@ class CachedSessionStore:
     def commit(self, session: Session, turn: Turn, settlement: tuple[QuotaCharge, ...] = ()) -> Slot | None:
         key = session.owner, session.id
         before = self._views.get(key)
-        with self._dropped_on_failure(key):
+        with self._dropped(key, only_on_failure=True):
             found = self._durable.commit(session, turn, settlement)
         if before and isinstance(found, Turn) and found.token == turn.token:
-            self._views.prove(key, before, turn)
+            self._views.swap(key, before, before.after(turn))
         else:
             self._views.drop(key)
         return found
 
     # --- the rest
-
-    def create(
-        self, session: Session, title: str, *, quota: QuotaCharges | None = None, first: Turn | None = None
-    ) -> Session:
-        return self._durable.create(session, title, quota=quota, first=first)
-
-    def fork(
-        self, parent: Session, number: int, child: Session, title: str, *, quota: QuotaCharges | None = None
-    ) -> None:
-        self._durable.fork(parent, number, child, title, quota=quota)
 
     def rename(self, owner: str, session_id: str, title: str, now_ms: int) -> None:
         with self._dropped((owner, session_id)):
@@ -101,9 +90,6 @@ class CachedSessionStore:
         with self._dropped((owner, session_id)):
             return self._durable.delete(owner, session_id, now_ms)
 
-    def session_ids(self, owner: str) -> list[str]:
-        return self._durable.session_ids(owner)
-
     def erase(self, owner: str, now_ms: int) -> int:
         try:
             return self._durable.erase(owner, now_ms)
@@ -115,41 +101,43 @@ class CachedSessionStore:
         return self._durable.sweep(now_ms)
 
     @contextmanager
-    def _dropped(self, key: Key) -> Iterator[None]:
-        """No view is left afterwards, whatever happens and whoever made one meanwhile."""
+    def _dropped(self, key: Key, *, only_on_failure: bool = False) -> Iterator[None]:
+        """Leaves no view afterwards, whoever made one meanwhile."""
+        is_dropped = True
         try:
             yield
+            is_dropped = not only_on_failure
         finally:
-            self._views.drop(key)
-
-    @contextmanager
-    def _dropped_on_failure(self, key: Key) -> Iterator[None]:
-        try:
-            yield
-        except BaseException:
-            self._views.drop(key)
-            raise
+            if is_dropped:
+                self._views.drop(key)
 
 
 @dataclass(frozen=True, slots=True)
 class _View:
-    """`newest` is how many turns were asked for when it was read; it keeps as many."""
+    """A session as it was read or became by a commit. It keeps as many turns as were asked for: `newest`."""
 
-    log: SessionView
+    session: SessionView
     newest: int
     proved: bool = False
 
     @property
     def size(self) -> int:
-        return sum(map(content_bytes, self.log.turns))
+        return sum(map(content_bytes, self.session.turns))
 
     def answers(self, now_ms: int, newest: int) -> bool:
-        """Whether it is proved, has all that is asked for, and its session would be alive."""
+        """True if it is proved, has all that is asked for, and its session would be alive."""
         try:
-            alive(self.log, now_ms)
+            alive(self.session, now_ms)
         except (ClockBehind, SessionNotFound):
-            return False  # which is for the durable store to say
-        return self.proved and len(self.log.turns) >= min(newest, self.log.count)
+            return False  # only the durable store may say that
+        return self.proved and len(self.session.turns) >= min(newest, self.session.count)
+
+    def after(self, turn: Turn) -> _View | None:
+        """The view that the turn proves, or None when it did not follow right after this one."""
+        if turn.number != self.session.count + 1:
+            return None
+        turns = (*self.session.turns, turn)[-self.newest :]
+        return _View(replace(self.session, count=turn.number, turns=turns, running=None), self.newest, proved=True)
 
 
 class _Views:
@@ -164,58 +152,44 @@ class _Views:
 
     def get(self, key: Key) -> _View | None:
         with self._lock:
-            return self._views.get(key)
-
-    def answer(self, key: Key, now_ms: int, newest: int) -> SessionView | None:
-        """What a view says that may be used."""
-        view = self.get(key)
-        if view is None or not view.answers(now_ms, newest):
-            return None
-        with self._lock:
             if key in self._views:
                 self._views.move_to_end(key)
-        return replace(view.log, turns=view.log.turns[-newest:])
+            return self._views.get(key)
 
-    def learn(self, key: Key, log: SessionView, newest: int) -> None:
-        """A view that a commit may prove; one that says no more than what is known changes nothing."""
+    def learn(self, key: Key, view: _View) -> None:
+        """Takes up a view that a commit may prove; keeps the one it has if this one says no more."""
         with self._lock:
             known = self._views.get(key)
-            if known and known.log.count == log.count and known.newest >= newest and not log.running:
-                return
-            self._put(key, _View(log, newest))
+            is_more = not known or known.session.count != view.session.count or known.newest < view.newest
+            if is_more or view.session.running:
+                self._put(key, view)
 
     def doubt(self, key: Key) -> None:
+        """Answers nothing from the view until it is proved again."""
         with self._lock:
             if view := self._views.get(key):
                 self._views[key] = replace(view, proved=False)
 
-    def prove(self, key: Key, before: _View, turn: Turn) -> None:
-        """The view after the turn, if that came right after `before`, and `before` was not dropped meanwhile."""
+    def swap(self, key: Key, before: _View, after: _View | None) -> None:
+        """Puts `after` in the place of `before`, unless that was dropped or replaced meanwhile."""
         with self._lock:
-            if self._views.get(key) is not before:
-                return
-            self._drop(key)
-            if before.log.count == turn.number - 1:
-                turns = (*before.log.turns, turn)[-before.newest :]
-                log = replace(before.log, count=turn.number, turns=turns, running=None)
-                self._put(key, _View(log, before.newest, proved=True))
+            if self._views.get(key) is before:
+                self._put(key, after)
 
     def drop(self, key: Key) -> None:
         with self._lock:
-            self._drop(key)
+            self._put(key, None)
 
     def clear(self) -> None:
         with self._lock:
             self._views.clear()
             self._bytes = 0
 
-    def _put(self, key: Key, view: _View) -> None:
-        self._drop(key)
-        self._views[key] = view
-        self._bytes += view.size
+    def _put(self, key: Key, view: _View | None) -> None:
+        if old := self._views.pop(key, None):
+            self._bytes -= old.size
+        if view:
+            self._views[key] = view
+            self._bytes += view.size
         while len(self._views) > self._most_sessions or self._bytes > self._most_bytes:
-            self._drop(next(iter(self._views)))
-
-    def _drop(self, key: Key) -> None:
-        if view := self._views.pop(key, None):
-            self._bytes -= view.size
+            self._put(next(iter(self._views)), None)
