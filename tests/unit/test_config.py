@@ -75,6 +75,13 @@ def test_content_is_encrypted_unless_that_is_switched_off() -> None:
         ContentSettings.read({"CONTENT_ENCRYPTION": "no"} | keys)
 
 
+@pytest.mark.parametrize("store", ["filesystem", "write_behind"])
+def test_a_store_on_files_needs_its_folder(store: str) -> None:
+    with pytest.raises(ValidationError, match="SESSIONS_FOLDER"):
+        StoreSettings.read({"SESSION_STORE": store})
+    assert StoreSettings.read({"SESSION_STORE": store, "SESSIONS_FOLDER": "here"}).sessions_folder == "here"
+
+
 def test_models_are_names_separated_by_commas() -> None:
     assert ModelSettings.read({"CLAUDE_MODELS": "a, b,"}).claude_models == ("a", "b")
     with pytest.raises(ValidationError):

@@ -61,18 +61,27 @@ class ModelSettings(Settings):
 
 
 class StoreSettings(Settings):
-    """Where sessions are kept: which store, and its tables or its folder."""
+    """The store of sessions and quotas, and the names of its tables or its folder.
+
+    A function that keeps no sessions has only the table of quotas. The template allows `dynamodb` and `hybrid`.
+    """
 
     session_store: Literal["dynamodb", "hybrid", "memory", "filesystem", "write_behind"] = "dynamodb"
     sessions_table: str = ""
     usage_table: str = ""
     sessions_folder: str = ""
 
+    @model_validator(mode="after")
+    def _with_folder(self) -> Self:
+        if self.session_store in ("filesystem", "write_behind") and not self.sessions_folder:
+            raise ValueError(f"SESSION_STORE is {self.session_store}, and needs SESSIONS_FOLDER")
+        return self
+
 
 class ContentSettings(Settings):
-    """Whether new content is sealed, and where the keys are: those of owners, and the key that wraps them.
+    """Whether new content is encrypted, and the names of the table of owners' keys and of the key that wraps them.
 
-    Without a table of keys what was sealed cannot be read; it can be ended and swept.
+    Without that table, content that was encrypted cannot be read; its sessions can be deleted and swept.
     """
 
     content_encryption: Literal["on", "off"] = "on"

@@ -191,7 +191,9 @@ def _owner_keys(client: DynamoDBClient) -> OwnerKeys | None:
 
 @cache
 def quota_store() -> QuotaStore:
-    """What is charged without a session, for functions that have no right to those."""
+    """The counters that `session_store` charges, for functions that may have no right to sessions."""
+    if local := _local_store():
+        return local
     from turnlog.adapters.dynamodb.quotas import DynamoDBQuotaStore
 
     return DynamoDBQuotaStore(_client("dynamodb", read_timeout_s=1), StoreSettings.read(os.environ).usage_table)
