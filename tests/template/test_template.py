@@ -755,6 +755,16 @@ def test_how_long_sessions_live_is_a_parameter_with_its_reason(source: dict[str,
     assert "A day, since" in source["Parameters"]["SessionLifetimeHours"]["Description"]
 
 
+def test_the_session_store_is_a_parameter_of_two_values(source: dict[str, Any]) -> None:
+    parameter = source["Parameters"]["SessionStore"]
+    assert (parameter["AllowedValues"], parameter["Default"]) == (["dynamodb", "hybrid"], "dynamodb")
+
+
+def test_every_function_that_stores_or_charges_has_the_same_session_store(functions: dict[str, Resource]) -> None:
+    for name in KEEP_SESSIONS | ASK_CLAUDE:
+        assert functions[name]["Environment"]["Variables"]["SESSION_STORE"] == {"Ref": "SessionStore"}, name
+
+
 def test_content_is_encrypted_by_default(source: dict[str, Any]) -> None:
     assert source["Parameters"]["ContentEncryption"]["Default"] == "on"
 
