@@ -1,4 +1,4 @@
-"""What every SessionStore promises, whatever it keeps its sessions in: run it on your own store.
+"""The contract of every SessionStore: run it on your own store.
 
     from tests.contract.session_store import SessionStoreContract
 
@@ -122,7 +122,7 @@ def random_text(size: int) -> str:
 
 
 def is_gone(store: SessionStore, session: Session, now_ms: int = START_MS) -> bool:
-    """Whether there is neither the session nor any of its content."""
+    """True if there is neither the session nor any of its content."""
     try:
         store.read(session.owner, session.id, now_ms, newest=1)
     except SessionNotFound:
@@ -131,7 +131,7 @@ def is_gone(store: SessionStore, session: Session, now_ms: int = START_MS) -> bo
 
 
 def at_once(*calls: Callable[[], T]) -> list[T]:
-    """What the calls return that begin in as many threads at the same time."""
+    """Begins the calls at the same time, each in a thread. Returns what they return."""
     start = threading.Barrier(len(calls))
 
     def run(call: Callable[[], T]) -> T:
@@ -148,7 +148,7 @@ def at_once(*calls: Callable[[], T]) -> list[T]:
 
 
 class Facts:
-    """What all groups need. A subclass provides the store."""
+    """The fixtures of all groups. A subclass provides the store."""
 
     @pytest.fixture
     def store(self) -> SessionStore:
@@ -239,9 +239,7 @@ class Creating(Facts):
         assert store.create(session, "", first=turn_of(lease_of(1))) == session
         assert store.read(OWNER, session.id, START_MS, newest=1).count == 0
 
-    def test_a_session_can_begin_with_a_large_turn_and_not_with_one_that_is_too_large(
-        self, store: SessionStore
-    ) -> None:
+    def test_a_first_turn_may_be_large_and_not_too_large(self, store: SessionStore) -> None:
         refused = new_session()
         large = with_content(turn_of(lease_of(1)), message=Message.of_text(random_text(MAX_TURN_BYTES - 100_000)))
         session = store.create(new_session(), "", first=large)
@@ -250,7 +248,7 @@ class Creating(Facts):
             store.create(refused, "", first=with_content(large, message=Message.of_text(random_text(MAX_TURN_BYTES))))
         assert is_gone(store, refused)
 
-    def test_a_refused_bill_leaves_no_first_turn(self, store: SessionStore) -> None:
+    def test_a_refused_charge_leaves_no_first_turn(self, store: SessionStore) -> None:
         session, quota = new_session(), QuotaCharges(OWNER, (charge("1", "0"),))
         with pytest.raises(QuotaExceeded):
             store.create(session, "", quota=quota, first=turn_of(lease_of(1)))
@@ -271,14 +269,14 @@ class Reading(Facts):
             view = store.read(OWNER, session.id, START_MS, newest)
             assert (view.count, list(view.turns)) == (7, turns[-newest:])
 
-    def test_the_window_is_whole_while_a_claim_is_the_newest_item(self, store: SessionStore, session: Session) -> None:
+    def test_the_window_is_whole_while_a_lease_is_the_newest_item(self, store: SessionStore, session: Session) -> None:
         turns = take_all(store, session, 5)
         store.acquire(session, lease_of(6), over=None)
         for newest in (1, 3, 5, 9):
             view = store.read(OWNER, session.id, START_MS, newest)
             assert (view.count, list(view.turns), view.running) == (5, turns[-newest:], lease_of(6))
 
-    def test_a_read_that_need_not_be_fresh_is_whole_all_the_same(self, store: SessionStore, session: Session) -> None:
+    def test_an_inconsistent_read_is_whole_all_the_same(self, store: SessionStore, session: Session) -> None:
         turns = take_all(store, session, 5)
         for newest in (2, 5, 9):
             view = store.read(OWNER, session.id, START_MS, newest, consistent=False)
@@ -388,19 +386,19 @@ class Reading(Facts):
         assert store.turns(session, 7, 9) == []
 
 
-class Claiming(Facts):
-    def test_one_of_two_claims_gets_the_slot_and_the_other_sees_it(self, store: SessionStore, session: Session) -> None:
+class Leasing(Facts):
+    def test_one_of_two_leases_gets_the_slot_and_the_other_sees_it(self, store: SessionStore, session: Session) -> None:
         mine, other = lease_of(1, "mine"), lease_of(1, "other")
         assert store.acquire(session, mine, over=None) == mine
         assert store.acquire(session, other, over=None) == mine
         assert store.read(OWNER, session.id, START_MS, newest=1).running == mine
 
-    def test_a_claim_is_seen_as_it_was_made(self, store: SessionStore, session: Session) -> None:
+    def test_a_lease_is_seen_as_it_was_made(self, store: SessionStore, session: Session) -> None:
         lease = Lease(1, "☃ token", START_MS + 77, bytes(range(32)), b"", START_MS + 3, attempt=3)
         store.acquire(session, lease, over=None)
         assert store.read(OWNER, session.id, START_MS, newest=1).running == lease
 
-    def test_a_claim_repeated_after_a_lost_answer_is_still_ones_own(
+    def test_a_lease_repeated_after_a_lost_answer_is_still_ones_own(
         self, store: SessionStore, session: Session
     ) -> None:
         mine = lease_of(1, "mine")
@@ -408,7 +406,7 @@ class Claiming(Facts):
         assert store.acquire(session, mine, over=None) == mine
 
     @pytest.mark.parametrize(("late_ms", "taken"), [(-1, False), (0, False), (1, True)])
-    def test_a_claim_is_taken_over_only_after_its_lease(
+    def test_a_lease_is_taken_over_only_after_it_expired(
         self, store: SessionStore, session: Session, late_ms: int, taken: bool
     ) -> None:
         dead = lease_of(1, "dead")
@@ -417,12 +415,12 @@ class Claiming(Facts):
         for _ in range(2):  # a repeat after a lost answer finds the same
             assert store.acquire(session, heir, over=dead) == (heir if taken else dead)
 
-    def test_a_lapsed_claim_is_not_taken_over_unseen(self, store: SessionStore, session: Session) -> None:
+    def test_an_expired_lease_is_not_taken_over_unseen(self, store: SessionStore, session: Session) -> None:
         dead = lease_of(1, "dead")
         store.acquire(session, dead, over=None)
         assert store.acquire(session, lease_of(1, "heir", at_ms=dead.lease_expires_ms + 1), over=None) == dead
 
-    def test_only_the_claim_that_was_seen_can_be_taken_over(self, store: SessionStore, session: Session) -> None:
+    def test_only_the_lease_that_was_seen_can_be_taken_over(self, store: SessionStore, session: Session) -> None:
         dead = lease_of(1, "dead")
         store.acquire(session, dead, over=None)
         first = lease_of(1, "first", at_ms=dead.lease_expires_ms + 1)
@@ -430,7 +428,7 @@ class Claiming(Facts):
         second = lease_of(1, "second", at_ms=first.lease_expires_ms + 1)
         assert store.acquire(session, second, over=dead) == first
 
-    def test_a_claim_over_one_that_was_released_finds_an_empty_slot(
+    def test_a_lease_over_one_that_was_released_finds_an_empty_slot(
         self, store: SessionStore, session: Session
     ) -> None:
         dead = lease_of(1, "dead")
@@ -439,7 +437,7 @@ class Claiming(Facts):
         assert store.acquire(session, lease_of(1, "heir", at_ms=dead.lease_expires_ms + 1), over=dead) is None
         assert store.read(OWNER, session.id, START_MS, newest=1).running is None
 
-    def test_a_slot_with_a_turn_cannot_be_claimed(self, store: SessionStore, session: Session) -> None:
+    def test_a_slot_with_a_turn_cannot_be_leased(self, store: SessionStore, session: Session) -> None:
         turn = take(store, session, 1)
         assert store.acquire(session, lease_of(1, "late"), over=None) == turn
         assert store.acquire(session, lease_of(1, "late", at_ms=START_MS + HOUR_MS), over=lease_of(1)) == turn
@@ -447,7 +445,7 @@ class Claiming(Facts):
 
 
 class Charging(Facts):
-    """A claim with charges takes them together with the slot, all or nothing."""
+    """A lease takes its charges together with the slot, all or nothing."""
 
     def test_a_limit_is_reached_exactly_and_says_when_it_resets(self, store: SessionStore) -> None:
         for _ in range(3):
@@ -461,15 +459,13 @@ class Charging(Facts):
             self.charge_one(store, charge("0.1", limit="1"))
         self.expect_used(store, "1")
 
-    def test_one_charge_may_be_all_of_an_allowance_and_no_more(self, store: SessionStore) -> None:
+    def test_one_charge_may_be_all_of_a_quota_and_no_more(self, store: SessionStore) -> None:
         with pytest.raises(QuotaExceeded):
             self.charge_one(store, charge(10 + LEAST))
         self.charge_one(store, charge("10"))
         self.expect_used(store, "10")
 
-    def test_a_refused_claim_leaves_the_slot_and_every_allowance_as_they_were(
-        self, store: SessionStore, session: Session
-    ) -> None:
+    def test_a_refused_lease_leaves_the_slot_and_every_quota(self, store: SessionStore, session: Session) -> None:
         lease = lease_of(1, charges=(charge("4"), charge("11", counter="usd#2026-11-25")))
         with pytest.raises(QuotaExceeded) as refused:
             store.acquire(session, lease, over=None)
@@ -478,7 +474,7 @@ class Charging(Facts):
         self.expect_used(store, "0")
         self.expect_used(store, "0", counter="usd#2026-11-25")
 
-    def test_a_refused_claim_takes_nothing_over(self, store: SessionStore, session: Session) -> None:
+    def test_a_refused_lease_takes_nothing_over(self, store: SessionStore, session: Session) -> None:
         dead = lease_of(1, "dead")
         store.acquire(session, dead, over=None)
         with pytest.raises(QuotaExceeded):
@@ -487,15 +483,13 @@ class Charging(Facts):
             )
         assert store.read(OWNER, session.id, START_MS, newest=1).running == dead
 
-    def test_several_allowances_are_charged_together_and_kept_apart(
-        self, store: SessionStore, session: Session
-    ) -> None:
+    def test_several_quotas_are_charged_together_and_kept_apart(self, store: SessionStore, session: Session) -> None:
         store.acquire(session, lease_of(1, charges=(charge("4"), charge("7", counter="usd#2026-11-25"))), over=None)
         self.expect_used(store, "4")
         self.expect_used(store, "7", counter="usd#2026-11-25")
         self.expect_used(store, "0", counter="turns#2026-11-25T14:06")
 
-    def test_a_claim_that_finds_the_slot_taken_is_not_charged(self, store: SessionStore, session: Session) -> None:
+    def test_a_lease_that_finds_the_slot_taken_is_not_charged(self, store: SessionStore, session: Session) -> None:
         mine = lease_of(1, "mine")
         store.acquire(session, mine, over=None)
         other = lease_of(1, "other", charges=(charge("4"),))
@@ -503,20 +497,18 @@ class Charging(Facts):
         assert store.acquire(session, other, over=lease_of(1, "never there")) == mine
         self.expect_used(store, "0")
 
-    def test_a_taken_slot_is_reported_though_the_allowance_is_used_up(
-        self, store: SessionStore, session: Session
-    ) -> None:
+    def test_a_taken_slot_is_reported_though_the_quota_is_used_up(self, store: SessionStore, session: Session) -> None:
         mine = lease_of(1, "mine")
         store.acquire(session, mine, over=None)
         assert store.acquire(session, lease_of(1, "other", charges=(charge("11"),)), over=None) == mine
 
-    def test_a_repeated_claim_is_charged_once(self, store: SessionStore, session: Session) -> None:
+    def test_a_repeated_lease_is_charged_once(self, store: SessionStore, session: Session) -> None:
         lease = lease_of(1, charges=(charge("4"),))
         for _ in range(2):
             assert self.token(store.acquire(session, lease, over=None)) == lease.token
         self.expect_used(store, "4")
 
-    def test_a_take_over_is_charged_and_the_lost_claim_keeps_its_charge(
+    def test_a_take_over_is_charged_and_the_lost_lease_keeps_its_charge(
         self, store: SessionStore, session: Session
     ) -> None:
         dead = lease_of(1, "dead", charges=(charge("4"),))
@@ -544,13 +536,13 @@ class Charging(Facts):
         self.expect_used(store, "0")
         assert store.read(OWNER, session.id, START_MS, newest=1).running is not None
 
-    def test_what_may_have_been_billed_is_not_given_back(self, store: SessionStore, session: Session) -> None:
+    def test_a_charge_that_may_have_been_billed_stays(self, store: SessionStore, session: Session) -> None:
         lease = lease_of(1, charges=(charge("4"),))
         store.acquire(session, lease, over=None)
         store.release(session, lease, billed=True, now_ms=START_MS)
         self.expect_used(store, "4")
 
-    def test_a_claim_that_was_lost_gives_nothing_back(self, store: SessionStore, session: Session) -> None:
+    def test_a_lost_lease_gives_nothing_back(self, store: SessionStore, session: Session) -> None:
         dead = lease_of(1, "dead", charges=(charge("4"),))
         store.acquire(session, dead, over=None)
         store.acquire(session, lease_of(1, "heir", at_ms=dead.lease_expires_ms + 1), over=dead)
@@ -567,7 +559,7 @@ class Charging(Facts):
             assert store.commit(session, turn_of(lease), (charge(beyond),)) == turn_of(lease)
         self.expect_used(store, used)
 
-    def test_what_was_not_reserved_can_be_settled_too(self, store: SessionStore, session: Session) -> None:
+    def test_a_settlement_needs_no_reservation(self, store: SessionStore, session: Session) -> None:
         store.acquire(session, lease_of(1), over=None)
         store.commit(session, turn_of(lease_of(1)), (charge("5"),))
         self.expect_used(store, "5")
@@ -585,7 +577,7 @@ class Charging(Facts):
         store.commit(session, turn_of(lease_of(1, "other")), (charge("-3"),))
         self.expect_used(store, "4")
 
-    def test_an_allowance_is_shared_by_an_owners_sessions_and_not_by_owners(self, store: SessionStore) -> None:
+    def test_a_quota_is_shared_by_an_owners_sessions_alone(self, store: SessionStore) -> None:
         self.charge_one(store, charge("9"))
         self.charge_one(store, charge("8"), owner=EVE)
         self.expect_used(store, "9")
@@ -614,20 +606,20 @@ class Charging(Facts):
 
     @staticmethod
     def token(found: Slot | None) -> str:
-        """Of the claim that was found; stores need not keep its charges."""
+        """The token of the lease that was found; stores need not keep its charges."""
         assert isinstance(found, Lease)
         return found.token
 
     @staticmethod
     def charge_one(store: SessionStore, wanted: QuotaCharge, *, owner: str = OWNER) -> tuple[Session, Lease]:
-        """Charges a session of its own. Raises AllowanceUsedUp."""
+        """Charges a session of its own. Raises QuotaExceeded."""
         session = store.create(new_session(owner), "")
         lease = lease_of(1, charges=(wanted,))
         store.acquire(session, lease, over=None)
         return session, lease
 
     def expect_used(self, store: SessionStore, used: str, *, owner: str = OWNER, counter: str = COUNTER) -> None:
-        """Just what is left of 100 can still be charged; it is given back after the try."""
+        """Expects that what is left of 100 can be charged, and no more; gives it back afterwards."""
         left = 100 - Decimal(used)
         with pytest.raises(QuotaExceeded):
             self.charge_one(store, charge(left + LEAST, "100", counter), owner=owner)
@@ -636,19 +628,19 @@ class Charging(Facts):
 
 
 class Releasing(Facts):
-    def test_an_unbilled_claim_disappears(self, store: SessionStore, session: Session) -> None:
+    def test_an_unbilled_lease_disappears(self, store: SessionStore, session: Session) -> None:
         store.acquire(session, lease_of(1), over=None)
         store.release(session, lease_of(1), billed=False, now_ms=START_MS)
         assert store.read(OWNER, session.id, START_MS, newest=1).running is None
         assert store.acquire(session, lease_of(1, "next"), over=None) == lease_of(1, "next")
 
-    def test_a_billed_claim_stays_with_its_lease_over(self, store: SessionStore, session: Session) -> None:
+    def test_a_billed_lease_stays_expired(self, store: SessionStore, session: Session) -> None:
         store.acquire(session, lease_of(1), over=None)
         store.release(session, lease_of(1), billed=True, now_ms=START_MS + 7)
         view = store.read(OWNER, session.id, START_MS + 7, newest=1)
         assert view.running == replace(lease_of(1), lease_expires_ms=START_MS + 6)
 
-    def test_an_unbilled_claim_leaves_the_count_of_those_before_it_that_may_have_been_billed(
+    def test_an_unbilled_lease_leaves_the_count_of_billed_ones_before(
         self, store: SessionStore, session: Session
     ) -> None:
         third = replace(lease_of(1), attempt=3)
@@ -658,14 +650,14 @@ class Releasing(Facts):
         assert running
         assert (running.attempt, running.lease_expires_ms, running.key) == (2, START_MS + 6, third.key)
 
-    def test_a_billed_claim_can_be_taken_over_at_once(self, store: SessionStore, session: Session) -> None:
+    def test_a_billed_lease_can_be_taken_over_at_once(self, store: SessionStore, session: Session) -> None:
         store.acquire(session, lease_of(1), over=None)
         store.release(session, lease_of(1), billed=True, now_ms=START_MS + 7)
         heir = lease_of(1, "heir", at_ms=START_MS + 7)
         assert store.acquire(session, heir, over=lease_of(1)) == heir
 
     @pytest.mark.parametrize("billed", [True, False])
-    def test_another_handlers_claim_is_left_alone(self, store: SessionStore, session: Session, billed: bool) -> None:
+    def test_another_handlers_lease_is_left_alone(self, store: SessionStore, session: Session, billed: bool) -> None:
         other = lease_of(1, "other")
         store.acquire(session, other, over=None)
         store.release(session, lease_of(1, "mine"), billed=billed, now_ms=START_MS)
@@ -692,7 +684,7 @@ class Releasing(Facts):
 
 class Committing(Facts):
     @pytest.mark.asvs("2.3.1")
-    def test_a_commit_without_the_claim_stores_nothing(self, store: SessionStore, session: Session) -> None:
+    def test_a_commit_without_the_lease_stores_nothing(self, store: SessionStore, session: Session) -> None:
         assert store.commit(session, turn_of(lease_of(1))) is None
         other = lease_of(1, "other")
         store.acquire(session, other, over=None)
@@ -711,7 +703,7 @@ class Committing(Facts):
         assert store.commit(session, turn_of(lease_of(1), "the same token")) == turn
         assert store.read(OWNER, session.id, START_MS, newest=1).turns == (turn,)
 
-    def test_whoever_was_overtaken_finds_the_turn_of_the_other(self, store: SessionStore, session: Session) -> None:
+    def test_an_overtaken_handler_finds_the_turn_of_the_other(self, store: SessionStore, session: Session) -> None:
         slow = lease_of(1, "slow")
         store.acquire(session, slow, over=None)
         fast = lease_of(1, "fast", at_ms=slow.lease_expires_ms + 1)
@@ -720,7 +712,7 @@ class Committing(Facts):
         assert store.commit(session, turn_of(fast)) == turn_of(fast)
         assert store.commit(session, turn_of(slow)) == turn_of(fast)
 
-    def test_a_lapsed_claim_that_nobody_took_over_still_commits(self, store: SessionStore, session: Session) -> None:
+    def test_an_expired_lease_that_nobody_took_over_still_commits(self, store: SessionStore, session: Session) -> None:
         store.acquire(session, lease_of(1), over=None)
         store.release(session, lease_of(1), billed=True, now_ms=START_MS)
         assert store.commit(session, turn_of(lease_of(1))) == turn_of(lease_of(1))
@@ -774,8 +766,8 @@ class Committing(Facts):
         assert (view.turns, view.running) == ((), lease)
 
 
-class SharedAllowances(Facts):
-    """A turn may be charged to an allowance that others share, too."""
+class SharedQuotas(Facts):
+    """A turn may also be charged to a quota that others share."""
 
     def test_both_are_charged_or_neither(self, store: SessionStore) -> None:
         sessions = [store.create(new_session(f"anonymous:{number}"), "") for number in range(3)]
@@ -788,7 +780,7 @@ class SharedAllowances(Facts):
         own_alone = lease_of(1, charges=(charge("1", "1"),))
         assert store.acquire(sessions[2], own_alone, over=None) == own_alone
 
-    def test_what_is_given_back_others_can_use(self, store: SessionStore) -> None:
+    def test_a_refund_can_be_used_by_others(self, store: SessionStore) -> None:
         sessions = [store.create(new_session(f"anonymous:{number}"), "") for number in range(2)]
         lease = lease_of(1, charges=(replace(charge("1", "1", "all#1"), owner="anonymous"),))
         store.acquire(sessions[0], lease, over=None)
@@ -797,9 +789,9 @@ class SharedAllowances(Facts):
 
 
 class Billing(Facts):
-    """What a session costs is charged together with its creation or its move."""
+    """A session is charged for together with its creation, its fork or its move."""
 
-    def test_no_more_sessions_are_made_than_the_bill_s_owner_may_make(self, store: SessionStore) -> None:
+    def test_no_more_sessions_are_made_than_the_charged_owner_may_make(self, store: SessionStore) -> None:
         quota = QuotaCharges("address", (charge("1", "2"),))
         made = [store.create(new_session(f"owner {number}"), "", quota=quota) for number in range(2)]
         refused = new_session()
@@ -828,7 +820,7 @@ class Billing(Facts):
         assert store.create(session, "T", quota=later) == session
         assert take(store, session, 1).number == 1
 
-    def test_of_two_charges_either_both_are_taken_or_none(self, store: SessionStore) -> None:
+    def test_two_charges_are_taken_together_or_not_at_all(self, store: SessionStore) -> None:
         both = QuotaCharges(OWNER, (charge("1", "5", "a#1"), charge("1", "0", "b#1")))
         with pytest.raises(QuotaExceeded):
             store.create(new_session(), "", quota=both)
@@ -941,9 +933,7 @@ class Forking(Facts):
         assert store.read(OWNER, child.id, START_MS, newest=9).running is None
         assert store.commit(session, turn_of(lease_of(2))) == turn_of(lease_of(2))
 
-    def test_a_fork_lives_as_long_as_any_new_session_however_old_its_turns_are(
-        self, store: SessionStore, session: Session
-    ) -> None:
+    def test_a_fork_of_old_turns_lives_as_long_as_a_new_session(self, store: SessionStore, session: Session) -> None:
         take(store, session, 1)
         take(store, session, 2, at_ms=START_MS + session.idle_ms)
         child = new_session(created_ms=START_MS + session.idle_ms + 60_000)
@@ -968,19 +958,19 @@ class Forking(Facts):
         child = forked(store, session, 1, new_session())
         assert store.turns(child, 1, 1) == [self.without_key(large)]
 
-    @pytest.mark.parametrize("ended", ["deleted", "moved", "never was", "foreign"])
+    @pytest.mark.parametrize("why", ["deleted", "moved", "never was", "foreign"])
     def test_a_session_that_is_not_there_cannot_be_forked(
-        self, store: SessionStore, session: Session, ended: str
+        self, store: SessionStore, session: Session, why: str
     ) -> None:
         take(store, session, 1)
         parent = session
-        if ended == "deleted":
+        if why == "deleted":
             store.delete(OWNER, session.id, START_MS)
-        if ended == "moved":
+        if why == "moved":
             store.move(move_of(session))
-        if ended == "never was":
+        if why == "never was":
             parent = new_session()
-        if ended == "foreign":
+        if why == "foreign":
             parent = replace(session, owner=EVE)
         child = new_session(parent.owner)
         with pytest.raises(SessionNotFound):
@@ -1090,7 +1080,7 @@ class Moving(Facts):
         store.commit(session, large)
         assert store.turns(store.move(move_of(session)), 1, 1) == [large]
 
-    def test_the_old_place_is_dead(self, store: SessionStore, session: Session) -> None:
+    def test_the_old_id_is_dead(self, store: SessionStore, session: Session) -> None:
         take(store, session, 1)
         move = move_of(session)
         store.move(move)
@@ -1114,7 +1104,7 @@ class Moving(Facts):
         assert store.read(EVE, moved.id, START_MS, newest=9).count == 2
 
     @pytest.mark.parametrize("other", ["key", "owner", "id"])
-    def test_a_repeat_under_another_key_or_for_another_place_finds_nothing(
+    def test_a_repeat_with_another_key_or_target_finds_nothing(
         self, store: SessionStore, session: Session, other: str
     ) -> None:
         move = move_of(session)
@@ -1147,7 +1137,7 @@ class Moving(Facts):
         assert store.commit(session, turn_of(lease)) == turn_of(lease)
         assert store.move(move).id == move.to_id
 
-    def test_a_lapsed_claim_does_not_come_along(self, store: SessionStore, session: Session) -> None:
+    def test_an_expired_lease_does_not_move(self, store: SessionStore, session: Session) -> None:
         turn = take(store, session, 1)
         dead = lease_of(2, "dead", lease_expires_ms=START_MS + 50)
         store.acquire(session, dead, over=None)
@@ -1157,9 +1147,7 @@ class Moving(Facts):
         assert isinstance(store.commit(session, turn_of(dead)), Tombstone)
         assert take(store, moved, 2, at_ms=START_MS + 100).number == 2
 
-    def test_a_move_to_a_place_that_is_taken_leaves_both_sessions_as_they_were(
-        self, store: SessionStore, session: Session
-    ) -> None:
+    def test_a_move_to_a_taken_id_leaves_both_sessions(self, store: SessionStore, session: Session) -> None:
         turn = take(store, session, 1)
         other = store.create(new_session(EVE), "Eve's")
         eves = take(store, other, 1)
@@ -1217,7 +1205,7 @@ class Deleting(Facts):
         assert is_gone(store, session)
 
     @pytest.mark.parametrize("number", [1, 2, 3])
-    def test_no_slot_of_a_deleted_session_can_be_claimed(
+    def test_no_slot_of_a_deleted_session_can_be_leased(
         self, store: SessionStore, session: Session, number: int
     ) -> None:
         take_all(store, session, 2)
@@ -1286,7 +1274,7 @@ class Erasing(Facts):
         assert store.turns(session, 1, 1) == []
 
     @pytest.mark.parametrize("over", [True, False])
-    def test_what_was_used_of_an_allowance_is_forgotten_when_its_window_is_over(
+    def test_erasing_forgets_quotas_whose_window_is_over(
         self, store: SessionStore, session: Session, over: bool
     ) -> None:
         charged = replace(lease_of(1), charges=(charge("10"),))
@@ -1363,7 +1351,7 @@ class Sweeping(Facts):
         assert store.sweep(end_ms + HOUR_MS) == 1
         assert is_gone(store, session)
 
-    def test_a_session_that_has_ended_already_is_not_swept_again(self, store: SessionStore, session: Session) -> None:
+    def test_a_deleted_session_is_not_swept_again(self, store: SessionStore, session: Session) -> None:
         store.delete(OWNER, session.id, START_MS)
         assert store.sweep(START_MS + session.idle_ms + HOUR_MS) == 0
 
@@ -1378,7 +1366,7 @@ class Sweeping(Facts):
 
 
 class Racing(Facts):
-    """Real threads. What a turn says it saw before it proves the order of the log."""
+    """Real threads. Each turn names the turn before it, which proves the order."""
 
     def test_of_many_creations_one_is_stored_and_all_find_it(self, store: SessionStore) -> None:
         first = new_session()
@@ -1388,7 +1376,7 @@ class Racing(Facts):
         assert store.read(OWNER, first.id, START_MS, newest=1).session == found[0]
 
     @pytest.mark.asvs("15.4.2")
-    def test_of_many_claims_one_gets_the_slot_and_all_see_it(self, store: SessionStore, session: Session) -> None:
+    def test_one_of_many_leases_gets_the_slot_and_all_see_it(self, store: SessionStore, session: Session) -> None:
         for number in range(1, 6):
             tries = [lease_of(number, f"{number}-{each}") for each in range(8)]
             found = at_once(*(lambda lease=lease: store.acquire(session, lease, over=None) for lease in tries))
@@ -1397,7 +1385,7 @@ class Racing(Facts):
             assert isinstance(winner, Lease)
             assert store.commit(session, turn_of(winner)) == turn_of(winner)
 
-    def test_of_many_heirs_one_takes_a_lapsed_claim_over(self, store: SessionStore, session: Session) -> None:
+    def test_one_of_many_heirs_takes_an_expired_lease_over(self, store: SessionStore, session: Session) -> None:
         dead = lease_of(1, "dead")
         store.acquire(session, dead, over=None)
         heirs = [lease_of(1, f"heir-{each}", at_ms=dead.lease_expires_ms + 1) for each in range(8)]
@@ -1452,7 +1440,7 @@ class Racing(Facts):
         tokens = [turn.token for turn in store.read(EVE, move.to_id, START_MS, newest=100).turns]
         assert sorted(tokens) == sorted(token for each in taken for token in each)
 
-    def test_of_two_who_want_a_session_under_one_key_one_gets_it_and_the_other_never_learns_where(
+    def test_one_of_two_rival_moves_wins_and_the_other_learns_nothing(
         self, store: SessionStore, session: Session
     ) -> None:
         turn = take(store, session, 1)
@@ -1478,7 +1466,7 @@ class Racing(Facts):
 def take_in_race(
     store: SessionStore, session: Session, name: str, turns: int, begun: threading.Event | None = None
 ) -> list[str]:
-    """The tokens of the turns that were stored, `turns` of them unless the session ended before."""
+    """Takes `turns` turns, fewer if the session goes before. Returns the tokens of those that were stored."""
     stored: list[str] = []
     for _ in range(MOST_ROUNDS):
         if len(stored) == turns:
@@ -1501,11 +1489,11 @@ def take_in_race(
 class SessionStoreContract(
     Creating,
     Reading,
-    Claiming,
+    Leasing,
     Charging,
     Releasing,
     Committing,
-    SharedAllowances,
+    SharedQuotas,
     Billing,
     Forking,
     Renaming,
@@ -1516,4 +1504,4 @@ class SessionStoreContract(
     Sweeping,
     Racing,
 ):
-    """All of it. Derive a class whose name begins with Test, and give it a fixture `store`."""
+    """The whole contract. Derive a class whose name begins with Test, and give it a fixture `store`."""
