@@ -1,4 +1,4 @@
-"""What the template gives a function that is deployed with its defaults: the one place where default values stand."""
+"""The environment that a function gets from the template's defaults, the one place where default values stand."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ _POLL_S = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How a command ended. `outcome` is "passed", "FAILED" or "interrupted"."""
+    """The end of a command. `outcome` is "passed", "FAILED" or "interrupted"."""
 
     name: str
     outcome: str

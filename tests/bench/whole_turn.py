@@ -1,4 +1,4 @@
-"""What a turn costs in all: the model's tokens, and every AWS service beside DynamoDB, as a worked example.
+"""The whole cost of a turn: the model's tokens, and every AWS service beside DynamoDB, as a worked example.
 
 Prices are on demand, in us-east-1, November 2026, without free tiers: AWS's price pages for each service, and
 `turnlog.domain.prices` for the model. Nothing here was billed: it is arithmetic over the template and the benchmark.

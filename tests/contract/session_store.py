@@ -457,13 +457,13 @@ class Charging(Facts):
     def test_parts_of_a_unit_add_up_exactly(self, store: SessionStore) -> None:
         for _ in range(10):
             self.charge_one(store, charge("0.1", limit="1"))
-        self.expect_used(store, "1")
+        self.require_used(store, "1")
 
     def test_one_charge_may_be_all_of_a_quota_and_no_more(self, store: SessionStore) -> None:
         with pytest.raises(QuotaExceeded):
             self.charge_one(store, charge(10 + LEAST))
         self.charge_one(store, charge("10"))
-        self.expect_used(store, "10")
+        self.require_used(store, "10")
 
     def test_a_refused_lease_leaves_the_slot_and_every_quota(self, store: SessionStore, session: Session) -> None:
         lease = lease_of(1, charges=(charge("4"), charge("11", counter="usd#2026-11-25")))
@@ -471,8 +471,8 @@ class Charging(Facts):
             store.acquire(session, lease, over=None)
         assert refused.value.limit == "usd"
         assert store.read(OWNER, session.id, START_MS, newest=1).running is None
-        self.expect_used(store, "0")
-        self.expect_used(store, "0", counter="usd#2026-11-25")
+        self.require_used(store, "0")
+        self.require_used(store, "0", counter="usd#2026-11-25")
 
     def test_a_refused_lease_takes_nothing_over(self, store: SessionStore, session: Session) -> None:
         dead = lease_of(1, "dead")
@@ -485,9 +485,9 @@ class Charging(Facts):
 
     def test_several_quotas_are_charged_together_and_kept_apart(self, store: SessionStore, session: Session) -> None:
         store.acquire(session, lease_of(1, charges=(charge("4"), charge("7", counter="usd#2026-11-25"))), over=None)
-        self.expect_used(store, "4")
-        self.expect_used(store, "7", counter="usd#2026-11-25")
-        self.expect_used(store, "0", counter="turns#2026-11-25T14:06")
+        self.require_used(store, "4")
+        self.require_used(store, "7", counter="usd#2026-11-25")
+        self.require_used(store, "0", counter="turns#2026-11-25T14:06")
 
     def test_a_lease_that_finds_the_slot_taken_is_not_charged(self, store: SessionStore, session: Session) -> None:
         mine = lease_of(1, "mine")
@@ -495,7 +495,7 @@ class Charging(Facts):
         other = lease_of(1, "other", charges=(charge("4"),))
         assert store.acquire(session, other, over=None) == mine
         assert store.acquire(session, other, over=lease_of(1, "never there")) == mine
-        self.expect_used(store, "0")
+        self.require_used(store, "0")
 
     def test_a_taken_slot_is_reported_though_the_quota_is_used_up(self, store: SessionStore, session: Session) -> None:
         mine = lease_of(1, "mine")
@@ -506,7 +506,7 @@ class Charging(Facts):
         lease = lease_of(1, charges=(charge("4"),))
         for _ in range(2):
             assert self.token(store.acquire(session, lease, over=None)) == lease.token
-        self.expect_used(store, "4")
+        self.require_used(store, "4")
 
     def test_a_take_over_is_charged_and_the_lost_lease_keeps_its_charge(
         self, store: SessionStore, session: Session
@@ -515,7 +515,7 @@ class Charging(Facts):
         store.acquire(session, dead, over=None)
         heir = lease_of(1, "heir", at_ms=dead.lease_expires_ms + 1, charges=(charge("3"),))
         assert self.token(store.acquire(session, heir, over=dead)) == "heir"
-        self.expect_used(store, "7")
+        self.require_used(store, "7")
 
     def test_a_release_gives_back_what_was_charged_and_only_once(self, store: SessionStore, session: Session) -> None:
         self.charge_one(store, charge("2"))
@@ -523,8 +523,8 @@ class Charging(Facts):
         store.acquire(session, lease, over=None)
         for _ in range(2):
             store.release(session, lease, billed=False, now_ms=START_MS)
-        self.expect_used(store, "2")
-        self.expect_used(store, "0", counter="usd#2026-11-25")
+        self.require_used(store, "2")
+        self.require_used(store, "0", counter="usd#2026-11-25")
 
     def test_a_repeated_release_of_a_later_attempt_gives_back_only_once_too(
         self, store: SessionStore, session: Session
@@ -533,21 +533,21 @@ class Charging(Facts):
         store.acquire(session, second, over=None)
         for later_ms in (1, 2):
             store.release(session, second, billed=False, now_ms=START_MS + later_ms)
-        self.expect_used(store, "0")
+        self.require_used(store, "0")
         assert store.read(OWNER, session.id, START_MS, newest=1).running is not None
 
     def test_a_charge_that_may_have_been_billed_stays(self, store: SessionStore, session: Session) -> None:
         lease = lease_of(1, charges=(charge("4"),))
         store.acquire(session, lease, over=None)
         store.release(session, lease, billed=True, now_ms=START_MS)
-        self.expect_used(store, "4")
+        self.require_used(store, "4")
 
     def test_a_lost_lease_gives_nothing_back(self, store: SessionStore, session: Session) -> None:
         dead = lease_of(1, "dead", charges=(charge("4"),))
         store.acquire(session, dead, over=None)
         store.acquire(session, lease_of(1, "heir", at_ms=dead.lease_expires_ms + 1), over=dead)
         store.release(session, dead, billed=False, now_ms=START_MS)
-        self.expect_used(store, "4")
+        self.require_used(store, "4")
 
     @pytest.mark.parametrize(("beyond", "used"), [("-3", "1"), ("5", "9"), ("9", "13")])
     def test_a_commit_settles_once_what_was_reserved(
@@ -557,31 +557,31 @@ class Charging(Facts):
         store.acquire(session, lease, over=None)
         for _ in range(2):
             assert store.commit(session, turn_of(lease), (charge(beyond),)) == turn_of(lease)
-        self.expect_used(store, used)
+        self.require_used(store, used)
 
     def test_a_settlement_needs_no_reservation(self, store: SessionStore, session: Session) -> None:
         store.acquire(session, lease_of(1), over=None)
         store.commit(session, turn_of(lease_of(1)), (charge("5"),))
-        self.expect_used(store, "5")
+        self.require_used(store, "5")
 
     def test_several_settlements_are_made_together(self, store: SessionStore, session: Session) -> None:
         lease = lease_of(1, charges=(charge("4"), charge("4", counter="usd#2026-11-25")))
         store.acquire(session, lease, over=None)
         store.commit(session, turn_of(lease), (charge("-1"), charge("2", counter="usd#2026-11-25")))
-        self.expect_used(store, "3")
-        self.expect_used(store, "6", counter="usd#2026-11-25")
+        self.require_used(store, "3")
+        self.require_used(store, "6", counter="usd#2026-11-25")
 
     def test_a_commit_that_stores_nothing_settles_nothing(self, store: SessionStore, session: Session) -> None:
         lease = lease_of(1, "mine", charges=(charge("4"),))
         store.acquire(session, lease, over=None)
         store.commit(session, turn_of(lease_of(1, "other")), (charge("-3"),))
-        self.expect_used(store, "4")
+        self.require_used(store, "4")
 
     def test_a_quota_is_shared_by_an_owners_sessions_alone(self, store: SessionStore) -> None:
         self.charge_one(store, charge("9"))
         self.charge_one(store, charge("8"), owner=EVE)
-        self.expect_used(store, "9")
-        self.expect_used(store, "8", owner=EVE)
+        self.require_used(store, "9")
+        self.require_used(store, "8", owner=EVE)
 
     def test_a_refusal_says_at_least_a_second_though_the_window_is_over(self, store: SessionStore) -> None:
         late = replace(charge("11"), resets_ms=START_MS)
@@ -602,7 +602,7 @@ class Charging(Facts):
                 return False
 
         assert sum(at_once(*(lambda session=session: admitted(session) for session in sessions))) == 10
-        self.expect_used(store, "10")
+        self.require_used(store, "10")
 
     @staticmethod
     def token(found: Slot | None) -> str:
@@ -618,7 +618,7 @@ class Charging(Facts):
         store.acquire(session, lease, over=None)
         return session, lease
 
-    def expect_used(self, store: SessionStore, used: str, *, owner: str = OWNER, counter: str = COUNTER) -> None:
+    def require_used(self, store: SessionStore, used: str, *, owner: str = OWNER, counter: str = COUNTER) -> None:
         """Expects that what is left of 100 can be charged, and no more; gives it back afterwards."""
         left = 100 - Decimal(used)
         with pytest.raises(QuotaExceeded):

@@ -162,7 +162,9 @@ def test_a_large_turn_is_encrypted_as_a_whole(here: Environment) -> None:
 # --- what opens, and what does not ------------------------------------------------------------------------------------
 
 
-def expect_unreadable(here: Environment, act: Callable[[], object], error: type[TurnlogError] = ItemUnreadable) -> None:
+def require_unreadable(
+    here: Environment, act: Callable[[], object], error: type[TurnlogError] = ItemUnreadable
+) -> None:
     """Nothing is written, but how far a sweep came, and it is an error of just this kind."""
 
     def stored() -> list[dict[str, Any]]:
@@ -186,14 +188,14 @@ def test_content_does_not_open_in_another_session(here: Environment, session: Se
     other = conversation(here, OWNER if from_whom == "another session" else EVE)
     name = CONTENT[sk]
     here.put(here.item(session, sk) | {name: here.item(other, sk)[name]})
-    expect_unreadable(here, read(here, session))
+    require_unreadable(here, read(here, session))
 
 
 def test_content_decrypts_only_in_its_own_attribute(here: Environment, session: Session) -> None:
     first, second, meta, header = (here.item(session, sk) for sk in ("000000001", "000000002", "meta", "session"))
     for mixed in (first | {"body": second["body"]}, meta | {"title": header["cfg"]}, first | {"body": header["cfg"]}):
         here.put(mixed)
-        expect_unreadable(here, read(here, session))
+        require_unreadable(here, read(here, session))
         for item in (first, meta):
             here.put(item)
     assert here.store.read(OWNER, session.id, START_MS, newest=9).count == 2
@@ -205,7 +207,7 @@ def test_changed_or_plain_content_is_refused(here: Environment, session: Session
     encrypted = item[name]["B"]
     for content in (encrypted[:-1] + bytes([encrypted[-1] ^ 1]), encrypted[:20], b"", b"j{}"):
         here.put(item | {name: {"B": content}})
-        expect_unreadable(here, read(here, session))
+        require_unreadable(here, read(here, session))
 
 
 def test_plain_and_encrypted_items_do_not_mix(here: Environment, session: Session) -> None:
@@ -214,14 +216,14 @@ def test_plain_and_encrypted_items_do_not_mix(here: Environment, session: Sessio
     take(plain, other, 1)
     forged, real = here.item(other, "000000001"), here.item(session, "000000001")
     here.put(forged | {"pk": real["pk"]})
-    expect_unreadable(here, read(here, session), ItemVersionUnknown)
+    require_unreadable(here, read(here, session), ItemVersionUnknown)
     here.put(real | {"pk": forged["pk"]})
-    expect_unreadable(here, read(here, other), ItemVersionUnknown)
+    require_unreadable(here, read(here, other), ItemVersionUnknown)
 
 
 def test_an_item_under_another_key_is_refused(here: Environment, session: Session) -> None:
     here.put(here.item(session, "000000002") | {"kid": {"S": "000002"}})
-    expect_unreadable(here, read(here, session))
+    require_unreadable(here, read(here, session))
 
 
 def test_a_session_s_name_decrypts_only_in_its_own_item(here: Environment, session: Session) -> None:
@@ -242,7 +244,7 @@ def damaged_name(here: Environment, session: Session) -> str:
 def test_a_session_with_an_undecryptable_name_can_be_deleted(here: Environment, session: Session) -> None:
     other, name = conversation(here), damaged_name(here, session)
     assert sorted(here.store.session_ids(OWNER)) == sorted([name, other.id])
-    expect_unreadable(here, lambda: here.store.read(OWNER, name, START_MS, newest=1))
+    require_unreadable(here, lambda: here.store.read(OWNER, name, START_MS, newest=1))
     assert here.store.delete(OWNER, name, START_MS) is True
     assert here.store.session_ids(OWNER) == [other.id]
     with pytest.raises(SessionNotFound):
@@ -278,7 +280,7 @@ def test_a_store_without_keys_refuses_encrypted_sessions(here: Environment, sess
         lambda: plain.read(OWNER, session.id, START_MS, newest=9),
         lambda: plain.move(move_of(session)),
     ):
-        expect_unreadable(here, act, ItemVersionUnknown)
+        require_unreadable(here, act, ItemVersionUnknown)
     assert plain.session_ids(OWNER) == [partition_of(session)]
     assert plain.delete(OWNER, session.id, START_MS)
 
@@ -290,7 +292,7 @@ def test_items_of_a_later_version_are_not_listed_or_swept(here: Environment, ses
     here.store.sweep(START_MS)
     (entry,) = [item for item in here.items() if item["sk"]["S"] == partition_of(session) and "own" in item]
     here.put(entry | {"v": {"N": "3"}})
-    expect_unreadable(here, lambda: here.store.sweep(START_MS + 3_600_000), ItemVersionUnknown)
+    require_unreadable(here, lambda: here.store.sweep(START_MS + 3_600_000), ItemVersionUnknown)
 
 
 # --- plain sessions beside encrypted ones -----------------------------------------------------------------------------
@@ -459,7 +461,7 @@ def test_a_lost_key_is_an_error(here: Environment, session: Session, kid: str) -
         here.tables.delete_item(TableName=KEYS, Key={"pk": key["pk"], "sk": key["sk"]})
     else:
         here.put(here.item(session, "session") | {"kid": {"S": ""}})
-    expect_unreadable(cold, read(cold, session))
+    require_unreadable(cold, read(cold, session))
 
 
 @pytest.mark.parametrize("damage", ["of another owner", "changed", "missing", "of a later version", "stateless"])
@@ -477,8 +479,8 @@ def test_a_key_that_does_not_unwrap_is_an_error(here: Environment, session: Sess
     here.put(damaged[damage], KEYS)
     cold = here.another()
     error = ItemVersionUnknown if damage == "of a later version" else ItemUnreadable
-    expect_unreadable(cold, read(cold, session), error)
-    expect_unreadable(cold, lambda: cold.store.create(new_session(), ""), error)
+    require_unreadable(cold, read(cold, session), error)
+    require_unreadable(cold, lambda: cold.store.create(new_session(), ""), error)
 
 
 def test_without_kms_nothing_is_begun_and_no_model_is_asked(here: Environment, session: Session) -> None:
@@ -506,7 +508,7 @@ def test_without_kms_nothing_is_begun_and_no_model_is_asked(here: Environment, s
         lambda: cold.store.fork(session, 1, new_session(), ""),
     )
     for act in acts:
-        expect_unreadable(cold, act, KeysUnavailable)
+        require_unreadable(cold, act, KeysUnavailable)
     assert model.requests == []
     cold.wrapper.down = False
     assert turn()
@@ -542,7 +544,7 @@ def charged(here: Environment, session: Session) -> None:
     here.store.acquire(session, lease_of(3, charges=(counter,)), over=None)
 
 
-def expect_nothing_left(here: Environment, sessions: int) -> None:
+def require_nothing_left(here: Environment, sessions: int) -> None:
     """Asserts that nothing of the owner is left but tombstones and entries of the sweeper's list."""
     owned = owner_partition(OWNER)
     assert [item for item in [*here.items(), *here.items(USAGE)] if item["pk"]["S"] == owned] == []
@@ -558,7 +560,7 @@ def test_after_an_erasure_nothing_is_left_but_tombstones(here: Environment, sess
     charged(here, session)
     conversation(here)
     assert here.store.erase(OWNER, WINDOW_OVER_MS) == 2
-    expect_nothing_left(here, sessions=2)
+    require_nothing_left(here, sessions=2)
     with pytest.raises(SessionNotFound):
         read(here, session)()
 
@@ -581,7 +583,7 @@ def test_an_erasure_needs_no_key_and_works_on_damaged_sessions(here: Environment
     cold = here.another()
     cold.wrapper.down = True
     assert cold.store.erase(OWNER, START_MS) == 1
-    expect_nothing_left(here, sessions=1)
+    require_nothing_left(here, sessions=1)
 
 
 def test_an_erasure_takes_keys_of_every_age(here: Environment) -> None:
@@ -590,7 +592,7 @@ def test_an_erasure_takes_keys_of_every_age(here: Environment) -> None:
     here.store.create(new_session(), "")
     assert len(here.items(KEYS)) == 2
     here.store.erase(OWNER, START_MS)
-    expect_nothing_left(here, sessions=2)
+    require_nothing_left(here, sessions=2)
 
 
 def test_who_comes_back_gets_a_key_that_never_was(here: Environment, session: Session) -> None:
@@ -645,7 +647,7 @@ def test_a_crashed_erasure_is_finished_by_the_next(here: Environment) -> None:
             with pytest.raises(SessionNotFound):
                 read(consistent.another(), session)()
         assert consistent.another().store.erase(OWNER, WINDOW_OVER_MS) <= 2
-        expect_nothing_left(consistent, sessions=2)
+        require_nothing_left(consistent, sessions=2)
         back = consistent.another().store.create(new_session(), "")
         assert consistent.store.session_ids(OWNER) == [back.id]
         steps += 1
@@ -658,7 +660,7 @@ def test_two_erasures_at_once_leave_nothing(here: Environment, session: Session)
     there.keys.begin_erasure(OWNER)
     there.store.erase(OWNER, START_MS)
     here.store.erase(OWNER, START_MS)
-    expect_nothing_left(here, sessions=1)
+    require_nothing_left(here, sessions=1)
     assert here.store.create(new_session(), "")
 
 

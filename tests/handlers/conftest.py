@@ -46,7 +46,7 @@ def event(function: str) -> Event:
 
 
 class Context:
-    """What Lambda tells a handler. Its time runs with the clock, if it is given one."""
+    """The context that Lambda gives a handler. Its time runs with the clock, if it is given one."""
 
     aws_request_id = "6f1f2c9e-0000-4000-8000-000000000001"
 
@@ -70,7 +70,7 @@ class Answered:
 
 @dataclass
 class Backstage:
-    """What the handlers under test really use."""
+    """The fakes behind the handlers under test."""
 
     model: HashModel
     store: MemorySessionStore
@@ -122,13 +122,13 @@ class WithUnnamed:
 
     def __init__(self, store: MemorySessionStore) -> None:
         self._store = store
-        self.ended = False
+        self.is_deleted = False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
 
     def session_ids(self, owner: str) -> list[str]:
-        return [*([] if self.ended else [self.NAME]), *self._store.session_ids(owner)]
+        return [*([] if self.is_deleted else [self.NAME]), *self._store.session_ids(owner)]
 
     def read(self, owner: str, session_id: str, now_ms: int, newest: int) -> SessionView:
         if session_id == self.NAME:
@@ -137,7 +137,7 @@ class WithUnnamed:
 
     def delete(self, owner: str, session_id: str, now_ms: int) -> bool:
         if session_id == self.NAME:
-            self.ended = True
+            self.is_deleted = True
             return True
         return self._store.delete(owner, session_id, now_ms)
 

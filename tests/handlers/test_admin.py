@@ -40,7 +40,7 @@ def named(owner: str) -> str:
 
 
 def ask(call: Call, route: tuple[str, str], name: str, **more: Any) -> Answered:
-    """As an administrator who may see content, unless something else is said."""
+    """Calls the route as an administrator who may see content, unless `more` says otherwise."""
     parameters = {"owner" if "{owner}" in route[1] else "ref": name}
     more = {"owner": ROOT, "roles": "admin admin:content", "parameters": parameters} | more
     return call("admin", *route, more.pop("body", REASON if route == CONTENT else None), **more)
@@ -59,7 +59,7 @@ def session_id(call: Call) -> str:
 
 @pytest.fixture
 def name(call: Call, session_id: str) -> Callable[[tuple[str, str]], str]:
-    """What a route takes to name the session or its owner."""
+    """Returns the text by which a route names the session or its owner."""
     return lambda route: named(OWNER) if "{owner}" in route[1] else refs(call)[0]
 
 
@@ -219,7 +219,7 @@ class TestListing:
         begin(call, secret)
         assert len(refs(call, anonymous_owner(hash_of(secret)))) == 1
 
-    def test_comes_in_pages_whose_cursor_says_nothing_and_is_good_for_one_list_and_administrator(
+    def test_its_cursor_says_nothing_and_is_good_for_one_list_and_administrator(
         self, call: Call, backstage: Backstage
     ) -> None:
         ids = []

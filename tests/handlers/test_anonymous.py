@@ -102,7 +102,7 @@ class TestCreating:
 
 class TestAllTogether:
     @pytest.mark.asvs("2.4.1")
-    def test_they_take_no_more_turns_a_minute_than_the_limit_and_people_who_are_signed_in_still_can(
+    def test_all_of_them_share_a_rate_and_signed_in_people_do_not(
         self, call: Call, backstage: Backstage, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         limited_strangers(monkeypatch, turns_a_minute=2)

@@ -1,4 +1,4 @@
-"""What stands in the audit trail: every act before it takes effect, every refusal before it is answered, no content."""
+"""The audit trail holds every act before it takes effect, every refusal before it is answered, no content."""
 
 from __future__ import annotations
 
@@ -232,7 +232,7 @@ class TestRefusals:
         ],
         ids=" ".join,
     )
-    def test_anothers_an_ended_and_an_unknown_session_are_the_same_bytes_after_the_same_events(
+    def test_foreign_deleted_and_unknown_sessions_are_the_same_bytes_and_events(
         self, call: Call, backstage: Backstage, route: tuple[str, str]
     ) -> None:
         foreign, deleted, expired = (str(create(call, owner=who).body["session_id"]) for who in (EVE, OWNER, OWNER))
@@ -336,7 +336,7 @@ def reused(path: str, first: object, second: object) -> Act:
     return act
 
 
-def ended(call: Call, session_id: str, secret: str) -> Answered:
+def gone(call: Call, session_id: str, secret: str) -> Answered:
     """A creation under the key of a session that has ended."""
     made = at("POST", "/sessions", {})(call, session_id, secret)
     delete(call, made.body["session_id"])
@@ -361,7 +361,7 @@ class TestActsThatAreRefusedAfterAll:
                 ["create", "create", "refused"],
                 "idempotency_key_reused",
             ),
-            (ended, ["create", "delete", "create", "denied"], "session_not_found"),
+            (gone, ["create", "delete", "create", "denied"], "session_not_found"),
             (with_secret("claim", lambda secret: {"secret": secret}), ["claim", "refused"], "already_owned"),
         ],
         ids=["no such turn", "a fork's key", "a creation's key", "a key of what has ended", "one's own"],

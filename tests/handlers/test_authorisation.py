@@ -54,7 +54,7 @@ TARGETS = ["own", "another's", "deleted", "expired", "never was"]
 
 @dataclass(frozen=True)
 class Row:
-    """What a route answers when it lets a caller in: `user` to one who is signed in, `anonymous` to one who is not.
+    """The statuses of a route that lets a caller in: `user` to one who is signed in, `anonymous` to one who is not.
 
     `needs_session` when that holds for the caller's own session alone, and any other is not found. `with_role` is what
     it answers to those with roles, for anybody's session.
@@ -188,12 +188,12 @@ def named(raw: bytes) -> str:
 
 
 def ref(owner: str, session_id: str) -> str:
-    """What an administrator was told that the session is called."""
+    """The ref by which administrators know the session."""
     return named(SERVER_KEY.encrypt("admin-ref", (session_id + owner).encode()))
 
 
 def _lets_in(policy: Mapping[str, Any], resource: str) -> bool:
-    """As the gateway decides."""
+    """Decides as the gateway does."""
     said = [
         each["Effect"]
         for each in policy["Statement"]
@@ -203,7 +203,7 @@ def _lets_in(policy: Mapping[str, Any], resource: str) -> bool:
 
 
 def _authorized(caller: str, resource: str) -> Any:
-    """What the authorizer says of the caller's header; None for 401, which the gateway itself gives for none."""
+    """The authorizer's answer to the caller's header; None for 401, which the gateway itself gives without one."""
     headers: dict[str, Any] = {
         **{name: lambda name=name: f"Bearer {token(sub=name, roles=ROLES.get(name, ''))}" for name in SIGNED_IN},
         "holder": lambda: f"Session {SECRET}",

@@ -1,4 +1,4 @@
-"""What strangers may send: each case is a line of a table, and is refused without I/O, a trace or an echo.
+"""Bad input is refused without I/O, a trace or an echo; each case is a line of a table.
 
 The tables go over all routes that the document has, so that a new route is tried with all of it.
 """
@@ -384,9 +384,7 @@ def test_a_longer_life_than_the_service_gives_is_refused(watch: Watch, route: Ro
 
 
 @each(list(OPERATIONS))
-def test_a_query_parameter_is_refused_by_every_route_unless_it_is_known_and_given_once(
-    watch: Watch, route: Route
-) -> None:
+def test_every_route_refuses_an_unknown_or_repeated_query_parameter(watch: Watch, route: Route) -> None:
     in_path, asks = re.findall(r"{(\w+)}", route[1]), OPERATIONS[route].asks
     for name in {CANARY, "owner", "Limit", "limit[]", "", "debug", "session_id", "secret"} - set(in_path):
         answer = watch.refused(route, 400, "parameter_unknown", query={name: [CANARY]})

@@ -92,26 +92,26 @@ class TestRefusing:
         backstage.clock.tick(seconds=15 * 60, ms=-1)
         assert go_on(call, continuation).status == 201
         backstage.clock.tick(ms=1)
-        expect_refused(go_on(call, continuation))
+        require_refused(go_on(call, continuation))
 
     def test_it_is_good_for_its_caller_alone(self, call: Call, backstage: Backstage, continuation: str) -> None:
-        expect_refused(go_on(call, continuation, owner=EVE))
+        require_refused(go_on(call, continuation, owner=EVE))
         assert backstage.store.session_ids(EVE) == []
 
-    @pytest.mark.parametrize("place", [0, 5, 20, -40, -2])
-    def test_it_cannot_be_changed(self, call: Call, continuation: str, place: int) -> None:
+    @pytest.mark.parametrize("index", [0, 5, 20, -40, -2])
+    def test_it_cannot_be_changed(self, call: Call, continuation: str, index: int) -> None:
         changed = list(continuation)
-        changed[place] = "A" if changed[place] != "A" else "B"
-        expect_refused(go_on(call, "".join(changed)))
+        changed[index] = "A" if changed[index] != "A" else "B"
+        require_refused(go_on(call, "".join(changed)))
 
     @pytest.mark.parametrize("text", ["", "x", "=", "AAAA", "A" * 1000, "\u2603", "a b", "a" * 200_001])
     def test_what_is_none_is_refused(self, call: Call, backstage: Backstage, text: str) -> None:
-        expect_refused(go_on(call, text))
+        require_refused(go_on(call, text))
         assert backstage.store.session_ids(OWNER) == []
 
     def test_a_cut_one_is_refused(self, call: Call, continuation: str) -> None:
-        expect_refused(go_on(call, continuation[:-4]))
-        expect_refused(go_on(call, continuation[:16]))
+        require_refused(go_on(call, continuation[:-4]))
+        require_refused(go_on(call, continuation[:16]))
 
     def test_an_anonymous_session_begins_with_none(self, call: Call, continuation: str) -> None:
         answer = begin(call, new_secret(), {"continuation": continuation})
@@ -154,15 +154,15 @@ class TestAsking:
         assert ask(call, {"continuable": False}).status == 200
 
 
-def expect_refused(answer: Answered) -> None:
+def require_refused(answer: Answered) -> None:
     assert (answer.status, answer.body["code"]) == (422, "continuation_invalid")
     assert answer.body["errors"] == [{"pointer": "/continuation", "reason": "continuation_invalid"}]
 
 
-def test_a_seal_is_opened_for_its_own_purpose_parts_and_key_alone() -> None:
+def test_a_text_is_decrypted_for_its_own_purpose_parts_and_key_alone() -> None:
     key = ServerKey("one key")
-    sealed = key.encrypt("a", b"text", b"x", b"y")
-    assert key.decrypt("a", sealed, b"x", b"y") == b"text"
+    encrypted = key.encrypt("a", b"text", b"x", b"y")
+    assert key.decrypt("a", encrypted, b"x", b"y") == b"text"
     for other, purpose, parts in (
         (key, "b", (b"x", b"y")),
         (key, "a", (b"xy",)),
@@ -170,7 +170,7 @@ def test_a_seal_is_opened_for_its_own_purpose_parts_and_key_alone() -> None:
         (ServerKey("another key"), "a", (b"x", b"y")),
     ):
         with pytest.raises(DecryptionFailed):
-            other.decrypt(purpose, sealed, *parts)
-    for broken in (b"", sealed[:5], sealed[:-1], sealed + b"\0"):
+            other.decrypt(purpose, encrypted, *parts)
+    for broken in (b"", encrypted[:5], encrypted[:-1], encrypted + b"\0"):
         with pytest.raises(DecryptionFailed):
             key.decrypt("a", broken, b"x", b"y")

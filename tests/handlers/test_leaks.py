@@ -142,7 +142,7 @@ class _FailingStore:
 
 @dataclass
 class Fault:
-    """What fails, by what is put in the place of something in `runtime`."""
+    """A failure: the function of `runtime` that is replaced, and what it does instead."""
 
     name: str
     error: Exception
@@ -208,7 +208,7 @@ def _send(call: Call, backstage: Backstage, said: Said) -> tuple[Answered, str]:
 
 
 def _forms(text: str) -> list[str]:
-    """As it is, and as it is often written into a log."""
+    """The text itself, and the forms in which it is often logged."""
     encoded = text.encode()
     return [text, base64.b64encode(encoded).decode().rstrip("="), encoded.hex(), json.dumps(text)[1:-1]]
 

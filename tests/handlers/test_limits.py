@@ -1,4 +1,4 @@
-"""What an owner may use: one allowance for questions and turns, exact, and never charged for what was refused."""
+"""An owner's quota is one for questions and turns, exact, and never charged for a refusal."""
 
 from __future__ import annotations
 

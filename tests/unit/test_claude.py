@@ -63,9 +63,9 @@ def asked(*messages: Message, **more: Any) -> ModelRequest:
     return ModelRequest("claude-sonnet-5-5", messages or (Message.of_text("hello"),), 1000, **more)
 
 
-def sent(stand_in: StandIn, place: int = -1) -> dict[str, Any]:
-    """The body of the request at that place, the newest by default."""
-    body = stand_in.requests[place].body
+def sent(stand_in: StandIn, index: int = -1) -> dict[str, Any]:
+    """The body of the request with that index, the newest by default."""
+    body = stand_in.requests[index].body
     assert body is not None
     return body
 

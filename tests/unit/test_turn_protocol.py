@@ -39,7 +39,7 @@ HANDLER_S = 60.0
 
 
 def hashed(text: str) -> bytes:
-    """As long as a real key; texts that begin with the same six letters collide in the ring."""
+    """A hash as long as a real key's; texts that begin with the same six letters collide in the ring."""
     return text.encode()[:6].ljust(6) + hashlib.sha256(text.encode()).digest()[:10]
 
 
@@ -86,8 +86,8 @@ def test_turns_are_numbered_from_one_and_each_reply_saw_exactly_those_before(des
     taken = [desk.turn(text) for text in ("one", "two", "three")]
     assert [each.turn.number for each in taken] == [1, 2, 3]
     turns = [each.turn for each in taken]
-    for place, turn in enumerate(turns):
-        assert turn.reply.text == expected_text(messages(turns[:place], turn.message))
+    for index, turn in enumerate(turns):
+        assert turn.reply.text == expected_text(messages(turns[:index], turn.message))
 
 
 def test_the_same_key_gives_the_same_turn_and_the_model_is_asked_once(desk: Desk) -> None:
@@ -178,7 +178,7 @@ def test_a_key_is_paid_for_three_times_at_most(desk: Desk) -> None:
     assert desk.turn("hello", "another key").turn.number == 1
 
 
-def test_a_key_is_paid_for_three_times_at_most_though_others_take_the_slot_or_turns_in_between(desk: Desk) -> None:
+def test_a_key_is_paid_three_times_at_most_whatever_comes_in_between(desk: Desk) -> None:
     asked = ["a", "b", "a", "b", "c", "a", "b"]
     desk.model.fail_with = [ModelTimeout() for _ in asked]
     for key in asked:
@@ -227,7 +227,7 @@ def test_the_slot_of_a_handler_that_died_is_taken_over_after_its_lease(desk: Des
     assert desk.turn("hello").turn.number == 1
 
 
-def test_a_handler_that_outlived_its_lease_cannot_overwrite_the_turn_that_took_its_slot(desk: Desk) -> None:
+def test_a_handler_that_outlived_its_lease_overwrites_nothing(desk: Desk) -> None:
     def overtaken() -> None:
         desk.model.during = None
         desk.clock.tick(seconds=HANDLER_S + COMMIT_RESERVE_S + 1)
@@ -332,9 +332,9 @@ def test_a_prompt_begins_with_the_one_before_except_at_a_cut(desk: Desk) -> None
         desk.turn(f"turn {number}")
     prompts = [request.messages for request in desk.model.requests]
     cuts = [
-        place
-        for place in range(1, 60)
-        if prompts[place][: len(prompts[place - 1])] != prompts[place - 1] or not len(prompts[place]) > 1
+        index
+        for index in range(1, 60)
+        if prompts[index][: len(prompts[index - 1])] != prompts[index - 1] or not len(prompts[index]) > 1
     ]
     assert cuts == [25, 38, 51]
     assert max(len(prompt) for prompt in prompts) == 2 * 24 + 1
@@ -380,7 +380,7 @@ def test_a_number_that_another_turn_has_or_that_is_too_high_is_refused_unpaid(de
 # --- limits -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_limit_of_the_session_is_exact_and_refuses_before_anything_is_paid_or_written(desk: Desk) -> None:
+def test_a_session_limit_is_exact_and_refuses_before_anything_is_paid(desk: Desk) -> None:
     desk.policy = TurnPolicy(session=SessionLimits(turns=2))
     desk.turn("one")
     desk.turn("two")

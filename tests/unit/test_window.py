@@ -94,11 +94,11 @@ def test_a_cut_removes_thinking_and_keeps_tool_pairs() -> None:
     assert kinds == [["text"], ["tool_use"], ["tool_result"], ["text"], ["text"], ["text"], ["text"]]
 
 
-@pytest.mark.parametrize("place", [1, 3], ids=["first reply", "last reply"])
-def test_a_turn_with_one_empty_reply_is_left_out_whole(place: int) -> None:
+@pytest.mark.parametrize("index", [1, 3], ids=["first reply", "last reply"])
+def test_a_turn_with_one_empty_reply_is_left_out_whole(index: int) -> None:
     used = two_call_turn()
     blank = Message("assistant", to_json([{"type": "text", "text": " "}]))
-    emptied = replace(used, messages=(*used.messages[:place], blank, *used.messages[place + 1 :]))
+    emptied = replace(used, messages=(*used.messages[:index], blank, *used.messages[index + 1 :]))
     assert messages([emptied], Message.of_text("next")) == (Message.of_text("next"),)
 
 

@@ -15,7 +15,7 @@ from turnlog.domain.messages import Message, ModelRequest
 from turnlog.domain.sessions import SessionSettings, SessionView
 from turnlog.domain.window import WindowPolicy
 from turnlog.usecases.account import ExportPart, Receipt, erase_everything, export_everything
-from turnlog.usecases.ask import Answer, ask
+from turnlog.usecases.ask import QueryResult, ask
 from turnlog.usecases.caller import Caller
 from turnlog.usecases.policy import AnonymousLimits, CreationPolicy, SessionLife
 from turnlog.usecases.sessions import NewSession, create_anonymous_session, create_session
@@ -47,7 +47,7 @@ class Service:
 
     @property
     def actions(self) -> list[str]:
-        """What the audit trail was told, in order."""
+        """The actions in the audit trail, in order."""
         return [action for action, _ in self.trail.events]
 
     def create(self, caller: Caller = ADA, key: str | None = None, **asked: Any) -> SessionView:
@@ -85,7 +85,9 @@ class Service:
             **more,
         )
 
-    def ask(self, caller: Caller, text: str, limits: OwnerLimits | None = None, *, continuable: bool = False) -> Answer:
+    def ask(
+        self, caller: Caller, text: str, limits: OwnerLimits | None = None, *, continuable: bool = False
+    ) -> QueryResult:
         return ask(
             caller,
             ModelRequest(MODEL, (Message.of_text(text),), DEFAULT_MAX_TOKENS),

@@ -42,7 +42,7 @@ def test_a_patch_is_gone_after_its_run() -> None:
 
 
 @pytest.mark.parametrize(
-    ("edit", "told"),
+    ("edit", "message"),
     [
         (Edit(key_hash, uses("what was there"), "2"), "key_hash has 0 times: use of 'what was there'"),
         (Edit(key_hash, calls(Lease.after_release), "2"), "key_hash has 0 times: call of after_release"),
@@ -51,8 +51,8 @@ def test_a_patch_is_gone_after_its_run() -> None:
         (Edit(Lease.after_release, uses(Local("now_ms")), "0"), "after_release has 2 times: use of Local"),
     ],
 )
-def test_a_patch_that_no_longer_fits_is_an_error(edit: Edit, told: str) -> None:
-    with pytest.raises(LookupError, match=told), patched([edit]):
+def test_a_patch_that_no_longer_fits_is_an_error(edit: Edit, message: str) -> None:
+    with pytest.raises(LookupError, match=message), patched([edit]):
         pass
 
 

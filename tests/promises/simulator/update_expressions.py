@@ -64,7 +64,7 @@ def _set(read: Reader, path: Path) -> Change:
         value = term(was, names)
         if value is None:
             raise UpdateRefused("The provided expression refers to an attribute that does not exist in the item")
-        _place(item, path.resolved(names), value)
+        _assign(item, path.resolved(names), value)
 
     return change
 
@@ -112,7 +112,7 @@ def _add(read: Reader, path: Path) -> Change:
         before, more = path(was, names) or {"N": "0"}, amount(was, names)
         if more is None or "N" not in more or "N" not in before:
             raise UpdateRefused("An operand in the update expression has an incorrect data type")
-        _place(item, path.resolved(names), add(number_of(before), Decimal(more["N"])))
+        _assign(item, path.resolved(names), add(number_of(before), Decimal(more["N"])))
 
     return change
 
@@ -129,7 +129,7 @@ def _remove(read: Reader, path: Path) -> Change:
     return change
 
 
-def _place(item: Item, steps: tuple[str | int, ...], value: Value) -> None:
+def _assign(item: Item, steps: tuple[str | int, ...], value: Value) -> None:
     *way, last = steps
     parent = _parent(item, way)
     if parent is None or isinstance(last, int):

@@ -16,7 +16,7 @@ def system_clock() -> int:
 
 
 def rfc3339(epoch_ms: int) -> str:
-    """As in `2026-11-24T09:30:00.250Z`."""
+    """Returns the time as text, in UTC: `2026-11-24T09:30:00.250Z`."""
     moment = datetime.fromtimestamp(epoch_ms // 1000, UTC)
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{epoch_ms % 1000:03d}Z"
 

@@ -37,7 +37,7 @@ class Settings(BaseModel):
 
 
 class ClaudeSettings(Settings):
-    """How Claude is reached. In production only over https, and never a stand-in."""
+    """The way to Claude. In production only over https, and never a stand-in."""
 
     environment: Literal["production", "local"]
     claude_base_url: str
@@ -79,7 +79,7 @@ class StoreSettings(Settings):
 
 
 class ContentSettings(Settings):
-    """Whether new content is encrypted, and the names of the table of owners' keys and of the key that wraps them.
+    """The switch of content encryption, and the names of the table of owners' keys and of the key that wraps them.
 
     Without that table, content that was encrypted cannot be read; its sessions can be deleted and swept.
     """
@@ -127,7 +127,7 @@ Limit = Annotated[Annotated[int, Field(ge=1)] | None, BeforeValidator(_limit)]
 
 
 class SessionLimitSettings(Settings):
-    """What one session may hold and do."""
+    """The limits of one session."""
 
     session_turns: Limit
     session_tokens: Limit
@@ -142,7 +142,7 @@ class SessionLimitSettings(Settings):
 
 
 class OwnerLimitSettings(Settings):
-    """What all turns and questions of an owner may use together."""
+    """The limits of all turns and questions of an owner together."""
 
     owner_turns_a_minute: Limit
     owner_budget_a_day: Annotated[Annotated[Decimal, Field(gt=0)] | None, BeforeValidator(_limit)]
@@ -154,13 +154,13 @@ class OwnerLimitSettings(Settings):
 
 
 class OwnerSessionSettings(Settings):
-    """How many sessions an owner may make in a day."""
+    """The number of sessions that an owner may make in a day."""
 
     owner_sessions_a_day: Limit
 
 
 class AnonymousLimitSettings(Settings):
-    """What anonymous callers may do beside the limits that hold for everybody. `off`: no anonymous session begins."""
+    """The limits of anonymous callers, beside those that hold for everybody. `off`: no anonymous session begins."""
 
     anonymous_sessions: Literal["on", "off"]
     anonymous_turns: Limit
@@ -184,7 +184,7 @@ class ServerKeySettings(Settings):
 
 
 class AuditSettings(Settings):
-    """Where the audit trail is kept."""
+    """The log group of the audit trail."""
 
     audit_log_group: Annotated[str, Field(min_length=1)]
 
@@ -196,7 +196,7 @@ class CorsSettings(Settings):
 
 
 class TokenSettings(Settings):
-    """Whose tokens are believed. In production the keys that say so come over https."""
+    """The issuer whose tokens are believed. In production it and its keys are read over https only."""
 
     environment: Literal["production", "local"]
     token_issuer: str
@@ -213,6 +213,6 @@ class TokenSettings(Settings):
 
 
 class DocumentSettings(Settings):
-    """Where documents are dropped and their summaries laid down."""
+    """The bucket of documents and their summaries."""
 
     documents_bucket: str

@@ -96,7 +96,7 @@ def anonymous_limits() -> AnonymousLimits:
 
 @cache
 def owner_limits() -> OwnerLimits:
-    """What an owner may use in all; without the limit on new sessions, which only the functions that make some know."""
+    """The limits of an owner, without the one on new sessions, which only functions that make sessions are told."""
     return OwnerLimitSettings.read(os.environ).limits
 
 

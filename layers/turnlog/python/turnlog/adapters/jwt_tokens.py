@@ -1,4 +1,4 @@
-"""Who calls: a JWT of an OpenID Connect issuer, verified with PyJWT against the issuer's published keys."""
+"""TokenVerifier on PyJWT: a JWT of an OpenID Connect issuer, checked against the issuer's published keys."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class JwtVerifier:
 
 
 def _kind(token: str) -> str:
-    """What the token says it is, in lower case; a JWT, if it says nothing."""
+    """The type that the token claims, in lower case; `jwt` if it claims none."""
     return str(jwt.get_unverified_header(token).get("typ", "jwt")).lower().removeprefix("application/")
 
 

@@ -39,7 +39,7 @@ def note(
     _logger().info(event, extra={name: _plain(value) for name, value in fields.items()})
 
 
-def place(error: BaseException) -> str:
+def source_line(error: BaseException) -> str:
     """The kind of an unexpected error and where it was raised, without its text, which may quote its input."""
     frames = traceback.extract_tb(error.__traceback__)
     at = f" at {frames[-1].filename.rsplit('/', 1)[-1]}:{frames[-1].lineno}" if frames else ""

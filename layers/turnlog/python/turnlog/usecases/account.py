@@ -41,7 +41,7 @@ class ExportPart:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """How many sessions and documents an erasure removed, expired ones that were not swept yet included."""
+    """The numbers of sessions and documents that an erasure removed; expired sessions that were not swept count."""
 
     sessions: int
     documents: int

@@ -1,4 +1,4 @@
-"""What administrators may do with others' sessions; every act is audited before it is done.
+"""Administrators' acts on others' sessions; every act is audited before it is done.
 
 The door has checked the caller's role. A session is named by a ref: an opaque token that holds its owner and id.
 """
@@ -27,7 +27,7 @@ _REF = "admin-ref"
 
 @dataclass(frozen=True, slots=True)
 class Terminated:
-    """How many sessions were deleted, and how many there was no time for."""
+    """The numbers of sessions that were deleted, and of those that there was no time for."""
 
     deleted: int
     left: int

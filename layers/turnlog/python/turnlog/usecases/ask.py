@@ -23,7 +23,7 @@ from turnlog.usecases.turn_protocol import may_be_billed
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class QueryResult:
     """A reply and its price in dollars, None without a known one; and a continuation, if one was asked for.
 
     The continuation is None, too, when it would be longer than a request can bring back.
@@ -44,7 +44,7 @@ def ask(
     seconds: Callable[[], float],
     clock: Clock,
     continuable_with: ServerKey | None = None,
-) -> Answer:
+) -> QueryResult:
     """Asks one question for a signed-in caller. With `continuable_with` the answer has a continuation.
 
     The question is charged before and settled after, to the counters that turns are charged to. The refund of a call
@@ -60,8 +60,8 @@ def ask(
     else:
         reply, cost = _ask_charged(question, charges, quotas=quotas, model=model, seconds=seconds, clock=clock)
     if continuable_with is None:
-        return Answer(reply, cost)
-    return Answer(reply, cost, make_continuation(continuable_with, owner, question, reply, cost, clock()))
+        return QueryResult(reply, cost)
+    return QueryResult(reply, cost, make_continuation(continuable_with, owner, question, reply, cost, clock()))
 
 
 def ask_model(

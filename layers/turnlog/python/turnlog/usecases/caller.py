@@ -1,4 +1,4 @@
-"""Caller: who asks, as the door has verified it."""
+"""Caller: the one who asks, as the door has verified it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from turnlog.errors import Forbidden, Unauthorized
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks.
+    """The caller of a use case.
 
     `owner` is the verified principal; empty for a stranger. `is_anonymous` is true for the holder of a secret, who is
     no person that an issuer knows. `source` is the network address, or /64 of IPv6, that the request comes from; empty

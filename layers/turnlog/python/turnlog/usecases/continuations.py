@@ -27,7 +27,7 @@ MOST_CHARACTERS = 200_000
 
 @dataclass(frozen=True, slots=True)
 class Continuation:
-    """What a session begins with that goes on from a question."""
+    """The beginning of a session that goes on from a question."""
 
     settings: SessionSettings
     turn: Turn

@@ -25,7 +25,7 @@ class SessionLife:
 
 @dataclass(frozen=True, slots=True)
 class AnonymousLimits:
-    """What anonymous callers may do beside the limits that hold for everybody; None is no limit."""
+    """The limits of anonymous callers, beside those that hold for everybody; None is no limit."""
 
     may_begin: bool = True
     """False: no anonymous session begins, nor is forked. Those that there are go on."""

@@ -25,7 +25,7 @@ _RUNNING = {"status": "running"}
 
 @dataclass(frozen=True, slots=True)
 class UploadOutcome:
-    """What became of an upload: summarized with `reply`, refused for `code`, overtaken by a newer one, or known."""
+    """The fate of an upload: summarized with `reply`, refused for `code`, overtaken by a newer one, or known."""
 
     event: Literal["summarized", "refused", "overtaken", "known"]
     code: str = ""

@@ -48,7 +48,7 @@ def _is_done(upload: Upload, context: Any) -> bool:
         telemetry.note("upload failed", request_id=context.aws_request_id, code=type(error).__name__)
         return False
     except Exception as error:  # noqa: BLE001 (the other records go on, and its text must not be logged)
-        telemetry.note("upload failed", request_id=context.aws_request_id, where=telemetry.place(error))
+        telemetry.note("upload failed", request_id=context.aws_request_id, where=telemetry.source_line(error))
         return False
     _note(outcome, context.aws_request_id)
     return True

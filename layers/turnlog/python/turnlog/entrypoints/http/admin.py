@@ -50,7 +50,7 @@ def terminate(request: Request, invocation: Invocation) -> Response:
 
 
 def terminate_all(request: Request, invocation: Invocation) -> Response:
-    """How many sessions of a user were deleted, and how many are left for a repeat."""
+    """The number of a user's sessions that were deleted, and of those left for a repeat."""
     request.require_role("admin")
     owner = _owner_of(request)
     request.query()

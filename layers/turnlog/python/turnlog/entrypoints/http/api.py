@@ -99,7 +99,7 @@ class Api:
             problem = problem_of(error, is_anonymous=is_anonymous, is_admin=is_admin)
             return _problem(problem, request, error.retry_after_s)
         except Exception as error:  # noqa: BLE001 (the last resort: any other error becomes a problem without its text)
-            return _problem(INTERNAL, request, where=telemetry.place(error))
+            return _problem(INTERNAL, request, where=telemetry.source_line(error))
         content_type = {"Content-Type": "application/json; charset=utf-8"}
         return Response(answer.status, answer.body, {**content_type, **answer.headers}, answer.noted)
 
@@ -115,7 +115,7 @@ def location(session_id: str) -> dict[str, str]:
 
 
 def _for_pages() -> Mapping[str, str]:
-    """What lets a browser show the answer to a page of the one origin that may call the API, if there is one."""
+    """The headers that let a browser show the answer to a page of the one origin that may call the API."""
     origin = runtime.cors_origin()
     if origin is None:
         return {}

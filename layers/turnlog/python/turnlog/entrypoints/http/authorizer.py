@@ -83,7 +83,7 @@ def _answer(
 
 
 def _lets_in(policy: Mapping[str, Any], arn: str) -> bool:
-    """Whether the gateway will let this very request in by the policy."""
+    """True if the gateway will let this very request in by the policy."""
     effects = {
         statement["Effect"]
         for statement in policy["Statement"]
@@ -93,7 +93,7 @@ def _lets_in(policy: Mapping[str, Any], arn: str) -> bool:
 
 
 def _area(arn: str) -> str:
-    """What a request is for, by its method and the first word of its path: the rest may name somebody."""
+    """The method and the first word of the path: the rest may name somebody."""
     method, _, path = arn.split("/", 2)[2].partition("/")
     word = path.partition("/")[0]
     return f"{method} /{word}" if word.isascii() and word.isalpha() else method

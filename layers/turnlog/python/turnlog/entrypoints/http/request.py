@@ -52,7 +52,7 @@ class Body(BaseModel):
     @field_validator("*")
     @classmethod
     def _no_null(cls, value: object) -> object:
-        """What is not wanted is left out: null would be a second way to say nothing."""
+        """Refuses null: leave a field out instead."""
         if value is None:
             raise PydanticCustomError("wrong_type", "null")
         return value
@@ -121,7 +121,7 @@ class Request:
 
     @property
     def _verified(self) -> Mapping[str, Any]:
-        """What the authorizer says of the caller; every value is a string."""
+        """The authorizer's facts about the caller; every value is a string."""
         verified: Mapping[str, Any] = self._event["requestContext"].get("authorizer") or {}
         return verified
 
@@ -165,7 +165,7 @@ class Request:
 
     @staticmethod
     def limit(asked: Mapping[str, str]) -> int:
-        """How many items a page may have, by the query parameter `limit`."""
+        """Returns the most items of a page, from the query parameter `limit`. Raises InvalidRequest."""
         text = asked.get("limit", str(DEFAULT_LIMIT))
         if not (text.isascii() and text.isdigit() and len(text) <= 3 and 1 <= int(text) <= MOST_LIMIT):
             raise InvalidRequest(
@@ -182,7 +182,7 @@ class Request:
 
     @property
     def optional_idempotency_key(self) -> str | None:
-        """As `idempotency_key`, where a request need not be named; an empty name is refused, since it names nothing."""
+        """Like `idempotency_key`, where a request need not be named; None if it is not. An empty name is refused."""
         if "idempotency-key" not in self._headers:
             return None
         key = self._header("idempotency-key")
@@ -195,7 +195,7 @@ class Request:
 
     @property
     def wait_s(self) -> int | None:
-        """How long the caller prefers to wait for a busy session, at most 20; None if it does not say.
+        """Seconds that the caller prefers to wait for a busy session, at most 20; None if it does not say.
 
         `Prefer` (RFC 7240) is a list, in one header or several, in which the first `wait` counts. It is a wish: what is
         not understood of it is left out, unlike anything else in a request.
@@ -284,9 +284,9 @@ def _no_constant(_: str) -> NoReturn:
 
 def _refuse(error: ValidationError, body: type[Body]) -> NoReturn:
     first = error.errors(include_input=False, include_url=False)[0]
-    kind, place, rule = first["type"], first["loc"], first.get("ctx", {})
+    kind, location, rule = first["type"], first["loc"], first.get("ctx", {})
     details = {ours: rule[theirs] for theirs, ours in _TOLD.items() if theirs in rule}
-    pointer = "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in place)
+    pointer = "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in location)
     if kind == "json_invalid":
         raise InvalidRequest("json_invalid")
     if kind == "missing":
@@ -298,4 +298,4 @@ def _refuse(error: ValidationError, body: type[Body]) -> NoReturn:
         raise InvalidRequest(kind if kind in ("control_character", "unknown_field") else "wrong_type", pointer, details)
     if kind in ("message_empty", "model_unknown"):
         raise ValueRefused(kind, pointer, details)
-    raise ValueRefused(f"{place[0]}_range" if place else "value_range", pointer, details)
+    raise ValueRefused(f"{location[0]}_range" if location else "value_range", pointer, details)
