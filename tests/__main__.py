@@ -54,9 +54,10 @@ def main(chosen: Sequence[str], parts: Mapping[str, Sequence[str]], counts: Sequ
     outcomes = {each.outcome for each in results}
     print()
     for each in results:
-        print(f"{each.name:10} {each.took_s:6.1f} s  {each.outcome}")
+        print(f"{each.name:10} {each.took_s:6.1f} s  {each.cpu_s:6.1f} s of CPU  {each.outcome}")
     outcome = next(each for each in ("interrupted", "FAILED", "passed") if each in {*outcomes, "passed"})
-    print(f"{'all':10} {time.monotonic() - began:6.1f} s  {outcome}", flush=True)
+    took_s, cpu_s = time.monotonic() - began, sum(each.cpu_s for each in results)
+    print(f"{'all':10} {took_s:6.1f} s  {cpu_s:6.1f} s of CPU  {outcome}", flush=True)
     if outcome == "passed" and wanted >= {"contract", "promises"}:
         _print_counts(counts)
     return {"passed": 0, "FAILED": 1, "interrupted": 130}[outcome]

@@ -30,7 +30,7 @@ def outcome_of(parts: dict[str, list[str]], *chosen: str) -> subprocess.Complete
 
 def table(output: str) -> dict[str, str]:
     """The outcome of each part in the summary."""
-    return dict(re.findall(r"^(\w+) +[\d.]+ s  (\w+)$", output, flags=re.MULTILINE))
+    return dict(re.findall(r"^(\w+) +[\d.]+ s +[\d.]+ s of CPU  (\w+)$", output, flags=re.MULTILINE))
 
 
 def both_running(folder: Path, mine: str, other: str) -> str:
@@ -75,6 +75,14 @@ def test_only_the_chosen_parts_run_and_a_single_one_prints_as_it_goes() -> None:
     done = outcome_of(parts, "one")
     assert (done.returncode, table(done.stdout)) == (0, {"one": "passed", "all": "passed"})
     assert "now" in done.stdout
+
+
+def test_the_processor_time_of_each_part_is_its_own() -> None:
+    done = outcome_of({"busy": python("while time.process_time() < 1: pass"), "idle": python("")})
+    found = re.findall(r"^(\w+) +[\d.]+ s +([\d.]+) s of CPU", done.stdout, flags=re.MULTILINE)
+    cpu_s = {name: float(seconds) for name, seconds in found}
+    assert cpu_s["busy"] >= 1 > cpu_s["idle"]
+    assert cpu_s["all"] >= 1
 
 
 def test_an_unknown_part_is_refused_before_anything_runs() -> None:
