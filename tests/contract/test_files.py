@@ -256,8 +256,9 @@ def test_a_record_that_lacks_something_is_an_error(
 
 def test_the_stored_form_is_this_one(store: FileSessionStore, path: Path, session: Session) -> None:
     """A field that is renamed in the domain would change what is stored, unseen by every other test."""
-    store.acquire(session, lease_of(1, charges=(charge("1"),)), over=None)
-    store.commit(session, turn_of(lease_of(1), "turn 1"))
+    lease = replace(lease_of(1, charges=(charge("1"),)), attempt=2, attempt_counts=b"counts!")
+    store.acquire(session, lease, over=None)
+    store.commit(session, replace(turn_of(lease, "turn 1"), older_keys=b"abcdef", attempt_counts=b"counts!"))
     found = [re.sub(rb"[0-9a-f]{64}|ses_[\w-]+", b"*", value).decode() for value in values_of(path)]
     assert found == STORED_FORM
     assert values_of(path.parent / "quotas") == [b'[{"used":{"turns#2026-11-25T14:05":["1",1790000060000]}}]']
@@ -269,17 +270,18 @@ HEAD = (
 )
 LEASE = (
     '{"number":1,"token":"token-1","lease_expires_ms":1790000065000,"key":"6b303030303030303030303030303031",'
-    '"fingerprint":"66666666666666666666666666666666","at_ms":1790000000000,"attempt":1,"attempt_counts":"",'
-    '"charges":[],"moving_to":"","undo":""}'
+    '"fingerprint":"66666666666666666666666666666666","at_ms":1790000000000,"attempt":2,'
+    '"attempt_counts":"636f756e747321"}'
 )
 TURN = (
     r'[{"number":1,"token":"token-1","key":"6b303030303030303030303030303031",'
     r'"fingerprint":"66666666666666666666666666666666",'
-    r'"message":{"role":"user","content":"[{\"type\":\"text\",\"text\":\"turn 1\"}]"},'
-    r'"reply":{"model":"claude-sonnet-5-5","content":"[{\"type\":\"text\",\"text\":\"☃\"}]","stop_reason":"end_turn",'
-    r'"usage":{"received":"{\"input_tokens\":3,\"new\":{\"a\":null}}"}},'
-    r'"cost_usd":"0.000012","totals":{"tokens":12,"cost_usd":"0.00012","content_bytes":40},'
-    r'"at_ms":1790000000005,"window_from":1,"older_keys":"","attempt_counts":""}]'
+    r'"messages":[{"role":"user","content":"[{\"type\":\"text\",\"text\":\"turn 1\"}]"},'
+    r'{"role":"assistant","content":"[{\"type\":\"text\",\"text\":\"☃\"}]"}],'
+    r'"calls":[{"model":"claude-sonnet-5-5","usage":{"received":"{\"input_tokens\":3,\"new\":{\"a\":null}}"},'
+    r'"cost_usd":"0.000012"}],"stop_reason":"end_turn",'
+    r'"totals":{"tokens":12,"cost_usd":"0.00012","content_bytes":40},'
+    r'"at_ms":1790000000005,"window_from":1,"older_keys":"616263646566","attempt_counts":"636f756e747321"}]'
 )
 STORED_FORM = [
     '[{"model":"claude-sonnet-5-5","max_tokens":1000,"system":"Be brief."}]',

@@ -93,7 +93,8 @@ def split(data: bytes) -> tuple[list[bytes], int]:
 
 def encode(value: object) -> bytes:
     """The record of a value."""
-    kind, rest = _KINDS[type(value)], zlib.compress(_FORMS[type(value)].dump_json((value,)), 1)
+    kind, text = _KINDS[type(value)], _FORMS[type(value)].dump_json((value,), exclude_defaults=True)
+    rest = zlib.compress(text, 1)
     return _FRAME.pack(kind, len(rest), zlib.crc32(kind + rest)) + rest
 
 
