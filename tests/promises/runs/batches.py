@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import islice
 from typing import TypeVar
 
@@ -87,10 +88,15 @@ def in_parallel(work: Callable[[Sequence[Job]], Tally], jobs: Iterable[Job]) -> 
         for chunk in chunks:
             tally.merge(work(chunk))
         return tally
-    with ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("spawn")) as pool:
-        for done in pool.map(work, chunks):
-            tally.merge(done)
+    for done in _processes().map(work, chunks):
+        tally.merge(done)
     return tally
+
+
+@cache
+def _processes() -> ProcessPoolExecutor:
+    """Starts them once: to load all modules takes longer than most scenarios."""
+    return ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("spawn"))
 
 
 def _random_runs(seeds: Sequence[int]) -> Tally:
