@@ -886,12 +886,12 @@ class Killed:
         raise NotImplementedError
 
     def expect(self, store: FileSessionStore) -> None:
-        self.expect_turns(store, self.session)
+        self.require_turns(store, self.session)
 
-    def expect_done(self, store: FileSessionStore) -> None:
+    def require_done(self, store: FileSessionStore) -> None:
         raise NotImplementedError
 
-    def expect_turns(self, store: FileSessionStore, session: Session) -> Lease | None:
+    def require_turns(self, store: FileSessionStore, session: Session) -> Lease | None:
         view = store.read(session.owner, session.id, START_MS + 100, newest=9)
         assert (view.title, list(view.turns)) == ("A title", self.turns)
         return view.running
@@ -921,13 +921,13 @@ class Creation(Killed):
 
     def expect(self, store: FileSessionStore) -> None:
         try:
-            self.expect_turns(store, self.session)
+            self.require_turns(store, self.session)
         except SessionNotFound:
             assert store.session_ids(OWNER) == []
             assert isinstance(store.acquire(self.session, lease_of(1), over=None), Tombstone)
 
-    def expect_done(self, store: FileSessionStore) -> None:
-        assert self.expect_turns(store, self.session) is None
+    def require_done(self, store: FileSessionStore) -> None:
+        assert self.require_turns(store, self.session) is None
         take(store, self.session, 1)
 
 
@@ -940,12 +940,12 @@ class ChargedLease(Killed):
         assert found.token == self.lease.token
 
     def expect(self, store: FileSessionStore) -> None:
-        running = self.expect_turns(store, self.session)
+        running = self.require_turns(store, self.session)
         assert running in (None, lease_of(4))
         assert self.used(store) in ((4,) if running else (0, 4))
 
-    def expect_done(self, store: FileSessionStore) -> None:
-        assert self.expect_turns(store, self.session) == lease_of(4)
+    def require_done(self, store: FileSessionStore) -> None:
+        assert self.require_turns(store, self.session) == lease_of(4)
         assert self.used(store) in (4, 8)  # too much rather than too little
         assert store.commit(self.session, turn_of(lease_of(4))) == turn_of(lease_of(4))
 
@@ -962,10 +962,10 @@ class TakeOver(Killed):
         assert store.acquire(self.session, self.heir, over=self.dead) == self.heir
 
     def expect(self, store: FileSessionStore) -> None:
-        assert self.expect_turns(store, self.session) in (self.dead, self.heir)
+        assert self.require_turns(store, self.session) in (self.dead, self.heir)
 
-    def expect_done(self, store: FileSessionStore) -> None:
-        assert self.expect_turns(store, self.session) == self.heir
+    def require_done(self, store: FileSessionStore) -> None:
+        assert self.require_turns(store, self.session) == self.heir
 
 
 class Refund(Killed):
@@ -979,12 +979,12 @@ class Refund(Killed):
         store.release(self.session, self.lease, billed=False, now_ms=START_MS)
 
     def expect(self, store: FileSessionStore) -> None:
-        running = self.expect_turns(store, self.session)
+        running = self.require_turns(store, self.session)
         assert running in (None, lease_of(4))
         assert self.used(store) in ((4,) if running else (0, 4))
 
-    def expect_done(self, store: FileSessionStore) -> None:
-        assert self.expect_turns(store, self.session) is None
+    def require_done(self, store: FileSessionStore) -> None:
+        assert self.require_turns(store, self.session) is None
         assert self.used(store) in (0, 4)
         take(store, self.session, 4)
 
@@ -1010,7 +1010,7 @@ class Commit(Killed):
         else:
             assert list(view.turns) == [*self.turns, turn_of(self.lease)]
 
-    def expect_done(self, store: FileSessionStore) -> None:
+    def require_done(self, store: FileSessionStore) -> None:
         assert store.turns(self.session, 1, 9) == [*self.turns, turn_of(self.lease)]
         assert self.used(store) in self.settled
         take(store, self.session, 5)
@@ -1032,11 +1032,11 @@ class Fork(Killed):
         store.fork(self.session, 3, self.child, "A fork")
 
     def expect(self, store: FileSessionStore) -> None:
-        self.expect_turns(store, self.session)
+        self.require_turns(store, self.session)
         assert store.turns(self.child, 1, 9) in ([], self.kept)
         assert set(store.session_ids(OWNER)) <= {self.session.id, self.child.id}
 
-    def expect_done(self, store: FileSessionStore) -> None:
+    def require_done(self, store: FileSessionStore) -> None:
         view = store.read(OWNER, self.child.id, START_MS, newest=9)
         assert (view.session, view.title, list(view.turns)) == (self.child, "A fork", self.kept)
         take(store, self.child, 4)
@@ -1058,12 +1058,12 @@ class Moving(Killed):
         live, dead = self.session, self.moved
         if store.session_ids(EVE):
             live, dead = dead, live
-        self.expect_turns(store, live)
+        self.require_turns(store, live)
         assert is_gone(store, dead, START_MS + 100)
         assert store.session_ids(dead.owner) == []
 
-    def expect_done(self, store: FileSessionStore) -> None:
-        assert self.expect_turns(store, self.moved) is None
+    def require_done(self, store: FileSessionStore) -> None:
+        assert self.require_turns(store, self.moved) is None
         assert is_gone(store, self.session, START_MS + 100)
         assert isinstance(store.commit(self.session, turn_of(lease_of(4))), Tombstone)
         take(store, self.moved, 4)
@@ -1078,9 +1078,9 @@ class Deletion(Killed):
             assert isinstance(store.acquire(self.session, lease_of(4), over=None), Tombstone)
             assert isinstance(store.commit(self.session, turn_of(lease_of(3))), Tombstone)
         else:
-            self.expect_turns(store, self.session)
+            self.require_turns(store, self.session)
 
-    def expect_done(self, store: FileSessionStore) -> None:
+    def require_done(self, store: FileSessionStore) -> None:
         assert is_gone(store, self.session)
         with pytest.raises(SessionNotFound):
             store.create(self.session, "")
@@ -1100,7 +1100,7 @@ class Renaming(Killed):
         assert view.title in ("A title", "New")
         assert list(view.turns) == self.turns
 
-    def expect_done(self, store: FileSessionStore) -> None:
+    def require_done(self, store: FileSessionStore) -> None:
         view = store.read(OWNER, self.session.id, START_MS, newest=9)
         assert (view.title, list(view.turns)) == ("New", self.turns)
 
@@ -1116,9 +1116,9 @@ class BilledCreation(Creation):
         self.turns = [turn_of(lease_of(1))]
         super().expect(store)
 
-    def expect_done(self, store: FileSessionStore) -> None:
+    def require_done(self, store: FileSessionStore) -> None:
         self.turns = [turn_of(lease_of(1))]
-        assert self.expect_turns(store, self.session) is None
+        assert self.require_turns(store, self.session) is None
         for _ in range(2):
             with suppress(QuotaExceeded):
                 store.charge(QuotaCharges("address", (charge("1", "3"),)), START_MS)
@@ -1159,7 +1159,7 @@ def test_a_kill_at_any_step_leaves_what_every_method_works_on(tmp_path: Path, wa
         if died:
             killed.expect(store)
             killed.operate(store)
-        killed.expect_done(store)
+        killed.require_done(store)
         for now_ms in (START_MS, killed.session.expires_ms + HOUR_MS, killed.session.ttl_s * 1000):
             store.sweep(now_ms)
         assert all_below(root) == [root / "lock"]
