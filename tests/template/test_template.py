@@ -21,7 +21,7 @@ from tests.template.conftest import OfType, Resource
 from turnlog import runtime
 from turnlog.adapters import telemetry
 from turnlog.adapters.memory import MemorySessionStore
-from turnlog.entrypoints.http.problems import PROBLEMS
+from turnlog.entrypoints.http.problems import WORDINGS
 
 ASK_CLAUDE = {"QueryFunction", "AnalyzeCodeFunction", "SummarizeFunction", "SessionFunction", "SummarizeUploadFunction"}
 KEEP_SESSIONS = {"SessionFunction", "AnonymousFunction", "SweepFunction", "AccountFunction", "AdminFunction"}
@@ -516,7 +516,7 @@ class TestApi:
         assert set(said) == {"$context.requestId"}
 
     def test_gateway_and_functions_use_one_vocabulary(self, api: dict[str, Any]) -> None:
-        said = {problem.code: problem.title for problem in PROBLEMS.values()}
+        said = {kind.code: wording.title for kind, wording in WORDINGS.items()}
         for response in api["Body"]["x-amazon-apigateway-gateway-responses"].values():
             body = json.loads(response["responseTemplates"]["application/json"])
             assert body["title"] == said.get(body["code"], body["title"])

@@ -1,4 +1,4 @@
-"""The problem of each error: one table from its class to status, code and words (RFC 9457).
+"""The problem of each error: one table from its class to status and words (RFC 9457). Errors bring their own codes.
 
 The words are fixed, so that no input, id or exception text can leave with them.
 """
@@ -22,162 +22,149 @@ class Problem:
     more: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """The HTTP side of an error, which brings its own code."""
+
+    status: int
+    title: str
+    detail: str
+    more: dict[str, Any] = field(default_factory=dict)
+
+
 _NOT_STORED = {"stored": False, "retry": "same-key"}
 
 INTERNAL = Problem(500, "internal_error", "Internal error", "The request failed inside the service.")
 ROUTE_NOT_FOUND = Problem(404, "route_not_found", "Not found", "There is no such route or method.")
 
-PROBLEMS: dict[type[errors.TurnlogError], Problem] = {
-    errors.Unauthorized: Problem(
+WORDINGS: dict[type[errors.TurnlogError], Wording] = {
+    errors.Unauthorized: Wording(
         401,
-        "unauthorized",
         "Unauthorized",
         "Send a valid token as Authorization: Bearer, or an anonymous session's secret as Authorization: Session.",
     ),
-    errors.Forbidden: Problem(403, "forbidden", "Forbidden", "This caller may not use this route."),
-    errors.SessionNotFound: Problem(
+    errors.Forbidden: Wording(403, "Forbidden", "This caller may not use this route."),
+    errors.SessionNotFound: Wording(
         404,
-        "session_not_found",
         "Session not found",
         "There is no such session, or it has ended. Start a new one with POST /v1/sessions.",
         {"start_over": {"method": "POST", "href": "/v1/sessions"}},
     ),
-    errors.NameUsedUp: Problem(
+    errors.NameUsedUp: Wording(
         404,
-        "session_not_found",
         "Session not found",
         "The session that was made under this key or secret has ended, and no other is made under it: take another.",
     ),
-    errors.TurnNotFound: Problem(404, "turn_not_found", "Turn not found", "The session has no such turn."),
-    errors.TurnInProgress: Problem(
+    errors.TurnNotFound: Wording(404, "Turn not found", "The session has no such turn."),
+    errors.TurnInProgress: Wording(
         409,
-        "turn_in_progress",
         "Turn in progress",
         "A turn of this session is running, maybe by this very request. Repeat it with the same Idempotency-Key; "
         "nothing was paid for this try.",
         {"retry": "same-key"},
     ),
-    errors.LeaseLost: Problem(
+    errors.LeaseLost: Wording(
         409,
-        "claim_lost",
         "Turn overtaken",
         "The turn took longer than its lease and another one took its place; it was not stored.",
         _NOT_STORED,
     ),
-    errors.MoveLost: Problem(
+    errors.MoveLost: Wording(
         409,
-        "move_lost",
         "Session not moved",
         "Another request took the session meanwhile, and it is where it was; try again under a new key.",
     ),
-    errors.AlreadyOwned: Problem(409, "already_owned", "Already owned", "The session is the caller's own already."),
-    errors.KeyReused: Problem(
+    errors.AlreadyOwned: Wording(409, "Already owned", "The session is the caller's own already."),
+    errors.KeyReused: Wording(
         422,
-        "idempotency_key_reused",
         "Idempotency key reused",
         "This key, or the secret of an anonymous session, already stands for a request with another body.",
     ),
-    errors.TurnNumberTaken: Problem(
+    errors.TurnNumberTaken: Wording(
         409,
-        "turn_number_taken",
         "Another turn is next",
         "The next turn of this session has another number than the request expects; nothing was paid.",
         {"stored": False},
     ),
-    errors.SessionLimitReached: Problem(
-        429, "session_limit", "Session limit reached", "The session has used up what it may.", {"stored": False}
+    errors.SessionLimitReached: Wording(
+        429, "Session limit reached", "The session has used up what it may.", {"stored": False}
     ),
-    errors.QuotaExceeded: Problem(
-        429, "allowance_used_up", "Allowance used up", "The caller has used up what it may for now.", {"stored": False}
+    errors.QuotaExceeded: Wording(
+        429, "Allowance used up", "The caller has used up what it may for now.", {"stored": False}
     ),
-    errors.TurnTooLarge: Problem(
-        413, "turn_too_large", "Turn too large", "A turn holds at most 3.9 MB of message and reply.", {"stored": False}
+    errors.TurnTooLarge: Wording(
+        413, "Turn too large", "A turn holds at most 3.9 MB of message and reply.", {"stored": False}
     ),
-    errors.ErasureInProgress: Problem(
-        409, "erasure_in_progress", "Erasure in progress", "All that is yours is being erased.", {"stored": False}
+    errors.ErasureInProgress: Wording(
+        409, "Erasure in progress", "All that is yours is being erased.", {"stored": False}
     ),
-    errors.ClockBehind: Problem(
-        503, "dependency_unavailable", "Service unavailable", "A clock of the service is wrong.", _NOT_STORED
-    ),
-    errors.AttemptsExhausted: Problem(
+    errors.ClockBehind: Wording(503, "Service unavailable", "A clock of the service is wrong.", _NOT_STORED),
+    errors.AttemptsExhausted: Wording(
         502,
-        "attempts_exhausted",
         "Attempts exhausted",
         "Three tries under this key ended without a reply; send the turn under a new key.",
         {"stored": False},
     ),
-    errors.SessionCorrupt: Problem(
-        500, "session_corrupt", "Session damaged", "The stored conversation cannot be read; nothing was changed."
+    errors.SessionCorrupt: Wording(
+        500, "Session damaged", "The stored conversation cannot be read; nothing was changed."
     ),
-    errors.StoreUnavailable: Problem(
+    errors.StoreUnavailable: Wording(
         503,
-        "dependency_unavailable",
         "Service unavailable",
         "The store cannot be reached. Whether the request took effect is not known: repeat it under its key, if any.",
         {"retry": "same-key"},
     ),
-    errors.QuotaUnavailable: Problem(
+    errors.QuotaUnavailable: Wording(
         503,
-        "dependency_unavailable",
         "Service unavailable",
         "What the caller has used cannot be looked up; nothing was asked.",
         {"stored": False},
     ),
-    errors.KeysUnavailable: Problem(
-        503, "dependency_unavailable", "Service unavailable", "The keys of content cannot be had now.", _NOT_STORED
-    ),
-    errors.SecretUnavailable: Problem(
+    errors.KeysUnavailable: Wording(503, "Service unavailable", "The keys of content cannot be had now.", _NOT_STORED),
+    errors.SecretUnavailable: Wording(
         503,
-        "dependency_unavailable",
         "Service unavailable",
         "A secret cannot be read; nothing was attempted.",
         _NOT_STORED,
     ),
-    errors.AuditUnavailable: Problem(
+    errors.AuditUnavailable: Wording(
         503,
-        "dependency_unavailable",
         "Service unavailable",
         "The request cannot be written into the audit trail, so it was not done.",
         _NOT_STORED,
     ),
-    errors.ModelUnavailable: Problem(
-        503, "model_unavailable", "Model unavailable", "The model takes no more requests now.", _NOT_STORED
+    errors.ModelUnavailable: Wording(503, "Model unavailable", "The model takes no more requests now.", _NOT_STORED),
+    errors.ModelAccessDenied: Wording(
+        503, "Model unavailable", "The model's provider refuses this service.", _NOT_STORED
     ),
-    errors.ModelAccessDenied: Problem(
-        503, "model_unavailable", "Model unavailable", "The model's provider refuses this service.", _NOT_STORED
-    ),
-    errors.ContextTooLong: Problem(
+    errors.ContextTooLong: Wording(
         422,
-        "context_too_long",
         "Context too long",
         "The messages do not fit into the model's context.",
         {"stored": False},
     ),
-    errors.ModelRejected: Problem(
+    errors.ModelRejected: Wording(
         502,
-        "model_rejected",
         "Model refused the request",
         "The model's provider refuses the request.",
         {"stored": False},
     ),
-    errors.ModelTimeout: Problem(
-        504, "model_timeout", "Model timeout", "The model did not answer within the time there was.", _NOT_STORED
+    errors.ModelTimeout: Wording(
+        504, "Model timeout", "The model did not answer within the time there was.", _NOT_STORED
     ),
-    errors.ModelFailed: Problem(502, "model_failed", "Model failed", "The model's provider failed.", _NOT_STORED),
-    errors.ModelProtocolError: Problem(
-        502, "model_protocol_error", "Model answered badly", "The model's answer was not whole.", _NOT_STORED
-    ),
+    errors.ModelFailed: Wording(502, "Model failed", "The model's provider failed.", _NOT_STORED),
+    errors.ModelProtocolError: Wording(502, "Model answered badly", "The model's answer was not whole.", _NOT_STORED),
 }
 
 _NOT_FOUND_BY_SECRET = replace(
-    PROBLEMS[errors.SessionNotFound],
+    WORDINGS[errors.SessionNotFound],
     detail="There is no such session, or it has ended. Start a new one under another secret with "
     "POST /v1/anonymous/sessions.",
     more={"start_over": {"method": "POST", "href": "/v1/anonymous/sessions"}},
 )
 
 _NOT_FOUND_BY_ADMIN = replace(
-    PROBLEMS[errors.SessionNotFound], detail="There is no such session, or it has ended.", more={}
+    WORDINGS[errors.SessionNotFound], detail="There is no such session, or it has ended.", more={}
 )
 
 _INVALID_STATUSES: dict[type, int] = {
@@ -238,9 +225,10 @@ def problem_of(error: errors.TurnlogError, *, is_anonymous: bool = False, is_adm
         more = {"errors": [{"reason": error.code, **where}]} if where else {}
         status = next(_INVALID_STATUSES[kind] for kind in type(error).__mro__ if kind in _INVALID_STATUSES)
         return Problem(status, error.code, _INVALID_TITLES[status], detail, more)
-    problem = next((PROBLEMS[kind] for kind in type(error).__mro__ if kind in PROBLEMS), INTERNAL)
-    if problem is PROBLEMS[errors.SessionNotFound] and (is_admin or is_anonymous):
-        return _NOT_FOUND_BY_ADMIN if is_admin else _NOT_FOUND_BY_SECRET
-    if isinstance(error, errors.LimitReached):
-        return replace(problem, more={**problem.more, "limit": error.limit})
-    return problem
+    wording = next((WORDINGS[kind] for kind in type(error).__mro__ if kind in WORDINGS), None)
+    if wording is None:
+        return INTERNAL
+    if wording is WORDINGS[errors.SessionNotFound] and (is_admin or is_anonymous):
+        wording = _NOT_FOUND_BY_ADMIN if is_admin else _NOT_FOUND_BY_SECRET
+    limit = {"limit": error.limit} if isinstance(error, errors.LimitReached) else {}
+    return Problem(wording.status, error.code, wording.title, wording.detail, {**wording.more, **limit})
