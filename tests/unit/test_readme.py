@@ -16,7 +16,9 @@ from turnlog.entrypoints.http.api import Api
 
 README = Path("README.md").read_text()
 LAYER = Path("layers/turnlog/python/turnlog")
+LONGEST_README = 130
 DOCUMENTS = [Path("README.md"), *sorted(Path("docs").glob("*.md"))]
+TREES = [path for path in DOCUMENTS if re.search(r"^layers/turnlog/ ", path.read_text(), flags=re.MULTILINE)]
 
 
 def code_block(after: str, language: str = "") -> str:
@@ -44,16 +46,25 @@ def test_every_function_is_in_the_tree() -> None:
     assert {path.parent.name for path in Path("functions").glob("*/app.py")} <= names
 
 
-def test_every_module_of_the_layer_is_in_the_tree() -> None:
-    lines = tree()
+def test_the_readme_is_read_in_one_go() -> None:
+    assert len(README.splitlines()) <= LONGEST_README
+
+
+def modules_shown(document: Path) -> set[str]:
+    """The folders and modules that the document's tree shows under layers/turnlog/."""
+    lines = document.read_text().splitlines()
     first = next(number for number, line in enumerate(lines) if line.startswith("layers/turnlog/")) + 1
-    described = []
+    shown: set[str] = set()
     for line in lines[first:]:
         if not line.startswith("  "):
             break
-        described += [name.rstrip("/") for name in re.split(r"\s{2,}", line.strip())[0].split()]
+        shown |= {name.rstrip("/") for name in re.split(r"\s{2,}", line.strip())[0].split()}
+    return shown
+
+
+def test_every_module_of_the_package_is_in_the_tree() -> None:
     modules = {path.stem for path in LAYER.iterdir() if path.name not in ("__init__.py", "__pycache__")}
-    assert set(described) == modules
+    assert [modules_shown(document) for document in TREES] == [modules] * len(TREES) != []
 
 
 def test_the_lines_to_paste_are_those_that_a_start_prints() -> None:
@@ -71,7 +82,9 @@ def test_every_make_target_that_is_named_exists(document: Path) -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=str)
 def test_every_file_that_is_named_exists(document: Path) -> None:
-    named = set(re.findall(r"`((?:tests|docs|functions|events|local)/[\w./-]+)`", document.read_text()))
+    text = document.read_text()
+    named = set(re.findall(r"`((?:tests|docs|functions|events|layers|local)/[\w./-]+)`", text))
+    named |= {str(document.parent / link) for link in re.findall(r"\]\(([\w./-]+)(?:#[\w-]*)?\)", text)}
     assert {
         name for name in named - {"functions/translate/app.py", "events/translate.json"} if not Path(name).exists()
     } == set()
