@@ -76,9 +76,9 @@ INTERFACES = {
 PREFIXES = {"expect_": "require_"}
 
 ALLOWED = {
+    ("ended", "layers/turnlog/python/turnlog/entrypoints/http"): "a field on the wire",
     ("moving", "tests/promises"): "the mutants of moves, one module for each kind of change",
     ("console", "functions/console"): "the name of the deployed function",
-    ("ended", "layers/turnlog/python/turnlog/entrypoints/http"): "a field on the wire",
     ("told", "tests/unit/test_claude_stand_in.py"): "sentences that the user told the stand-in",
     ("others", "tests/promises/simulator"): "the other arguments of a call",
 }
