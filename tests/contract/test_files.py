@@ -10,7 +10,7 @@ import re
 import stat
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -62,6 +62,26 @@ class TestFiles(SessionStoreContract):
     @pytest.fixture
     def store(self, root: Path) -> SessionStore:
         return FileSessionStore(root, sync=no_sync)
+
+
+class OpenedAnew:
+    """A store that lives for one call, so that nothing but the files carries over to the next."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def __getattr__(self, method: str) -> Callable[..., Any]:
+        def call(*given: Any, **named: Any) -> Any:
+            with closing(FileSessionStore(self._root, sync=no_sync)) as store:
+                return getattr(store, method)(*given, **named)
+
+        return call
+
+
+class TestFilesOpenedAnewForEachCall(SessionStoreContract):
+    @pytest.fixture
+    def store(self, root: Path) -> Any:
+        return OpenedAnew(root)
 
 
 @pytest.fixture

@@ -14,17 +14,17 @@ from turnlog.errors import LeaseLost
 
 MOVES = (
     mutant(
-        "the flip of a move is conditional on its lease",
+        "the commit of a move is conditional on its lease",
         Edit(move._commit, calls(Table.put_action, MINE), unconditional),
     ),
     mutant(
-        "the flip of a move is conditional on its own token",
+        "the commit of a move is conditional on its own token",
         Edit(move._commit, uses(MINE), RUNNING_OF_ANY),
     ),
     mutant(
         "the new header of a move is conditional",
         Edit(move._commit, calls(Table.put_action, header_item), unconditional),
-        harmless="only the holder of the old session's lease can flip, and the address belongs to that old session",
+        harmless="only the holder of the old session's lease can commit, and the address belongs to that old session",
     ),
     mutant(
         "the copies of a move are conditional",

@@ -104,8 +104,8 @@ def _writer_after_a_slow_mover(world: World, known: KnownAddresses) -> None:
     _speaks(world, known, "ada", "ada speaks", in_ms=66_000)
 
 
-def _moved_slowly(world: World, known: KnownAddresses, at: Address, to: Address, flips_in_ms: int = 67_000) -> None:
-    if world.move(at, to, "mover", "mover", flips_in_ms=flips_in_ms).succeeded:
+def _moved_slowly(world: World, known: KnownAddresses, at: Address, to: Address, commits_in_ms: int = 67_000) -> None:
+    if world.move(at, to, "mover", "mover", commits_in_ms=commits_in_ms).succeeded:
         known.addresses.append(to)
 
 
@@ -113,7 +113,7 @@ def _slow_mover_and_its_repeat(world: World, known: KnownAddresses) -> None:
     """The repeat has taken the lease over and is about to finish when the first mover goes on."""
     at, to = known.addresses[0], address("owner after mover", session_id("moved"))
     world.schedule.spawn("mover", lambda: _moved_slowly(world, known, at, to))
-    world.schedule.spawn("mover again", lambda: _moved_slowly(world, known, at, to, flips_in_ms=1_500), in_ms=66_400)
+    world.schedule.spawn("mover again", lambda: _moved_slowly(world, known, at, to, commits_in_ms=1_500), in_ms=66_400)
 
 
 def _forker_and_deleter(world: World, known: KnownAddresses) -> None:

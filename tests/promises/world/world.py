@@ -244,10 +244,10 @@ class World:
         return list(found | dict.fromkeys(act.child for act in self.done(Forking)))
 
     def move(
-        self, at: Address, to: Address, key: str, name: str, *, dies_when_copied: bool = False, flips_in_ms: int = 0
+        self, at: Address, to: Address, key: str, name: str, *, dies_when_copied: bool = False, commits_in_ms: int = 0
     ) -> Moving:
         process = self.process(name)
-        process.dies_when_copied, process.stands_still_when_copied_ms = dies_when_copied, flips_in_ms
+        process.dies_when_copied, process.stands_still_when_copied_ms = dies_when_copied, commits_in_ms
         now_ms = process.clock()
         asked = Move(
             at.owner,
