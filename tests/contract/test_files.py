@@ -34,9 +34,9 @@ from tests.contract.session_store import (
     turn_of,
 )
 from tests.fakes import OWNER, START_MS, new_session
-from turnlog.adapters.files import FileSessionStore, records
-from turnlog.adapters.files.records import Gone, decode_only, encode, split, whole
-from turnlog.adapters.files.store import session_path
+from turnlog.adapters.local.files import FileSessionStore, records
+from turnlog.adapters.local.files.records import Gone, decode_only, encode, split, whole
+from turnlog.adapters.local.files.store import session_path
 from turnlog.domain.owners import owner_hash
 from turnlog.domain.quotas import QuotaCharges, QuotaCounters
 from turnlog.domain.sessions import Session

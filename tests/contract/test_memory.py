@@ -19,7 +19,7 @@ from tests.contract.session_store import (
     turn_of,
 )
 from tests.fakes import OWNER, START_MS, new_session, with_content
-from turnlog.adapters.memory import MemorySessionStore
+from turnlog.adapters.local.memory import MemorySessionStore
 from turnlog.domain.messages import Message
 from turnlog.domain.sessions import Session
 from turnlog.domain.turns import Tombstone

@@ -16,9 +16,9 @@ from tests.contract.test_dynamodb_contract import OneAtATime
 from tests.fakes import OWNER, START_MS, new_session
 from turnlog.adapters.dynamodb import DynamoDBSessionStore
 from turnlog.adapters.dynamodb.quotas import DynamoDBQuotaStore
-from turnlog.adapters.files import FileSessionStore
-from turnlog.adapters.files.write_behind import WriteBehindSessionStore
-from turnlog.adapters.memory import MemorySessionStore
+from turnlog.adapters.local.files import FileSessionStore
+from turnlog.adapters.local.files.write_behind import WriteBehindSessionStore
+from turnlog.adapters.local.memory import MemorySessionStore
 from turnlog.adapters.read_cache import CachedSessionStore
 from turnlog.domain.quotas import QuotaCharges
 from turnlog.errors import QuotaExceeded, StoreUnavailable

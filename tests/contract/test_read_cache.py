@@ -21,7 +21,7 @@ from tests.contract.session_store import (
     turn_of,
 )
 from tests.fakes import OWNER, START_MS, new_session, with_content
-from turnlog.adapters.memory import MemorySessionStore
+from turnlog.adapters.local.memory import MemorySessionStore
 from turnlog.adapters.read_cache import CachedSessionStore
 from turnlog.domain.messages import Message
 from turnlog.domain.quotas import QuotaCharge

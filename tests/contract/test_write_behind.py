@@ -24,9 +24,9 @@ from tests.contract.session_store import (
     turn_of,
 )
 from tests.fakes import OWNER, START_MS, HeldClock, new_session
-from turnlog.adapters.files import FileSessionStore
-from turnlog.adapters.files.store import session_path
-from turnlog.adapters.files.write_behind import WriteBehindSessionStore
+from turnlog.adapters.local.files import FileSessionStore
+from turnlog.adapters.local.files.store import session_path
+from turnlog.adapters.local.files.write_behind import WriteBehindSessionStore
 from turnlog.domain.quotas import QuotaCharges
 from turnlog.domain.sessions import Session, SessionView
 from turnlog.errors import QuotaExceeded, SessionNotFound, StoreUnavailable

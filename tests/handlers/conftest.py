@@ -19,7 +19,7 @@ from tests import deployed, documented
 from tests.fakes import SERVER_KEY, HashModel, HeldClock, KeptLog, NoDocuments
 from turnlog import runtime
 from turnlog.adapters import telemetry
-from turnlog.adapters.memory import MemorySessionStore
+from turnlog.adapters.local.memory import MemorySessionStore
 from turnlog.config import AnonymousLifeSettings, AnonymousLimitSettings, SessionLifeSettings
 from turnlog.domain.sessions import SessionView
 from turnlog.errors import ItemUnreadable

@@ -25,7 +25,7 @@ from tests.handlers.conftest import Answered, Backstage, Context, app
 from tests.unit.test_jwt_tokens import ISSUER, OTHER_KEY, IssuersServer, token, unsigned
 from turnlog import runtime
 from turnlog.adapters.jwt_tokens import JwtVerifier
-from turnlog.adapters.memory import MemorySessionStore
+from turnlog.adapters.local.memory import MemorySessionStore
 from turnlog.domain.owners import anonymous_owner_of
 from turnlog.domain.sessions import Session, new_session_id
 from turnlog.domain.turns import Lease

@@ -20,7 +20,7 @@ from tests.handlers.conftest import Context, app, event
 from tests.template.conftest import OfType, Resource
 from turnlog import runtime
 from turnlog.adapters import telemetry
-from turnlog.adapters.memory import MemorySessionStore
+from turnlog.adapters.local.memory import MemorySessionStore
 from turnlog.entrypoints.http.problems import WORDINGS
 
 ASK_CLAUDE = {"QueryFunction", "AnalyzeCodeFunction", "SummarizeFunction", "SessionFunction", "SummarizeUploadFunction"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.fakes import OWNER, SERVER_KEY, START_MS, audit_of, new_session
-from turnlog.adapters.memory import MemorySessionStore
+from turnlog.adapters.local.memory import MemorySessionStore
 from turnlog.domain.sessions import Session, SessionView
 from turnlog.domain.turns import Lease
 from turnlog.errors import ItemUnreadable, TurnsMissing

@@ -10,7 +10,7 @@ from decimal import Decimal
 import pytest
 
 from tests.fakes import OWNER, HashModel, HeldClock, expected_text, new_session
-from turnlog.adapters.memory import MemorySessionStore
+from turnlog.adapters.local.memory import MemorySessionStore
 from turnlog.domain.limits import OwnerLimits, SessionLimits
 from turnlog.domain.messages import Message
 from turnlog.domain.sessions import Session, SessionView

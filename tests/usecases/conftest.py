@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.fakes import MODEL, OWNER, SERVER_KEY, HashModel, HeldClock, NoDocuments, NotedTrail, audit_of
-from turnlog.adapters.memory import MemorySessionStore
+from turnlog.adapters.local.memory import MemorySessionStore
 from turnlog.domain.limits import DEFAULT_MAX_TOKENS, OwnerLimits
 from turnlog.domain.messages import Message, ModelRequest
 from turnlog.domain.sessions import SessionSettings, SessionView

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
     from turnlog.adapters.dynamodb import OwnerKeys
-    from turnlog.domain.locked_store import LockedSessionStore
+    from turnlog.adapters.local.locked_store import LockedSessionStore
 
 _SECRET_AGE_S = 300  # a rotated secret is taken up within five minutes
 
@@ -162,15 +162,15 @@ def _local_store() -> LockedSessionStore | None:
     settings = StoreSettings.read(os.environ)
     match settings.session_store:
         case "memory":
-            from turnlog.adapters.memory import MemorySessionStore
+            from turnlog.adapters.local.memory import MemorySessionStore
 
             return MemorySessionStore()
         case "filesystem":
-            from turnlog.adapters.files import FileSessionStore
+            from turnlog.adapters.local.files import FileSessionStore
 
             return FileSessionStore(Path(settings.sessions_folder))
         case "write_behind":
-            from turnlog.adapters.files.write_behind import WriteBehindSessionStore
+            from turnlog.adapters.local.files.write_behind import WriteBehindSessionStore
 
             store = WriteBehindSessionStore(Path(settings.sessions_folder))
             atexit.register(store.close)

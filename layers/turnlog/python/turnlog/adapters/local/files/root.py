@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from turnlog.adapters.files.records import MARK_AT, mark, split
+from turnlog.adapters.local.files.records import MARK_AT, mark, split
 from turnlog.errors import StoreUnavailable
 
 Sleep = Callable[[float], None]

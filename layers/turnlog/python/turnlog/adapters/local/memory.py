@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
+from turnlog.adapters.local.locked_store import LockedSessionStore, StoredSession
 from turnlog.domain.conditions import content_bytes, is_due
-from turnlog.domain.locked_store import LockedSessionStore, StoredSession
 from turnlog.domain.quotas import QuotaCounters
 from turnlog.domain.sessions import Move
 from turnlog.domain.turns import Turn

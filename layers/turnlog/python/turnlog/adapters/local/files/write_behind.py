@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from turnlog.adapters.files.records import split
-from turnlog.adapters.files.root import Sleep, Sync
-from turnlog.adapters.files.store import FileSessions, FileSessionStore
+from turnlog.adapters.local.files.records import split
+from turnlog.adapters.local.files.root import Sleep, Sync
+from turnlog.adapters.local.files.store import FileSessions, FileSessionStore
 from turnlog.clock import Clock, system_clock
 
 

@@ -12,10 +12,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import overload
 
-from turnlog.adapters.files.records import Gone, Head, decode, decode_only, encode, is_a, split, whole
-from turnlog.adapters.files.root import NEW, Root, Sleep, Sync
+from turnlog.adapters.local.files.records import Gone, Head, decode, decode_only, encode, is_a, split, whole
+from turnlog.adapters.local.files.root import NEW, Root, Sleep, Sync
+from turnlog.adapters.local.locked_store import LockedSessionStore, StoredSession
 from turnlog.domain.conditions import is_due
-from turnlog.domain.locked_store import LockedSessionStore, StoredSession
 from turnlog.domain.owners import owner_hash
 from turnlog.domain.quotas import QuotaCounters
 from turnlog.domain.sessions import Move, Session, SessionSettings
