@@ -15,7 +15,7 @@ REQUIREMENTS = {
     "2.2.1": "what comes in is checked against what is allowed",
     "2.2.2": "and by the service, not by its clients",
     "2.2.3": "combinations of fields included",
-    "2.3.1": "the steps of a turn come in their order: no commit without a claim",
+    "2.3.1": "the steps of a turn come in their order: no commit without a lease",
     "2.3.2": "limits are enforced, whatever comes at once",
     "2.3.3": "a turn is stored whole or not at all",
     "2.3.4": "a session has one turn in flight",
