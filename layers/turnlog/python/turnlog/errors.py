@@ -10,7 +10,7 @@ from typing import Any
 
 
 class TurnlogError(Exception):
-    """The root of every error that is raised on purpose. `code` names it for programs, the same at every door."""
+    """The root of every error that is raised on purpose. `code` names it for programs, the same everywhere."""
 
     code = "internal_error"
 
@@ -71,7 +71,7 @@ class SessionNotFound(Refusal):
     code = "session_not_found"
 
 
-class NameUsedUp(SessionNotFound):
+class KeyUsedUp(SessionNotFound):
     """The session that was made under this key or secret is gone, and no other is made under it."""
 
 
@@ -94,7 +94,7 @@ class TurnInProgress(Refusal):
 class LeaseLost(Refusal):
     """The turn outlived its lease and another one took its slot; its reply was not stored."""
 
-    code = "claim_lost"
+    code = "claim_lost"  # its name on the wire, from when a lease was called a claim
     retry_after_s = 1
 
 
@@ -139,7 +139,7 @@ class SessionLimitReached(LimitReached):
 
 
 class QuotaExceeded(LimitReached):
-    """A quota of the owner, shared by all of the owner's sessions, is used up until its window of time ends."""
+    """A quota of the owner, shared by all of the owner's sessions, is used up until its period ends."""
 
     code = "allowance_used_up"
 

@@ -49,7 +49,7 @@ def content_bytes(turn: Turn) -> int:
     return sum(len(text.encode()) for text in texts)
 
 
-def require_storable(turn: Turn) -> None:
+def require_turn_storable(turn: Turn) -> None:
     """Raises TurnTooLarge or TurnFormUnsupported. Deflates only large turns, since that takes 0.1 s or more."""
     require_packable(turn)
     if content_bytes(turn) + _FRAME_BYTES > MAX_TURN_BYTES:

@@ -80,7 +80,7 @@ def require_room(view: SessionView, limits: SessionLimits, now_ms: int) -> None:
         raise SessionLimitReached("session_turns_a_minute", -(-(oldest_that_counts + _MINUTE_MS - now_ms) // 1000))
 
 
-def require_storable(message: Message, max_tokens: int) -> None:
+def require_message_storable(message: Message, max_tokens: int) -> None:
     """Raises TurnTooLarge when the message and the longest reply might not fit into one turn."""
     left = MAX_TURN_BYTES - max_tokens * REPLY_BYTES_PER_TOKEN
     if len(message.content.encode()) > left and len(pack(message.content)) > left:

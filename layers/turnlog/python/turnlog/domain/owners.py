@@ -1,4 +1,4 @@
-"""Owners: the verified principals that sessions belong to, and the names under which their things are filed."""
+"""Owners: the verified callers that sessions belong to, and the names under which their things are filed."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def is_secret(text: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Principal:
-    """A verified caller. `owner` is `iss|sub`.
+class VerifiedToken:
+    """The part of a verified token that counts here. `owner` is `iss|sub`.
 
     The token is not believed from `expires_s` on, in epoch seconds: its own end plus the leeway of the check, so that
     a later look decides as the verifier did. `roles` are all that the issuer gives, known here or not.

@@ -25,7 +25,7 @@ def new_session_id() -> str:
 
 
 def named_session_id(name: bytes) -> str:
-    """The id of the session that a caller named: `name` is a keyed hash of 16 bytes."""
+    """The id of a session that is made under an idempotency key or a secret: `name` is a keyed hash of 16 bytes."""
     return "ses_" + base64.urlsafe_b64encode(name).rstrip(b"=").decode()
 
 
@@ -70,7 +70,7 @@ class Session:
 class Move:
     """A request to give a session another owner or another id, in one instant.
 
-    `key` is a keyed hash of the caller's name for the move: a repeat under it finds the result of the first try.
+    `key` is a keyed hash of the idempotency key: a repeat under it finds the result of the first try.
     `token`, `at_ms` and `lease_expires_ms` are those of a lease, since the move takes the next turn's slot while it
     copies. `quota` is charged in the instant in which the session moves.
     """

@@ -106,8 +106,7 @@ class SessionStore(TurnStore, Protocol):
     def erase(self, owner: str, now_ms: int) -> int:
         """Removes the owner's sessions, their listing, the counters of quotas and the data keys.
 
-        A counter whose window of time is not over stays until it is, so that an owner who begins anew has no more than
-        others.
+        A counter whose period is not over stays until it is, so that an owner who begins anew has no more than others.
 
         Returns the number of sessions, expired ones that were not yet swept included. May be repeated after a crash,
         and is done only when it returned; then the owner may begin anew. Meanwhile `create` raises ErasureInProgress,

@@ -9,7 +9,14 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from turnlog.clock import Clock, utc_date
-from turnlog.domain.limits import OwnerLimits, SessionLimits, charges, require_room, require_storable, settlement
+from turnlog.domain.limits import (
+    OwnerLimits,
+    SessionLimits,
+    charges,
+    require_message_storable,
+    require_room,
+    settlement,
+)
 from turnlog.domain.messages import Message, ModelRequest, Reply
 from turnlog.domain.prices import cost_usd
 from turnlog.domain.sessions import SessionView
@@ -225,7 +232,7 @@ class _Taking:
         if attempt > ATTEMPTS:
             raise AttemptsExhausted
         require_room(view, self.policy.session, now)
-        require_storable(request.message, view.session.settings.max_tokens)
+        require_message_storable(request.message, view.session.settings.max_tokens)
         # By the clock of this moment: however long the read took, the lease outlasts the handler.
         until = self.clock() + lease_ms(self.remaining_s())
         taken = charges(view, request.message, self.policy.owner, now)

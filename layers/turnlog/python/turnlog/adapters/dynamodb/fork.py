@@ -7,10 +7,10 @@ from dataclasses import replace
 from turnlog.adapters.dynamodb.copies import copy_turn
 from turnlog.adapters.dynamodb.data_keys import Keys
 from turnlog.adapters.dynamodb.encode import header_item, index_item, meta_item
-from turnlog.adapters.dynamodb.expiry import sweep_entry
 from turnlog.adapters.dynamodb.items import HEADER, partition, slot_sk
 from turnlog.adapters.dynamodb.quotas import transact_charged
 from turnlog.adapters.dynamodb.reads import slots_between
+from turnlog.adapters.dynamodb.sweeper import sweep_entry
 from turnlog.adapters.dynamodb.table import DONE, EMPTY, Table, key, s
 from turnlog.domain.quotas import QuotaCharges
 from turnlog.domain.sessions import Session

@@ -1,7 +1,7 @@
-"""Counters of what owners have used: one for each quota and its window of time, in the owner's partition.
+"""Counters of what owners have used: one for each quota and its period, in the owner's partition.
 
 A counter is charged in a transaction, alone too, since only a transaction can be repeated after a lost answer without
-counting twice. Its TTL comes an hour after its window's end.
+counting twice. Its TTL comes an hour after its period's end.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class DynamoDBQuotaStore:
 
 
 def erase_quotas(usage: Table, owner: str, now_ms: int) -> None:
-    """Removes the owner's counters, except those whose window of time is not over."""
+    """Removes the owner's counters, except those whose period is not over."""
     counters = usage.query(owner_partition(owner))
     over = [item for item in counters if (int(item["ttl"]["N"]) - _GRACE_S) * 1000 <= now_ms]
     usage.delete_all(key(item["pk"]["S"], item["sk"]["S"]) for item in over)
