@@ -26,9 +26,10 @@ class Refusal(TurnlogError):
 
 
 class InvalidRequest(Refusal):
-    """The request is refused before any I/O. `code` names the rule and `pointer` (RFC 6901) the place, if any.
+    """The request is refused before anything is paid or stored.
 
-    `details` says what would be valid, such as bounds. It holds documented values only, never the request's own.
+    `code` names the rule and `pointer` (RFC 6901) the place, if any. `details` says what would be valid, such as
+    bounds. It holds documented values only, never the request's own.
     """
 
     def __init__(self, code: str, pointer: str | None = None, details: Mapping[str, Any] | None = None) -> None:
@@ -162,7 +163,10 @@ class TurnFormUnsupported(TurnlogError):
 
 
 class AttemptsExhausted(TurnlogError):
-    """Three handlers in a row died or lost the provider's answer under this key; it is not paid for again."""
+    """Three handlers that began under this key died, lost the provider's answer or outlived their lease.
+
+    The key is not paid for again.
+    """
 
     code = "attempts_exhausted"
 

@@ -1,9 +1,9 @@
 """Limits of a session and its owner: pure functions from a session's view to a refusal or a charge.
 
-A session's own limits are exact without any write: its view has the totals, and its turns come one after the other.
-The quotas that an owner's sessions share are charged in the transaction that takes the lease of a turn's slot, and for
-a question without a session before it is asked. A budget reserves the most that a call can use and settles it with the
-commit, so that no race and no retry can exceed it.
+A session's own limits need no write: its view has the totals, and its turns come one after the other. So the number of
+turns is exact. Tokens and bytes are checked before a turn, so its reply may exceed them. The quotas that an owner's
+sessions share are charged: for a turn in the transaction that takes its lease, for a question before it is asked. A
+budget reserves the most that a call can use and settles it with the commit, so that no race and no retry can exceed it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Audit: what one request tells the audit trail, each act before it takes effect, each refusal before it is answered.
 
-Turns and reads of one's own session are in the log of requests alone.
+Turns and reads of one's own session, lists and exports excepted, are in the log of requests alone.
 """
 
 from __future__ import annotations

@@ -49,8 +49,9 @@ OLDER_KEYS = 64
 """The number of turns within which a late retry finds its reply."""
 
 KEY_STRIDE = 16
-"""The distance between the older keys that a turn remembers, the nearest first. So 16 turns in a row know all of them,
-at 24 bytes a turn. It must not change between versions.
+"""The distance between the older keys that a turn remembers: it stores the hashes of the keys 16, 32, 48 and 64 turns
+before it, the nearest first, at 24 bytes a turn. So any 16 neighbouring turns together hold all older keys. It must not
+change between versions.
 """
 
 OTHER_KEYS = 16
@@ -120,8 +121,8 @@ def run_turn(
     that the handler has left; the lease outlasts it by COMMIT_RESERVE_S.
 
     Raises SessionNotFound, KeyReused, TurnInProgress, TurnNumberTaken, LimitReached, TurnTooLarge, AttemptsExhausted,
-    LeaseLost, SessionCorrupt, ClockBehind, StoreUnavailable or a ModelError. After each of them but StoreUnavailable
-    nothing is stored; after that one a repeat with the same key finds out.
+    LeaseLost, SessionCorrupt, ClockBehind, KeysUnavailable, SecretUnavailable, StoreUnavailable or a ModelError. After
+    each of them but StoreUnavailable nothing is stored; after that one a repeat with the same key finds out.
     """
     return _Taking(request, store, model, clock, remaining_s, policy).take()
 

@@ -22,9 +22,9 @@ class MemorySessionStore(LockedSessionStore):
     """Sessions in dictionaries under one lock, for tests and for a single process.
 
     It holds at most `most_sessions`, and `most_bytes` of content (as UTF-8; Python needs up to four times that). When
-    another one does not fit, the session that was used least recently goes before its time, one whose turn is running
-    only if there is no other; the one that is being written stays, however large it is. Ids of sessions that are gone
-    stay known until their `ttl_s`, those of the last `most_sessions`.
+    it is full it drops the session that was used least recently. It drops one with a running turn only if all others
+    run too, and never the one being written, however large that is. Ids of sessions that are gone stay known until
+    their `ttl_s`, those of the last `most_sessions`.
     """
 
     def __init__(self, most_sessions: int = 10_000, most_bytes: int = 256_000_000) -> None:

@@ -54,8 +54,8 @@ class FileSessionStore(LockedSessionStore):
     template's limit) some tenths of a second. A move renames one file. A fork writes all its turns, about as long as a
     second for 20 MB.
 
-    With `sole` the folder is this store's alone; without, it is shared with other stores that do not want it alone.
-    Raises StoreUnavailable when that cannot be. `close` lets the folder go, and so does the end of the store's use.
+    With `sole` no other store may open the folder. Raises StoreUnavailable when another store has it in a way that
+    forbids this. `close` frees it, and so does garbage collection.
     """
 
     def __init__(self, folder: Path, *, sole: bool = False, sleep: Sleep = time.sleep, sync: Sync = os.fsync) -> None:
@@ -66,7 +66,7 @@ class FileSessionStore(LockedSessionStore):
         self._files = files
 
     def close(self) -> None:
-        """Lets the folder go. May be repeated."""
+        """Frees the folder. May be repeated."""
         self._files.close()
 
 
