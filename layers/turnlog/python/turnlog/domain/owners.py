@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import re
 from dataclasses import dataclass
+
+from turnlog.domain import base64url
 
 _SECRET = re.compile(r"[A-Za-z0-9_-]{43}")
 
@@ -15,7 +16,7 @@ def owner_hash(owner: str) -> str:
 
     It is part of DynamoDB keys and S3 prefixes, so it must not change between versions.
     """
-    return base64.urlsafe_b64encode(hashlib.sha256(b"v1|" + owner.encode()).digest()).rstrip(b"=").decode()
+    return base64url.encode(hashlib.sha256(b"v1|" + owner.encode()).digest())
 
 
 def anonymous_owner(secret_sha256: str) -> str:

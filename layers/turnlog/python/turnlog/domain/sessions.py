@@ -6,11 +6,11 @@ stored after. So the reply in slot n + 1 was computed from exactly the slots 1..
 
 from __future__ import annotations
 
-import base64
 import re
 import secrets
 from dataclasses import dataclass, field
 
+from turnlog.domain import base64url
 from turnlog.domain.content_encryption import PLAIN, ContentCipher
 from turnlog.domain.expiry import GRACE
 from turnlog.domain.quotas import QuotaCharges
@@ -26,7 +26,7 @@ def new_session_id() -> str:
 
 def named_session_id(name: bytes) -> str:
     """The id of a session that is made under an idempotency key or a secret: `name` is a keyed hash of 16 bytes."""
-    return "ses_" + base64.urlsafe_b64encode(name).rstrip(b"=").decode()
+    return "ses_" + base64url.encode(name)
 
 
 def is_session_id(text: str) -> bool:
