@@ -18,5 +18,5 @@ def test_the_text_is_url_safe_and_has_no_padding() -> None:
 
 @pytest.mark.parametrize("text", ["a", "YQ==", "YR", "+/8", "-_8 ", "Y Q", "ü", "\ud800", "Y\n"])
 def test_another_text_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=""):
+    with pytest.raises(ValueError):
         base64url.decode(text)
