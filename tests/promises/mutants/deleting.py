@@ -8,6 +8,7 @@ from tests.promises.mutants.patching import Edit, unconditional
 from turnlog.adapters.dynamodb import deletion, sweeper
 from turnlog.adapters.dynamodb.store import DynamoDBSessionStore
 from turnlog.adapters.dynamodb.table import EMPTY, MINE, Table
+from turnlog.domain.conditions import is_due
 from turnlog.domain.expiry import GRACE
 from turnlog.domain.sessions import Session, SessionView
 
@@ -88,7 +89,7 @@ MUTANTS = (
     ),
     mutant(
         "a sweep leaves alone a session that is alive",
-        Edit(sweeper._check, comparisons(Local("alive_until_ms")), "False"),
+        Edit(sweeper._check, calls(is_due, Local("alive_until_ms")), "True"),
         Edit(sweeper._check, keyword("only_if"), "bool"),
     ),
     mutant(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TypeGuard
 
-from turnlog.domain.expiry import CLOCK_TOLERANCE, GRACE, SWEEP_MARGIN
+from turnlog.domain.expiry import CLOCK_TOLERANCE, SWEEP_MARGIN
 from turnlog.domain.packing import pack_turn, require_packable
 from turnlog.domain.sessions import SessionView
 from turnlog.domain.turns import MAX_TURN_BYTES, Lease, Slot, Turn
@@ -12,7 +12,6 @@ from turnlog.errors import ClockBehind, SessionNotFound
 
 _TOLERANCE_MS = int(CLOCK_TOLERANCE.total_seconds() * 1000)
 _MARGIN_MS = int(SWEEP_MARGIN.total_seconds() * 1000)
-_GRACE_MS = int(GRACE.total_seconds() * 1000)
 _FRAME_BYTES = 100  # more than packing puts around a turn's texts
 
 

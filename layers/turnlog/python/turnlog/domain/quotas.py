@@ -44,6 +44,11 @@ class QuotaCharges:
         return QuotaCharges(self.owner, tuple(replace(charge, amount=-charge.amount) for charge in self.charges))
 
 
+def exceeded(charge: QuotaCharge, now_ms: int) -> QuotaExceeded:
+    """The error to raise for a charge that does not fit: the quota, and seconds until its period ends, at least 1."""
+    return QuotaExceeded(charge.counter.partition("#")[0], max(1, -(-(charge.resets_ms - now_ms) // 1000)))
+
+
 def by_owner(owner: str, charges: Iterable[QuotaCharge]) -> dict[str, list[QuotaCharge]]:
     """The charges by the owner of their counter; `owner` for those that name none."""
     found: dict[str, list[QuotaCharge]] = {}
@@ -65,8 +70,7 @@ class QuotaCounters:
         for charge in charges:
             _add(used, charge, charge.amount)
             if used[charge.counter][0] > charge.limit:
-                wait_s = -(-(charge.resets_ms - now_ms) // 1000)
-                raise QuotaExceeded(charge.counter.partition("#")[0], max(1, wait_s))
+                raise exceeded(charge, now_ms)
         self.used = used
 
     def settle(self, charges: Iterable[QuotaCharge]) -> None:

@@ -64,6 +64,11 @@ def sk_range(first: int, last: int) -> tuple[str, str]:
     return slot_sk(first), f"{slot_sk(last)}.99"
 
 
+def is_header(item: Item | None) -> bool:
+    """True for a session's header."""
+    return item is not None and bool(item["sk"]["S"] == HEADER)
+
+
 def is_slot(item: Item) -> bool:
     """True for a lease, a turn or a tombstone."""
     return bool(item["sk"]["S"].isdigit())

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from turnlog.adapters.dynamodb.items import VERSION, owner_partition
 from turnlog.adapters.dynamodb.table import EXISTS, NEVER, WITHIN_LIMIT, Item, Table, failed, key, n
 from turnlog.domain.expiry import GRACE
-from turnlog.domain.quotas import QuotaCharge, QuotaCharges
+from turnlog.domain.quotas import QuotaCharge, QuotaCharges, exceeded
 from turnlog.errors import QuotaExceeded, StoreUnavailable
 
 if TYPE_CHECKING:
@@ -110,5 +110,5 @@ def refusal(quota: QuotaCharges | None, reasons: Sequence[Item], now_ms: int) ->
     """The error to raise for charges that were not taken, by the reasons of their actions."""
     for charge, reason in zip(quota.charges if quota else (), reasons, strict=True):
         if failed(reason):
-            return QuotaExceeded(charge.counter.partition("#")[0], max(1, -(-(charge.resets_ms - now_ms) // 1000)))
+            return exceeded(charge, now_ms)
     return StoreUnavailable()

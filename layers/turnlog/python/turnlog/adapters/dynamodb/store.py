@@ -133,8 +133,7 @@ class DynamoDBSessionStore:
         self, session: Session, title: str, *, quota: QuotaCharges | None = None, first: Turn | None = None
     ) -> Session:
         pk = partition(session.owner, session.id)
-        existing = self._sessions.query(pk, newest_first=True, limit=1, until=bool)
-        if existing:
+        if self._sessions.newest(pk):
             return self.read(session.owner, session.id, session.created_ms, newest=1).session
         session = replace(session, cipher=self._keys.current(session.owner))
         turn, *parts = turn_items(session, first) if first else [None]
