@@ -104,7 +104,7 @@ class NotedTrail:
 
 
 def audit_of(caller: Caller, trail: NotedTrail | None = None) -> Audit:
-    """The audit notes of one request of the caller, through no door at all."""
+    """The audit notes of one request of the caller, through no entry point at all."""
     kept = trail or NotedTrail()
     return Audit(lambda: kept, lambda: SERVER_KEY, "req-1", "TEST", caller)
 

@@ -68,7 +68,7 @@ def prose(seed: str, characters: int) -> str:
 
 
 def measure(turns: int = 50, *, caches: int = 0) -> list[TurnCost]:
-    """The costs of a conversation of `turns` turns of 2,000 characters each, window 25, sealed, without limits.
+    """The costs of a conversation of `turns` turns of 2,000 characters each, window 25, encrypted, without limits.
 
     With `caches`, so many environments with a hybrid store each take the turns one after the other.
     """

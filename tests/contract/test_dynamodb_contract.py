@@ -43,7 +43,7 @@ class TestDynamoDB(SessionStoreContract):
         return DynamoDBSessionStore(client, TABLE, USAGE_TABLE, sleep=lambda _: None)
 
 
-class TestSealedDynamoDB(SessionStoreContract):
+class TestEncryptedDynamoDB(SessionStoreContract):
     """The same facts hold when all content is encrypted."""
 
     @pytest.fixture

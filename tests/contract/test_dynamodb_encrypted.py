@@ -1,4 +1,4 @@
-"""Sealed content on DynamoDB: what lies in the tables, what opens and what does not, what it costs, and how it ends."""
+"""Encrypted content on DynamoDB: what lies in the tables, what can be decrypted, what it costs, and how it ends."""
 
 from __future__ import annotations
 

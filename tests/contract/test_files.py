@@ -35,7 +35,7 @@ from tests.contract.session_store import (
 )
 from tests.fakes import OWNER, START_MS, new_session
 from turnlog.adapters.local.files import FileSessionStore, records
-from turnlog.adapters.local.files.records import Gone, decode_only, encode, split, whole
+from turnlog.adapters.local.files.records import SessionTombstone, decode_only, encode, split, whole
 from turnlog.adapters.local.files.store import session_path
 from turnlog.domain.owners import owner_hash
 from turnlog.domain.quotas import QuotaCharges, QuotaCounters
@@ -340,7 +340,7 @@ def test_a_file_under_another_name_is_an_error(store: FileSessionStore, session:
         store.read(OWNER, other.name, START_MS, newest=1)
 
 
-@pytest.mark.parametrize("data", [b"", b"?", whole(), whole(encode(Gone(1)))])
+@pytest.mark.parametrize("data", [b"", b"?", whole(), whole(encode(SessionTombstone(1)))])
 def test_a_damaged_session_is_no_empty_one_and_can_be_deleted(
     store: FileSessionStore, session: Session, path: Path, data: bytes
 ) -> None:

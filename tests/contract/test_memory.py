@@ -201,7 +201,7 @@ def test_many_sessions_one_after_the_other_leave_nothing_behind() -> None:
         store.acquire(session, lease_of(1, charges=(charge("1"),)), over=None)
     store.sweep(START_MS + 3000 * HOUR_MS)
     kept = store._memory
-    assert (kept.sessions, kept.gone, kept.quotas, kept.bytes) == ({}, {}, {}, 0)
+    assert (kept.sessions, kept.tombstones, kept.quotas, kept.bytes) == ({}, {}, {}, 0)
 
 
 def test_a_slot_beyond_the_next_is_not_taken() -> None:

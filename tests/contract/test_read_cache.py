@@ -365,7 +365,7 @@ def test_a_long_session_is_kept_only_as_far_as_was_asked_for(store: CachedSessio
     for number in range(1, 50):
         take(store, session, number)
     (view,) = store._views._views.values()
-    assert len(view.session.turns) == 3
+    assert len(view.view.turns) == 3
     assert store._views._bytes == view.size
 
 

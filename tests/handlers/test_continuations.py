@@ -1,4 +1,4 @@
-"""A question that goes on as a session: sealed into the caller's hands, and paid for once."""
+"""A question that goes on as a session: encrypted for the caller alone, and paid for once."""
 
 from __future__ import annotations
 

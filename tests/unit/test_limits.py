@@ -15,8 +15,8 @@ from turnlog.domain.limits import (
     OwnerLimits,
     SessionLimits,
     charges,
+    require_message_storable,
     require_room,
-    require_storable,
     settlement,
 )
 from turnlog.domain.messages import Message, Usage
@@ -106,12 +106,12 @@ def test_an_unpriced_call_keeps_its_reservation() -> None:
 
 
 def test_a_message_is_limited_by_its_packed_size() -> None:
-    require_storable(Message.of_text("a" * 5_000_000), 1000)
+    require_message_storable(Message.of_text("a" * 5_000_000), 1000)
     noise = random.Random(1).randbytes(MAX_TURN_BYTES).hex()
     with pytest.raises(TurnTooLarge):
-        require_storable(Message.of_text(noise), 0)
+        require_message_storable(Message.of_text(noise), 0)
     with pytest.raises(TurnTooLarge):
-        require_storable(MESSAGE, MAX_TURN_BYTES // REPLY_BYTES_PER_TOKEN + 1)
+        require_message_storable(MESSAGE, MAX_TURN_BYTES // REPLY_BYTES_PER_TOKEN + 1)
 
 
 def test_a_reservation_counts_the_last_call_of_the_last_turn() -> None:

@@ -7,11 +7,14 @@ from decimal import Decimal
 
 import pytest
 
-from turnlog.domain.messages import Reply, Usage, to_json
+from tests.fakes import two_call_turn
+from turnlog.domain.messages import Message, Reply, Usage, to_json
 from turnlog.domain.sessions import Session, SessionSettings, SessionView
+from turnlog.domain.window import WindowPolicy
 from turnlog.entrypoints.http import replies
 from turnlog.entrypoints.http.problem_body import problem_body
 from turnlog.entrypoints.http.problems import Problem
+from turnlog.usecases.turn_protocol import TakenTurn, first_turn
 
 NOW = 1_795_597_200_000
 HOUR = 3_600_000
@@ -46,6 +49,21 @@ def test_content_and_usage_are_sent_as_they_were_received(block: dict[str, objec
     sent = json.loads(replies.Reply.of(reply(received, to_json({"later": block})), None).to_json())
     assert sent["content"] == [block]
     assert sent["usage"] == {"later": block}
+
+
+def test_a_turn_tells_the_usage_and_cost_of_all_its_calls() -> None:
+    turn = two_call_turn(tokens=100, cost_usd=Decimal("0.5"))
+    for body in (replies.Turn.of(turn), replies.TakenTurn.of(TakenTurn(turn, view()))):
+        sent = json.loads(body.to_json())
+        assert sent["usage"] == {"input_tokens": 180, "output_tokens": 20}
+        assert sent["cost_usd"] == "1.0"
+
+
+def test_a_turn_of_one_call_sends_its_usage_as_it_was_received() -> None:
+    usage = {"output_tokens": 5, "later": {"a": [1.5, None]}, "input_tokens": None}
+    turn = first_turn(Message.of_text("one"), reply(usage=to_json(usage)), None, NOW, WindowPolicy())
+    for body in (replies.Turn.of(turn), replies.TakenTurn.of(TakenTurn(turn, view()))):
+        assert f'"usage":{to_json(usage)},' in body.to_json()
 
 
 def test_dollars_are_an_exact_decimal_or_null() -> None:

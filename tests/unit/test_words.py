@@ -21,7 +21,7 @@ MODULES = {
     "forms": "records",
     "ending": "deletion",
     "moving": "move",
-    "sweeping": "expiry",
+    "sweeping": "sweeper",
     "views": "reads",
     "hybrid": "read_cache",
     "conversations": "sessions",
@@ -65,6 +65,11 @@ NAMES = {
     "sealed": "encrypted or signed",
     "unseal": "decrypt",
     "unsealed": "decrypted",
+    "NameUsedUp": "KeyUsedUp",
+    "is_named": "has_key",
+    "Principal": "VerifiedToken",
+    "Gone": "SessionTombstone",
+    "require_storable": "require_turn_storable or require_message_storable",
 }
 # Parameters, fields and functions; a local variable may have the plain meaning.
 INTERFACES = {

@@ -1,4 +1,4 @@
-"""The use cases as a door calls them, without any door: plain values in, over a store in memory."""
+"""The use cases as an entry point calls them, without one: plain values in, over a store in memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every use case works without a door: no HTTP event, no Lambda, no environment."""
+"""Every use case works without an entry point: no HTTP event, no Lambda, no environment."""
 
 from __future__ import annotations
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from tests.promises.mutants.code_patterns import Local, assignments, calls, comparisons, keyword, results, uses
 from tests.promises.mutants.mutant import RUNNING_OF_ANY, mutant
 from tests.promises.mutants.patching import Edit, unconditional
-from turnlog.adapters.dynamodb import deletion, expiry
+from turnlog.adapters.dynamodb import deletion, sweeper
 from turnlog.adapters.dynamodb.store import DynamoDBSessionStore
 from turnlog.adapters.dynamodb.table import EMPTY, MINE, Table
+from turnlog.domain.conditions import is_due
 from turnlog.domain.expiry import GRACE
 from turnlog.domain.sessions import Session, SessionView
 
@@ -83,20 +84,20 @@ MUTANTS = (
     ),
     mutant(
         "a sweep looks again before it ends a session",
-        Edit(expiry._check, keyword("only_if"), "bool"),
+        Edit(sweeper._check, keyword("only_if"), "bool"),
         harmless="only a process that stood still brings life to a session dead for so long, and its turn is stopped",
     ),
     mutant(
         "a sweep leaves alone a session that is alive",
-        Edit(expiry._check, comparisons(Local("alive_until_ms")), "False"),
-        Edit(expiry._check, keyword("only_if"), "bool"),
+        Edit(sweeper._check, calls(is_due, Local("alive_until_ms")), "True"),
+        Edit(sweeper._check, keyword("only_if"), "bool"),
     ),
     mutant(
         "a sweep voids the lease that guards a half-made move",
-        Edit(expiry._check, calls(expiry._is_abandoned), "True"),
+        Edit(sweeper._check, calls(sweeper._is_abandoned), "True"),
     ),
     mutant(
         "a session that a sweep does not end goes back onto its list",
-        Edit(expiry._reschedule, calls(Table.put), "None"),
+        Edit(sweeper._reschedule, calls(Table.put), "None"),
     ),
 )

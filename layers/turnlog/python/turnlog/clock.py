@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 
 Clock = Callable[[], int]
 """Gives the present as milliseconds since 1970-01-01T00:00:00Z."""
@@ -21,6 +21,11 @@ def rfc3339(epoch_ms: int) -> str:
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{epoch_ms % 1000:03d}Z"
 
 
+def utc(epoch_ms: int) -> datetime:
+    """Returns the time in UTC, exactly."""
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=epoch_ms)
+
+
 def utc_date(epoch_ms: int) -> date:
-    """The day in UTC, by which prices and quotas count."""
-    return datetime.fromtimestamp(epoch_ms / 1000, UTC).date()
+    """Returns the day in UTC, by which prices and quotas count."""
+    return utc(epoch_ms).date()

@@ -1,6 +1,6 @@
 """Settings by concern, each read from the environment only by who needs it.
 
-The template is the one place of default values: a variable that is missing is an error, never a default.
+Lifetimes and limits have no default here, the template has them; only what a function may lack has one.
 """
 
 from __future__ import annotations

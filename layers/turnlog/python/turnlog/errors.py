@@ -10,7 +10,7 @@ from typing import Any
 
 
 class TurnlogError(Exception):
-    """The root of every error that is raised on purpose. `code` names it for programs, the same at every door."""
+    """The root of every error that is raised on purpose. `code` names it for programs, the same everywhere."""
 
     code = "internal_error"
 
@@ -26,9 +26,10 @@ class Refusal(TurnlogError):
 
 
 class InvalidRequest(Refusal):
-    """The request is refused before any I/O. `code` names the rule and `pointer` (RFC 6901) the place, if any.
+    """The request is refused before anything is paid or stored.
 
-    `details` says what would be valid, such as bounds. It holds documented values only, never the request's own.
+    `code` names the rule and `pointer` (RFC 6901) the place, if any. `details` says what would be valid, such as
+    bounds. It holds documented values only, never the request's own.
     """
 
     def __init__(self, code: str, pointer: str | None = None, details: Mapping[str, Any] | None = None) -> None:
@@ -71,7 +72,7 @@ class SessionNotFound(Refusal):
     code = "session_not_found"
 
 
-class NameUsedUp(SessionNotFound):
+class KeyUsedUp(SessionNotFound):
     """The session that was made under this key or secret is gone, and no other is made under it."""
 
 
@@ -94,7 +95,7 @@ class TurnInProgress(Refusal):
 class LeaseLost(Refusal):
     """The turn outlived its lease and another one took its slot; its reply was not stored."""
 
-    code = "claim_lost"
+    code = "claim_lost"  # its name on the wire, from when a lease was called a claim
     retry_after_s = 1
 
 
@@ -139,7 +140,7 @@ class SessionLimitReached(LimitReached):
 
 
 class QuotaExceeded(LimitReached):
-    """A quota of the owner, shared by all of the owner's sessions, is used up until its window of time ends."""
+    """A quota of the owner, shared by all of the owner's sessions, is used up until its period ends."""
 
     code = "allowance_used_up"
 
@@ -162,7 +163,10 @@ class TurnFormUnsupported(TurnlogError):
 
 
 class AttemptsExhausted(TurnlogError):
-    """Three handlers in a row died or lost the provider's answer under this key; it is not paid for again."""
+    """Three handlers that began under this key died, lost the provider's answer or outlived their lease.
+
+    The key is not paid for again.
+    """
 
     code = "attempts_exhausted"
 

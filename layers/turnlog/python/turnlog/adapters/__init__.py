@@ -1,1 +1,1 @@
-"""Implementations of the ports: one port and one driver each; none of them knows another."""
+"""Implementations of the ports, one folder or file for each technology, and the log; none imports another."""

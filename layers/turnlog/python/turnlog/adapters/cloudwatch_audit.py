@@ -1,8 +1,4 @@
-"""The audit trail: who does what to which session, and who is refused, written down before it takes effect.
-
-The names of an event's fields are the parameters here, so that nothing else can get in: never content, a secret, a raw
-session id or an address. CloudWatch Logs lets nobody change an event, and keeps it for the retention of its log group.
-"""
+"""The audit trail in CloudWatch Logs, which lets nobody change an event and keeps it as long as its log group says."""
 
 from __future__ import annotations
 
@@ -44,12 +40,7 @@ class CloudWatchAuditTrail:
         source: str = "",
         reason: str = "",
     ) -> None:
-        """Returns when the event is kept, once or twice. Raises AuditUnavailable: then what it tells must not happen.
-
-        `owner` acts, on what is the `subject`'s where it need not be the owner's own; both are owner_hash. `session` is
-        a keyed hash of the id, `to` of the one that it gets or that comes of it, `source` of an address. `reason` is a
-        problem's code, a limit's name or what an administrator gives as one. Empty fields stay out.
-        """
+        # The names of an event's fields are those of the parameters.
         fields = {name: value for name, value in locals().items() if name != "self" and value}
         event = json.dumps(fields, separators=(",", ":"))
         try:

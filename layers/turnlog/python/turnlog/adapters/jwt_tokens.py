@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import jwt
 
-from turnlog.domain.owners import Principal
+from turnlog.domain.owners import VerifiedToken
 from turnlog.errors import IssuerUnavailable, Unauthorized
 
 _ALGORITHMS = ["RS256", "ES256"]  # pinned: a token must not choose how it is checked
@@ -36,8 +36,8 @@ class JwtVerifier:
         self._roles_claim = roles_claim
         self._keys = _IssuerKeys(jwks_url, clock)
 
-    def verify(self, token: str) -> Principal:
-        """The caller. Raises Unauthorized for any token that proves nothing, and IssuerUnavailable."""
+    def verify(self, token: str) -> VerifiedToken:
+        """Returns what counts here. Raises Unauthorized for any token that proves nothing, and IssuerUnavailable."""
         try:
             claims = jwt.decode(
                 token,
@@ -54,7 +54,7 @@ class JwtVerifier:
         if not claims["sub"] or _kind(token) not in _KINDS:
             raise Unauthorized
         roles = _roles(claims.get(self._roles_claim))
-        return Principal(f"{claims['iss']}|{claims['sub']}", int(claims["exp"]) + _LEEWAY_S, roles)
+        return VerifiedToken(f"{claims['iss']}|{claims['sub']}", int(claims["exp"]) + _LEEWAY_S, roles)
 
 
 def _kind(token: str) -> str:

@@ -45,10 +45,10 @@ class CachedSessionStore:
     def read(self, owner: str, session_id: str, now_ms: int, newest: int, *, consistent: bool = True) -> SessionView:
         key = owner, session_id
         if not consistent and (known := self._views.get(key)) and known.answers(now_ms, newest):
-            return replace(known.session, turns=known.session.turns[-newest:])
+            return replace(known.view, turns=known.view.turns[-newest:])
         with self._dropped(key, only_on_failure=True):
             found = self._durable.read(owner, session_id, now_ms, newest, consistent=consistent)
-        self._views.learn(key, _View(found, newest))
+        self._views.learn(key, _CachedView(found, newest))
         return found
 
     def acquire(self, session: Session, lease: Lease, over: Lease | None) -> Slot | None:
@@ -113,31 +113,31 @@ class CachedSessionStore:
 
 
 @dataclass(frozen=True, slots=True)
-class _View:
+class _CachedView:
     """A session as it was read or became by a commit. It keeps as many turns as were asked for: `newest`."""
 
-    session: SessionView
+    view: SessionView
     newest: int
     proved: bool = False
 
     @property
     def size(self) -> int:
-        return sum(map(content_bytes, self.session.turns))
+        return sum(map(content_bytes, self.view.turns))
 
     def answers(self, now_ms: int, newest: int) -> bool:
         """True if it is proved, has all that is asked for, and its session would be alive."""
         try:
-            alive(self.session, now_ms)
+            alive(self.view, now_ms)
         except (ClockBehind, SessionNotFound):
             return False  # only the durable store may say that
-        return self.proved and len(self.session.turns) >= min(newest, self.session.count)
+        return self.proved and len(self.view.turns) >= min(newest, self.view.count)
 
-    def after(self, turn: Turn) -> _View | None:
+    def after(self, turn: Turn) -> _CachedView | None:
         """The view that the turn proves, or None when it did not follow right after this one."""
-        if turn.number != self.session.count + 1:
+        if turn.number != self.view.count + 1:
             return None
-        turns = (*self.session.turns, turn)[-self.newest :]
-        return _View(replace(self.session, count=turn.number, turns=turns, running=None), self.newest, proved=True)
+        turns = (*self.view.turns, turn)[-self.newest :]
+        return _CachedView(replace(self.view, count=turn.number, turns=turns, running=None), self.newest, proved=True)
 
 
 class _Views:
@@ -147,30 +147,30 @@ class _Views:
         self._most_sessions = most_sessions
         self._most_bytes = most_bytes
         self._bytes = 0
-        self._views: OrderedDict[Key, _View] = OrderedDict()
+        self._views: OrderedDict[Key, _CachedView] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, key: Key) -> _View | None:
+    def get(self, key: Key) -> _CachedView | None:
         with self._lock:
             if key in self._views:
                 self._views.move_to_end(key)
             return self._views.get(key)
 
-    def learn(self, key: Key, view: _View) -> None:
+    def learn(self, key: Key, cached: _CachedView) -> None:
         """Takes up a view that a commit may prove; keeps the one it has if this one says no more."""
         with self._lock:
             known = self._views.get(key)
-            is_more = not known or known.session.count != view.session.count or known.newest < view.newest
-            if is_more or view.session.running:
-                self._put(key, view)
+            is_more = not known or known.view.count != cached.view.count or known.newest < cached.newest
+            if is_more or cached.view.running:
+                self._put(key, cached)
 
     def doubt(self, key: Key) -> None:
         """Answers nothing from the view until it is proved again."""
         with self._lock:
-            if view := self._views.get(key):
-                self._views[key] = replace(view, proved=False)
+            if cached := self._views.get(key):
+                self._views[key] = replace(cached, proved=False)
 
-    def swap(self, key: Key, before: _View, after: _View | None) -> None:
+    def swap(self, key: Key, before: _CachedView, after: _CachedView | None) -> None:
         """Puts `after` in the place of `before`, unless that was dropped or replaced meanwhile."""
         with self._lock:
             if self._views.get(key) is before:
@@ -185,11 +185,11 @@ class _Views:
             self._views.clear()
             self._bytes = 0
 
-    def _put(self, key: Key, view: _View | None) -> None:
+    def _put(self, key: Key, cached: _CachedView | None) -> None:
         if old := self._views.pop(key, None):
             self._bytes -= old.size
-        if view:
-            self._views[key] = view
-            self._bytes += view.size
+        if cached:
+            self._views[key] = cached
+            self._bytes += cached.size
         while len(self._views) > self._most_sessions or self._bytes > self._most_bytes:
             self._put(next(iter(self._views)), None)

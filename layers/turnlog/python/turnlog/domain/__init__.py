@@ -1,1 +1,1 @@
-"""Conversations as values and pure functions: no I/O, no clock, no environment."""
+"""Conversations as values and functions: no I/O, no clock, no environment; only ids, nonces and jitter are random."""

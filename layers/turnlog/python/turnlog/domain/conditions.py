@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TypeGuard
 
-from turnlog.domain.expiry import CLOCK_TOLERANCE, GRACE, SWEEP_MARGIN
+from turnlog.domain.expiry import CLOCK_TOLERANCE, SWEEP_MARGIN
 from turnlog.domain.packing import pack_turn, require_packable
 from turnlog.domain.sessions import SessionView
 from turnlog.domain.turns import MAX_TURN_BYTES, Lease, Slot, Turn
@@ -12,7 +12,6 @@ from turnlog.errors import ClockBehind, SessionNotFound
 
 _TOLERANCE_MS = int(CLOCK_TOLERANCE.total_seconds() * 1000)
 _MARGIN_MS = int(SWEEP_MARGIN.total_seconds() * 1000)
-_GRACE_MS = int(GRACE.total_seconds() * 1000)
 _FRAME_BYTES = 100  # more than packing puts around a turn's texts
 
 
@@ -49,7 +48,7 @@ def content_bytes(turn: Turn) -> int:
     return sum(len(text.encode()) for text in texts)
 
 
-def require_storable(turn: Turn) -> None:
+def require_turn_storable(turn: Turn) -> None:
     """Raises TurnTooLarge or TurnFormUnsupported. Deflates only large turns, since that takes 0.1 s or more."""
     require_packable(turn)
     if content_bytes(turn) + _FRAME_BYTES > MAX_TURN_BYTES:

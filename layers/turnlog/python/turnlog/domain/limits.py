@@ -1,19 +1,19 @@
 """Limits of a session and its owner: pure functions from a session's view to a refusal or a charge.
 
-A session's own limits are exact without any write: its view has the totals, and its turns come one after the other.
-The quotas that an owner's sessions share are charged in the transaction that takes the lease of a turn's slot, and for
-a question without a session before it is asked. A budget reserves the most that a call can use and settles it with the
-commit, so that no race and no retry can exceed it.
+A session's own limits need no write: its view has the totals, and its turns come one after the other. So the number of
+turns is exact. Tokens and bytes are checked before a turn, so its reply may exceed them. The quotas that an owner's
+sessions share are charged: for a turn in the transaction that takes its lease, for a question before it is asked. A
+budget reserves the most that a call can use and settles it with the commit, so that no race and no retry can exceed it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Literal
 
+from turnlog.clock import utc, utc_date
 from turnlog.domain.messages import Message, ModelRequest
 from turnlog.domain.packing import pack
 from turnlog.domain.prices import most_usd
@@ -80,7 +80,7 @@ def require_room(view: SessionView, limits: SessionLimits, now_ms: int) -> None:
         raise SessionLimitReached("session_turns_a_minute", -(-(oldest_that_counts + _MINUTE_MS - now_ms) // 1000))
 
 
-def require_storable(message: Message, max_tokens: int) -> None:
+def require_message_storable(message: Message, max_tokens: int) -> None:
     """Raises TurnTooLarge when the message and the longest reply might not fit into one turn."""
     left = MAX_TURN_BYTES - max_tokens * REPLY_BYTES_PER_TOKEN
     if len(message.content.encode()) > left and len(pack(message.content)) > left:
@@ -116,7 +116,7 @@ def _charges(model: str, prompt: int, max_tokens: int, limits: OwnerLimits, now_
     if limits.budget_a_day is not None:
         day_ms = now_ms // _DAY_MS * _DAY_MS
         most = _most(model, prompt, max_tokens, limits.budget_unit, now_ms)
-        counter = f"{limits.budget_unit}#{_utc(day_ms):%Y-%m-%d}"
+        counter = f"{limits.budget_unit}#{utc(day_ms):%Y-%m-%d}"
         taken.append(QuotaCharge(counter, most, limits.budget_a_day, day_ms + _DAY_MS))
     return tuple(taken)
 
@@ -136,7 +136,7 @@ def creation_charges(owner: str, limits: OwnerLimits, now_ms: int) -> QuotaCharg
     if limits.sessions_a_day is None:
         return None
     day_ms = now_ms // _DAY_MS * _DAY_MS
-    counter = f"sessions#{_utc(day_ms):%Y-%m-%d}"
+    counter = f"sessions#{utc(day_ms):%Y-%m-%d}"
     return QuotaCharges(owner, (QuotaCharge(counter, Decimal(1), Decimal(limits.sessions_a_day), day_ms + _DAY_MS),))
 
 
@@ -145,7 +145,7 @@ def anonymous_creation_charges(source: str, creations_an_hour: int | None, now_m
     if creations_an_hour is None:
         return None
     hour_ms = now_ms // _HOUR_MS * _HOUR_MS
-    counter = f"anonymous_creations#{_utc(hour_ms):%Y-%m-%dT%H}"
+    counter = f"anonymous_creations#{utc(hour_ms):%Y-%m-%dT%H}"
     return QuotaCharges(source, (QuotaCharge(counter, Decimal(1), Decimal(creations_an_hour), hour_ms + _HOUR_MS),))
 
 
@@ -166,7 +166,7 @@ def settlement(taken: tuple[QuotaCharge, ...], calls: Sequence[ModelCall]) -> tu
 
 def _one_a_minute(counted: str, limit: int, now_ms: int) -> QuotaCharge:
     minute_ms = now_ms // _MINUTE_MS * _MINUTE_MS
-    counter = f"{counted}#{_utc(minute_ms):%Y-%m-%dT%H:%M}"
+    counter = f"{counted}#{utc(minute_ms):%Y-%m-%dT%H:%M}"
     return QuotaCharge(counter, Decimal(1), Decimal(limit), minute_ms + _MINUTE_MS)
 
 
@@ -178,11 +178,7 @@ def _most(model: str, prompt: int, max_tokens: int, unit: str, now_ms: int) -> D
     """The most that a call can use, in the budget's unit. Raises QuotaExceeded without a known price."""
     if unit == "tokens":
         return Decimal(prompt + max_tokens)
-    most = most_usd(model, prompt, max_tokens, _utc(now_ms).date())
+    most = most_usd(model, prompt, max_tokens, utc_date(now_ms))
     if most is None:
         raise QuotaExceeded(unit)
     return most
-
-
-def _utc(epoch_ms: int) -> datetime:
-    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=epoch_ms)

@@ -1,11 +1,12 @@
-"""Owners: the verified principals that sessions belong to, and the names under which their things are filed."""
+"""Owners: the verified callers that sessions belong to, and the names under which their things are filed."""
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import re
 from dataclasses import dataclass
+
+from turnlog.domain import base64url
 
 _SECRET = re.compile(r"[A-Za-z0-9_-]{43}")
 
@@ -15,7 +16,7 @@ def owner_hash(owner: str) -> str:
 
     It is part of DynamoDB keys and S3 prefixes, so it must not change between versions.
     """
-    return base64.urlsafe_b64encode(hashlib.sha256(b"v1|" + owner.encode()).digest()).rstrip(b"=").decode()
+    return base64url.encode(hashlib.sha256(b"v1|" + owner.encode()).digest())
 
 
 def anonymous_owner(secret_sha256: str) -> str:
@@ -37,8 +38,8 @@ def is_secret(text: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Principal:
-    """A verified caller. `owner` is `iss|sub`.
+class VerifiedToken:
+    """The part of a verified token that counts here. `owner` is `iss|sub`.
 
     The token is not believed from `expires_s` on, in epoch seconds: its own end plus the leeway of the check, so that
     a later look decides as the verifier did. `roles` are all that the issuer gives, known here or not.

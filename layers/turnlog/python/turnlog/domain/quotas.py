@@ -16,7 +16,7 @@ _GRACE_MS = int(GRACE.total_seconds() * 1000)
 class QuotaCharge:
     """An amount to add to one counter, which must not exceed `limit` in all.
 
-    `counter` names the quota and its window of time, such as `turns#2026-11-25T14:05`; that window ends at `resets_ms`.
+    `counter` names the quota and its period, such as `turns#2026-11-25T14:05`; that period ends at `resets_ms`.
     `owner` is set if the counter belongs to another owner than that of the other charges. A settlement is a charge,
     too: the difference between use and reservation, which may be negative.
     """
@@ -44,6 +44,11 @@ class QuotaCharges:
         return QuotaCharges(self.owner, tuple(replace(charge, amount=-charge.amount) for charge in self.charges))
 
 
+def exceeded(charge: QuotaCharge, now_ms: int) -> QuotaExceeded:
+    """The error to raise for a charge that does not fit: the quota, and seconds until its period ends, at least 1."""
+    return QuotaExceeded(charge.counter.partition("#")[0], max(1, -(-(charge.resets_ms - now_ms) // 1000)))
+
+
 def by_owner(owner: str, charges: Iterable[QuotaCharge]) -> dict[str, list[QuotaCharge]]:
     """The charges by the owner of their counter; `owner` for those that name none."""
     found: dict[str, list[QuotaCharge]] = {}
@@ -54,7 +59,7 @@ def by_owner(owner: str, charges: Iterable[QuotaCharge]) -> dict[str, list[Quota
 
 @dataclass
 class QuotaCounters:
-    """The counters of one owner: for each name the amount used and the end of its window of time."""
+    """The counters of one owner: for each name the amount used and the end of its period."""
 
     used: dict[str, tuple[Decimal, int]] = field(default_factory=dict)
 
@@ -65,8 +70,7 @@ class QuotaCounters:
         for charge in charges:
             _add(used, charge, charge.amount)
             if used[charge.counter][0] > charge.limit:
-                wait_s = -(-(charge.resets_ms - now_ms) // 1000)
-                raise QuotaExceeded(charge.counter.partition("#")[0], max(1, wait_s))
+                raise exceeded(charge, now_ms)
         self.used = used
 
     def settle(self, charges: Iterable[QuotaCharge]) -> None:
@@ -80,11 +84,11 @@ class QuotaCounters:
             _add(self.used, charge, -charge.amount)
 
     def forget(self, now_ms: int) -> None:
-        """Drops counters whose window ended so long ago that no clock still asks for them."""
+        """Drops counters whose period ended so long ago that no clock still asks for them."""
         self.used = {counter: each for counter, each in self.used.items() if each[1] + _GRACE_MS > now_ms}
 
     def erase(self, now_ms: int) -> None:
-        """Drops counters whose window has ended; the others still limit whoever begins anew."""
+        """Drops counters whose period has ended; the others still limit whoever begins anew."""
         self.used = {counter: each for counter, each in self.used.items() if each[1] > now_ms}
 
 

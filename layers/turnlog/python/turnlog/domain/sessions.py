@@ -6,11 +6,11 @@ stored after. So the reply in slot n + 1 was computed from exactly the slots 1..
 
 from __future__ import annotations
 
-import base64
 import re
 import secrets
 from dataclasses import dataclass, field
 
+from turnlog.domain import base64url
 from turnlog.domain.content_encryption import PLAIN, ContentCipher
 from turnlog.domain.expiry import GRACE
 from turnlog.domain.quotas import QuotaCharges
@@ -25,8 +25,8 @@ def new_session_id() -> str:
 
 
 def named_session_id(name: bytes) -> str:
-    """The id of the session that a caller named: `name` is a keyed hash of 16 bytes."""
-    return "ses_" + base64.urlsafe_b64encode(name).rstrip(b"=").decode()
+    """The id of a session that is made under an idempotency key or a secret: `name` is a keyed hash of 16 bytes."""
+    return "ses_" + base64url.encode(name)
 
 
 def is_session_id(text: str) -> bool:
@@ -70,7 +70,7 @@ class Session:
 class Move:
     """A request to give a session another owner or another id, in one instant.
 
-    `key` is a keyed hash of the caller's name for the move: a repeat under it finds the result of the first try.
+    `key` is a keyed hash of the idempotency key: a repeat under it finds the result of the first try.
     `token`, `at_ms` and `lease_expires_ms` are those of a lease, since the move takes the next turn's slot while it
     copies. `quota` is charged in the instant in which the session moves.
     """

@@ -13,7 +13,7 @@ class TurnStore(Protocol):
     """The part of a store that a turn needs: a view of its session, and its slot.
 
     Every write may be repeated safely, since each is conditional on what was seen. All methods raise StoreUnavailable
-    when the store cannot be reached or throttles, retries included.
+    when the store cannot be reached or throttles, after the store's own retries.
     """
 
     def read(self, owner: str, session_id: str, now_ms: int, newest: int, *, consistent: bool = True) -> SessionView:
@@ -25,7 +25,8 @@ class TurnStore(Protocol):
 
         Raises SessionNotFound when there is none for this owner, or it was deleted, or it has expired at `now_ms`,
         whether or not anything was swept; a kind of SessionCorrupt when turns are missing or cannot be read;
-        ClockBehind when `now_ms` lies far before what the session has seen.
+        ClockBehind when `now_ms` lies far before what the session has seen; KeysUnavailable when its content cannot be
+        decrypted now.
         """
 
     def turns(self, session: Session, first: int, last: int) -> list[Turn]:
@@ -76,7 +77,9 @@ class SessionStore(TurnStore, Protocol):
     ) -> None:
         """Stores `child` with the parent's turns 1..`number`, without their keys; charges as `create` does.
 
-        Read it to go on with it. Raises QuotaExceeded, and SessionNotFound when the parent is gone or has fewer turns.
+        Read it to go on with it. Raises QuotaExceeded; SessionNotFound when the parent is gone or has fewer turns;
+        LeaseLost (or SessionNotFound) when the child's id belonged to a session that is gone; KeyReused when a fork of
+        another request has begun under this id; ErasureInProgress.
         """
 
     def rename(self, owner: str, session_id: str, title: str, now_ms: int) -> None:
@@ -106,8 +109,7 @@ class SessionStore(TurnStore, Protocol):
     def erase(self, owner: str, now_ms: int) -> int:
         """Removes the owner's sessions, their listing, the counters of quotas and the data keys.
 
-        A counter whose window of time is not over stays until it is, so that an owner who begins anew has no more than
-        others.
+        A counter whose period is not over stays until it is, so that an owner who begins anew has no more than others.
 
         Returns the number of sessions, expired ones that were not yet swept included. May be repeated after a crash,
         and is done only when it returned; then the owner may begin anew. Meanwhile `create` raises ErasureInProgress,

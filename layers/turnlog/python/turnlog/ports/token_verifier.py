@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from turnlog.domain.owners import Principal
+from turnlog.domain.owners import VerifiedToken
 
 
 class TokenVerifier(Protocol):
     """Believes tokens of one issuer for one audience."""
 
-    def verify(self, token: str) -> Principal:
-        """Returns the caller. Raises Unauthorized for a token that proves nothing, and IssuerUnavailable."""
+    def verify(self, token: str) -> VerifiedToken:
+        """Returns what counts here. Raises Unauthorized for a token that proves nothing, and IssuerUnavailable."""

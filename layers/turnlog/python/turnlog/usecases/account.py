@@ -59,8 +59,9 @@ def export_everything(
 ) -> ExportPart:
     """Returns every session with its turns, and the documents, in as many parts as it takes.
 
-    A session that is longer than a part goes on in the next one; one that is begun or used meanwhile may be missed.
-    Raises Unauthorized, Forbidden, InvalidRequest for a bad cursor, AuditUnavailable or StoreUnavailable.
+    A session that is longer than a part goes on in the next one. A session that begins, or a turn that is taken,
+    between two parts may be missing. Raises Unauthorized, Forbidden, InvalidRequest for a bad cursor, AuditUnavailable
+    or StoreUnavailable.
     """
     owner, names = caller.require_user(), ("export", caller.owner)
     begin_at, after = "", 0

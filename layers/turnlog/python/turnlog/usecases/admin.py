@@ -1,6 +1,6 @@
 """Administrators' acts on others' sessions; every act is audited before it is done.
 
-The door has checked the caller's role. A session is named by a ref: an opaque token that holds its owner and id.
+The entry point has checked the caller's role. A session is named by a ref: an opaque token that holds its owner and id.
 """
 
 from __future__ import annotations

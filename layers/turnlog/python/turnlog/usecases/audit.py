@@ -1,6 +1,6 @@
 """Audit: what one request tells the audit trail, each act before it takes effect, each refusal before it is answered.
 
-Turns and reads of one's own session are in the log of requests alone.
+Turns and reads of one's own session, lists and exports excepted, are in the log of requests alone.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def session_hash(server_key: ServerKey, session_id: str) -> str:
 
 @dataclass(slots=True)
 class Audit:
-    """The audit notes of one request through one door.
+    """The audit notes of one request through one entry point.
 
     `trail` and `server_key` are called when they are first needed, since many requests need neither. `caller` is who
     acts, for the record: also one whose token has expired since. `acted` is true once an act was noted.

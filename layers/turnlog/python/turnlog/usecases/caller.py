@@ -1,4 +1,4 @@
-"""Caller: the one who asks, as the door has verified it."""
+"""Caller: the one who asks, as the entry point has verified it."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from turnlog.errors import Forbidden, Unauthorized
 class Caller:
     """The caller of a use case.
 
-    `owner` is the verified principal; empty for a stranger. `is_anonymous` is true for the holder of a secret, who is
-    no person that an issuer knows. `source` is the network address, or /64 of IPv6, that the request comes from; empty
-    where a door has none.
+    `owner` is the owner that the token or the secret proves; empty for a stranger: a caller without token or secret.
+    `is_anonymous` is true for the holder of a secret, who is no person that an issuer knows. `source` is the network
+    address, or /64 of IPv6, that the request comes from; empty where an entry point has none.
     """
 
     owner: str = ""

@@ -1,4 +1,4 @@
-"""Policy: everything that a deployment settles for its callers, as plain values."""
+"""Policy: everything that a deployment decides for its callers, as plain values."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class CreationPolicy:
     window: WindowPolicy
 
     def charges(self, caller: Caller, server_key: ServerKey, now_ms: int) -> QuotaCharges | None:
-        """Returns what a session that is made, forked or moved to the caller costs, and whom.
+        """Returns the charges for a new, forked or moved session, and the owner or address that pays.
 
         A signed-in caller pays as an owner. An anonymous one, or a stranger, is counted by a keyed hash of the address.
         """

@@ -12,7 +12,7 @@ from turnlog.domain.quotas import QuotaCharges
 from turnlog.domain.server_key import ServerKey
 from turnlog.domain.sessions import Session, SessionSettings, SessionView, named_session_id, new_session_id
 from turnlog.domain.turns import Turn
-from turnlog.errors import KeyReused, NameUsedUp, SessionNotFound, ValueRefused
+from turnlog.errors import KeyReused, KeyUsedUp, SessionNotFound, ValueRefused
 from turnlog.ports.session_store import SessionStore
 from turnlog.usecases.audit import Audit
 from turnlog.usecases.caller import Caller
@@ -82,7 +82,7 @@ def create_session(
     """Creates a session of a signed-in caller; returns the one that was created under the same `key` before.
 
     Raises Unauthorized, Forbidden, ValueRefused (a life that is too long, a bad continuation), KeyReused when the key
-    stands for another request, NameUsedUp when its session is gone, QuotaExceeded, ErasureInProgress, AuditUnavailable
+    stands for another request, KeyUsedUp when its session is gone, QuotaExceeded, ErasureInProgress, AuditUnavailable
     or what SessionStore.create raises.
     """
     owner, hashed = caller.require_user(), server_key.keyed_hash
@@ -167,7 +167,7 @@ def _make(
     try:
         made = store.create(session, title, quota=charges, first=first)
     except SessionNotFound as error:
-        raise NameUsedUp from error
+        raise KeyUsedUp from error
     if made.fingerprint != session.fingerprint:
         raise KeyReused
     return made

@@ -25,7 +25,10 @@ _RUNNING = {"status": "running"}
 
 @dataclass(frozen=True, slots=True)
 class UploadOutcome:
-    """The fate of an upload: summarized with `reply`, refused for `code`, overtaken by a newer one, or known."""
+    """The fate of an upload: summarized with `reply`, refused for `code`, overtaken by a newer one, or known.
+
+    A known one was summarized before, or a newer one was or is being.
+    """
 
     event: Literal["summarized", "refused", "overtaken", "known"]
     code: str = ""
@@ -59,7 +62,7 @@ def summarize_upload(
     except SummaryTaken:
         return UploadOutcome("overtaken")
     except Exception:
-        with suppress(TurnlogError):  # the mark expires by itself, only later
+        with suppress(TurnlogError):  # the lease expires by itself, only later
             documents.put_summary(upload, _RUNNING, over=begun, lease_expires_ms=1)  # so the next try need not wait
         raise
     return outcome
@@ -68,7 +71,7 @@ def summarize_upload(
 def _begin(
     upload: Upload, documents: DocumentStore, clock: Clock, remaining_s: Callable[[], float]
 ) -> SummaryState | None:
-    """Marks that the summary is being made; None if it is made, or a newer version's is made or being made.
+    """Takes the lease of the summary; None if it is made, or a newer version's is made or being made.
 
     Raises SummaryTaken if another handler is making this very one: if that handler dies, this event is what is left.
     """

@@ -44,8 +44,9 @@ def take_turn(
 ) -> TakenTurn:
     """Takes the session's next turn; returns the stored one if `key` was used for the same request before.
 
-    `key` is the caller's name for the turn, `number` the number that the caller expects it to get. A busy session is
-    waited for, at most `wait_s` seconds; a wait is charged as a turn is. `remaining_s` tells the seconds that are left.
+    `key` is the idempotency key, `number` the number that the caller expects it to get. A busy session is waited for,
+    at most `wait_s` seconds; waits are counted by themselves, under the same rate as turns. `remaining_s` tells the
+    seconds that are left.
 
     Raises Unauthorized, QuotaExceeded for a wait too, and what `run_turn` raises.
     """

@@ -14,9 +14,9 @@ from turnlog.errors import (
     AlreadyOwned,
     Forbidden,
     KeyReused,
+    KeyUsedUp,
     LeaseLost,
     MoveLost,
-    NameUsedUp,
     SessionNotFound,
     TurnNotFound,
     ValueRefused,
@@ -41,10 +41,11 @@ def fork_session(
     policy: CreationPolicy,
     now_ms: int,
 ) -> SessionView:
-    """Creates a session of the same owner with the turns up to `turn`; it lives as long as the parent was to.
+    """Creates a session of the same owner with the turns up to `turn`.
 
-    Returns the one that was forked under the same `key` before. Raises Unauthorized, Forbidden where no anonymous
-    session may begin, SessionNotFound, TurnNotFound, KeyReused, NameUsedUp, QuotaExceeded or AuditUnavailable.
+    Its lifetime is as long as the parent's was at its creation, and begins now. Returns the one that was forked under
+    the same `key` before. Raises Unauthorized, Forbidden where no anonymous session may begin, SessionNotFound,
+    TurnNotFound, KeyReused, KeyUsedUp, QuotaExceeded, ErasureInProgress or AuditUnavailable.
     """
     owner, hashed = caller.require_verified(), server_key.keyed_hash
     if caller.is_anonymous:
@@ -172,4 +173,4 @@ def _fork(
         return store.read(old.owner, child_id, now_ms, newest=1)
     except SessionNotFound as error:
         store.read(old.owner, old.id, now_ms, newest=1)  # it may be the parent that ended meanwhile
-        raise NameUsedUp from error
+        raise KeyUsedUp from error

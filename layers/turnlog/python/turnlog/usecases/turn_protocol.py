@@ -9,7 +9,14 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from turnlog.clock import Clock, utc_date
-from turnlog.domain.limits import OwnerLimits, SessionLimits, charges, require_room, require_storable, settlement
+from turnlog.domain.limits import (
+    OwnerLimits,
+    SessionLimits,
+    charges,
+    require_message_storable,
+    require_room,
+    settlement,
+)
 from turnlog.domain.messages import Message, ModelRequest, Reply
 from turnlog.domain.prices import cost_usd
 from turnlog.domain.sessions import SessionView
@@ -42,8 +49,9 @@ OLDER_KEYS = 64
 """The number of turns within which a late retry finds its reply."""
 
 KEY_STRIDE = 16
-"""The distance between the older keys that a turn remembers, the nearest first. So 16 turns in a row know all of them,
-at 24 bytes a turn. It must not change between versions.
+"""The distance between the older keys that a turn remembers: it stores the hashes of the keys 16, 32, 48 and 64 turns
+before it, the nearest first, at 24 bytes a turn. So any 16 neighbouring turns together hold all older keys. It must not
+change between versions.
 """
 
 OTHER_KEYS = 16
@@ -113,8 +121,8 @@ def run_turn(
     that the handler has left; the lease outlasts it by COMMIT_RESERVE_S.
 
     Raises SessionNotFound, KeyReused, TurnInProgress, TurnNumberTaken, LimitReached, TurnTooLarge, AttemptsExhausted,
-    LeaseLost, SessionCorrupt, ClockBehind, StoreUnavailable or a ModelError. After each of them but StoreUnavailable
-    nothing is stored; after that one a repeat with the same key finds out.
+    LeaseLost, SessionCorrupt, ClockBehind, KeysUnavailable, SecretUnavailable, StoreUnavailable or a ModelError. After
+    each of them but StoreUnavailable nothing is stored; after that one a repeat with the same key finds out.
     """
     return _Taking(request, store, model, clock, remaining_s, policy).take()
 
@@ -225,7 +233,7 @@ class _Taking:
         if attempt > ATTEMPTS:
             raise AttemptsExhausted
         require_room(view, self.policy.session, now)
-        require_storable(request.message, view.session.settings.max_tokens)
+        require_message_storable(request.message, view.session.settings.max_tokens)
         # By the clock of this moment: however long the read took, the lease outlasts the handler.
         until = self.clock() + lease_ms(self.remaining_s())
         taken = charges(view, request.message, self.policy.owner, now)

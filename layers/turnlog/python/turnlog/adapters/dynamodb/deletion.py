@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from turnlog.adapters.dynamodb.encode import lease_values, tombstone_item, tombstone_over
-from turnlog.adapters.dynamodb.items import HEADER, META, is_slot, is_slot_or_part, slot_sk
+from turnlog.adapters.dynamodb.items import HEADER, META, is_header, is_slot, is_slot_or_part, slot_sk
 from turnlog.adapters.dynamodb.table import EMPTY, MINE, Item, Table, key
 from turnlog.errors import StoreUnavailable
 
@@ -25,8 +25,7 @@ def outline(table: Table, pk: str) -> list[Item]:
 
 def has_session(table: Table, pk: str) -> bool:
     """True if a session was made in the partition and is not deleted, moved or swept."""
-    newest = table.query(pk, newest_first=True, limit=1, until=bool)
-    return bool(newest) and bool(newest[0]["sk"]["S"] == HEADER)
+    return is_header(table.newest(pk))
 
 
 def delete_session(

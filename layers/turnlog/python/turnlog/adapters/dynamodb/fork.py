@@ -7,10 +7,10 @@ from dataclasses import replace
 from turnlog.adapters.dynamodb.copies import copy_turn
 from turnlog.adapters.dynamodb.data_keys import Keys
 from turnlog.adapters.dynamodb.encode import header_item, index_item, meta_item
-from turnlog.adapters.dynamodb.expiry import sweep_entry
-from turnlog.adapters.dynamodb.items import HEADER, partition, slot_sk
+from turnlog.adapters.dynamodb.items import is_header, partition, slot_sk
 from turnlog.adapters.dynamodb.quotas import transact_charged
 from turnlog.adapters.dynamodb.reads import slots_between
+from turnlog.adapters.dynamodb.sweeper import sweep_entry
 from turnlog.adapters.dynamodb.table import DONE, EMPTY, Table, key, s
 from turnlog.domain.quotas import QuotaCharges
 from turnlog.domain.sessions import Session
@@ -55,10 +55,10 @@ def fork_session(
 
 def _is_made(table: Table, pk: str) -> bool:
     """True if a session is in the partition. Raises LeaseLost when one was, and is deleted, moved or swept."""
-    newest = table.query(pk, newest_first=True, limit=1, until=bool)
-    if newest and newest[0].get("st") == s("ended"):
+    newest = table.newest(pk)
+    if newest and newest.get("st") == s("ended"):
         raise LeaseLost
-    return bool(newest) and bool(newest[0]["sk"]["S"] == HEADER)
+    return is_header(newest)
 
 
 def _reserve_id(table: Table, keys: Keys, child: Session, quota: QuotaCharges | None, usage_table: str) -> None:

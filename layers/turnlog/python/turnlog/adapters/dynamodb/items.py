@@ -18,10 +18,10 @@ version and one key from its first item to its last.
 
 from __future__ import annotations
 
-import base64
 import hashlib
 
 from turnlog.adapters.dynamodb.table import Item, key
+from turnlog.domain import base64url
 from turnlog.domain.owners import owner_hash
 
 VERSION, ENCRYPTED_VERSION = 1, 2
@@ -31,7 +31,7 @@ HEADER, META = "session", "meta"
 def partition(owner: str, session_id: str) -> str:
     """The partition of one owner's session."""
     digest = hashlib.sha256(b"v1" + owner.encode() + b"\x00" + session_id.encode()).digest()
-    return "S#" + base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+    return "S#" + base64url.encode(digest)
 
 
 def is_partition(name: str) -> bool:
@@ -62,6 +62,11 @@ def part_sk(number: int, part: int) -> str:
 def sk_range(first: int, last: int) -> tuple[str, str]:
     """The first and the last sort key of the slots `first`..`last` with all their parts."""
     return slot_sk(first), f"{slot_sk(last)}.99"
+
+
+def is_header(item: Item | None) -> bool:
+    """True for a session's header."""
+    return item is not None and bool(item["sk"]["S"] == HEADER)
 
 
 def is_slot(item: Item) -> bool:

@@ -17,10 +17,10 @@ from turnlog.adapters.dynamodb.encode import (
     meta_item,
     tombstone_item,
 )
-from turnlog.adapters.dynamodb.expiry import add_to_sweep_list
 from turnlog.adapters.dynamodb.items import HEADER, META, index_key, is_slot, partition, slot_sk
 from turnlog.adapters.dynamodb.quotas import charge_actions, refusal, transact_charged
 from turnlog.adapters.dynamodb.reads import READS, view_of
+from turnlog.adapters.dynamodb.sweeper import add_to_sweep_list
 from turnlog.adapters.dynamodb.table import (
     EMPTY,
     LAPSED,

@@ -1,7 +1,7 @@
-"""Counters of what owners have used: one for each quota and its window of time, in the owner's partition.
+"""Counters of what owners have used: one for each quota and its period, in the owner's partition.
 
 A counter is charged in a transaction, alone too, since only a transaction can be repeated after a lost answer without
-counting twice. Its TTL comes an hour after its window's end.
+counting twice. Its TTL comes an hour after its period's end.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from turnlog.adapters.dynamodb.items import VERSION, owner_partition
 from turnlog.adapters.dynamodb.table import EXISTS, NEVER, WITHIN_LIMIT, Item, Table, failed, key, n
 from turnlog.domain.expiry import GRACE
-from turnlog.domain.quotas import QuotaCharge, QuotaCharges
+from turnlog.domain.quotas import QuotaCharge, QuotaCharges, exceeded
 from turnlog.errors import QuotaExceeded, StoreUnavailable
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class DynamoDBQuotaStore:
 
 
 def erase_quotas(usage: Table, owner: str, now_ms: int) -> None:
-    """Removes the owner's counters, except those whose window of time is not over."""
+    """Removes the owner's counters, except those whose period is not over."""
     counters = usage.query(owner_partition(owner))
     over = [item for item in counters if (int(item["ttl"]["N"]) - _GRACE_S) * 1000 <= now_ms]
     usage.delete_all(key(item["pk"]["S"], item["sk"]["S"]) for item in over)
@@ -110,5 +110,5 @@ def refusal(quota: QuotaCharges | None, reasons: Sequence[Item], now_ms: int) ->
     """The error to raise for charges that were not taken, by the reasons of their actions."""
     for charge, reason in zip(quota.charges if quota else (), reasons, strict=True):
         if failed(reason):
-            return QuotaExceeded(charge.counter.partition("#")[0], max(1, -(-(charge.resets_ms - now_ms) // 1000)))
+            return exceeded(charge, now_ms)
     return StoreUnavailable()

@@ -9,10 +9,10 @@ from turnlog.adapters.dynamodb.data_keys import Keys
 from turnlog.adapters.dynamodb.decode import session_of, slots_of, title_of
 from turnlog.adapters.dynamodb.items import HEADER, META, is_slot, partition, sk_range
 from turnlog.adapters.dynamodb.table import Item, Table
-from turnlog.domain.expiry import CLOCK_TOLERANCE
+from turnlog.domain.conditions import alive
 from turnlog.domain.sessions import Session, SessionView
 from turnlog.domain.turns import Lease, Slot, Tombstone, Turn
-from turnlog.errors import ClockBehind, SessionCorrupt, SessionNotFound, TurnsMissing
+from turnlog.errors import SessionCorrupt, SessionNotFound, TurnsMissing
 
 READS = 3
 """Reads of a session that seems to be damaged, before that is believed: a query is no snapshot."""
@@ -62,11 +62,7 @@ def view_of(
     running = top if isinstance(top, Lease) else None
     count = slots[-1].number if slots else 0
     turns = tuple(slot for slot in slots[-(newest or len(slots) or 1) :] if isinstance(slot, Turn))
-    view = SessionView(session, title, count, turns, running)
-    if now_ms + CLOCK_TOLERANCE.total_seconds() * 1000 < view.active_ms:
-        raise ClockBehind
-    if not view.alive_at(now_ms):
-        raise SessionNotFound
+    view = alive(SessionView(session, title, count, turns, running), now_ms)
     first = 1 if newest is None else max(1, count - newest + 1)
     if [turn.number for turn in turns] != list(range(first, count + 1)) or (running and running.number != count + 1):
         raise TurnsMissing

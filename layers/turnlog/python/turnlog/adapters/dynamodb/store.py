@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from turnlog.adapters.dynamodb import expiry
+from turnlog.adapters.dynamodb import sweeper
 from turnlog.adapters.dynamodb.data_keys import Keys, NoKeys
 from turnlog.adapters.dynamodb.decode import listed_id, slot_of
 from turnlog.adapters.dynamodb.deletion import delete_listed_sessions, delete_session, was_moved
@@ -133,14 +133,13 @@ class DynamoDBSessionStore:
         self, session: Session, title: str, *, quota: QuotaCharges | None = None, first: Turn | None = None
     ) -> Session:
         pk = partition(session.owner, session.id)
-        existing = self._sessions.query(pk, newest_first=True, limit=1, until=bool)
-        if existing:
+        if self._sessions.newest(pk):
             return self.read(session.owner, session.id, session.created_ms, newest=1).session
         session = replace(session, cipher=self._keys.current(session.owner))
         turn, *parts = turn_items(session, first) if first else [None]
         actions = [
             self._sessions.put_action(index_item(session)),
-            self._sessions.put_action(expiry.sweep_entry(session, session.created_ms)),
+            self._sessions.put_action(sweeper.sweep_entry(session, session.created_ms)),
             self._sessions.put_action(header_item(session), EMPTY),
             self._sessions.put_action(meta_item(session, title)),
             # A session that its caller named may have been created since that query, and deleted again.
@@ -200,7 +199,7 @@ class DynamoDBSessionStore:
         return deleted
 
     def sweep(self, now_ms: int) -> int:
-        return expiry.sweep(self._sessions, now_ms)
+        return sweeper.sweep(self._sessions, now_ms)
 
     def _delete_unreadable(self, owner: str, pk: str) -> bool:
         """Deletes a session whose id cannot be read, if the owner's partition names it. Returns as `delete`."""

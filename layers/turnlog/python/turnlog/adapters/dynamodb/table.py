@@ -136,6 +136,10 @@ class Table:
                 return items
             arguments["ExclusiveStartKey"] = page["LastEvaluatedKey"]
 
+    def newest(self, pk: str) -> Item | None:
+        """The item with the last sort key of a partition: a session's header, if there is one. None if it is empty."""
+        return next(iter(self.query(pk, newest_first=True, limit=1, until=bool)), None)
+
     def put_all(self, items: Iterable[Item]) -> None:
         """Stores the items without conditions, in batches. Only its return says that all of them are stored."""
         self._write_all([{"PutRequest": {"Item": item}} for item in items])

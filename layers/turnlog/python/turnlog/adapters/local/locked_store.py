@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from turnlog.domain.conditions import alive, can_be_taken, is_held, require_storable
+from turnlog.domain.conditions import alive, can_be_taken, is_held, require_turn_storable
 from turnlog.domain.quotas import QuotaCharge, QuotaCharges, QuotaCounters, by_owner
 from turnlog.domain.sessions import Move, Session, SessionView
 from turnlog.domain.turns import Lease, Slot, Tombstone, Turn, busy
@@ -129,7 +129,7 @@ class LockedSessionStore:
                 self._change(session.owner, lease.charges, QuotaCounters.give_back)
 
     def commit(self, session: Session, turn: Turn, settlement: tuple[QuotaCharge, ...] = ()) -> Slot | None:
-        require_storable(turn)
+        require_turn_storable(turn)
         with self._kept.locked():
             stored = self._kept.find(session.owner, session.id)
             if stored is None:
@@ -149,7 +149,7 @@ class LockedSessionStore:
         self, session: Session, title: str, *, quota: QuotaCharges | None = None, first: Turn | None = None
     ) -> Session:
         if first:
-            require_storable(first)
+            require_turn_storable(first)
         with self._kept.locked():
             if existing := self._kept.find(session.owner, session.id):
                 return alive(existing.view(), session.created_ms).session

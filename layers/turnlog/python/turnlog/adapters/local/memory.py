@@ -22,9 +22,9 @@ class MemorySessionStore(LockedSessionStore):
     """Sessions in dictionaries under one lock, for tests and for a single process.
 
     It holds at most `most_sessions`, and `most_bytes` of content (as UTF-8; Python needs up to four times that). When
-    another one does not fit, the session that was used least recently goes before its time, one whose turn is running
-    only if there is no other; the one that is being written stays, however large it is. Ids of sessions that are gone
-    stay known until their `ttl_s`, those of the last `most_sessions`.
+    it is full it drops the session that was used least recently. It drops one with a running turn only if all others
+    run too, and never the one being written, however large that is. Ids of sessions that are gone stay known until
+    their `ttl_s`, those of the last `most_sessions`.
     """
 
     def __init__(self, most_sessions: int = 10_000, most_bytes: int = 256_000_000) -> None:
@@ -33,8 +33,8 @@ class MemorySessionStore(LockedSessionStore):
 
 
 @dataclass(frozen=True, slots=True)
-class _Gone:
-    """A tombstone. `moved` is the key of the move that took its session away, and where to."""
+class SessionTombstone:
+    """A session id that stays taken, though its session is gone; `moved` is the key of its move, and where to."""
 
     ttl_ms: int
     moved: tuple[bytes, Key] | None = None
@@ -48,7 +48,7 @@ class _Memory:
         self.most_bytes = most_bytes
         self.bytes = 0
         self.sessions: OrderedDict[Key, StoredSession] = OrderedDict()  # the least recently used first
-        self.gone: OrderedDict[Key, _Gone] = OrderedDict()  # the oldest first
+        self.tombstones: OrderedDict[Key, SessionTombstone] = OrderedDict()  # the oldest first
         self.quotas: OrderedDict[str, QuotaCounters] = OrderedDict()  # the one charged least recently first
         self._lock = threading.Lock()
 
@@ -67,11 +67,11 @@ class _Memory:
         return [session_id for each, session_id in self.sessions if each == owner]
 
     def is_taken(self, owner: str, session_id: str) -> bool:
-        return (owner, session_id) in self.gone
+        return (owner, session_id) in self.tombstones
 
     def has_moved(self, move: Move) -> bool:
-        gone = self.gone.get((move.owner, move.session_id))
-        return gone is not None and gone.moved == (move.key, (move.to_owner, move.to_id))
+        tombstone = self.tombstones.get((move.owner, move.session_id))
+        return tombstone is not None and tombstone.moved == (move.key, (move.to_owner, move.to_id))
 
     def make(self, new: StoredSession) -> None:
         self._tidy(new.session.created_ms)
@@ -116,16 +116,17 @@ class _Memory:
             due = [key for key, stored in self.sessions.items() if is_due(stored.view().idle_expires_ms, now_ms)]
             for key in due:
                 self._end(key)
-            self.gone = OrderedDict((key, gone) for key, gone in self.gone.items() if gone.ttl_ms > now_ms)
+            live = ((key, each) for key, each in self.tombstones.items() if each.ttl_ms > now_ms)
+            self.tombstones = OrderedDict(live)
             self._tidy(now_ms)
             return len(due)
 
     def _end(self, key: Key, moved: tuple[bytes, Key] | None = None) -> None:
         stored = self.sessions.pop(key)
         self.bytes -= _size(stored)
-        self.gone[key] = _Gone(stored.session.ttl_s * 1000, moved)
-        if len(self.gone) > self.most_sessions:
-            self.gone.popitem(last=False)
+        self.tombstones[key] = SessionTombstone(stored.session.ttl_s * 1000, moved)
+        if len(self.tombstones) > self.most_sessions:
+            self.tombstones.popitem(last=False)
 
     def _make_room(self, now_ms: int) -> None:
         while len(self.sessions) > self.most_sessions or self.bytes > self.most_bytes:

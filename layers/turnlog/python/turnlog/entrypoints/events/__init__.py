@@ -1,4 +1,4 @@
-"""The event edge: what S3 and the clock report, read as untrusted input."""
+"""The event entry points: what S3 and the clock report, read as untrusted input."""
 
 from turnlog.entrypoints.events.sweeps import sweep_sessions
 from turnlog.entrypoints.events.uploads import SummarizeUploads

@@ -1,4 +1,4 @@
-"""The HTTP edge: requests in, answers and problems out."""
+"""The HTTP entry points: requests in, answers and problems out."""
 
 from turnlog.entrypoints.http.api import Api
 from turnlog.entrypoints.http.single_turn import single_turn

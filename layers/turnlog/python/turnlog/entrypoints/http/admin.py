@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 from functools import partial
 
 from turnlog import runtime
+from turnlog.domain import base64url
 from turnlog.entrypoints.http.api import Invocation, Response, session_field
 from turnlog.entrypoints.http.bodies import ReasonBody
 from turnlog.entrypoints.http.replies import Terminated, UsersSession, UsersSessions
@@ -88,12 +88,10 @@ def show_content(request: Request, invocation: Invocation) -> Response:
 
 def _owner_of(request: Request) -> str:
     """The user in the path, an owner as base64url. Raises InvalidRequest."""
-    text = request.parameter("owner")
     try:
-        raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-        owner = raw.decode()
+        owner = base64url.decode(request.parameter("owner")).decode()
     except ValueError as error:
         raise InvalidRequest("owner_invalid") from error
-    if not owner or base64.urlsafe_b64encode(raw).rstrip(b"=").decode() != text:
+    if not owner:
         raise InvalidRequest("owner_invalid")
     return owner

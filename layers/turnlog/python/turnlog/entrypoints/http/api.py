@@ -128,5 +128,5 @@ def _problem(problem: Problem, request: Request, retry_after_s: int | None = Non
         headers["WWW-Authenticate"] = _CHALLENGES
     if retry_after_s is not None:
         headers["Retry-After"] = str(retry_after_s)
-    body = problem_body(problem, request.id, retry_after_s, is_named=request.is_named)
+    body = problem_body(problem, request.id, retry_after_s, has_key=request.has_key)
     return Response(problem.status, body, headers, {"code": problem.code, "where": where})

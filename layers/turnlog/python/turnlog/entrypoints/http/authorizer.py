@@ -12,7 +12,7 @@ from turnlog.domain.owners import anonymous_owner_of, is_secret, owner_hash
 from turnlog.errors import Unauthorized
 
 if TYPE_CHECKING:
-    from turnlog.domain.owners import Principal
+    from turnlog.domain.owners import VerifiedToken
 
 _LONGER_THAN_ANY_CACHE_S = 3600  # what the gateway keeps an authorizer's answer at most (API Gateway quota)
 _ANONYMOUS_METHODS = ("GET", "POST", "PATCH", "DELETE")
@@ -60,13 +60,13 @@ def _anonymous(secret: str, stage: str) -> dict[str, Any]:
     return _answer(anonymous_owner_of(secret), "anonymous", expires_s, [], routes, [])
 
 
-def _signed_in(caller: Principal, stage: str) -> dict[str, Any]:
-    roles, denied = [role for role in _ROLES if role in caller.roles], []
+def _signed_in(token: VerifiedToken, stage: str) -> dict[str, Any]:
+    roles, denied = [role for role in _ROLES if role in token.roles], []
     if "admin" not in roles:
         denied.append(f"{stage}/*/admin/*")
     if "admin:content" not in roles:
         denied.append(f"{stage}/*/admin/sessions/*/content")
-    return _answer(caller.owner, "user", caller.expires_s, roles, [f"{stage}/*/*"], denied)
+    return _answer(token.owner, "user", token.expires_s, roles, [f"{stage}/*/*"], denied)
 
 
 def _answer(

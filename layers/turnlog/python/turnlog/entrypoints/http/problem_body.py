@@ -55,11 +55,11 @@ class Problem(ResponseBody):
 
 
 def problem_body(
-    problem: problems.Problem, request_id: str, retry_after_s: int | None = None, *, is_named: bool = True
+    problem: problems.Problem, request_id: str, retry_after_s: int | None = None, *, has_key: bool = True
 ) -> Problem:
-    """Returns the problem as it is sent, for a request that `is_named` by an Idempotency-Key or is not."""
+    """Returns the problem as it is sent, for a request with (`has_key`) or without an Idempotency-Key."""
     more = dict(problem.more)
-    if "retry" in more and not is_named:
+    if "retry" in more and not has_key:
         more["retry"] = "again"
     if retry_after_s is not None:
         more["retry_after"] = retry_after_s

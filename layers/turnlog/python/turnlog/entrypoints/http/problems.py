@@ -50,7 +50,7 @@ WORDINGS: dict[type[errors.TurnlogError], Wording] = {
         "There is no such session, or it has ended. Start a new one with POST /v1/sessions.",
         {"start_over": {"method": "POST", "href": "/v1/sessions"}},
     ),
-    errors.NameUsedUp: Wording(
+    errors.KeyUsedUp: Wording(
         404,
         "Session not found",
         "The session that was made under this key or secret has ended, and no other is made under it: take another.",

@@ -57,13 +57,13 @@ class _Reply(ResponseBody):
     cost_usd: fields.Dollars
 
     @classmethod
-    def _of(cls, reply: messages.Reply, cost_usd: Decimal | None, **more: Any) -> Self:
+    def _of(cls, reply: messages.Reply, usage: messages.Usage, cost_usd: Decimal | None, **more: Any) -> Self:
         return cls(
             text=reply.text,
             content=reply.message.blocks,
             model=reply.model,
             stop_reason=reply.stop_reason,
-            usage=reply.usage.fields,
+            usage=usage.fields,
             cost_usd=_decimal_text(cost_usd),
             **more,
         )
@@ -77,7 +77,7 @@ class Reply(_Reply):
     @classmethod
     def of(cls, reply: messages.Reply, cost_usd: Decimal | None, **continuation: str | None) -> Self:
         """The reply; `continuation` is sent if it is given at all, also as None."""
-        return cls._of(reply, cost_usd, **continuation)
+        return cls._of(reply, reply.usage, cost_usd, **continuation)
 
 
 class ExpiryWarning(ResponseBody):
@@ -106,6 +106,7 @@ class TakenTurn(_Reply):
         session, turn = taken.view.session, taken.turn
         return cls._of(
             turn.reply,
+            turn.usage,
             turn.cost_usd,
             session_id=session.id,
             turn=turn.number,
@@ -127,7 +128,14 @@ class Turn(_Reply, _Question):
     @classmethod
     def of(cls, turn: StoredTurn) -> Self:
         """The turn as it is stored."""
-        return cls._of(turn.reply, turn.cost_usd, turn=turn.number, at=rfc3339(turn.at_ms), message=turn.message.blocks)
+        return cls._of(
+            turn.reply,
+            turn.usage,
+            turn.cost_usd,
+            turn=turn.number,
+            at=rfc3339(turn.at_ms),
+            message=turn.message.blocks,
+        )
 
 
 class Turns(ResponseBody):

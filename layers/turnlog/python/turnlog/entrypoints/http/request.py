@@ -64,8 +64,8 @@ AnyBody = TypeVar("AnyBody", bound=Body)
 class Request:
     """An event of a REST API's Lambda proxy integration. Nothing in it is believed but what the authorizer verified."""
 
-    is_named = False
-    """Whether the route has taken the Idempotency-Key: some take none, whatever is sent."""
+    has_key = False
+    """True once the route has taken the Idempotency-Key: some take none, whatever is sent."""
 
     def __init__(self, event: Mapping[str, Any], now_ms: int) -> None:
         self._event = event
@@ -175,14 +175,14 @@ class Request:
 
     @property
     def idempotency_key(self) -> str:
-        """The client's name for this request: 1-255 characters of 0x21-0x7E."""
+        """The key under which a repeat of this request is found: 1-255 characters of 0x21-0x7E."""
         if not self._header("idempotency-key"):
             raise InvalidRequest("idempotency_key_missing")
         return self.optional_idempotency_key or ""
 
     @property
     def optional_idempotency_key(self) -> str | None:
-        """Like `idempotency_key`, where a request need not be named; None if it is not. An empty name is refused."""
+        """Like `idempotency_key`, where a request need not have one; None if it has none. An empty key is refused."""
         if "idempotency-key" not in self._headers:
             return None
         key = self._header("idempotency-key")
@@ -190,7 +190,7 @@ class Request:
             raise InvalidRequest("idempotency_key_too_long")
         if not key or not all("\x21" <= character <= "\x7e" for character in key):
             raise InvalidRequest("idempotency_key_invalid")
-        self.is_named = True
+        self.has_key = True
         return key
 
     @property

@@ -44,8 +44,11 @@ class Head:
 
 
 @dataclass(frozen=True, slots=True)
-class Gone:
-    """A tombstone: the second until which the id stays taken, and for a moved session the move's key and new name."""
+class SessionTombstone:
+    """A session id that is taken, though its session is gone: until which second, and the move's key and new name.
+
+    The last two are empty unless the session was moved.
+    """
 
     ttl_s: int
     key: bytes = b""
@@ -57,7 +60,7 @@ MARK_AT = len(_MAGIC)
 _MARK = struct.Struct(">QI")
 _START = MARK_AT + _MARK.size
 _FRAME = struct.Struct(">cII")
-_KINDS: dict[type, bytes] = {SessionSettings: b"S", Head: b"H", Turn: b"T", Gone: b"G", QuotaCounters: b"Q"}
+_KINDS: dict[type, bytes] = {SessionSettings: b"S", Head: b"H", Turn: b"T", SessionTombstone: b"G", QuotaCounters: b"Q"}
 # A dataclass takes no configuration, so each value is in a tuple that has one.
 _CONFIG = ConfigDict(ser_json_bytes="hex", val_json_bytes="hex")
 _FORMS: dict[type, TypeAdapter[Any]] = {kind: TypeAdapter(tuple[kind], config=_CONFIG) for kind in _KINDS}  # type: ignore[valid-type]

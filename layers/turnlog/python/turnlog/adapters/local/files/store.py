@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import overload
 
-from turnlog.adapters.local.files.records import Gone, Head, decode, decode_only, encode, is_a, split, whole
+from turnlog.adapters.local.files.records import Head, SessionTombstone, decode, decode_only, encode, is_a, split, whole
 from turnlog.adapters.local.files.root import NEW, Root, Sleep, Sync
 from turnlog.adapters.local.locked_store import LockedSessionStore, StoredSession
 from turnlog.domain.conditions import is_due
@@ -54,8 +54,8 @@ class FileSessionStore(LockedSessionStore):
     template's limit) some tenths of a second. A move renames one file. A fork writes all its turns, about as long as a
     second for 20 MB.
 
-    With `sole` the folder is this store's alone; without, it is shared with other stores that do not want it alone.
-    Raises StoreUnavailable when that cannot be. `close` lets the folder go, and so does the end of the store's use.
+    With `sole` no other store may open the folder. Raises StoreUnavailable when another store has it in a way that
+    forbids this. `close` frees it, and so does garbage collection.
     """
 
     def __init__(self, folder: Path, *, sole: bool = False, sleep: Sleep = time.sleep, sync: Sync = os.fsync) -> None:
@@ -66,7 +66,7 @@ class FileSessionStore(LockedSessionStore):
         self._files = files
 
     def close(self) -> None:
-        """Lets the folder go. May be repeated."""
+        """Frees the folder. May be repeated."""
         self._files.close()
 
 
@@ -85,12 +85,12 @@ class FileSessions(Root):
         return [self._id_in(path) for path in _sessions_in(self._folder(owner))]
 
     def is_taken(self, owner: str, session_id: str) -> bool:
-        return self._gone(owner, session_id) is not None
+        return self._tombstone(owner, session_id) is not None
 
     def has_moved(self, move: Move) -> bool:
-        gone = self._gone(move.owner, move.session_id)
+        tombstone = self._tombstone(move.owner, move.session_id)
         new = session_path(self.path, move.to_owner, move.to_id)
-        return gone is not None and (gone.key, gone.moved_to) == (move.key, new.name)
+        return tombstone is not None and (tombstone.key, tombstone.moved_to) == (move.key, new.name)
 
     def make(self, new: StoredSession) -> None:
         session = new.session
@@ -110,7 +110,7 @@ class FileSessions(Root):
         new = session_path(self.path, move.to_owner, move.to_id)
         head = _head(replace(stored, running=None), path)
         self.append(path, encode(replace(head, ids=head.ids | {new.name: move.to_id})))
-        self._leave(path, Gone(stored.session.ttl_s, move.key, new.name))
+        self._leave(path, SessionTombstone(stored.session.ttl_s, move.key, new.name))
         self.rename(path, new)
 
     def remove(self, owner: str, session_id: str, now_ms: int) -> bool:
@@ -148,7 +148,7 @@ class FileSessions(Root):
                     swept += self._remove(path, now_ms)
         for path in folder.glob(f"*{GONE}"):
             with suppress(SessionCorrupt):
-                if decode_only(Gone, self.read(path)).ttl_s * 1000 <= now_ms:
+                if decode_only(SessionTombstone, self.read(path)).ttl_s * 1000 <= now_ms:
                     self.unlink(path)
         with suppress(SessionCorrupt):
             counters = self._counters(folder)
@@ -167,9 +167,9 @@ class FileSessions(Root):
         except SessionCorrupt:
             return path.name
 
-    def _gone(self, owner: str, session_id: str) -> Gone | None:
+    def _tombstone(self, owner: str, session_id: str) -> SessionTombstone | None:
         path = session_path(self.path, owner, session_id).with_suffix(GONE)
-        return decode_only(Gone, self.read(path)) if path.exists() else None
+        return decode_only(SessionTombstone, self.read(path)) if path.exists() else None
 
     def _remove(self, path: Path, now_ms: int) -> bool:
         path.with_suffix(NEW).unlink(missing_ok=True)
@@ -179,12 +179,12 @@ class FileSessions(Root):
             ttl_s = _stored("", path, self.read(path)).session.ttl_s
         except SessionCorrupt:
             ttl_s = now_ms // 1000 + _LONG_S
-        self._leave(path, Gone(ttl_s))
+        self._leave(path, SessionTombstone(ttl_s))
         self.unlink(path)
         return True
 
-    def _leave(self, path: Path, gone: Gone) -> None:
-        self.replace(path.with_suffix(GONE), whole(encode(gone)))
+    def _leave(self, path: Path, tombstone: SessionTombstone) -> None:
+        self.replace(path.with_suffix(GONE), whole(encode(tombstone)))
 
     def _remove_unfinished(self, folder: Path) -> int:
         """Removes what writers that died left. Returns the number of half-made sessions."""

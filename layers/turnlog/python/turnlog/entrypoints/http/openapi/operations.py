@@ -40,10 +40,10 @@ _MODEL: Errors = (
     errors.ContextTooLong(),
     errors.SecretUnavailable(),
 )
-_ALLOWANCE: Errors = (errors.QuotaExceeded("tokens", 3600), errors.QuotaUnavailable())
-_QUESTION: Errors = (errors.Forbidden(), errors.AuditUnavailable(), *_ALLOWANCE, *_MODEL)
+_QUOTA: Errors = (errors.QuotaExceeded("tokens", 3600), errors.QuotaUnavailable())
+_QUESTION: Errors = (errors.Forbidden(), errors.AuditUnavailable(), *_QUOTA, *_MODEL)
 _SESSION: Errors = (errors.SessionNotFound(), *_STORE)
-_CREATION: Errors = (errors.KeyReused(), errors.NameUsedUp(), errors.QuotaExceeded("sessions", 3600), *_STORE)
+_CREATION: Errors = (errors.KeyReused(), errors.KeyUsedUp(), errors.QuotaExceeded("sessions", 3600), *_STORE)
 _ERASED: Errors = (errors.ErasureInProgress(),)  # where something of a user begins: nobody else can be erased
 _MOVE: Errors = (errors.Forbidden(), errors.TurnInProgress(2), errors.MoveLost(), *_SESSION)
 
@@ -180,7 +180,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
             errors.KeyReused(),
             errors.SessionLimitReached("session_turns"),
             errors.AttemptsExhausted(),
-            *_ALLOWANCE,
+            *_QUOTA,
             *_MODEL,
             *_SESSION,
         ),

@@ -27,8 +27,8 @@ _BOUNDS = {
 """The bounds of a schema, by what a problem calls them."""
 
 
-def _example(problem: Problem, retry_after_s: int | None = None, *, is_named: bool = True) -> Example:
-    return problem_body(problem, _REQUEST_ID, retry_after_s, is_named=is_named).model_dump(exclude_unset=True)
+def _example(problem: Problem, retry_after_s: int | None = None, *, has_key: bool = True) -> Example:
+    return problem_body(problem, _REQUEST_ID, retry_after_s, has_key=has_key).model_dump(exclude_unset=True)
 
 
 def _by_gateway(status: int, code: str, title: str, detail: str, **more: Any) -> Example:
@@ -82,7 +82,7 @@ def refusals(operation: Operation) -> list[Example]:
 
 def _example_of(error: TurnlogError, operation: Operation, *, is_anonymous: bool) -> Example:
     problem = problem_of(error, is_anonymous=is_anonymous, is_admin=bool(operation.roles))
-    return _example(problem, error.retry_after_s, is_named=operation.key is not None)
+    return _example(problem, error.retry_after_s, has_key=operation.key is not None)
 
 
 def _gateway(operation: Operation) -> tuple[Example, ...]:

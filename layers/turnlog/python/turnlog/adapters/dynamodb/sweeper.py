@@ -19,6 +19,7 @@ from turnlog.adapters.dynamodb.deletion import delete_session, outline
 from turnlog.adapters.dynamodb.encode import lease_values
 from turnlog.adapters.dynamodb.items import HEADER, VERSION, is_slot, is_slot_or_part, owner_partition, partition
 from turnlog.adapters.dynamodb.table import LAPSED, Item, Table, key, n, s
+from turnlog.domain.conditions import is_due
 from turnlog.domain.expiry import SWEEP_MARGIN
 from turnlog.domain.sessions import Session
 from turnlog.errors import ItemVersionUnknown
@@ -91,14 +92,12 @@ def _check(table: Table, entry: Item, now_ms: int) -> bool:
     items = outline(table, pk)
     alive_until_ms = _alive_until_ms(items)
     removed = False
-    if alive_until_ms + _MARGIN_MS > now_ms:
+    if not is_due(alive_until_ms, now_ms):
         _reschedule(table, {name: each for name, each in entry.items() if name != "src"}, alive_until_ms + _MARGIN_MS)
     elif not _is_abandoned(table, entry, items, now_ms):
         _reschedule(table, entry, now_ms + _MARGIN_MS)
     elif _has_header(items) or any(is_slot_or_part(item) and item.get("st") != s("ended") for item in items):
-        top = delete_session(
-            table, pk, _index_key(entry), only_if=lambda found: _alive_until_ms(found) + _MARGIN_MS <= now_ms
-        )
+        top = delete_session(table, pk, _index_key(entry), only_if=lambda found: is_due(_alive_until_ms(found), now_ms))
         removed = top is not None
         if not removed:  # a turn was taken that had begun before the session expired
             _reschedule(table, entry, now_ms + _MARGIN_MS)
