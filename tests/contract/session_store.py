@@ -29,7 +29,7 @@ from typing import TypeVar
 import pytest
 
 from tests.fakes import OWNER, START_MS, new_session, two_call_turn, with_content, with_cost
-from turnlog.domain.expiry import CLOCK_TOLERANCE, SWEEP_MARGIN
+from turnlog.domain.margins import CLOCK_TOLERANCE, SWEEP_MARGIN
 from turnlog.domain.messages import Message, Reply, Usage, to_json
 from turnlog.domain.quotas import QuotaCharge, QuotaCharges
 from turnlog.domain.sessions import Move, Session, SessionSettings, new_session_id

@@ -14,7 +14,7 @@ from tests.contract.session_store import charge, lease_of, move_of, take, take_a
 from tests.fakes import OWNER, START_MS, new_session
 from turnlog.adapters.dynamodb import DynamoDBSessionStore
 from turnlog.adapters.dynamodb.items import partition
-from turnlog.domain.expiry import GRACE
+from turnlog.domain.margins import GRACE
 from turnlog.domain.quotas import QuotaCharges
 from turnlog.domain.sessions import Session
 from turnlog.errors import KeyReused, QuotaExceeded, SessionCorrupt, SessionNotFound, StoreUnavailable

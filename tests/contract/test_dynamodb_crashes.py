@@ -14,7 +14,7 @@ from tests.contract.session_store import charge, lease_of, take, turn_of
 from tests.fakes import OWNER, START_MS, new_session
 from turnlog.adapters.dynamodb import DynamoDBSessionStore
 from turnlog.adapters.dynamodb.items import owner_partition, partition
-from turnlog.domain.expiry import SWEEP_MARGIN
+from turnlog.domain.margins import SWEEP_MARGIN
 from turnlog.domain.quotas import QuotaCharges
 from turnlog.domain.sessions import Move, Session, new_session_id
 from turnlog.errors import LeaseLost, QuotaExceeded, SessionNotFound

@@ -256,7 +256,7 @@ class TestRefs:
         assert not [each for each in (session_id.encode(), b"ada", b"issuer") if each in raw]
 
     @pytest.mark.asvs("8.2.2")
-    def test_that_are_changed_or_encrypted_elsewhere_or_for_something_else_name_no_session(
+    def test_that_are_changed_or_made_for_something_else_name_no_session(
         self, call: Call, backstage: Backstage, session_id: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         ref = refs(call)[0]

@@ -24,7 +24,7 @@ from tests.wrapping import LocalWrapper
 from turnlog.adapters.dynamodb import DynamoDBSessionStore, OwnerKeys
 from turnlog.adapters.dynamodb.encode import header_item, index_item, lease_item, meta_item, turn_items
 from turnlog.adapters.dynamodb.items import partition
-from turnlog.domain.expiry import CLOCK_TOLERANCE
+from turnlog.domain.margins import CLOCK_TOLERANCE
 from turnlog.domain.messages import Message, ModelRequest, Reply, Usage
 from turnlog.domain.packing import unpack
 from turnlog.domain.quotas import QuotaCharge

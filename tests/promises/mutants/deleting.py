@@ -9,7 +9,7 @@ from turnlog.adapters.dynamodb import deletion, sweeper
 from turnlog.adapters.dynamodb.store import DynamoDBSessionStore
 from turnlog.adapters.dynamodb.table import EMPTY, MINE, Table
 from turnlog.domain.conditions import is_due
-from turnlog.domain.expiry import GRACE
+from turnlog.domain.margins import GRACE
 from turnlog.domain.sessions import Session, SessionView
 
 MUTANTS = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tests.promises.world.world import World
-from turnlog.domain.expiry import CLOCK_TOLERANCE
+from turnlog.domain.margins import CLOCK_TOLERANCE
 from turnlog.errors import (
     AttemptsExhausted,
     ClockBehind,

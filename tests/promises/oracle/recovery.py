@@ -11,7 +11,7 @@ from tests.promises.world.actors import reap
 from tests.promises.world.history import Address, Deleting, Moving, Taking
 from tests.promises.world.world import ALL_TURNS, LEASE_MS, SESSIONS, World, ttl_s, want
 from turnlog.adapters.dynamodb.items import index_key
-from turnlog.domain.expiry import GRACE, SWEEP_MARGIN
+from turnlog.domain.margins import GRACE, SWEEP_MARGIN
 from turnlog.domain.sessions import SessionView
 from turnlog.errors import QuotaExceeded, SessionLimitReached, SessionNotFound, TurnInProgress
 

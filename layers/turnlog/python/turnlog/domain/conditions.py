@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TypeGuard
 
-from turnlog.domain.expiry import CLOCK_TOLERANCE, SWEEP_MARGIN
+from turnlog.domain.margins import CLOCK_TOLERANCE, SWEEP_MARGIN
 from turnlog.domain.packing import pack_turn, require_packable
 from turnlog.domain.sessions import SessionView
 from turnlog.domain.turns import MAX_TURN_BYTES, Lease, Slot, Turn

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
-from turnlog.domain.expiry import GRACE
+from turnlog.domain.margins import GRACE
 from turnlog.errors import QuotaExceeded
 
 _GRACE_MS = int(GRACE.total_seconds() * 1000)

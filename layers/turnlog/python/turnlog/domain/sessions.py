@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from turnlog.domain import base64url
 from turnlog.domain.content_encryption import PLAIN, ContentCipher
-from turnlog.domain.expiry import GRACE
+from turnlog.domain.margins import GRACE
 from turnlog.domain.quotas import QuotaCharges
 from turnlog.domain.turns import Lease, Totals, Turn
 

@@ -1,5 +1,5 @@
 """Entry points: each parses its input, calls a use case, and renders the result.
 
-`http` answers API Gateway. `events` takes what S3, the schedule and later the queue deliver. `stream` and `cli` come
-beside them.
+`http` answers API Gateway. `events` takes what S3 and the schedule deliver, and a queue's worker belongs there too.
+`stream` and `cli` are places for what is not built yet.
 """

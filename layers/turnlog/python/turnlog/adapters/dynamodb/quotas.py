@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from turnlog.adapters.dynamodb.items import VERSION, owner_partition
 from turnlog.adapters.dynamodb.table import EXISTS, NEVER, WITHIN_LIMIT, Item, Table, failed, key, n
-from turnlog.domain.expiry import GRACE
+from turnlog.domain.margins import GRACE
 from turnlog.domain.quotas import QuotaCharge, QuotaCharges, exceeded
 from turnlog.errors import QuotaExceeded, StoreUnavailable
 

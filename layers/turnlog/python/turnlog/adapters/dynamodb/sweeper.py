@@ -20,7 +20,7 @@ from turnlog.adapters.dynamodb.encode import lease_values
 from turnlog.adapters.dynamodb.items import HEADER, VERSION, is_slot, is_slot_or_part, owner_partition, partition
 from turnlog.adapters.dynamodb.table import LAPSED, Item, Table, key, n, s
 from turnlog.domain.conditions import is_due
-from turnlog.domain.expiry import SWEEP_MARGIN
+from turnlog.domain.margins import SWEEP_MARGIN
 from turnlog.domain.sessions import Session
 from turnlog.errors import ItemVersionUnknown
 
