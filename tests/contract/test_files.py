@@ -678,7 +678,8 @@ def test_a_folder_is_shared_unless_one_store_wants_it_alone(root: Path) -> None:
 
 def test_a_store_that_nobody_uses_any_more_lets_the_folder_go(root: Path) -> None:
     FileSessionStore(root, sole=True)
-    FileSessionStore(root, sole=True)
+    heir = FileSessionStore(root, sole=True)
+    assert heir.session_ids(OWNER) == []
 
 
 def test_a_deletion_beside_a_fork_leaves_all_of_it_or_nothing(root: Path, store: FileSessionStore) -> None:
