@@ -95,7 +95,7 @@ class TurnInProgress(Refusal):
 class LeaseLost(Refusal):
     """The turn outlived its lease and another one took its slot; its reply was not stored."""
 
-    code = "claim_lost"  # its name on the wire, from when a lease was called a claim
+    code = "claim_lost"  # its name on the wire
     retry_after_s = 1
 
 
