@@ -287,7 +287,7 @@ class TestRefs:
         delete(call, session_id)
         never = ask(call, TERMINATE, "never")
         assert "start_over" not in never.body
-        assert never.body["detail"] == "There is no such session, or it has ended."
+        assert never.body["detail"] == "There is no such session, or it is gone."
         for route in (TERMINATE, CONTENT):
             backstage.audit.events.clear()
             answer = ask(call, route, ref)

@@ -47,13 +47,13 @@ WORDINGS: dict[type[errors.TurnlogError], Wording] = {
     errors.SessionNotFound: Wording(
         404,
         "Session not found",
-        "There is no such session, or it has ended. Start a new one with POST /v1/sessions.",
+        "There is no such session, or it is gone. Start a new one with POST /v1/sessions.",
         {"start_over": {"method": "POST", "href": "/v1/sessions"}},
     ),
     errors.KeyUsedUp: Wording(
         404,
         "Session not found",
-        "The session that was made under this key or secret has ended, and no other is made under it: take another.",
+        "The session that was made under this key or secret is gone, and no other is made under it: take another.",
     ),
     errors.TurnNotFound: Wording(404, "Turn not found", "The session has no such turn."),
     errors.TurnInProgress: Wording(
@@ -89,9 +89,7 @@ WORDINGS: dict[type[errors.TurnlogError], Wording] = {
     errors.SessionLimitReached: Wording(
         429, "Session limit reached", "The session has used up what it may.", {"stored": False}
     ),
-    errors.QuotaExceeded: Wording(
-        429, "Allowance used up", "The caller has used up what it may for now.", {"stored": False}
-    ),
+    errors.QuotaExceeded: Wording(429, "Quota used up", "The caller has used up its quota for now.", {"stored": False}),
     errors.TurnTooLarge: Wording(
         413, "Turn too large", "A turn holds at most 3.9 MB of message and reply.", {"stored": False}
     ),
@@ -158,13 +156,13 @@ WORDINGS: dict[type[errors.TurnlogError], Wording] = {
 
 _NOT_FOUND_BY_SECRET = replace(
     WORDINGS[errors.SessionNotFound],
-    detail="There is no such session, or it has ended. Start a new one under another secret with "
+    detail="There is no such session, or it is gone. Start a new one under another secret with "
     "POST /v1/anonymous/sessions.",
     more={"start_over": {"method": "POST", "href": "/v1/anonymous/sessions"}},
 )
 
 _NOT_FOUND_BY_ADMIN = replace(
-    WORDINGS[errors.SessionNotFound], detail="There is no such session, or it has ended.", more={}
+    WORDINGS[errors.SessionNotFound], detail="There is no such session, or it is gone.", more={}
 )
 
 _INVALID_STATUSES: dict[type, int] = {
