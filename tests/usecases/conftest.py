@@ -53,7 +53,7 @@ class Service:
     def create(self, caller: Caller = ADA, key: str | None = None, **asked: Any) -> SessionView:
         return create_session(caller, NewSession(**asked), key=key, **self._making(caller))
 
-    def create_anonymous(self, secret_sha256: str) -> SessionView:
+    def create_anonymous(self, secret_sha256: str | None) -> SessionView:
         return create_anonymous_session(STRANGER, NewSession(secret_sha256=secret_sha256), **self._making(STRANGER))
 
     def fork(self, caller: Caller, parent_id: str, turn: int, key: str | None = None) -> SessionView:

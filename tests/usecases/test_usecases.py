@@ -146,6 +146,12 @@ class TestMakingSessions:
             service.create_anonymous(hash_of("two"))
         assert service.create(EVE).count == 0
 
+    def test_no_anonymous_session_begins_without_the_hash_of_a_secret(self, service: Service) -> None:
+        """Without it, strangers would share one owner."""
+        with pytest.raises(ValueRefused) as refused:
+            service.create_anonymous(None)
+        assert (refused.value.pointer, service.actions) == ("/secret_sha256", [])
+
     def test_no_anonymous_session_begins_where_they_are_off(self, service: Service) -> None:
         service.anonymous = AnonymousLimits(may_begin=False)
         with pytest.raises(Forbidden):

@@ -17,7 +17,7 @@ from turnlog.usecases.cursors import make_cursor, read_cursor
 _AT_ONCE = 16  # reads side by side: each waits for the network, and a client has ten connections or more
 
 Position = tuple[int, str]
-"""Where a session stands in the list: when it was last used, in epoch milliseconds, and its id."""
+"""The position of a session in the list: the time of its last use, in epoch milliseconds, and its id."""
 
 
 @dataclass(frozen=True, slots=True)

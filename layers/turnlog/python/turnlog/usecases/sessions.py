@@ -57,7 +57,7 @@ class NewSession:
         settings = SessionSettings(
             self.model or defaults.model,
             defaults.max_tokens if self.max_tokens is None else self.max_tokens,
-            self.system or defaults.system,
+            defaults.system if self.system is None else self.system,
         )
         return Session(owner, session_id, now_ms, now_ms + lifetime_s * 1000, idle_s * 1000, settings, fingerprint)
 
@@ -117,10 +117,12 @@ def create_anonymous_session(
     """Creates a session of whoever holds the secret with the hash `asked.secret_sha256`; a repeat returns the same.
 
     The session is returned as it began, also to a repeat: whoever has only the hash learns nothing of what it became.
-    Raises Forbidden where no anonymous session may begin; else as `create_session`.
+    Raises Forbidden where no anonymous session may begin, ValueRefused without a hash; else as `create_session`.
     """
     policy.require_anonymous_sessions()
-    owner, hashed = anonymous_owner(asked.secret_sha256 or ""), server_key.keyed_hash
+    if asked.secret_sha256 is None:  # all such sessions would have one owner
+        raise ValueRefused("secret_sha256_range", "/secret_sha256")
+    owner, hashed = anonymous_owner(asked.secret_sha256), server_key.keyed_hash
     session_id = named_session_id(hashed("anonymous-session", owner.encode()))
     fingerprint = hashed("fingerprint", asked.canonical)
     session = asked.session(owner, session_id, fingerprint, policy, now_ms)
