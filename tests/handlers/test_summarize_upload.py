@@ -126,7 +126,7 @@ def test_an_unexpected_failure_is_tried_again_at_once_and_quotes_nothing(
 
 
 def test_a_summary_that_could_not_be_laid_down_is_made_again(
-    bucket: S3Client, backstage: Backstage, monkeypatch: pytest.MonkeyPatch
+    bucket: S3Client, backstage: Backstage, monkeypatch: pytest.MonkeyPatch, logged: io.StringIO
 ) -> None:
     put_summary, puts = S3DocumentStore.put_summary, []
 
@@ -139,6 +139,11 @@ def test_a_summary_that_could_not_be_laid_down_is_made_again(
     monkeypatch.setattr(S3DocumentStore, "put_summary", fails_once)
     with pytest.raises(UploadsFailed):
         upload(bucket, b"Herons.")
+    lines = [json.loads(line) for line in logged.getvalue().splitlines()]
+    assert [(line["message"], line.get("tokens")) for line in lines] == [
+        ("upload summarized", 15),
+        ("upload failed", None),
+    ]
     notify()
     assert summary(bucket)["status"] == "done"
 

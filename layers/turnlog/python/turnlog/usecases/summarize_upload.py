@@ -25,12 +25,9 @@ _RUNNING = {"status": "running"}
 
 @dataclass(frozen=True, slots=True)
 class UploadOutcome:
-    """The fate of an upload: summarized with `reply`, refused for `code`, overtaken by a newer one, or known.
+    """The fate of an upload: summarized with `reply`, refused for `code`, or overtaken by a newer one."""
 
-    A known one was summarized before, or a newer one was or is being.
-    """
-
-    event: Literal["summarized", "refused", "overtaken", "known"]
+    event: Literal["summarized", "refused", "overtaken"]
     code: str = ""
     reply: Reply | None = None
     cost_usd: Decimal | None = None
@@ -44,28 +41,33 @@ def summarize_upload(
     model_name: str,
     clock: Clock,
     remaining_s: Callable[[], float],
-) -> UploadOutcome:
+    tell: Callable[[UploadOutcome], None],
+) -> None:
     """Writes the document's summary. One that can never be summarized gets a summary that says why.
+
+    `tell` is called with each outcome when it is known: with a summary before that is stored, since it is paid whatever
+    comes. An upload that was summarized before, or that a newer one replaces, has none.
 
     If the document has been deleted by then, no summary is written. What another handler has done is not paid for
     again. Raises SummaryTaken if another handler is making this very summary, StoreUnavailable, or a ModelError that
     may pass: then the upload is to be tried again.
     """
     if not documents.exists(upload):  # perhaps because its owner was erased
-        return UploadOutcome("refused", "object_gone")
+        tell(UploadOutcome("refused", "object_gone"))
+        return
     begun = _begin(upload, documents, clock, remaining_s)
     if begun is None:
-        return UploadOutcome("known")
+        return
     try:
         outcome = _summarize(upload, documents, model, model_name, clock, remaining_s)
+        tell(outcome)  # before it is stored, since it is paid whatever comes
         documents.put_summary(upload, _summary(upload, outcome), over=begun)
     except SummaryTaken:
-        return UploadOutcome("overtaken")
+        tell(UploadOutcome("overtaken"))
     except Exception:
         with suppress(TurnlogError):  # the lease expires by itself, only later
             documents.put_summary(upload, _RUNNING, over=begun, lease_expires_ms=1)  # so the next try need not wait
         raise
-    return outcome
 
 
 def _begin(

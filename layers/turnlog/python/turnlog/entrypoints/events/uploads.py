@@ -36,13 +36,14 @@ class SummarizeUploads:
 
 def _is_done(upload: Upload, context: Any) -> bool:
     try:
-        outcome = summarize_upload(
+        summarize_upload(
             upload,
             documents=runtime.document_store(),
             model=runtime.chat_model(),
             model_name=runtime.models()[0],
             clock=runtime.now_ms,
             remaining_s=lambda: context.get_remaining_time_in_millis() / 1000,
+            tell=lambda outcome: _note(outcome, context.aws_request_id),
         )
     except TurnlogError as error:
         telemetry.note("upload failed", request_id=context.aws_request_id, code=type(error).__name__)
@@ -50,13 +51,10 @@ def _is_done(upload: Upload, context: Any) -> bool:
     except Exception as error:  # noqa: BLE001 (the other records go on, and its text must not be logged)
         telemetry.note("upload failed", request_id=context.aws_request_id, where=telemetry.source_line(error))
         return False
-    _note(outcome, context.aws_request_id)
     return True
 
 
 def _note(outcome: UploadOutcome, request_id: str) -> None:
-    if outcome.event == "known":
-        return
     reply = outcome.reply
     telemetry.note(
         f"upload {outcome.event}",
