@@ -13,8 +13,8 @@ from tests.e2e.stack import STATE, Stack
 @pytest.fixture(scope="session")
 def stack() -> Iterator[Stack]:
     stack = Stack(STATE)
-    stack.start()
     try:
+        stack.start()  # here, so that Ctrl-C meanwhile leaves nothing running
         yield stack
         stack.close()
         if stack.is_running:
