@@ -67,11 +67,11 @@ class Response:
 
 
 def routes_of(template: Mapping[str, Any]) -> list[Route]:
-    """Every Api event of the template."""
+    """Every Api event of the template but the preflights of browsers, which need no token and ask nothing."""
     routes = []
     for name, properties in _functions(template):
         for event in properties.get("Events", {}).values():
-            if event["Type"] == "Api":
+            if event["Type"] == "Api" and event["Properties"]["Method"] != "options":
                 api = event["Properties"]
                 is_public = api.get("Auth", {}).get("Authorizer") == "NONE"
                 routes.append(Route(api["Method"].upper(), api["Path"], name, _asks_claude(properties), is_public))

@@ -1,7 +1,7 @@
-"""S3 ObjectCreated: a document under inbox/<owner>/ becomes outbox/<owner>/<name>.summary.json."""
+"""S3 Object Created: a document under inbox/<owner>/ becomes outbox/<owner>/<name>.summary.json."""
 
 from turnlog import runtime
-from turnlog.entrypoints.events import SummarizeUploads
+from turnlog.entrypoints.events import summarize_uploads
 
 runtime.load_claude()
-handler = SummarizeUploads()
+handler = summarize_uploads

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from samcli.yamlhelper import yaml_parse
-from samtranslator.translator.transform import transform
+from samtranslator.translator import transform as translator
 
 SOURCE = Path("template.yaml")
 Resource = dict[str, Any]
@@ -30,17 +30,23 @@ def source() -> dict[str, Any]:
     return parsed
 
 
-@pytest.fixture(scope="session")
-def transformed() -> dict[str, Any]:
+def transform(*changes: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    """Returns the template after SAM's transform; `changes` are applied before it."""
     template = yaml_parse(SOURCE.read_text())
+    for change in changes:
+        change(template)
     for resource in template["Resources"].values():
         properties = resource.get("Properties", {})
         for name in ("CodeUri", "ContentUri"):  # after the build these are places in a bucket
             if name in properties:
                 properties[name] = f"s3://bucket/{properties[name]}"
-    parameters = {"TokenIssuer": "https://issuer.example/", "TokenJwksUrl": "https://issuer.example/jwks.json"}
-    result: dict[str, Any] = transform(template, parameters, _ManagedPolicies())
+    result: dict[str, Any] = translator.transform(template, {}, _ManagedPolicies())
     return result
+
+
+@pytest.fixture(scope="session")
+def transformed() -> dict[str, Any]:
+    return transform()
 
 
 @pytest.fixture(scope="session")

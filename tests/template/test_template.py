@@ -6,18 +6,20 @@ import io
 import json
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import boto3
 import pytest
+from samtranslator.model import apigateway
 
 from tests import documented
 from tests.fakes import HeldClock
 from tests.handlers import test_admin
 from tests.handlers.conftest import Context, app, event
-from tests.template.conftest import OfType, Resource
+from tests.template.conftest import OfType, Resource, transform
 from turnlog import runtime
 from turnlog.adapters import telemetry
 from turnlog.adapters.local.memory import MemorySessionStore
@@ -105,6 +107,20 @@ def wild(statement: dict[str, Any]) -> bool:
     return any(each == "*" or (isinstance(each, str) and re.fullmatch(r"[a-z0-9]+:.*\*", each)) for each in named)
 
 
+def deployments(transformed: dict[str, Any]) -> set[str]:
+    """The names of the API's deployments; another name is what brings a change to the stage."""
+    return {name for name, each in transformed["Resources"].items() if each["Type"] == "AWS::ApiGateway::Deployment"}
+
+
+def another_origin(template: dict[str, Any]) -> None:
+    template["Parameters"]["CorsOrigin"]["Default"] = "https://app.example"
+
+
+def another_gateway_response(template: dict[str, Any]) -> None:
+    responses = template["Resources"]["Api"]["Properties"]["GatewayResponses"]
+    responses["THROTTLED"] = responses["THROTTLED"] | {"StatusCode": 503}
+
+
 def _leaves(node: Any) -> Iterator[tuple[str, Any]]:
     """The name and value of every leaf, at any depth."""
     if isinstance(node, dict):
@@ -167,8 +183,13 @@ class TestRoles:
         administration, *others = key["Properties"]["KeyPolicy"]["Statement"]
         assert "root" in json.dumps(administration["Principal"])
         for statement in others:
-            assert "AWS::AccountId" in json.dumps(statement["Condition"]), statement["Sid"]
             assert "kms:*" not in listed(statement["Action"])
+        unbounded = [each for each in others if "AWS::AccountId" not in json.dumps(each.get("Condition"))]
+        (events,) = (
+            unbounded  # EventBridge names neither account nor rule to a key; a condition on them loses dead letters
+        )
+        assert events["Principal"] == {"Service": "events.amazonaws.com"}
+        assert events["Action"] == ["kms:Decrypt", "kms:GenerateDataKey"]
 
     def test_the_admin_function_can_delete_sessions_and_neither_create_nor_charge(
         self, statements: dict[str, list[dict[str, Any]]]
@@ -271,7 +292,7 @@ class TestRoles:
         owned = statements["SummarizeUploadFunction"]
         (listing,) = [each for each in owned if "s3:ListBucket" in listed(each["Action"])]
         assert listing["Condition"] == {"StringLikeIfExists": {"s3:prefix": ["inbox/*", "outbox/*"]}}
-        assert listing["Resource"]["Fn::Sub"].endswith("${AWS::Region}")
+        assert listing["Resource"] == {"Fn::GetAtt": ["DocumentsBucket", "Arn"]}
 
 
 class TestFunctions:
@@ -330,13 +351,17 @@ class TestFunctions:
         assert {each["FunctionName"]["Ref"] for each in configs} == {"SummarizeUploadFunction", "SweepFunction"}
         assert all(each["DestinationConfig"]["OnFailure"]["Destination"] == queue for each in configs)
 
-    def test_a_schedule_that_cannot_reach_its_function_is_kept_too(self, of_type: OfType) -> None:
-        (rule,) = of_type("AWS::Events::Rule").values()
-        (target,) = rule["Properties"]["Targets"]
-        assert target["DeadLetterConfig"] == {"Arn": {"Fn::GetAtt": ["FailedEventsQueue", "Arn"]}}
+    def test_an_event_that_cannot_reach_its_function_is_kept_too(self, of_type: OfType) -> None:
+        rules = of_type("AWS::Events::Rule").values()
+        assert len(rules) == 2
+        for rule in rules:
+            (target,) = rule["Properties"]["Targets"]
+            assert target["DeadLetterConfig"] == {"Arn": {"Fn::GetAtt": ["FailedEventsQueue", "Arn"]}}
         (policy,) = of_type("AWS::SQS::QueuePolicy").values()
         (statement,) = policy["Properties"]["PolicyDocument"]["Statement"]
         assert (statement["Principal"], statement["Action"]) == ({"Service": "events.amazonaws.com"}, "sqs:SendMessage")
+        rules_of_account = "arn:${AWS::Partition}:events:${AWS::Region}:${AWS::AccountId}:rule/*"
+        assert statement["Condition"] == {"ArnLike": {"aws:SourceArn": {"Fn::Sub": rules_of_account}}}
 
 
 class TestLayers:
@@ -403,9 +428,30 @@ class TestApi:
     def test_the_api_is_regional_and_uncached(self, api: dict[str, Any], stage: dict[str, Any]) -> None:
         assert api["EndpointConfiguration"] == {"Types": ["REGIONAL"]}
         assert stage["CacheClusterEnabled"] is False
-        (method,) = stage["MethodSettings"]
-        assert (method["CachingEnabled"], method["DataTraceEnabled"]) == (False, False)
-        assert method["ThrottlingRateLimit"] == {"Ref": "RequestsPerSecond"}
+        for method in stage["MethodSettings"]:
+            assert (method["CachingEnabled"], method["DataTraceEnabled"]) == (False, False)
+
+    def test_strangers_begin_sessions_under_a_lower_limit_than_all_else(
+        self, stage: dict[str, Any], source: dict[str, Any]
+    ) -> None:
+        limits = {each["ResourcePath"]: each for each in stage["MethodSettings"]}
+        for name in ("ThrottlingRateLimit", "ThrottlingBurstLimit"):
+            assert limits["/*"][name] == {"Ref": "RequestsPerSecond"}
+            assert limits["/anonymous/sessions"][name] == {"Ref": "AnonymousCreationsASecond"}
+        defaults = {name: parameter.get("Default") for name, parameter in source["Parameters"].items()}
+        assert defaults["AnonymousCreationsASecond"] < defaults["RequestsPerSecond"]
+
+    @pytest.mark.parametrize("change", [another_origin, another_gateway_response])
+    def test_every_deploy_reaches_the_stage(
+        self, change: Callable[[dict[str, Any]], None], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """SAM names a deployment by the template, in which a parameter is a name without a value."""
+
+        def deployed_at(second: int, *changes: Callable[[dict[str, Any]], None]) -> set[str]:
+            monkeypatch.setattr(apigateway, "time", SimpleNamespace(time=lambda: second))
+            return deployments(transform(*changes))
+
+        assert not deployed_at(1) & deployed_at(2, change)
 
     def test_no_page_may_call_the_api_unless_its_origin_is_named(
         self, api: dict[str, Any], source: dict[str, Any]
@@ -415,12 +461,16 @@ class TestApi:
         for origin in ("*", "null", "http://app.example", "https://a.example,https://b.example"):
             assert re.fullmatch(parameter["AllowedPattern"], origin) is None
         given = [each for name, each in _leaves(api["Body"]) if name.endswith("Access-Control-Allow-Origin")]
-        assert len(given) > 20
+        assert len(given) > 15
         assert all(each == {"Fn::Sub": "'${CorsOrigin}'"} for each in given if "string" not in json.dumps(each))
 
-    def test_a_page_may_ask_what_it_may_without_a_token(self, api: dict[str, Any]) -> None:
-        asked = [methods["options"] for methods in api["Body"]["paths"].values()]
-        assert all("security" not in each for each in asked)
+    def test_a_function_tells_pages_what_they_may_without_a_token(self, api: dict[str, Any]) -> None:
+        """SAM's own preflights are MOCK integrations without contentHandling, which may fail: JSON is binary here."""
+        for path, methods in api["Body"]["paths"].items():
+            integration = methods["options"]["x-amazon-apigateway-integration"]
+            assert integration["type"] == "aws_proxy", path
+            assert "ConsoleFunction" in json.dumps(integration["uri"]), path
+            assert methods["options"]["security"] == [{"NONE": []}], path
 
     @pytest.mark.asvs("12.1.1")
     def test_no_caller_speaks_an_older_tls_than_1_2(self, api: dict[str, Any]) -> None:
@@ -612,21 +662,46 @@ class TestStorage:
         assert (statement["Effect"], statement["Condition"]) == ("Deny", {"Bool": {"aws:SecureTransport": "false"}})
 
     def test_a_summary_cannot_call_the_function_that_made_it(self, of_type: OfType) -> None:
-        (bucket,) = of_type("AWS::S3::Bucket").values()
-        for notification in bucket["Properties"]["NotificationConfiguration"]["LambdaConfigurations"]:
-            rules = {rule["Name"]: rule["Value"] for rule in notification["Filter"]["S3Key"]["Rules"]}
-            assert rules["prefix"] == "inbox/"
-            assert rules["suffix"] in (".txt", ".md")
+        (pattern,) = [
+            each["Properties"]["EventPattern"]
+            for each in of_type("AWS::Events::Rule").values()
+            if "EventPattern" in each["Properties"]
+        ]
+        assert (pattern["source"], pattern["detail-type"]) == (["aws.s3"], ["Object Created"])
+        assert pattern["detail"]["bucket"] == {"name": [{"Ref": "DocumentsBucket"}]}
+        assert pattern["detail"]["object"] == {"key": [{"wildcard": "inbox/*.txt"}, {"wildcard": "inbox/*.md"}]}
 
-    def test_only_this_bucket_of_this_account_can_call_the_upload_function(self, of_type: OfType) -> None:
+    def test_nothing_of_the_bucket_depends_on_what_a_delete_removes(self, of_type: OfType) -> None:
+        """The bucket stays: a notification of its own would name a function that is gone, and its policy must stay."""
         (bucket,) = of_type("AWS::S3::Bucket").values()
+        assert bucket["Properties"]["NotificationConfiguration"] == {
+            "EventBridgeConfiguration": {"EventBridgeEnabled": True}
+        }
+        (policy,) = of_type("AWS::S3::BucketPolicy").values()
+        assert policy["DeletionPolicy"] == bucket["DeletionPolicy"] == "RetainExceptOnCreate"
+
+    def test_only_rules_and_the_api_of_this_stack_can_call_a_function(self, of_type: OfType) -> None:
         permissions = [each["Properties"] for each in of_type("AWS::Lambda::Permission").values()]
-        (permission,) = [each for each in permissions if each["Principal"] == "s3.amazonaws.com"]
-        assert permission["SourceAccount"] == {"Ref": "AWS::AccountId"}
-        name = bucket["Properties"]["BucketName"]["Fn::Sub"]
-        assert permission["SourceArn"] == {"Fn::Sub": f"arn:${{AWS::Partition}}:s3:::{name}"}
-        assert bucket["DependsOn"] == "SummarizeUploadPermission"
+        assert {each["Principal"] for each in permissions} == {"apigateway.amazonaws.com", "events.amazonaws.com"}
         assert all("SourceArn" in each for each in permissions)
+
+    def test_no_resource_has_a_name_that_another_stack_could_have(self, transformed: dict[str, Any]) -> None:
+        """A fixed name is taken, after a delete, by what stayed; and a stack's name may have other letters."""
+        of_its_own = {
+            "AWS::S3::Bucket": "BucketName",
+            "AWS::DynamoDB::Table": "TableName",
+            "AWS::Lambda::Function": "FunctionName",
+            "AWS::IAM::Role": "RoleName",
+            "AWS::IAM::ManagedPolicy": "ManagedPolicyName",
+            "AWS::SQS::Queue": "QueueName",
+            "AWS::Logs::LogGroup": "LogGroupName",
+            "AWS::SecretsManager::Secret": "Name",
+            "AWS::CloudWatch::Alarm": "AlarmName",
+            "AWS::Events::Rule": "Name",
+            "AWS::Cognito::UserPool": "UserPoolName",
+        }
+        for name, each in transformed["Resources"].items():
+            assert of_its_own.get(each["Type"]) not in each.get("Properties", {}), name
 
     def test_secrets_queues_and_logs_are_under_the_customer_key(self, of_type: OfType) -> None:
         for secret in of_type("AWS::SecretsManager::Secret").values():
@@ -653,6 +728,8 @@ class TestStorage:
                 "UsageTable",
                 "KeysTable",
                 "DocumentsBucket",
+                "DocumentsBucketPolicy",
+                "UserPool",
                 "Audit",
                 "Key",
                 "ContentKey",
@@ -661,11 +738,12 @@ class TestStorage:
             ),
             *("GatewayAccount", "GatewayLogWriter"),
         }
-        # A table that is protected cannot be deleted, so that a rollback that tried to would fail as well.
+        # What is protected cannot be deleted, so that a rollback that tried to would fail as well.
         assert {name for name, policy in kept.items() if policy == "Retain"} == {
             "SessionsTable",
             "UsageTable",
             "KeysTable",
+            "UserPool",
         }
         assert set(kept.values()) == {"Retain", "RetainExceptOnCreate"}
         assert all(transformed["Resources"][name]["UpdateReplacePolicy"] == "Retain" for name in kept)
@@ -720,10 +798,24 @@ class TestAlarms:
         details = {"Fn::If": ["TellsOfAlarms", [{"Ref": "AlarmTopic"}], {"Ref": "AWS::NoValue"}]}
         assert [alarm["AlarmActions"] for alarm in alarms.values()] == [details] * len(alarms)
 
-    def test_silence_is_an_alarm_only_where_something_must_happen(self, alarms: dict[str, Resource]) -> None:
-        silent = {name for name, alarm in alarms.items() if alarm["TreatMissingData"] == "breaching"}
-        assert silent == {"SweepMissing"}
-        assert alarms["SweepMissing"]["Period"] >= 4 * 900  # four sweeps
+    def test_no_alarm_fires_because_the_stack_is_new(self, alarms: dict[str, Resource]) -> None:
+        assert {alarm["TreatMissingData"] for alarm in alarms.values()} == {"notBreaching"}
+
+    def test_lines_without_a_finished_sweep_fire_the_alarm_after_four_missed_ones(
+        self, alarms: dict[str, Resource], of_type: OfType
+    ) -> None:
+        """The filter counts 0 for lines that are no sweep's, such as those of one that fails; data that is not there
+        would not tell a stack that is new.
+        """
+        (metric,) = of_type("AWS::Logs::MetricFilter")["SweepsDone"]["Properties"]["MetricTransformations"]
+        assert (metric["MetricValue"], metric["DefaultValue"]) == ("1", 0)
+        alarm = alarms["SweepMissing"]
+        assert (alarm["Namespace"], alarm["MetricName"]) == (metric["MetricNamespace"], metric["MetricName"])
+        assert (alarm["Period"], alarm["EvaluationPeriods"]) == (
+            900,
+            5,
+        )  # a sweep each 900 s, and one may be on its way
+        assert (alarm["Threshold"], alarm["ComparisonOperator"]) == (1, "LessThanThreshold")
 
     def test_a_finished_sweep_is_what_the_filter_counts(self, of_type: OfType, monkeypatch: pytest.MonkeyPatch) -> None:
         lines = io.StringIO()
@@ -779,7 +871,57 @@ def test_production_is_deployed_by_default(source: dict[str, Any]) -> None:
 @pytest.mark.parametrize("name", ["TokenIssuer", "TokenJwksUrl"])
 def test_a_deploy_takes_an_issuer_without_tls_only_on_this_machine(source: dict[str, Any], name: str) -> None:
     allowed = source["Parameters"][name]["AllowedPattern"]
-    assert re.fullmatch(allowed, "https://issuer.example/")
-    assert re.fullmatch(allowed, "http://127.0.0.1:8789/")
-    for url in ("http://issuer.example/", "http://127.0.0.1.evil.example/", "issuer.example", ""):
+    for url in ("https://issuer.example/", "http://127.0.0.1:8789/", ""):  # none: the stack makes a user pool
+        assert re.fullmatch(allowed, url), url
+    for url in ("http://issuer.example/", "http://127.0.0.1.evil.example/", "issuer.example", " "):
         assert not re.fullmatch(allowed, url), url
+
+
+class TestTokens:
+    def test_a_stack_without_an_issuer_believes_access_tokens_of_its_own_user_pool(
+        self, functions: dict[str, Resource]
+    ) -> None:
+        variables = functions["AuthorizerFunction"]["Environment"]["Variables"]
+        found = {name: variables[name]["Fn::If"][:2] for name in ("TOKEN_ISSUER", "TOKEN_AUDIENCE", "TOKEN_JWKS_URL")}
+        assert found == {
+            "TOKEN_ISSUER": ["MakesUserPool", {"Fn::Sub": "https://${UserPool.ProviderName}"}],
+            "TOKEN_AUDIENCE": ["MakesUserPool", {"Ref": "UserPoolClient"}],
+            "TOKEN_JWKS_URL": ["MakesUserPool", {"Fn::Sub": "https://${UserPool.ProviderName}/.well-known/jwks.json"}],
+        }
+        assert variables["ROLES_CLAIM"]["Fn::If"][:2] == ["MakesUserPool", "cognito:groups"]
+
+    def test_nobody_lets_themselves_into_the_user_pool(self, transformed: dict[str, Any]) -> None:
+        resources = transformed["Resources"]
+        pool = resources["UserPool"]["Properties"]
+        assert pool["AdminCreateUserConfig"] == {"AllowAdminCreateUserOnly": True}
+        assert pool["DeletionProtection"] == "ACTIVE"
+        client = resources["UserPoolClient"]["Properties"]
+        assert client["PreventUserExistenceErrors"] == "ENABLED"
+        groups = {each["Properties"]["GroupName"] for each in resources.values() if each["Type"].endswith("PoolGroup")}
+        assert groups == {"admin", "admin:content", "delegate"}
+
+    def test_the_pool_is_made_only_without_an_issuer(self, transformed: dict[str, Any]) -> None:
+        assert transformed["Conditions"]["MakesUserPool"] == {"Fn::Equals": [{"Ref": "TokenIssuer"}, ""]}
+        for name, each in transformed["Resources"].items():
+            if each["Type"].startswith("AWS::Cognito::"):
+                assert each["Condition"] == "MakesUserPool", name
+
+
+class TestParameters:
+    def test_new_models_reach_a_stack_that_exists(self, source: dict[str, Any], functions: dict[str, Resource]) -> None:
+        """CloudFormation keeps the value of a parameter from the first deploy on, whatever its default is now."""
+        assert source["Parameters"]["ClaudeModels"]["Default"] == ""
+        models = functions["QueryFunction"]["Environment"]["Variables"]["CLAUDE_MODELS"]
+        assert models == {
+            "Fn::If": ["NamesModels", {"Ref": "ClaudeModels"}, {"Fn::FindInMap": ["Release", "Claude", "Models"]}]
+        }
+
+    def test_logs_are_kept_for_a_time_that_cloudwatch_accepts(self, source: dict[str, Any]) -> None:
+        logs, audit = (source["Parameters"][name] for name in ("LogRetentionDays", "AuditRetentionDays"))
+        assert logs["AllowedValues"] == audit["AllowedValues"]
+        assert 31 not in logs["AllowedValues"]
+        assert logs["Default"] in logs["AllowedValues"]
+
+    def test_nothing_is_reserved_unless_the_owner_says_so(self, source: dict[str, Any]) -> None:
+        """Lambda keeps 100 executions of an account unreserved, and a new account has no more than that."""
+        assert source["Parameters"]["ReservedConcurrency"]["Default"] == 0

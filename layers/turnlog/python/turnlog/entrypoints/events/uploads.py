@@ -1,10 +1,9 @@
-"""Documents that S3 reports: each takes effect once, whatever is reported how often and in which order."""
+"""Documents that S3 reports through EventBridge: each takes effect once, however often and in which order it comes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
-from urllib.parse import unquote_plus
 
 from turnlog import runtime
 from turnlog.adapters import telemetry
@@ -13,25 +12,22 @@ from turnlog.errors import TurnlogError
 from turnlog.usecases.summarize_upload import UploadOutcome, summarize_upload
 
 
-class UploadsFailed(Exception):
-    """Documents were not summarized, for now. The message has only numbers, since Lambda logs what is raised."""
+class UploadFailed(Exception):
+    """The document was not summarized, for now. There is no message, since Lambda logs what is raised."""
 
 
-class SummarizeUploads:
-    """The Lambda handler for S3's ObjectCreated events.
+def summarize_uploads(event: Mapping[str, Any], context: Any) -> None:
+    """Lambda handler for S3's "Object Created" events, of which EventBridge sends one at a time.
 
-    A document that can never be summarized gets a summary that says why. Any other failure is raised once the other
-    records are done, so that Lambda tries the event again and at last sends it to the failure queue. What was done
-    before is not paid for again; what another handler is doing is looked at again later.
+    A document that can never be summarized gets a summary that says why. Any other failure is raised, so that Lambda
+    tries the event again and at last sends it to the failure queue. What was done before is not paid for again; what
+    another handler is doing is looked at again later.
     """
-
-    def __call__(self, event: Mapping[str, Any], context: Any) -> None:
-        uploads = list(_uploads(event))
-        if not uploads:
-            telemetry.note("unknown event", request_id=context.aws_request_id)
-        failed = sum(not _is_done(upload, context) for upload in uploads)
-        if failed:
-            raise UploadsFailed(f"{failed} of {len(uploads)}")
+    upload = _upload(event)
+    if upload is None:
+        telemetry.note("unknown event", request_id=context.aws_request_id)
+    elif not _is_done(upload, context):
+        raise UploadFailed
 
 
 def _is_done(upload: Upload, context: Any) -> bool:
@@ -48,7 +44,7 @@ def _is_done(upload: Upload, context: Any) -> bool:
     except TurnlogError as error:
         telemetry.note("upload failed", request_id=context.aws_request_id, code=type(error).__name__)
         return False
-    except Exception as error:  # noqa: BLE001 (the other records go on, and its text must not be logged)
+    except Exception as error:  # noqa: BLE001 (its text must not be logged, as Lambda would)
         telemetry.note("upload failed", request_id=context.aws_request_id, where=telemetry.source_line(error))
         return False
     return True
@@ -66,18 +62,17 @@ def _note(outcome: UploadOutcome, request_id: str) -> None:
     )
 
 
-def _uploads(event: Mapping[str, Any]) -> Iterator[Upload]:
-    """The objects that the event names; records of another source or form are left out."""
-    records = event.get("Records")
-    for record in records if isinstance(records, list) else []:
-        match record:
-            case {
-                "eventSource": "aws:s3",
-                "eventName": str(name),
-                "s3": {"object": {"key": str(written)} as found},
-            } if name.startswith("ObjectCreated:"):
-                key, sequencer, version = unquote_plus(written), found.get("sequencer", ""), found.get("versionId")
-                owner, _, name = key.removeprefix(INBOX).partition("/")
-                well_formed = isinstance(sequencer, str) and isinstance(version, str | None)
-                if key.startswith(INBOX) and owner and name and well_formed and len(key.encode()) <= MAX_DOCUMENT_KEY:
-                    yield Upload(key, sequencer, version)
+def _upload(event: Mapping[str, Any]) -> Upload | None:
+    """The object that the event names; None for an event of another source or form."""
+    match event:
+        case {
+            "source": "aws.s3",
+            "detail-type": "Object Created",
+            "detail": {"object": {"key": str(key)} as found},
+        }:
+            sequencer, version = found.get("sequencer", ""), found.get("version-id")
+            owner, _, name = key.removeprefix(INBOX).partition("/")
+            well_formed = isinstance(sequencer, str) and isinstance(version, str | None)
+            if key.startswith(INBOX) and owner and name and well_formed and len(key.encode()) <= MAX_DOCUMENT_KEY:
+                return Upload(key, sequencer, version)
+    return None
