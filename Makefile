@@ -20,12 +20,12 @@ MINISTACK := .tools/ministack/.installed
 COMPILE := --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate $(if $(UPGRADE),--upgrade)
 
 .DEFAULT_GOAL := help
-.PHONY: help run token test lint asvs prove fuzz docs pictures bench bench-peers build deploy lock clean
+.PHONY: help run token test lint asvs prove fuzz docs pictures bench bench-peers build deploy user-aws token-aws lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
-run: $(VENV) $(MINISTACK)  ## Turnlog on this machine until Ctrl-C; PORT=8787, ANTHROPIC_API_KEY, CLAUDE_BASE_URL
+run: $(VENV) $(MINISTACK)  ## Turnlog on this machine until Ctrl-C; PORT=8787, ANTHROPIC_API_KEY, CLAUDE_BASE_URL, ISSUER=cognito
 	@exec .venv/bin/python -m local.run $(if $(PORT),--port $(PORT))
 
 # USER is set in most shells: only one given to make counts. By the environment, since a name may have quotes in it.
@@ -67,10 +67,17 @@ build: $(VENV)  ## build for production, arm64 and Python 3.13, into .aws-sam
 	@find functions layers/turnlog -name __pycache__ -prune -exec rm -rf {} +  # SAM would ship it
 	@sam build
 
-deploy: $(VENV)  ## to AWS; TOKEN_ISSUER=… TOKEN_JWKS_URL=…, and PARAMETERS='Name=value …' for others
-	@test -n "$(TOKEN_ISSUER)" -a -n "$(TOKEN_JWKS_URL)" || { echo "make deploy needs TOKEN_ISSUER and TOKEN_JWKS_URL" >&2; exit 2; }
-	@$(MAKE) --no-print-directory build
-	@sam deploy --parameter-overrides TokenIssuer=$(TOKEN_ISSUER) TokenJwksUrl=$(TOKEN_JWKS_URL) $(PARAMETERS)
+# A variable of the command line reaches the program by the environment, so no shell reads what is in it.
+deploy: $(VENV)  ## to AWS, with ANTHROPIC_API_KEY; ISSUER=https://…, STACK=turnlog, PARAMETERS='Name=value …', YES=1
+	@find functions layers/turnlog -name __pycache__ -prune -exec rm -rf {} +  # SAM would ship it
+	@exec .venv/bin/python -m local.aws.deploy
+
+user-aws token-aws: export TURNLOG_USER = $(if $(filter command line,$(origin USER)),$(value USER))
+user-aws: $(VENV)  ## make a user of the deployed user pool, and print the password; USER=ada, ROLES='admin delegate'
+	@exec .venv/bin/python -m local.aws.users create
+
+token-aws: $(VENV)  ## print a token of that user for an hour; USER=ada, PASSWORD or the terminal has the password
+	@exec .venv/bin/python -m local.aws.users token
 
 lock: $(if $(filter $(OWN_UV),$(UV)),$(OWN_UV))  ## renew the locks from pyproject.toml; UPGRADE=1 takes newer versions where it allows them
 	@"$(UV)" pip compile $(COMPILE) pyproject.toml --group dev --output-file requirements.lock

@@ -1,0 +1,151 @@
+"""The deploy to AWS: looks first, builds, deploys, puts the key in, and tries the service with the smoke test.
+
+`make deploy` runs it; Plan.read says which variables it takes.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from botocore.exceptions import ClientError
+
+from local import parameters
+from local.aws import readiness
+from local.aws.account import Account, DeployedStack, NotReady
+from local.aws.discovery import IssuerUnusable, keys_url
+from local.aws.plan import OWN_POOL, Plan
+from local.aws.readiness import Problem
+from local.aws.user_pool import UserPoolError, pool_of
+
+Run = Callable[[Sequence[str], Mapping[str, str]], int]
+"""Runs a command with more environment variables, and returns its exit code."""
+
+
+def deploy(plan: Plan, run: Run, token: str = "", open_account: Callable[[], Account] = Account) -> int:
+    """Returns 0, 1 when a step or the smoke test failed, 2 when something must be mended before it can begin.
+
+    `token` is the smoke test's where the stack has an issuer of one's own.
+    """
+    problems = list(readiness.of_plan(plan))
+    values = dict(plan.parameters)
+    try:
+        values |= _issuer_parameters(plan)
+    except IssuerUnusable as error:
+        problems.append(Problem(str(error), error.mend))
+    problems += readiness.of_values(values)
+    try:
+        account = open_account()
+        _say(f"account {account.id}, Region {account.region}, stack {plan.stack}")
+        if not problems:
+            problems += readiness.of_account(plan, account)
+        before = account.stack(plan.stack)
+    except NotReady as error:
+        problems.append(Problem(str(error), error.mend))
+    if problems:
+        return _refuse(problems)
+    if before is None and "GatewayLogRole" not in values and account.gateway_writes_logs():
+        values["GatewayLogRole"] = "exists"
+        _say("API Gateway writes logs here already; its role stays as it is")
+    _say_change_of_issuer(values, before)
+    if run(["sam", "build"], {}) != 0 or run(_sam_deploy(plan, account.region, values), {}) != 0:
+        return 1
+    after = account.stack(plan.stack)
+    if after is None:
+        _say("nothing was deployed")
+        return 1
+    if plan.claude_key:
+        secret = after.outputs["ClaudeKeySecret"]
+        account.client("secretsmanager").put_secret_value(SecretId=secret, SecretString=plan.claude_key)
+        _say("the key for Claude is put in")
+    print(_welcome(plan, after), flush=True)
+    return _smoke(account, after, run, token)
+
+
+def _issuer_parameters(plan: Plan) -> dict[str, str]:
+    """The parameters that name the issuer; none when the stack keeps what it has. Raises IssuerUnusable."""
+    if not plan.issuer:
+        return {}
+    if plan.issuer == OWN_POOL:
+        return {"TokenIssuer": "", "TokenJwksUrl": ""}
+    return {"TokenIssuer": plan.issuer, "TokenJwksUrl": plan.jwks_url or keys_url(plan.issuer)}
+
+
+def _refuse(problems: Sequence[Problem]) -> int:
+    print("Nothing was created or changed.", file=sys.stderr)
+    for each in problems:
+        print(f"- {each.reason}\n    {each.mend}", file=sys.stderr)
+    return 2
+
+
+def _say_change_of_issuer(values: Mapping[str, str], before: DeployedStack | None) -> None:
+    had = before.parameters.get("TokenIssuer", "") if before else None
+    if had is not None and values.get("TokenIssuer", had) != had:
+        _say("the issuer changes: people who come with its tokens are new here, and their earlier sessions stay behind")
+
+
+def _sam_deploy(plan: Plan, region: str, values: Mapping[str, str]) -> list[str]:
+    command = ["sam", "deploy", "--stack-name", plan.stack, "--region", region]
+    if not plan.asks:
+        command.append("--no-confirm-changeset")
+    return [*command, "--parameter-overrides", *parameters.overrides(values)] if values else command
+
+
+def _welcome(plan: Plan, stack: DeployedStack) -> str:
+    lines = ["", f"Turnlog: {stack.outputs['ApiUrl']}"]
+    named = "" if plan.stack == "turnlog" else f" STACK={plan.stack}"
+    if "UserPoolId" in stack.outputs:
+        lines += [
+            f"A user, and its password:  make user-aws USER=ada{named}",
+            f"A token for an hour:       make token-aws USER=ada{named}",
+        ]
+    else:
+        lines += [f"Tokens come from {stack.parameters['TokenIssuer']}."]
+    return "\n".join([*lines, "docs/api.md has the routes; the smoke test tries them now:", ""])
+
+
+def _smoke(account: Account, stack: DeployedStack, run: Run, token: str) -> int:
+    with _token(account, stack, token) as proof:
+        asked = ["--url", stack.outputs["ApiUrl"], "--bucket", stack.outputs["DocumentsBucketName"]]
+        return run([sys.executable, "-m", "tests.smoke", *asked], {"TOKEN": proof} if proof else {})
+
+
+@contextmanager
+def _token(account: Account, stack: DeployedStack, token: str) -> Iterator[str]:
+    """Yields the token for the smoke test: the one given, or one of a user who is there for that long; else none."""
+    pool = pool_of(stack.outputs, account.client("cognito-idp"))
+    if token or pool is None:
+        yield token
+        return
+    with pool.passing_user() as made:
+        yield made
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+def _run(command: Sequence[str], more: Mapping[str, str]) -> int:
+    return subprocess.run(command, env={**os.environ, **more}, check=False).returncode
+
+
+def main() -> int:
+    """Deploys by the environment's variables. Returns the exit code."""
+    try:
+        plan = Plan.read(os.environ)
+    except ValueError as error:
+        return _refuse([Problem(f"PARAMETERS cannot be read: {error}.", "make deploy PARAMETERS='Name=value …'")])
+    try:
+        return deploy(plan, _run, os.environ.get("TOKEN", ""))
+    except (ClientError, NotReady, UserPoolError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,409 @@
+"""`make deploy`: what would fail late on AWS is said before anything is created, with the line that mends it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from botocore.exceptions import (
+    ClientError,
+    EndpointConnectionError,
+    NoCredentialsError,
+    TokenRetrievalError,
+)
+
+from local import parameters
+from local.aws import account as aws
+from local.aws import deploy, discovery
+from local.aws.account import Account, Concurrency, DeployedStack, NotReady
+from local.aws.plan import OWN_POOL, Plan
+from local.loopback import GuardedHandler, LoopbackServer
+from local.template import declared_parameters, function_names
+
+KEY = "sk-ant-for-this-test"
+URL = "https://api.example/v1"
+OUTPUTS = {"ApiUrl": URL, "ClaudeKeySecret": "the-secret", "DocumentsBucketName": "documents"}
+POOL = {"UserPoolId": "pool", "UserPoolClientId": "client"}
+
+
+def stack(status: str = "CREATE_COMPLETE", pool: bool = True, **values: str) -> DeployedStack:
+    known = {"TokenIssuer": "" if pool else "https://issuer.example/", "ReservedConcurrency": "0"}
+    return DeployedStack(status, known | values, OUTPUTS | (POOL if pool else {}))
+
+
+class Secrets:
+    def __init__(self) -> None:
+        self.put: list[tuple[str, str]] = []
+
+    def put_secret_value(self, SecretId: str, SecretString: str) -> None:  # noqa: N803 (boto3's names)
+        self.put.append((SecretId, SecretString))
+
+
+class Pool:
+    """A `cognito-idp` client of which only what a passing user needs works."""
+
+    def __init__(self) -> None:
+        self.users: set[str] = set()
+        self.exceptions = type("Exceptions", (), dict.fromkeys(("UsernameExistsException",), KeyError))
+
+    def admin_create_user(self, Username: str, **_: str) -> None:  # noqa: N803
+        self.users.add(Username)
+
+    def admin_list_groups_for_user(self, **_: str) -> dict[str, Any]:
+        return {"Groups": []}
+
+    def admin_set_user_password(self, **_: object) -> None: ...
+
+    def admin_initiate_auth(self, **_: object) -> dict[str, Any]:
+        return {"AuthenticationResult": {"AccessToken": "token of a passing user"}}
+
+    def admin_delete_user(self, Username: str, **_: str) -> None:  # noqa: N803
+        self.users.discard(Username)
+
+
+class TestAccount(Account):
+    """An account with the facts that it is given; `after` is the stack once SAM has run."""
+
+    __test__ = False
+    id = "123456789012"
+
+    def __init__(
+        self,
+        before: DeployedStack | None = None,
+        *,
+        limit: int = 1000,
+        has_value: bool = True,
+        has_log_role: bool = False,
+        after: DeployedStack | None = None,
+    ) -> None:
+        self.region = "eu-central-1"
+        self.stacks = [before]
+        self.after = after or before or stack()
+        self.limit = limit
+        self.value = has_value
+        self.log_role = has_log_role
+        self.secrets, self.people = Secrets(), Pool()
+
+    def client(self, service: str) -> Any:
+        return {"secretsmanager": self.secrets, "cognito-idp": self.people}[service]
+
+    def stack(self, name: str) -> DeployedStack | None:
+        return self.stacks[-1]
+
+    def concurrency(self) -> Concurrency:
+        return Concurrency(self.limit, self.limit)
+
+    def gateway_writes_logs(self) -> bool:
+        return self.log_role
+
+    def longest_integration_s(self) -> float:
+        return 29.0
+
+    def has_value(self, secret: str) -> bool:
+        return self.value
+
+
+class Commands:
+    """Notes what is run; SAM's deploy makes the account's stack."""
+
+    def __init__(self, account: TestAccount, failing: str = "") -> None:
+        self._account = account
+        self._failing = failing
+        self.ran: list[list[str]] = []
+        self.token = ""
+
+    def __call__(self, command: Sequence[str], more: Mapping[str, str]) -> int:
+        self.ran.append(list(command))
+        if command[:2] == ["sam", "deploy"]:
+            self._account.stacks.append(self._account.after)
+        if "tests.smoke" in command:
+            self.token = more.get("TOKEN", "")
+            assert bool(self._account.people.users) == (self.token == "token of a passing user")
+        return 1 if self._failing and self._failing in command else 0
+
+    @property
+    def overrides(self) -> list[str]:
+        (deployed,) = [each for each in self.ran if each[:2] == ["sam", "deploy"]]
+        return deployed[deployed.index("--parameter-overrides") + 1 :] if "--parameter-overrides" in deployed else []
+
+
+def plan(**asked: str) -> Plan:
+    return Plan.read({"ANTHROPIC_API_KEY": KEY, **asked})
+
+
+def begin(asked: Plan, account: TestAccount, token: str = "", failing: str = "") -> tuple[int, Commands]:
+    commands = Commands(account, failing)
+    return deploy.deploy(asked, commands, token, lambda: account), commands
+
+
+def test_a_first_deploy_builds_deploys_puts_the_key_in_and_tries_the_service(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    account = TestAccount()
+    code, commands = begin(plan(), account)
+    assert code == 0
+    assert [each[1] for each in commands.ran[:2]] == ["build", "deploy"]
+    assert account.secrets.put == [("the-secret", KEY)]
+    assert commands.ran[2][1:3] == ["-m", "tests.smoke"]
+    assert URL in commands.ran[2]
+    said = capsys.readouterr().out
+    assert "make user-aws USER=ada" in said
+    assert "make token-aws USER=ada" in said
+    assert KEY not in said
+
+
+def test_the_smoke_test_has_a_user_of_its_own_who_is_gone_after_it() -> None:
+    account = TestAccount()
+    _, commands = begin(plan(), account)
+    assert commands.token == "token of a passing user"
+    assert account.people.users == set()
+    _, commands = begin(plan(), TestAccount(stack(pool=False)), token="a token of theirs")
+    assert commands.token == "a token of theirs"
+
+
+@pytest.mark.parametrize("failing", ["build", "deploy", "tests.smoke"])
+def test_a_step_that_fails_fails_the_deploy(failing: str) -> None:
+    code, commands = begin(plan(), TestAccount(), failing=failing)
+    assert code == 1
+    assert failing in commands.ran[-1]
+
+
+PROBLEMS: dict[str, tuple[Callable[[], Plan], Callable[[], TestAccount], str, str]] = {
+    "a name with a digit first": (lambda: plan(STACK="1x"), TestAccount, "no name of a stack", "STACK="),
+    "a name of 129 characters": (lambda: plan(STACK="x" * 129), TestAccount, "no name of a stack", "STACK="),
+    "an unknown parameter": (lambda: plan(PARAMETERS="Nope=1"), TestAccount, "no parameter Nope", "PARAMETERS="),
+    "out of range": (lambda: plan(PARAMETERS="SessionTurns=-1"), TestAccount, "0 or more", "PARAMETERS="),
+    "a word for a number": (lambda: plan(PARAMETERS="SessionTurns=many"), TestAccount, "a number", "PARAMETERS="),
+    "days that CloudWatch refuses": (lambda: plan(PARAMETERS="LogRetentionDays=31"), TestAccount, "one of", "PARAM"),
+    "an origin with a path": (
+        lambda: plan(PARAMETERS="CorsOrigin=https://app.example/"),
+        TestAccount,
+        "must be like",
+        "PARAMETERS=",
+    ),
+    "no key": (lambda: Plan.read({}), TestAccount, "not put in yet", "ANTHROPIC_API_KEY="),
+    "a secret without a value": (
+        lambda: Plan.read({}),
+        lambda: TestAccount(stack(), has_value=False),
+        "not put in yet",
+        "ANTHROPIC_API_KEY=",
+    ),
+    "a key with a line end in it": (
+        lambda: plan(ANTHROPIC_API_KEY="two\nlines of it"),
+        TestAccount,
+        "no API key",
+        "exp",
+    ),
+    "a first deploy that failed": (
+        plan,
+        lambda: TestAccount(stack("ROLLBACK_COMPLETE")),
+        "never complete",
+        "delete-stack --stack-name turnlog",
+    ),
+    "half an update": (
+        plan,
+        lambda: TestAccount(stack("UPDATE_ROLLBACK_FAILED")),
+        "between two versions",
+        "continue-update-rollback",
+    ),
+    "an update that runs": (
+        plan,
+        lambda: TestAccount(stack("UPDATE_IN_PROGRESS")),
+        "Somebody else",
+        "wait stack-update",
+    ),
+    "a new account": (
+        lambda: plan(PARAMETERS="ReservedConcurrency=1"),
+        lambda: TestAccount(limit=10),
+        "cannot be reserved",
+        "ReservedConcurrency=0",
+    ),
+    "one more than there is": (
+        lambda: plan(PARAMETERS="ReservedConcurrency=82"),
+        lambda: TestAccount(limit=1000),
+        "cannot be reserved",
+        f"ReservedConcurrency={900 // len(function_names())}",
+    ),
+    "an issuer without TLS": (lambda: plan(ISSUER="http://issuer.example/"), TestAccount, "https://", "ISSUER="),
+}
+
+
+@pytest.mark.parametrize(("asked", "account", "reason", "mend"), PROBLEMS.values(), ids=PROBLEMS)
+def test_what_would_fail_is_said_before_anything_is_created(
+    asked: Callable[[], Plan],
+    account: Callable[[], TestAccount],
+    reason: str,
+    mend: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    code, commands = begin(asked(), account())
+    assert (code, commands.ran) == (2, [])
+    told = capsys.readouterr().err
+    assert told.startswith("Nothing was created or changed.")
+    assert reason in told
+    assert mend in told
+
+
+@pytest.mark.parametrize("name", ["a", "T" * 128, "My-Team-Turnlog-2"])
+def test_every_name_that_a_stack_may_have_is_taken(name: str) -> None:
+    code, commands = begin(plan(STACK=name), TestAccount())
+    assert code == 0
+    assert name in commands.ran[1]
+
+
+def test_as_much_as_the_account_has_can_be_reserved() -> None:
+    most = 900 // len(function_names())
+    assert begin(plan(PARAMETERS=f"ReservedConcurrency={most}"), TestAccount(limit=1000))[0] == 0
+    held = stack(ReservedConcurrency="5")
+    account = TestAccount(held, limit=100)  # what this stack holds is its own to keep
+    assert begin(plan(PARAMETERS="ReservedConcurrency=5"), account)[0] == 0
+
+
+def test_every_problem_is_said_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    begin(plan(STACK="1x", PARAMETERS="A=b SessionTurns=x", ISSUER="http://x"), TestAccount())
+    assert capsys.readouterr().err.count("\n- ") == 4
+
+
+def test_an_update_keeps_the_issuer_and_the_key_that_the_stack_has() -> None:
+    account = TestAccount(stack(pool=False))
+    code, commands = begin(Plan.read({}), account)
+    assert (code, commands.overrides, account.secrets.put) == (0, [], [])
+
+
+def test_an_update_can_go_back_to_the_stacks_own_user_pool(capsys: pytest.CaptureFixture[str]) -> None:
+    account = TestAccount(stack(pool=False), after=stack())
+    _, commands = begin(plan(ISSUER=OWN_POOL), account)
+    assert set(commands.overrides) == {'TokenIssuer=""', 'TokenJwksUrl=""'}
+    assert "their earlier sessions stay behind" in capsys.readouterr().out
+
+
+def test_a_role_for_logs_that_the_account_has_is_not_replaced() -> None:
+    assert 'GatewayLogRole="exists"' in begin(plan(), TestAccount(has_log_role=True))[1].overrides
+    assert begin(plan(), TestAccount(stack(), has_log_role=True))[1].overrides == []  # it may be this stack's own
+    theirs = begin(plan(PARAMETERS="GatewayLogRole=create"), TestAccount(has_log_role=True))[1].overrides
+    assert theirs == ['GatewayLogRole="create"']
+
+
+def test_a_value_reaches_sam_whole() -> None:
+    from samcli.cli.types import CfnParameterOverridesType
+
+    values = {
+        "TokenJwksUrl": "https://issuer.example/keys?a=1&b=2",
+        "TokenRolesClaim": 'two words; "$HOME"',
+        "Empty": "",
+    }
+    assert CfnParameterOverridesType().convert(tuple(parameters.overrides(values)), None, None) == values
+
+
+def test_parameters_are_read_as_a_shell_would() -> None:
+    assert parameters.read("A=1 B='two words' C=x=y") == {"A": "1", "B": "two words", "C": "x=y"}
+    for text in ("A", "=1", "A='open"):
+        with pytest.raises(ValueError, match=r"form|quotation"):
+            parameters.read(text)
+
+
+def test_every_default_of_the_template_is_one_that_it_takes() -> None:
+    defaults = {name: str(each["Default"]) for name, each in declared_parameters().items() if "Default" in each}
+    assert list(parameters.faults(defaults)) == []
+
+
+# --- what AWS says when it does not answer
+
+
+def refusal(code: str) -> ClientError:
+    return ClientError({"Error": {"Code": code, "Message": "no"}}, "GetCallerIdentity")
+
+
+@pytest.mark.parametrize(
+    ("error", "reason", "mend"),
+    [
+        (NoCredentialsError(), "no AWS credentials", "aws configure"),
+        (TokenRetrievalError(provider="sso", error_msg="gone"), "has expired", "aws sso login"),
+        (refusal("ExpiredToken"), "has expired", "aws sso login"),
+        (refusal("InvalidClientTokenId"), "does not know", "aws configure"),
+        (refusal("AccessDenied"), "may not do it", "a role that may deploy"),
+        (EndpointConnectionError(endpoint_url="https://sts.nowhere-1"), "cannot be reached", "AWS_REGION"),
+    ],
+    ids=lambda each: str(each)[:30],
+)
+def test_an_account_that_does_not_answer_says_why(error: Exception, reason: str, mend: str) -> None:
+    def call() -> None:
+        raise error
+
+    with pytest.raises(NotReady, match=reason) as told:
+        aws._asked(call)
+    assert mend in told.value.mend
+
+
+def test_without_a_region_or_with_an_unknown_profile_nothing_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/dev/null")
+    with pytest.raises(NotReady, match="No Region"):
+        Account()
+    monkeypatch.setenv("AWS_REGION", "eu-west-3")
+    assert Account().region == "eu-west-3"
+    monkeypatch.setenv("AWS_PROFILE", "nope")
+    with pytest.raises(NotReady, match="nope"):
+        Account()
+
+
+# --- an issuer's own description
+
+
+@contextmanager
+def issuer(described: bytes) -> Iterator[str]:
+    class Handler(GuardedHandler):
+        def answer(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(described)))
+            self.end_headers()
+            self.wfile.write(described)
+
+    server = LoopbackServer(0, Handler, "issuer")
+    with server:
+        yield server.url
+
+
+@pytest.mark.parametrize(
+    ("described", "reason"),
+    [
+        (b"<html>", "is no JSON"),
+        (b"[" * 100_000, "is no JSON"),
+        (b" " * (1024 * 1024 + 1), "more than"),
+    ],
+    ids=["html", "deep", "large"],
+)
+def test_a_description_that_cannot_be_read_is_refused(described: bytes, reason: str) -> None:
+    with issuer(described) as url, pytest.raises(discovery.IssuerUnusable, match=reason):
+        discovery.read_json(url)
+
+
+@pytest.mark.parametrize(
+    ("described", "reason", "mend"),
+    [
+        ({"issuer": "https://issuer.example/", "jwks_uri": "https://issuer.example/k"}, "calls itself", "example/"),
+        ({"issuer": "https://issuer.example", "jwks_uri": "http://issuer.example/k"}, "no jwks_uri", "JWKS_URL"),
+        ({"issuer": "https://issuer.example"}, "no jwks_uri", "JWKS_URL"),
+        ([], "calls itself None", "ISSUER"),
+    ],
+    ids=["a slash at the end", "keys without TLS", "no keys", "no object"],
+)
+def test_an_issuer_that_describes_another_is_refused(
+    described: object, reason: str, mend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(discovery, "read_json", lambda url: json.loads(json.dumps(described)))
+    with pytest.raises(discovery.IssuerUnusable, match=reason) as told:
+        discovery.keys_url("https://issuer.example")
+    assert mend in told.value.mend
+
+
+def test_an_issuer_says_where_its_keys_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    described = {"issuer": "https://issuer.example/", "jwks_uri": "https://issuer.example/keys?a=1&b=2"}
+    published = {"https://issuer.example/.well-known/openid-configuration": described}
+    monkeypatch.setattr(discovery, "read_json", published.__getitem__)
+    _, commands = begin(plan(ISSUER="https://issuer.example/"), TestAccount(after=stack(pool=False)))
+    assert 'TokenJwksUrl="https://issuer.example/keys?a=1&b=2"' in commands.overrides
