@@ -32,7 +32,7 @@ run: $(VENV) $(MINISTACK)  ## Turnlog on this machine until Ctrl-C; PORT=8787, A
 token: export TOKEN_USER = $(if $(filter command line,$(origin USER)),$(value USER),me)
 token: export TOKEN_ROLES = $(value ROLES)
 token: $(VENV)  ## print a token for the running stack; USER=ada, ROLES='admin admin:content'
-	@exec .venv/bin/python -m local.issuer --user "$$TOKEN_USER" --roles "$$TOKEN_ROLES"
+	@exec .venv/bin/python -m local.token --user "$$TOKEN_USER" --roles "$$TOKEN_ROLES"
 
 test: $(VENV) $(MINISTACK)  ## lint, types, template checks and every test, two parts at once; about 6 minutes on 2 cores
 	@exec .venv/bin/python -m tests

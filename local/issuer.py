@@ -1,20 +1,14 @@
-"""A token issuer for development: signs tokens for any user name and publishes its public key.
-
-`python -m local.issuer --user ada` prints a token that the stack of the same state folder accepts. With
-`--roles "admin admin:content"` it is an administrator's.
-"""
+"""A token issuer for development: signs tokens for any user name and publishes its public key."""
 
 from __future__ import annotations
 
-import argparse
 import base64
 import hashlib
 import json
 import os
 import secrets
-import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +19,6 @@ from jwt.algorithms import RSAAlgorithm
 
 from local.guard import HOST
 from local.loopback import GuardedHandler, LoopbackServer
-from local.state import StateFolder
 
 AUDIENCE = "turnlog"
 LIFETIME = timedelta(hours=12)
@@ -115,29 +108,3 @@ def _thumbprint(public: dict[str, Any]) -> str:
     """The key's id by RFC 7638."""
     named = json.dumps({"e": public["e"], "kty": "RSA", "n": public["n"]}, separators=(",", ":"))
     return base64.urlsafe_b64encode(hashlib.sha256(named.encode()).digest()).rstrip(b"=").decode()
-
-
-def main() -> int:
-    """Prints a token, and on stderr the user's name for administrators. Returns 1 when the stack has never run."""
-    parser = argparse.ArgumentParser(prog="python -m local.issuer", description="A token for a user of the stack.")
-    parser.add_argument("--user", default="me")
-    parser.add_argument("--roles", default="", help="such as 'admin admin:content'")
-    parser.add_argument("--state", type=Path, default=Path(".turnlog"))
-    asked = parser.parse_args()
-    state = StateFolder(asked.state)
-    ports = state.ports()
-    if not state.issuer_key.exists() or ports is None:
-        print(f"There is no token issuer in {asked.state} yet: `make run` makes one.", file=sys.stderr)
-        return 1
-    if not asked.user.strip() or not asked.user.isprintable() or len(asked.user) > 200:
-        print("A user's name is 1 to 200 printable characters.", file=sys.stderr)
-        return 1
-    issuer = Issuer(state.issuer_key, ports.issuer)
-    owner = base64.urlsafe_b64encode(f"{issuer.url}|{asked.user}".encode()).rstrip(b"=").decode()
-    print(f"to administrators this user is {owner}", file=sys.stderr)
-    print(issuer.token(asked.user, datetime.now(UTC), asked.roles.split()))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -18,6 +18,7 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from local import mends, welcome
+from local.aws.user_pool import OWN_POOL, pool_of
 from local.checks import CheckFailed, Checks, event_functions_of, routes_of
 from local.claude_relay import ANTHROPIC, ClaudeUnreachable, relay, require_reachable
 from local.claude_stand_in import StandIn
@@ -41,13 +42,20 @@ _PORTS_WITHIN_S = 3.0  # a program that was just killed may hold its port for a 
 
 
 class Launcher:
-    """One run of the stack. It asks the Claude at `base_url` with `key`; the stand-in when both are empty."""
+    """One run of the stack. It asks the Claude at `base_url` with `key`; the stand-in when both are empty.
 
-    def __init__(self, state: StateFolder, interruption: Interruption, base_url: str, key: str) -> None:
+    With `has_pool` the tokens come from the stack's own user pool, as on AWS without an issuer, else from the
+    development issuer.
+    """
+
+    def __init__(
+        self, state: StateFolder, interruption: Interruption, base_url: str, key: str, *, has_pool: bool = False
+    ) -> None:
         self._state = state
         self._interruption = interruption
         self._base_url = base_url or (ANTHROPIC if key else "")
         self._key = key
+        self._has_pool = has_pool
         self._began = time.monotonic()
         self._processes = Processes(state, interruption)
         self._shown_routes: list[str] = []  # none until ready: the checks are no news
@@ -79,10 +87,12 @@ class Launcher:
             aws = Aws(ministack.endpoint)
             deployed, template = self._deploy(ministack, aws, claude_url, issuer)
             routes = routes_of(template)
-            token = issuer.token(USER, datetime.now(UTC))
+            pool = pool_of(deployed.outputs, lambda: aws.client("cognito-idp"))
+            token_of = pool.token_at_once if pool else partial(issuer.token, now=datetime.now(UTC))
+            token = token_of(USER, roles=())
             self._say(f"checking all {len(routes)} routes and the model, and warming the functions")
             # The checks are another user: they call every route, and one of the routes erases its caller.
-            checker = issuer.token(_CHECKER, datetime.now(UTC), ["admin", "admin:content"])
+            checker = token_of(_CHECKER, roles=["admin", "admin:content"])
             by_event = event_functions_of(template)
             silent = {*by_event, *(route.function for route in routes)}
             checks = Checks(ports.api, checker, self._interruption, partial(self._say_answers, silent))
@@ -93,7 +103,7 @@ class Launcher:
             names = deployed.named("AWS::Lambda::Function")
             checks.events(aws, {function: names[function] for function in by_event})
             claude = self._base_url or "stand-in"
-            facts = welcome.Facts(_api_url(ports), token, USER, issuer.url, claude, claude_url, deployed)
+            facts = welcome.Facts(_api_url(ports), token, USER, claude, claude_url, deployed)
             self._say("ready")
             print(welcome.message(facts), flush=True)
             self._shown_routes = [f"/v1{route.path}" for route in routes]
@@ -119,9 +129,9 @@ class Launcher:
         parameters = {
             "Environment": "local",
             "ClaudeBaseUrl": claude_url,
-            "TokenIssuer": issuer.url,
+            "TokenIssuer": "" if self._has_pool else issuer.url,
             "TokenAudience": AUDIENCE,
-            "TokenJwksUrl": issuer.jwks_url,
+            "TokenJwksUrl": "" if self._has_pool else issuer.jwks_url,
             "RequestsPerSecond": "1000",
             "ReservedConcurrency": "10",
             **dict.fromkeys(_LIMITS_OFF, "0"),
@@ -175,10 +185,15 @@ def launch() -> int:
     interruption.listen()
     state = StateFolder(asked.state)
     key, base_url = os.environ.pop("ANTHROPIC_API_KEY", ""), os.environ.pop("CLAUDE_BASE_URL", "")
+    issuer = os.environ.pop("ISSUER", "")
+    if issuer not in ("", OWN_POOL):
+        return _failed(
+            f"ISSUER is {issuer!r}; on this machine there is `ISSUER={OWN_POOL}`, or the development issuer."
+        )
     try:
         _prepare_environment()
         with state.hold():
-            Launcher(state, interruption, base_url, key).run(asked.port, asked.port_base)
+            Launcher(state, interruption, base_url, key, has_pool=issuer == OWN_POOL).run(asked.port, asked.port_base)
     except Stopping:
         print("stopped; sessions are kept until `make clean`", flush=True)
         return 0

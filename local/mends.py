@@ -15,11 +15,15 @@ _PLACEHOLDER = "kept by the launcher"  # MiniStack writes secrets to disk in cle
 
 
 def mend(aws: Aws, deployed: Deployed, template: dict[str, Any]) -> bool:
-    """Enables TTL, applies the gateway's responses and gives the key's secret a value. True when any was missing."""
+    """Enables TTL, applies the gateway's responses, gives the key's secret a value and finds the user pool's keys.
+
+    True when any was missing.
+    """
     changed = [
         _enable_ttl(aws, deployed, template),
         _apply_gateway_responses(aws, deployed, template),
         _fill_secret(aws, deployed),
+        _find_keys_of_pool(aws, deployed),
     ]
     return any(changed)
 
@@ -104,3 +108,17 @@ def _fill_secret(aws: Aws, deployed: Deployed) -> bool:
         client.put_secret_value(SecretId=secret, SecretString=_PLACEHOLDER)
         return True
     return False
+
+
+def _find_keys_of_pool(aws: Aws, deployed: Deployed) -> bool:
+    """Lets the authorizer read the user pool's keys from MiniStack, whose tokens name AWS as their issuer."""
+    if "UserPoolId" not in deployed.outputs:
+        return False
+    client = aws.client("lambda")
+    function = deployed.named("AWS::Lambda::Function")["AuthorizerFunction"]
+    variables = client.get_function_configuration(FunctionName=function)["Environment"]["Variables"]
+    keys = {"TOKEN_JWKS_URL": f"{aws.endpoint}/{deployed.outputs['UserPoolId']}/.well-known/jwks.json"}
+    if variables.items() >= keys.items():
+        return False
+    client.update_function_configuration(FunctionName=function, Environment={"Variables": variables | keys})
+    return True

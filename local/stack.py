@@ -20,6 +20,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from local.ministack import last_lines
+from local.parameters import overrides
 from local.processes import Processes, clean_environment
 from local.state import ROOT, StateFolder
 
@@ -124,10 +125,10 @@ class Stack:
 
     def deploy(self) -> Deployed:
         """Creates or updates the stack. Raises StackFailed."""
-        parameters = [f"{name}={value}" for name, value in self._parameters.items()]
         arguments = ["--template-file", str(self._state.build / "template.yaml"), "--stack-name", NAME, "--resolve-s3"]
         arguments += ["--capabilities", "CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND", "--no-confirm-changeset"]
-        arguments += ["--no-fail-on-empty-changeset", "--no-progressbar", "--parameter-overrides", *parameters]
+        arguments += ["--no-fail-on-empty-changeset", "--no-progressbar"]
+        arguments += ["--parameter-overrides", *overrides(self._parameters)]
         self._sam("deploy", arguments, {})
         deployed = self._describe()
         if deployed is None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from local.stack import Deployed
 from local.state import ROOT
+from local.token import claims_of, owner_of
 
 sys.path.append(str(ROOT / "layers" / "turnlog" / "python"))  # Lambda mounts it; here nobody does
 from turnlog.domain.owners import owner_hash
@@ -22,15 +23,21 @@ class Facts:
     api_url: str
     token: str
     user: str
-    issuer_url: str
     claude: str
     claude_url: str
     deployed: Deployed
 
     @property
+    def hours(self) -> str:
+        """The token's life in words."""
+        claims = claims_of(self.token)
+        hours = round((claims["exp"] - claims["iat"]) / 3600)
+        return "an hour" if hours == 1 else f"{hours} hours"
+
+    @property
     def owner(self) -> str:
         """The user's name in keys and prefixes."""
-        return owner_hash(f"{self.issuer_url}|{self.user}")
+        return owner_hash(owner_of(self.token))
 
 
 def calls(api: str) -> list[str]:
@@ -54,7 +61,7 @@ def message(facts: Facts) -> str:
 Turnlog: {api}
 Claude:  {facts.claude}
 
-A token of the user {user} for 12 hours, to paste into another shell (`make token USER=ada` prints another user's):
+A token of the user {user} for {facts.hours}, to paste into another shell (`make token USER=ada` prints another user's):
 TOKEN={facts.token}
 
 Then a query, a session, and two turns in it. The same key gives the same reply again; a new key takes the next turn.
@@ -77,8 +84,9 @@ def run_json(facts: Facts, aws_endpoint: str, pids: Sequence[int]) -> dict[str, 
         "owner": facts.owner,
         "claude": facts.claude,
         "claude_url": facts.claude_url,
-        "issuer": facts.issuer_url,
+        "issuer": owner_of(facts.token).partition("|")[0],
         "aws_endpoint": aws_endpoint,
+        "outputs": dict(facts.deployed.outputs),
         "tables": dict(facts.deployed.named("AWS::DynamoDB::Table")),
         "queues": dict(facts.deployed.named("AWS::SQS::Queue")),
         "buckets": dict(facts.deployed.named("AWS::S3::Bucket")),

@@ -27,7 +27,7 @@ _DENIED = ("AccessDenied", "AccessDeniedException", "UnauthorizedOperation")
 
 DEFAULT_STACK = "turnlog"
 
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
 
 class NotReady(Exception):
@@ -115,7 +115,7 @@ class Account:
         return any("AWSCURRENT" in stages for stages in described.get("VersionIdsToStages", {}).values())
 
 
-def _asked(call: Callable[[], Answer]) -> Answer:
+def _asked(call: Callable[[], Result]) -> Result:
     """Returns the answer. Raises NotReady when credentials, rights or the network are why there is none."""
     try:
         return call()

@@ -17,9 +17,9 @@ from local import parameters
 from local.aws import readiness
 from local.aws.account import Account, DeployedStack, NotReady
 from local.aws.discovery import IssuerUnusable, keys_url
-from local.aws.plan import OWN_POOL, Plan
+from local.aws.plan import Plan
 from local.aws.readiness import Problem
-from local.aws.user_pool import UserPoolError, pool_of
+from local.aws.user_pool import OWN_POOL, UserPoolError, pool_of
 
 Run = Callable[[Sequence[str], Mapping[str, str]], int]
 """Runs a command with more environment variables, and returns its exit code."""
@@ -116,7 +116,7 @@ def _smoke(account: Account, stack: DeployedStack, run: Run, token: str) -> int:
 @contextmanager
 def _token(account: Account, stack: DeployedStack, token: str) -> Iterator[str]:
     """Yields the token for the smoke test: the one given, or one of a user who is there for that long; else none."""
-    pool = pool_of(stack.outputs, account.client("cognito-idp"))
+    pool = pool_of(stack.outputs, lambda: account.client("cognito-idp"))
     if token or pool is None:
         yield token
         return

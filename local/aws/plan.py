@@ -9,16 +9,13 @@ from local import parameters
 from local.aws.account import DEFAULT_STACK, DeployedStack
 from local.template import declared_parameters
 
-OWN_POOL = "cognito"
-"""The word for `issuer` that goes back to the stack's own user pool."""
-
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """The stack's name, the parameters that are given, and the key for Claude.
 
-    `issuer` is the address of an OpenID Connect issuer, OWN_POOL, or empty: then a stack keeps the issuer that it has,
-    and a new one makes a user pool. `asks` is False when nobody is there who could confirm the changes.
+    `issuer` is the address of an OpenID Connect issuer; or the word for the stack's own user pool; or empty: then a
+    stack keeps what it has, and a new one makes a pool. `asks` is False when nobody is there to confirm the changes.
     """
 
     stack: str

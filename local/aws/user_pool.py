@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
+
+OWN_POOL = "cognito"
+"""The word for an issuer that means the stack's own user pool."""
 
 
 class UserPoolError(Exception):
@@ -74,6 +77,16 @@ class UserPool:
             raise UserPoolError(f"The pool asks {user} for {answer.get('ChallengeName')} first.")
         return str(answer["AuthenticationResult"]["AccessToken"])
 
+    def token_at_once(self, user: str, roles: Sequence[str]) -> str:
+        """Returns a token of the user with these roles, who is made if there is none, and gets a new password.
+
+        That is for a pool on one machine: people would lose the passwords that they have.
+        """
+        if self.has(user):
+            self.set_roles(user, roles)
+            return self.token(user, self.renew_password(user))
+        return self.token(user, self.create(user, roles))
+
     @contextmanager
     def passing_user(self) -> Iterator[str]:
         """Yields a token of a user that exists inside the block alone."""
@@ -85,8 +98,8 @@ class UserPool:
             self._client.admin_delete_user(UserPoolId=self._pool_id, Username=user)
 
 
-def pool_of(outputs: Mapping[str, str], client: Any) -> UserPool | None:
-    """The user pool that the outputs of a stack name; None for a stack with an issuer of one's own."""
+def pool_of(outputs: Mapping[str, str], client: Callable[[], Any]) -> UserPool | None:
+    """The user pool that the outputs of a stack name; None, and no `client` made, for a stack without one."""
     if "UserPoolId" not in outputs:
         return None
-    return UserPool(client, outputs["UserPoolId"], outputs["UserPoolClientId"])
+    return UserPool(client(), outputs["UserPoolId"], outputs["UserPoolClientId"])

@@ -56,7 +56,7 @@ def _pool(stack: str) -> UserPool:
     found = account.stack(stack)
     if found is None:
         raise UserPoolError(f"There is no stack {stack} in {account.region}; STACK names another.")
-    pool = pool_of(found.outputs, account.client("cognito-idp"))
+    pool = pool_of(found.outputs, lambda: account.client("cognito-idp"))
     if pool is None:
         raise UserPoolError(f"The stack {stack} has no user pool: its tokens come from its own issuer.")
     return pool

@@ -132,7 +132,7 @@ class Stack:
 
     def token_of(self, user: str, roles: str = "") -> str:
         """A token as `make token` prints it."""
-        command = [sys.executable, "-m", "local.issuer", "--user", user, "--roles", roles, "--state", str(self.state)]
+        command = [sys.executable, "-m", "local.token", "--user", user, "--roles", roles, "--state", str(self.state)]
         return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
 
     def ask(self, method: str, path: str, **more: Any) -> httpx2.Response:

@@ -19,7 +19,8 @@ from local import parameters
 from local.aws import account as aws
 from local.aws import deploy, discovery
 from local.aws.account import Account, Concurrency, DeployedStack, NotReady
-from local.aws.plan import OWN_POOL, Plan
+from local.aws.plan import Plan
+from local.aws.user_pool import OWN_POOL
 from local.loopback import GuardedHandler, LoopbackServer
 from local.template import declared_parameters, function_names
 

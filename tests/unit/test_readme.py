@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from samcli.yamlhelper import yaml_parse
 
 from local import welcome
+from local.issuer import Issuer
 from local.launcher import DEFAULT_PORT
 from local.stack import Deployed
 from turnlog.entrypoints.http.api import Api
@@ -67,10 +69,11 @@ def test_every_module_of_the_package_is_in_the_tree() -> None:
     assert [modules_shown(document) for document in TREES] == [modules] * len(TREES) != []
 
 
-def test_the_lines_to_paste_are_those_that_a_start_prints() -> None:
+def test_the_lines_to_paste_are_those_that_a_start_prints(tmp_path: Path) -> None:
     deployed = Deployed({"DocumentsBucketName": "documents"}, {})
     url = f"http://127.0.0.1:{DEFAULT_PORT}/v1"
-    printed = welcome.message(welcome.Facts(url, "a token", "me", "https://issuer", "stand-in", "", deployed))
+    token = Issuer(tmp_path / "issuer.pem", 1).token("me", datetime.now(UTC))
+    printed = welcome.message(welcome.Facts(url, token, "me", "stand-in", "", deployed))
     assert set(code_block("prints a token and lines to paste").splitlines()) <= set(printed.splitlines())
 
 
