@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jwt
 
@@ -44,17 +45,31 @@ class JwtVerifier:
                 self._keys.find(_key_name(token)),
                 algorithms=_ALGORITHMS,
                 issuer=self._issuer,
-                audience=self._audiences,
                 leeway=_LEEWAY_S,
-                options={"require": ["exp", "iss", "aud", "sub"]},
+                options={"require": ["exp", "iss", "sub"], "verify_aud": False},  # _is_meant_here does
             )
             claims["sub"].encode()  # JSON can hold half of a surrogate pair, under which nothing could be filed
         except (jwt.PyJWTError, ValueError, RecursionError) as error:  # PyJWT lets the last two through
             raise Unauthorized from error
-        if not claims["sub"] or _kind(token) not in _KINDS:
+        if not claims["sub"] or _kind(token) not in _KINDS or not self._is_meant_here(claims):
             raise Unauthorized
         roles = _roles(claims.get(self._roles_claim))
         return VerifiedToken(f"{claims['iss']}|{claims['sub']}", int(claims["exp"]) + _LEEWAY_S, roles)
+
+    def _is_meant_here(self, claims: Mapping[str, Any]) -> bool:
+        """True if the claims are those of an access token for one of the audiences.
+
+        Cognito says in `token_use` what a token is for; its access token may have no `aud`, and names its client.
+        """
+        use, named = claims.get("token_use", "access"), claims.get("aud")
+        if named is None and "token_use" in claims:
+            named = claims.get("client_id")
+        listed = named if isinstance(named, list) else [named]
+        return (
+            use == "access"
+            and all(isinstance(each, str) for each in listed)
+            and any(each in self._audiences for each in listed)
+        )
 
 
 def _kind(token: str) -> str:
