@@ -242,7 +242,7 @@ def issuer() -> Iterator[IssuersServer]:
 
 @pytest.fixture
 def scene(backstage: Backstage, issuer: IssuersServer, monkeypatch: pytest.MonkeyPatch) -> Scene:
-    verifier = JwtVerifier(ISSUER, "turnlog", f"{issuer.server.url}/jwks.json")
+    verifier = JwtVerifier(ISSUER, ("turnlog",), f"{issuer.server.url}/jwks.json")
     monkeypatch.setattr(runtime, "token_verifier", lambda: verifier)
     store = WatchedStore(backstage.store)
     monkeypatch.setattr(runtime, "session_store", lambda: store)

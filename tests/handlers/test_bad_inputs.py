@@ -548,7 +548,7 @@ def test_who_is_not_known_any_more_is_refused_by_every_route_before_the_body(wat
     callers += [{"owner": OWNER, "also": more}, {"owner": OWNER, "also": {"requestContext": {"requestId": "r"}}}]
     for caller in callers:
         answer = watch.refused(route, 401, "unauthorized", **caller)
-        assert answer.headers["WWW-Authenticate"] == "Bearer, Session"
+        assert "WWW-Authenticate" not in answer.headers  # the gateway would rename it; its own 401 has it
 
 
 def test_a_sessions_state_can_be_in_the_way(call: Call, backstage: Backstage, monkeypatch: pytest.MonkeyPatch) -> None:

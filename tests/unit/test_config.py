@@ -60,7 +60,21 @@ def test_production_believes_no_issuer_without_tls(name: str) -> None:
     plain = tokens | {name: "http://127.0.0.1:8789/"}
     with pytest.raises(ValidationError, match=f"{name} must begin with https"):
         TokenSettings.read(plain)
-    assert TokenSettings.read(plain | {"ENVIRONMENT": "local"}).token_audience == "turnlog"
+    assert TokenSettings.read(plain | {"ENVIRONMENT": "local"}).token_audience == ("turnlog",)
+    with pytest.raises(ValidationError, match=f"{name} must be an address of the web"):
+        TokenSettings.read(plain | {"ENVIRONMENT": "local", name: "user:ada http://127.0.0.1:8789/"})
+
+
+@pytest.mark.parametrize(
+    ("text", "audiences"),
+    [("turnlog", ("turnlog",)), ("app,machine", ("app", "machine")), (" app , machine, ", ("app", "machine"))],
+)
+def test_an_audience_may_be_several_names_with_commas(text: str, audiences: tuple[str, ...]) -> None:
+    tokens = {"ENVIRONMENT": "production", "TOKEN_ISSUER": "https://issuer.example/", "TOKEN_AUDIENCE": text}
+    tokens |= {"TOKEN_JWKS_URL": "https://issuer.example/jwks.json", "ROLES_CLAIM": "roles"}
+    assert TokenSettings.read(tokens).token_audience == audiences
+    with pytest.raises(ValidationError):
+        TokenSettings.read(tokens | {"TOKEN_AUDIENCE": " , "})
 
 
 def test_content_is_encrypted_unless_that_is_switched_off() -> None:

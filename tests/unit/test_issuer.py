@@ -39,7 +39,7 @@ def get(server: LoopbackServer, path: str, **headers: str) -> tuple[int, dict[st
 
 def test_the_authorizer_believes_a_token_of_the_issuer(issuer: Issuer) -> None:
     token = issuer.token("ada", datetime.now(UTC))
-    caller = JwtVerifier(issuer.url, AUDIENCE, issuer.jwks_url).verify(token)
+    caller = JwtVerifier(issuer.url, (AUDIENCE,), issuer.jwks_url).verify(token)
     assert caller.owner == f"{issuer.url}|ada"
 
 
@@ -52,7 +52,7 @@ def test_a_token_says_who_for_whom_and_for_how_long(issuer: Issuer) -> None:
 
 
 def test_the_roles_of_a_token_are_those_that_were_asked_for(issuer: Issuer) -> None:
-    verifier = JwtVerifier(issuer.url, AUDIENCE, issuer.jwks_url)
+    verifier = JwtVerifier(issuer.url, (AUDIENCE,), issuer.jwks_url)
     assert verifier.verify(issuer.token("ada", datetime.now(UTC))).roles == set()
     roles = ["admin", "admin:content"]
     assert verifier.verify(issuer.token("ada", datetime.now(UTC), roles)).roles == set(roles)
@@ -61,13 +61,13 @@ def test_the_roles_of_a_token_are_those_that_were_asked_for(issuer: Issuer) -> N
 def test_a_token_ends_with_its_lifetime(issuer: Issuer) -> None:
     old = issuer.token("ada", datetime.now(UTC) - LIFETIME - timedelta(minutes=1))
     with pytest.raises(Unauthorized):
-        JwtVerifier(issuer.url, AUDIENCE, issuer.jwks_url).verify(old)
+        JwtVerifier(issuer.url, (AUDIENCE,), issuer.jwks_url).verify(old)
 
 
 def test_a_token_of_another_key_is_not_believed(issuer: Issuer, server: LoopbackServer, tmp_path: Path) -> None:
     stranger = Issuer(tmp_path / "other.pem", server.server_port)
     with pytest.raises(Unauthorized):
-        JwtVerifier(issuer.url, AUDIENCE, issuer.jwks_url).verify(stranger.token("ada", datetime.now(UTC)))
+        JwtVerifier(issuer.url, (AUDIENCE,), issuer.jwks_url).verify(stranger.token("ada", datetime.now(UTC)))
 
 
 def test_the_key_is_made_once_and_for_its_user_alone(tmp_path: Path) -> None:

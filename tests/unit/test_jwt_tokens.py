@@ -87,7 +87,7 @@ def clock() -> HeldMonotonic:
 
 @pytest.fixture
 def verifier(issuer: IssuersServer, clock: HeldMonotonic) -> JwtVerifier:
-    return JwtVerifier(ISSUER, AUDIENCE, f"{issuer.server.url}/jwks.json", clock)
+    return JwtVerifier(ISSUER, (AUDIENCE,), f"{issuer.server.url}/jwks.json", clock)
 
 
 @pytest.fixture
@@ -151,7 +151,7 @@ class TestRoles:
 
     @pytest.mark.parametrize("name", ["cognito:groups", "https://example.com/roles"])
     def test_come_from_the_claim_that_the_deployment_names(self, issuer: IssuersServer, name: str) -> None:
-        verifier = JwtVerifier(ISSUER, AUDIENCE, f"{issuer.server.url}/jwks.json", roles_claim=name)
+        verifier = JwtVerifier(ISSUER, (AUDIENCE,), f"{issuer.server.url}/jwks.json", roles_claim=name)
         claims: Any = {name: ["admin"]}
         assert verifier.verify(token(**claims, roles=["admin:content"])).roles == {"admin"}
 
@@ -403,6 +403,6 @@ class TestTheIssuersKeys:
         assert verifier.verify(token()).owner.endswith("|ada")
 
     def test_cannot_be_had_of_nobody(self) -> None:
-        nowhere = JwtVerifier(ISSUER, AUDIENCE, "http://127.0.0.1:9/jwks.json")
+        nowhere = JwtVerifier(ISSUER, (AUDIENCE,), "http://127.0.0.1:9/jwks.json")
         with pytest.raises(IssuerUnavailable):
             nowhere.verify(token())

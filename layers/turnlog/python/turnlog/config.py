@@ -196,11 +196,11 @@ class CorsSettings(Settings):
 
 
 class TokenSettings(Settings):
-    """The issuer whose tokens are believed. In production it and its keys are read over https only."""
+    """The issuer whose tokens are believed, for any of the audiences. Only on one machine may it lack TLS."""
 
     environment: Literal["production", "local"]
     token_issuer: str
-    token_audience: str
+    token_audience: Annotated[tuple[str, ...], BeforeValidator(_names), Field(min_length=1)]
     token_jwks_url: str
     roles_claim: str
 
@@ -209,6 +209,8 @@ class TokenSettings(Settings):
         for name in ("token_issuer", "token_jwks_url"):
             if self.environment == "production" and not getattr(self, name).startswith("https://"):
                 raise ValueError(f"{name.upper()} must begin with https:// in production")
+            if not getattr(self, name).startswith(("https://", "http://")):
+                raise ValueError(f"{name.upper()} must be an address of the web")
         return self
 
 

@@ -243,7 +243,7 @@ class SecretUnavailable(TurnlogError):
 
 
 class IssuerUnavailable(TurnlogError):
-    """The token issuer's keys could not be read, which says nothing about the token."""
+    """The token issuer's keys could not be read, which says nothing about the token. The text says why, for logs."""
 
     code = "dependency_unavailable"
 

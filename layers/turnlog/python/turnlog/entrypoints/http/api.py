@@ -25,7 +25,6 @@ _HEADERS = {
     "Strict-Transport-Security": "max-age=63072000; includeSubDomains",
     "X-Content-Type-Options": "nosniff",
 }
-_CHALLENGES = "Bearer, Session"  # by which callers are known on every route; whether it is for them is 403's matter
 _EXPOSED = "Idempotent-Replayed, Location, Preference-Applied, Retry-After"
 
 
@@ -124,8 +123,6 @@ def _for_pages() -> Mapping[str, str]:
 
 def _problem(problem: Problem, request: Request, retry_after_s: int | None = None, where: str = "") -> Response:
     headers = {"Content-Type": "application/problem+json; charset=utf-8"}
-    if problem.status == 401:
-        headers["WWW-Authenticate"] = _CHALLENGES
     if retry_after_s is not None:
         headers["Retry-After"] = str(retry_after_s)
     body = problem_body(problem, request.id, retry_after_s, has_key=request.has_key)

@@ -70,7 +70,10 @@ _HEADERS: dict[str, tuple[str, Schema]] = {
     "X-Content-Type-Options": ("A type is never guessed.", {"const": "nosniff"}),
     "Location": ("The session's path.", {"type": "string", "examples": ["/v1/sessions/ses_Zm9yIGV4YW1wbGUgb25seQ"]}),
     "Retry-After": ("Seconds after which a repeat may succeed.", {"type": "integer", "minimum": 1, "examples": [2]}),
-    "WWW-Authenticate": ("The schemes by which callers are known, on every route.", {"const": "Bearer, Session"}),
+    "WWW-Authenticate": (
+        "The schemes by which callers are known, on every route. A token that expired since it was verified gets none.",
+        {"const": "Bearer, Session"},
+    ),
     "Idempotent-Replayed": ("The answer was given before, under the same key.", {"const": "true"}),
     "Preference-Applied": (
         "The longest time for which the request would have waited.",
