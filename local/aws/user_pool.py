@@ -24,7 +24,8 @@ class UserPool:
         self._client_id = client_id
 
     def create(self, user: str, roles: Sequence[str] = ()) -> str:
-        """Makes a user with these roles and returns its password. Raises UserPoolError when there is one already."""
+        """Makes a user with these roles and returns the password. Raises UserPoolError, and then makes none."""
+        self._require(roles)
         try:
             # No invitation: the pool knows no address to which it could go.
             self._client.admin_create_user(UserPoolId=self._pool_id, Username=user, MessageAction="SUPPRESS")
@@ -40,17 +41,22 @@ class UserPool:
         return password
 
     def set_roles(self, user: str, roles: Sequence[str]) -> None:
-        """Puts the user into the groups of these roles, and out of all others."""
+        """Puts the user into the groups of these roles and out of all others. Raises UserPoolError for another role."""
+        self._require(roles)
         named = {"UserPoolId": self._pool_id, "Username": user}
         found = self._client.admin_list_groups_for_user(**named)["Groups"]
         had = {each["GroupName"] for each in found}
-        try:
-            for role in set(roles) - had:
-                self._client.admin_add_user_to_group(**named, GroupName=role)
-        except self._client.exceptions.ResourceNotFoundException as error:
-            raise UserPoolError(f"There is no role {role}.") from error
+        for role in set(roles) - had:
+            self._client.admin_add_user_to_group(**named, GroupName=role)
         for role in had - set(roles):
             self._client.admin_remove_user_from_group(**named, GroupName=role)
+
+    def _require(self, roles: Sequence[str]) -> None:
+        for role in roles:
+            try:
+                self._client.get_group(UserPoolId=self._pool_id, GroupName=role)
+            except self._client.exceptions.ResourceNotFoundException as error:
+                raise UserPoolError(f"There is no role {role}.") from error
 
     def has(self, user: str) -> bool:
         """True if there is such a user."""

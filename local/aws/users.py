@@ -38,16 +38,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"The user {user} has this password, which is not shown again:", file=sys.stderr)
             print(password)
         else:
-            print(pool.token(user, os.environ.get("PASSWORD") or getpass.getpass(f"password of {user}: ")))
+            password = os.environ.get("PASSWORD", "")
+            if not password and not sys.stdin.isatty():
+                print("Without a terminal the password comes from PASSWORD.", file=sys.stderr)
+                return 2
+            print(pool.token(user, password or getpass.getpass(f"password of {user}: ")))
     except NotReady as error:
         print(f"{error}\n    {error.mend}", file=sys.stderr)
         return 1
     except (UserPoolError, ClientError) as error:
         print(error, file=sys.stderr)
         return 1
-    except EOFError:
-        print("Without a terminal the password comes from PASSWORD.", file=sys.stderr)
-        return 2
     return 0
 
 
