@@ -115,6 +115,7 @@ def _wire(store: SessionStore, model: HashModel) -> None:
     runtime.session_store = lambda: store  # type: ignore[assignment]
     runtime.models = lambda: (MODEL,)  # type: ignore[assignment]
     runtime.cors_origin = lambda: None  # type: ignore[assignment]
+    runtime.gateway_s = lambda: 29  # type: ignore[assignment]
     runtime.anonymous_limits = lambda: anonymous  # type: ignore[assignment]
     runtime.quota_store = lambda: None  # type: ignore[assignment] # nothing is charged to it
     runtime.session_life = lambda: life  # type: ignore[assignment]

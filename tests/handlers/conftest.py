@@ -20,7 +20,7 @@ from tests.fakes import SERVER_KEY, HashModel, HeldClock, KeptLog, NoDocuments
 from turnlog import runtime
 from turnlog.adapters import telemetry
 from turnlog.adapters.local.memory import MemorySessionStore
-from turnlog.config import AnonymousLifeSettings, AnonymousLimitSettings, SessionLifeSettings
+from turnlog.config import AnonymousLifeSettings, AnonymousLimitSettings, GatewaySettings, SessionLifeSettings
 from turnlog.domain.sessions import SessionView
 from turnlog.errors import ItemUnreadable
 from turnlog.usecases.turn_protocol import TurnPolicy
@@ -91,6 +91,8 @@ def backstage(monkeypatch: pytest.MonkeyPatch, audit: KeptLog) -> Backstage:
     users, strangers = deployed.environment("SessionFunction"), deployed.environment("AnonymousFunction")
     life, anonymous_life = SessionLifeSettings.read(users).life, AnonymousLifeSettings.read(strangers).life
     anonymous = AnonymousLimitSettings.read(users).limits
+    gateway_s = GatewaySettings.read(users).gateway_seconds
+    monkeypatch.setattr(runtime, "gateway_s", lambda: gateway_s)
     monkeypatch.setattr(runtime, "chat_model", lambda: stage.model)
     monkeypatch.setattr(runtime, "session_store", lambda: stage.store)
     monkeypatch.setattr(runtime, "quota_store", lambda: stage.store)

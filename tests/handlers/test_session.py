@@ -558,7 +558,7 @@ def test_a_turn_that_prefers_to_wait_is_taken_when_the_session_is_free(
         ('wait="2"; note', 2.0),
         ("wait=2, wait=1", 2.0),
         ("wait=0", 0.0),
-        ("wait=25", 19.0),
+        ("wait=25", 20.0),
         ("wait=99999999999", 0.0),
         ("wait=-1", 0.0),
         ("wait=1.5", 0.0),

@@ -325,6 +325,7 @@ def test_64_users_of_one_warm_process_see_no_word_of_each_other(
         "anonymous_limits": AnonymousLimits(),
         "quota_store": None,
         "cors_origin": None,
+        "gateway_s": 29,
     }.items():
         monkeypatch.setattr(runtime, name, lambda value=value: value)
     monkeypatch.setattr(runtime, "now_ms", clock)

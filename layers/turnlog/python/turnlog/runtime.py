@@ -22,6 +22,7 @@ from turnlog.config import (
     ContentSettings,
     CorsSettings,
     DocumentSettings,
+    GatewaySettings,
     ModelSettings,
     OwnerLimitSettings,
     OwnerSessionSettings,
@@ -77,6 +78,12 @@ def cors_origin() -> str | None:
     """The origin whose pages may call the API; None when no page may."""
     origin = CorsSettings.read(os.environ).cors_origin
     return None if origin == "closed" else origin
+
+
+@cache
+def gateway_s() -> int:
+    """The seconds for which the gateway waits for an answer."""
+    return GatewaySettings.read(os.environ).gateway_seconds
 
 
 @cache

@@ -19,7 +19,7 @@ from turnlog.usecases.turn_protocol import TakenTurn, TurnPolicy, TurnRequest, r
 POLL_S = 0.5
 """Seconds between two looks at a busy session; a look costs 10 read units and a few milliseconds."""
 
-_LEFT_FOR_A_TURN_S = 10  # a wait ends before: a lease without time to ask the model would only be in the way
+_LEFT_FOR_A_TURN_S = 9  # before nobody waits for the answer any more: so long before that a wait ends
 
 Sleep = Callable[[float], None]
 
@@ -40,13 +40,14 @@ def take_turn(
     anonymous: AnonymousLimits,
     clock: Clock,
     remaining_s: Callable[[], float],
+    answer_s: Callable[[], float],
     sleep: Sleep,
 ) -> TakenTurn:
     """Takes the session's next turn; returns the stored one if `key` was used for the same request before.
 
     `key` is the idempotency key, `number` the number that the caller expects it to get. A busy session is waited for,
-    at most `wait_s` seconds; waits are counted by themselves, under the same rate as turns. `remaining_s` tells the
-    seconds that are left.
+    at most `wait_s` seconds; waits are counted by themselves, under the same rate as turns. `remaining_s` returns the
+    seconds that the handler has left, `answer_s` those until nobody waits for its answer any more.
 
     Raises Unauthorized, QuotaExceeded for a wait too, and what `run_turn` raises.
     """
@@ -70,7 +71,7 @@ def take_turn(
     return retry_while_busy(
         lambda: run_turn(request, store=store, model=model, clock=clock, remaining_s=remaining_s, policy=rules),
         wait_s=wait_s,
-        left_s=lambda: remaining_s() - _LEFT_FOR_A_TURN_S,
+        left_s=lambda: answer_s() - _LEFT_FOR_A_TURN_S,
         sleep=sleep,
         before_waiting=charge_wait,
     )

@@ -41,10 +41,15 @@ class Response:
 
 @dataclass(frozen=True, slots=True)
 class Invocation:
-    """One run of a function: its notes for the audit trail, and how many seconds it has left."""
+    """One run of a function: its notes for the audit trail, and its two deadlines.
+
+    `remaining_s` returns the seconds until the function is stopped, and `answer_s` those until the gateway gives up. A
+    function may outlast the gateway, to finish what nobody waits for any more.
+    """
 
     audit: Audit
     remaining_s: Callable[[], float]
+    answer_s: Callable[[], float]
 
 
 Route = Callable[[Request, Invocation], Response]
@@ -67,11 +72,17 @@ class Api:
 
     def __call__(self, event: Mapping[str, Any], context: Any) -> dict[str, Any]:
         began = time.monotonic()
-        request = Request(event, runtime.now_ms())
+        began_ms = runtime.now_ms()
+        request = Request(event, began_ms)
         audit = Audit(
             runtime.audit_trail, runtime.server_key, request.id, " ".join(request.route), request.recorded_caller
         )
-        answer = self._answer(request, Invocation(audit, lambda: context.get_remaining_time_in_millis() / 1000))
+        invocation = Invocation(
+            audit,
+            remaining_s=lambda: context.get_remaining_time_in_millis() / 1000,
+            answer_s=lambda: runtime.gateway_s() - (runtime.now_ms() - began_ms) / 1000,
+        )
+        answer = self._answer(request, invocation)
         telemetry.note(
             "request",
             request_id=request.id,
