@@ -10,12 +10,15 @@ import pytest
 
 from tests.contract.session_store import random_text
 from tests.fakes import OWNER, expected_text
-from tests.handlers.conftest import REFUSED_FIELDS, Answered, Backstage, Call, Context, WithUnnamed, app, event
+from tests.handlers.conftest import REFUSED_FIELDS, Answered, Backstage, Call, Context, Event, WithUnnamed, app, event
 from turnlog import runtime
 from turnlog.domain.messages import Message, Reply, Usage, to_json
 from turnlog.domain.sessions import new_session_id
 from turnlog.domain.turns import MAX_TURN_BYTES, Lease
+from turnlog.entrypoints.http import turns
+from turnlog.entrypoints.http.api import COLD_START_S, Api
 from turnlog.errors import ModelTimeout, SecretUnavailable, SessionCorrupt, StoreUnavailable
+from turnlog.usecases.turn_protocol import COMMIT_RESERVE_S
 
 EVE = "https://issuer.example/|eve"
 
@@ -584,6 +587,35 @@ def test_a_wait_ends_when_it_is_over_or_no_time_is_left_for_the_turn(
     assert (answer.status, answer.body["code"]) == (409, "turn_in_progress")
     assert sum(backstage.slept) == waited_s
     assert backstage.model.requests == []
+
+
+def turn_event(session_id: str) -> Event:
+    """The function's example event, for this session."""
+    return event("session") | {
+        "resource": "/sessions/{id}/turns",
+        "httpMethod": "POST",
+        "pathParameters": {"id": session_id},
+        "multiValueHeaders": {"Idempotency-Key": ["k"], "Content-Type": ["application/json"], "Prefer": ["wait=20"]},
+        "body": json.dumps({"message": "hello"}),
+        "isBase64Encoded": False,
+    }
+
+
+def test_a_turn_after_a_cold_start_has_all_the_time_of_its_function(backstage: Backstage, session_id: str) -> None:
+    """Its caller may be gone by then, but not the turn."""
+    answer = Api({("POST", "/sessions/{id}/turns"): turns.take})(turn_event(session_id), Context(60))
+    assert answer["statusCode"] == 200
+    assert backstage.model.seconds == [60 - COMMIT_RESERVE_S]
+
+
+def test_a_wait_after_a_cold_start_ends_earlier(backstage: Backstage, session_id: str) -> None:
+    busy_for(backstage, session_id, 10_000)
+    handler = Api({("POST", "/sessions/{id}/turns"): turns.take})
+    for waited_s in (20 - COLD_START_S, 20):
+        backstage.slept.clear()
+        answer = handler(turn_event(session_id), Context(60, backstage.clock))
+        assert answer["statusCode"] == 409
+        assert sum(backstage.slept) == waited_s
 
 
 @pytest.mark.parametrize(
