@@ -52,7 +52,9 @@ class TurnCost:
 class TalkativeModel(HashModel):
     """Answers with about as much prose as it was asked."""
 
-    def reply(self, request: ModelRequest, seconds: float, on_event: OnEvent | None = None) -> Reply:
+    def reply(
+        self, request: ModelRequest, seconds: float, on_event: OnEvent | None = None, *, retry_s: float | None = None
+    ) -> Reply:
         short = super().reply(request, seconds)
         text = prose(f"answer {len(self.requests)}", 1000)
         return Reply(MODEL, to_json([{"type": "text", "text": text}]), short.stop_reason, short.usage)

@@ -8,17 +8,20 @@ from typing import Any
 
 import pytest
 
+from local.claude_stand_in import StandIn
 from tests.contract.session_store import random_text
 from tests.fakes import OWNER, expected_text
 from tests.handlers.conftest import REFUSED_FIELDS, Answered, Backstage, Call, Context, Event, WithUnnamed, app, event
 from turnlog import runtime
+from turnlog.adapters.claude import Claude
+from turnlog.domain.limits import OwnerLimits
 from turnlog.domain.messages import Message, Reply, Usage, to_json
 from turnlog.domain.sessions import new_session_id
 from turnlog.domain.turns import MAX_TURN_BYTES, Lease
 from turnlog.entrypoints.http import turns
 from turnlog.entrypoints.http.api import COLD_START_S, Api
 from turnlog.errors import ModelTimeout, SecretUnavailable, SessionCorrupt, StoreUnavailable
-from turnlog.usecases.turn_protocol import COMMIT_RESERVE_S
+from turnlog.usecases.turn_protocol import COMMIT_RESERVE_S, TurnPolicy
 
 EVE = "https://issuer.example/|eve"
 
@@ -518,7 +521,7 @@ def test_a_reply_that_is_too_large_to_be_kept_is_a_failure_of_the_model(
     content = to_json([{"type": "text", "text": random_text(MAX_TURN_BYTES)}])
     large = Reply("claude-sonnet-5-5", content, "end_turn", Usage('{"input_tokens": 1, "output_tokens": 1}'))
     with monkeypatch.context() as patched:
-        patched.setattr(backstage.model, "reply", lambda *_: large)
+        patched.setattr(backstage.model, "reply", lambda *_, **__: large)
         answer = take(call, session_id, "hello", "k")
     assert (answer.status, answer.body["code"], answer.body["stored"]) == (502, "model_protocol_error", False)
     assert get(call, session_id).body["turns"] == 0
@@ -616,6 +619,37 @@ def test_a_wait_after_a_cold_start_ends_earlier(backstage: Backstage, session_id
         answer = handler(turn_event(session_id), Context(60, backstage.clock))
         assert answer["statusCode"] == 409
         assert sum(backstage.slept) == waited_s
+
+
+@pytest.mark.parametrize("is_warm", [True, False], ids=["warm", "cold"])
+def test_a_provider_that_always_refuses_gets_an_answer_in_time_and_a_free_slot(
+    backstage: Backstage, session_id: str, monkeypatch: pytest.MonkeyPatch, is_warm: bool
+) -> None:
+    clock, began_ms = backstage.clock, backstage.clock()
+    policy = TurnPolicy(owner=OwnerLimits(turns_a_minute=1))  # so the second turn shows that the first was not charged
+    monkeypatch.setattr(runtime, "turn_policy", lambda: policy)
+    handler = Api({("POST", "/sessions/{id}/turns"): turns.take})
+    handler.is_warm = is_warm
+    with StandIn(port=0) as provider:
+        claude = Claude(
+            provider.url,
+            lambda *, renewed=False: "a key",
+            allows_stand_in=True,
+            clock=lambda: clock() / 1000,
+            sleep=backstage.sleep,
+        )
+        monkeypatch.setattr(runtime, "chat_model", lambda: claude)
+        provider.fail("overloaded", times=100)
+        refused = handler(turn_event(session_id), Context(60, clock))
+        body = json.loads(refused["body"])
+        assert (refused["statusCode"], body["code"], body["stored"]) == (503, "model_unavailable", False)
+        assert refused["headers"]["Retry-After"] == "5"
+        assert (clock() - began_ms) / 1000 + (0 if is_warm else COLD_START_S) < 29 - 1
+        assert backstage.store.read(OWNER, session_id, clock(), newest=1).running is None
+        provider.clear_faults()
+        clock.now_ms = began_ms
+        taken = handler(turn_event(session_id), Context(60, clock))
+        assert (taken["statusCode"], json.loads(taken["body"])["turn"]) == (200, 1)
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,15 @@ def take_turn(
             quotas.charge(charges, now_ms)
 
     return retry_while_busy(
-        lambda: run_turn(request, store=store, model=model, clock=clock, remaining_s=remaining_s, policy=rules),
+        lambda: run_turn(
+            request,
+            store=store,
+            model=model,
+            clock=clock,
+            remaining_s=remaining_s,
+            answer_s=answer_s,
+            policy=rules,
+        ),
         wait_s=wait_s,
         left_s=lambda: answer_s() - _LEFT_FOR_A_TURN_S,
         sleep=sleep,
