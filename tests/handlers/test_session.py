@@ -14,6 +14,7 @@ from tests.fakes import OWNER, expected_text
 from tests.handlers.conftest import REFUSED_FIELDS, Answered, Backstage, Call, Context, Event, WithUnnamed, app, event
 from turnlog import runtime
 from turnlog.adapters.claude import Claude
+from turnlog.config import SessionLifeSettings
 from turnlog.domain.limits import OwnerLimits
 from turnlog.domain.messages import Message, Reply, Usage, to_json
 from turnlog.domain.sessions import new_session_id
@@ -83,6 +84,29 @@ def test_a_new_session_says_what_it_is_and_when_it_ends(call: Call) -> None:
         "tokens": 0,
         "cost_usd": "0",
     }
+
+
+def test_a_session_may_live_a_year_where_the_deployment_says_so(
+    call: Call, backstage: Backstage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    life = SessionLifeSettings.read({"SESSION_IDLE_MINUTES": "525600", "SESSION_LIFETIME_HOURS": "8760"}).life
+    monkeypatch.setattr(runtime, "session_life", lambda: life)
+    year_s = 365 * 86_400
+    for field in ("idle_timeout_s", "lifetime_s"):
+        assert create(call, {field: year_s + 1}).body["errors"][0]["maximum"] == year_s
+    made = create(call, {"idle_timeout_s": year_s, "lifetime_s": year_s}).body
+    assert made["idle_expires_at"] == made["expires_at"] == "2027-09-21T14:13:20.000Z"
+    session_id = made["session_id"]
+    first = take(call, session_id, "hello")
+    backstage.clock.tick(seconds=year_s - 60)
+    assert take(call, session_id, "hello").raw == first.raw
+    later = get(call, session_id).body
+    assert (later["turns"], later["warning"]["code"]) == (1, "expires_soon")
+    assert take(call, session_id, "again").body["turn"] == 2
+    child = call("session", "POST", "/sessions/{id}/fork", {"turn": 2}, parameters={"id": session_id}).body
+    backstage.clock.tick(seconds=60)
+    assert get(call, session_id).status == 404
+    assert get(call, child["session_id"]).body["expires_at"] == "2028-09-20T14:12:20.000Z"
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import json
 import re
 import tomllib
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -799,6 +800,14 @@ def test_how_long_sessions_live_is_a_parameter_with_its_reason(source: dict[str,
         assert source["Parameters"][name]["Default"] == default
         assert "A session expires" in source["Parameters"][name]["Description"]
     assert "A day, since" in source["Parameters"]["SessionLifetimeHours"]["Description"]
+
+
+def test_a_session_of_a_user_may_live_and_be_idle_for_a_year_and_a_strangers_may_not(source: dict[str, Any]) -> None:
+    longest = {name: each["MaxValue"] for name, each in source["Parameters"].items() if "MaxValue" in each}
+    year = timedelta(days=365)
+    assert timedelta(minutes=longest["SessionIdleMinutes"]) == timedelta(hours=longest["SessionLifetimeHours"]) == year
+    assert timedelta(minutes=longest["AnonymousIdleMinutes"]) == timedelta(days=1)
+    assert timedelta(minutes=longest["AnonymousLifetimeMinutes"]) == timedelta(days=30)
 
 
 def test_the_session_store_is_a_parameter_of_two_values(source: dict[str, Any]) -> None:
