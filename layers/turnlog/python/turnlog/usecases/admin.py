@@ -19,7 +19,7 @@ from turnlog.usecases.caller import Caller
 from turnlog.usecases.list_sessions import SessionPage, page_of_sessions, read_position
 from turnlog.usecases.read_turns import TurnPage, page_of_turns, read_turn_number
 
-_AT_ONCE = 8  # sessions that are deleted side by side, of the ten connections that a client has
+_AT_ONCE = 8  # sessions that are deleted side by side: fewer than are read, since each is many writes
 _LEFT_FOR_A_DELETION_S = 10  # before the gateway gives up: the deletion of a long session is many calls
 _ID_LENGTH = len(new_session_id())
 _REF = "admin-ref"
