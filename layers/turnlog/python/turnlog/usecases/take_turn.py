@@ -8,7 +8,7 @@ from turnlog.clock import Clock
 from turnlog.domain.limits import wait_charges
 from turnlog.domain.messages import Message, to_json
 from turnlog.domain.server_key import ServerKey
-from turnlog.errors import TurnInProgress
+from turnlog.errors import QuotaUnavailable, StoreUnavailable, TurnInProgress
 from turnlog.ports.chat_model import ChatModel
 from turnlog.ports.quota_store import QuotaStore
 from turnlog.ports.session_store import TurnStore
@@ -49,7 +49,7 @@ def take_turn(
     at most `wait_s` seconds; waits are counted by themselves, under the same rate as turns. `remaining_s` returns the
     seconds that the handler has left, `answer_s` those until nobody waits for its answer any more.
 
-    Raises Unauthorized, QuotaExceeded for a wait too, and what `run_turn` raises.
+    Raises Unauthorized, QuotaExceeded or QuotaUnavailable for a wait, and what `run_turn` raises.
     """
     owner = caller.require_verified()
     rules = turn_policy_of(caller, policy, anonymous)
@@ -66,7 +66,10 @@ def take_turn(
     def charge_wait() -> None:
         now_ms = clock()
         if charges := wait_charges(owner, rules.owner, now_ms):
-            quotas.charge(charges, now_ms)
+            try:
+                quotas.charge(charges, now_ms)
+            except StoreUnavailable as error:
+                raise QuotaUnavailable from error  # nothing was stored, while the store's own failure leaves that open
 
     return retry_while_busy(
         lambda: run_turn(
