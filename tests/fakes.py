@@ -52,11 +52,15 @@ class HashModel:
     during: Callable[[], None] | None = None
     requests: list[ModelRequest] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
+    retry_s: list[float | None] = field(default_factory=list)
     tokens: int = 10
 
-    def reply(self, request: ModelRequest, seconds: float, on_event: OnEvent | None = None) -> Reply:
+    def reply(
+        self, request: ModelRequest, seconds: float, on_event: OnEvent | None = None, *, retry_s: float | None = None
+    ) -> Reply:
         self.requests.append(request)
         self.seconds.append(seconds)
+        self.retry_s.append(retry_s)
         if self.during:
             self.during()
         if self.fail_with:

@@ -52,7 +52,9 @@ class TurnCost:
 class TalkativeModel(HashModel):
     """Answers with about as much prose as it was asked."""
 
-    def reply(self, request: ModelRequest, seconds: float, on_event: OnEvent | None = None) -> Reply:
+    def reply(
+        self, request: ModelRequest, seconds: float, on_event: OnEvent | None = None, *, retry_s: float | None = None
+    ) -> Reply:
         short = super().reply(request, seconds)
         text = prose(f"answer {len(self.requests)}", 1000)
         return Reply(MODEL, to_json([{"type": "text", "text": text}]), short.stop_reason, short.usage)
@@ -115,6 +117,7 @@ def _wire(store: SessionStore, model: HashModel) -> None:
     runtime.session_store = lambda: store  # type: ignore[assignment]
     runtime.models = lambda: (MODEL,)  # type: ignore[assignment]
     runtime.cors_origin = lambda: None  # type: ignore[assignment]
+    runtime.gateway_s = lambda: 29  # type: ignore[assignment]
     runtime.anonymous_limits = lambda: anonymous  # type: ignore[assignment]
     runtime.quota_store = lambda: None  # type: ignore[assignment] # nothing is charged to it
     runtime.session_life = lambda: life  # type: ignore[assignment]

@@ -52,6 +52,7 @@ T = TypeVar("T")
 EVE = "https://issuer.example/|eve"
 LEASE_MS = 65_000
 HOUR_MS = 3_600_000
+YEAR_S = 365 * 86_400
 MARGIN_MS = int(SWEEP_MARGIN.total_seconds() * 1000)
 TOLERANCE_MS = int(CLOCK_TOLERANCE.total_seconds() * 1000)
 COUNTER = "turns#2026-11-25T14:05"
@@ -1318,6 +1319,40 @@ class Sweeping(Facts):
         take(store, session, 1)
         assert store.sweep(session.expires_ms + HOUR_MS) == 1
         assert is_gone(store, session, session.expires_ms)
+
+    def test_a_session_of_a_year_stays_for_all_of_it_and_then_goes(self, store: SessionStore) -> None:
+        session = store.create(new_session(idle_s=YEAR_S, life_s=YEAR_S), "")
+        turn, end_ms = take(store, session, 1), START_MS + YEAR_S * 1000
+        assert store.sweep(end_ms - 1) == 0
+        assert store.read(OWNER, session.id, end_ms - 1, newest=9).turns == (turn,)
+        take(store, session, 2, at_ms=end_ms - 1)
+        with pytest.raises(SessionNotFound):
+            store.read(OWNER, session.id, end_ms, newest=9)
+        assert store.sweep(end_ms + HOUR_MS) == 1
+        assert is_gone(store, session, end_ms)
+        assert store.session_ids(OWNER) == []
+
+    def test_a_session_of_a_year_ends_when_it_was_idle_for_its_time(self, store: SessionStore) -> None:
+        session = store.create(new_session(idle_s=YEAR_S // 2, life_s=YEAR_S), "")
+        turn = take(store, session, 1, at_ms=START_MS + HOUR_MS)
+        end_ms = turn.at_ms + session.idle_ms
+        assert store.sweep(end_ms - 1) == 0  # it would have been due by now, had nobody used it
+        assert store.read(OWNER, session.id, end_ms - 1, newest=9).turns == (turn,)
+        with pytest.raises(SessionNotFound):
+            store.read(OWNER, session.id, end_ms, newest=9)
+        assert store.sweep(end_ms + HOUR_MS) == 1
+
+    def test_a_year_is_kept_by_a_move_and_begins_anew_in_a_fork(self, store: SessionStore) -> None:
+        session = store.create(new_session(idle_s=YEAR_S, life_s=YEAR_S), "")
+        take(store, session, 1)
+        now_ms = START_MS + YEAR_S * 900
+        fork = replace(session, id=new_session_id(), created_ms=now_ms, expires_ms=now_ms + YEAR_S * 1000)
+        child = forked(store, session, 1, fork)
+        moved = store.move(move_of(session, at_ms=now_ms))
+        for each, end_ms in ((moved, session.expires_ms), (child, now_ms + YEAR_S * 1000)):
+            assert store.read(each.owner, each.id, end_ms - 1, newest=9).count == 1
+            with pytest.raises(SessionNotFound):
+                store.read(each.owner, each.id, end_ms, newest=9)
 
     def test_a_session_goes_though_a_handler_died_in_it(self, store: SessionStore, session: Session) -> None:
         store.acquire(session, lease_of(1), over=None)

@@ -201,6 +201,18 @@ class TestWaits:
         answers = [self.take(call, busy, prefer) for prefer in ("wait=0", "wait=0", "wait=1", "wait=1")]
         assert [answer.status for answer in answers] == [409, 409, 409, 429]
 
+    def test_a_wait_that_cannot_be_charged_is_refused_and_nothing_is_stored(
+        self, call: Call, backstage: Backstage, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        limited(monkeypatch, turns_a_minute=5)
+        session_id = str(create(call).body["session_id"])
+        busy_for(backstage, session_id, 10_000)
+        monkeypatch.setattr(backstage.store, "charge", failing)
+        answer = self.take(call, session_id, "wait=1")
+        assert (answer.status, answer.body["code"], answer.body["stored"]) == (503, "dependency_unavailable", False)
+        assert answer.headers["Retry-After"] == "2"
+        assert (backstage.slept, backstage.model.requests) == ([], [])
+
 
 def failing(*_: object, **__: object) -> None:
     raise StoreUnavailable

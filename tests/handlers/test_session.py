@@ -8,14 +8,21 @@ from typing import Any
 
 import pytest
 
+from local.claude_stand_in import StandIn
 from tests.contract.session_store import random_text
 from tests.fakes import OWNER, expected_text
-from tests.handlers.conftest import REFUSED_FIELDS, Answered, Backstage, Call, Context, WithUnnamed, app, event
+from tests.handlers.conftest import REFUSED_FIELDS, Answered, Backstage, Call, Context, Event, WithUnnamed, app, event
 from turnlog import runtime
+from turnlog.adapters.claude import Claude
+from turnlog.config import SessionLifeSettings
+from turnlog.domain.limits import OwnerLimits
 from turnlog.domain.messages import Message, Reply, Usage, to_json
 from turnlog.domain.sessions import new_session_id
 from turnlog.domain.turns import MAX_TURN_BYTES, Lease
+from turnlog.entrypoints.http import turns
+from turnlog.entrypoints.http.api import COLD_START_S, Api
 from turnlog.errors import ModelTimeout, SecretUnavailable, SessionCorrupt, StoreUnavailable
+from turnlog.usecases.turn_protocol import COMMIT_RESERVE_S, TurnPolicy
 
 EVE = "https://issuer.example/|eve"
 
@@ -77,6 +84,29 @@ def test_a_new_session_says_what_it_is_and_when_it_ends(call: Call) -> None:
         "tokens": 0,
         "cost_usd": "0",
     }
+
+
+def test_a_session_may_live_a_year_where_the_deployment_says_so(
+    call: Call, backstage: Backstage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    life = SessionLifeSettings.read({"SESSION_IDLE_MINUTES": "525600", "SESSION_LIFETIME_HOURS": "8760"}).life
+    monkeypatch.setattr(runtime, "session_life", lambda: life)
+    year_s = 365 * 86_400
+    for field in ("idle_timeout_s", "lifetime_s"):
+        assert create(call, {field: year_s + 1}).body["errors"][0]["maximum"] == year_s
+    made = create(call, {"idle_timeout_s": year_s, "lifetime_s": year_s}).body
+    assert made["idle_expires_at"] == made["expires_at"] == "2027-09-21T14:13:20.000Z"
+    session_id = made["session_id"]
+    first = take(call, session_id, "hello")
+    backstage.clock.tick(seconds=year_s - 60)
+    assert take(call, session_id, "hello").raw == first.raw
+    later = get(call, session_id).body
+    assert (later["turns"], later["warning"]["code"]) == (1, "expires_soon")
+    assert take(call, session_id, "again").body["turn"] == 2
+    child = call("session", "POST", "/sessions/{id}/fork", {"turn": 2}, parameters={"id": session_id}).body
+    backstage.clock.tick(seconds=60)
+    assert get(call, session_id).status == 404
+    assert get(call, child["session_id"]).body["expires_at"] == "2028-09-20T14:12:20.000Z"
 
 
 @pytest.mark.parametrize(
@@ -515,7 +545,7 @@ def test_a_reply_that_is_too_large_to_be_kept_is_a_failure_of_the_model(
     content = to_json([{"type": "text", "text": random_text(MAX_TURN_BYTES)}])
     large = Reply("claude-sonnet-5-5", content, "end_turn", Usage('{"input_tokens": 1, "output_tokens": 1}'))
     with monkeypatch.context() as patched:
-        patched.setattr(backstage.model, "reply", lambda *_: large)
+        patched.setattr(backstage.model, "reply", lambda *_, **__: large)
         answer = take(call, session_id, "hello", "k")
     assert (answer.status, answer.body["code"], answer.body["stored"]) == (502, "model_protocol_error", False)
     assert get(call, session_id).body["turns"] == 0
@@ -558,7 +588,7 @@ def test_a_turn_that_prefers_to_wait_is_taken_when_the_session_is_free(
         ('wait="2"; note', 2.0),
         ("wait=2, wait=1", 2.0),
         ("wait=0", 0.0),
-        ("wait=25", 19.0),
+        ("wait=25", 20.0),
         ("wait=99999999999", 0.0),
         ("wait=-1", 0.0),
         ("wait=1.5", 0.0),
@@ -584,6 +614,66 @@ def test_a_wait_ends_when_it_is_over_or_no_time_is_left_for_the_turn(
     assert (answer.status, answer.body["code"]) == (409, "turn_in_progress")
     assert sum(backstage.slept) == waited_s
     assert backstage.model.requests == []
+
+
+def turn_event(session_id: str) -> Event:
+    """The function's example event, for this session."""
+    return event("session") | {
+        "resource": "/sessions/{id}/turns",
+        "httpMethod": "POST",
+        "pathParameters": {"id": session_id},
+        "multiValueHeaders": {"Idempotency-Key": ["k"], "Content-Type": ["application/json"], "Prefer": ["wait=20"]},
+        "body": json.dumps({"message": "hello"}),
+        "isBase64Encoded": False,
+    }
+
+
+def test_a_turn_after_a_cold_start_has_all_the_time_of_its_function(backstage: Backstage, session_id: str) -> None:
+    """Its caller may be gone by then, but not the turn."""
+    answer = Api({("POST", "/sessions/{id}/turns"): turns.take})(turn_event(session_id), Context(60))
+    assert answer["statusCode"] == 200
+    assert backstage.model.seconds == [60 - COMMIT_RESERVE_S]
+
+
+def test_a_wait_after_a_cold_start_ends_earlier(backstage: Backstage, session_id: str) -> None:
+    busy_for(backstage, session_id, 10_000)
+    handler = Api({("POST", "/sessions/{id}/turns"): turns.take})
+    for waited_s in (20 - COLD_START_S, 20):
+        backstage.slept.clear()
+        answer = handler(turn_event(session_id), Context(60, backstage.clock))
+        assert answer["statusCode"] == 409
+        assert sum(backstage.slept) == waited_s
+
+
+@pytest.mark.parametrize("is_warm", [True, False], ids=["warm", "cold"])
+def test_a_provider_that_always_refuses_gets_an_answer_in_time_and_a_free_slot(
+    backstage: Backstage, session_id: str, monkeypatch: pytest.MonkeyPatch, is_warm: bool
+) -> None:
+    clock, began_ms = backstage.clock, backstage.clock()
+    policy = TurnPolicy(owner=OwnerLimits(turns_a_minute=1))  # so the second turn shows that the first was not charged
+    monkeypatch.setattr(runtime, "turn_policy", lambda: policy)
+    handler = Api({("POST", "/sessions/{id}/turns"): turns.take})
+    handler.is_warm = is_warm
+    with StandIn(port=0) as provider:
+        claude = Claude(
+            provider.url,
+            lambda *, renewed=False: "a key",
+            allows_stand_in=True,
+            clock=lambda: clock() / 1000,
+            sleep=backstage.sleep,
+        )
+        monkeypatch.setattr(runtime, "chat_model", lambda: claude)
+        provider.fail("overloaded", times=100)
+        refused = handler(turn_event(session_id), Context(60, clock))
+        body = json.loads(refused["body"])
+        assert (refused["statusCode"], body["code"], body["stored"]) == (503, "model_unavailable", False)
+        assert refused["headers"]["Retry-After"] == "5"
+        assert (clock() - began_ms) / 1000 + (0 if is_warm else COLD_START_S) < 29 - 1
+        assert backstage.store.read(OWNER, session_id, clock(), newest=1).running is None
+        provider.clear_faults()
+        clock.now_ms = began_ms
+        taken = handler(turn_event(session_id), Context(60, clock))
+        assert (taken["statusCode"], json.loads(taken["body"])["turn"]) == (200, 1)
 
 
 @pytest.mark.parametrize(

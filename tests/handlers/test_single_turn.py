@@ -10,7 +10,12 @@ import pytest
 
 from tests.fakes import expected_text
 from tests.handlers.conftest import REFUSED_FIELDS, Backstage, Call, Context, app, event
+from turnlog import runtime
+from turnlog.domain.limits import OwnerLimits
 from turnlog.domain.messages import Message
+from turnlog.domain.quotas import QuotaCharges
+from turnlog.entrypoints.http.api import COLD_START_S
+from turnlog.entrypoints.http.single_turn import single_turn
 from turnlog.errors import (
     ContextTooLong,
     ModelError,
@@ -20,6 +25,7 @@ from turnlog.errors import (
     ModelTimeout,
     ModelUnavailable,
 )
+from turnlog.usecases.turn_protocol import TurnPolicy
 
 STATELESS = [("query", "/query"), ("summarize", "/summarize"), ("analyze_code", "/analyze")]
 CANARY = "canary-5b1d9a"
@@ -65,6 +71,29 @@ def test_text_blocks_are_passed_on_one_by_one(call: Call, backstage: Backstage) 
 def test_the_model_gets_the_time_that_is_left_less_the_way_back(call: Call, backstage: Backstage) -> None:
     call("query", "POST", "/query", {"message": "hello"})
     assert backstage.model.seconds == [29 - 1.5]
+
+
+def test_the_first_request_of_an_environment_keeps_back_what_its_start_took(backstage: Backstage) -> None:
+    handler = single_turn("/query")
+    for _ in range(3):
+        assert handler(event("query"), Context())["statusCode"] == 200
+    assert backstage.model.seconds == [29 - COLD_START_S - 1.5, 29 - 1.5, 29 - 1.5]
+
+
+def test_what_happens_before_the_model_is_asked_is_taken_from_its_time(
+    call: Call, backstage: Backstage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = TurnPolicy(owner=OwnerLimits(turns_a_minute=5))
+    monkeypatch.setattr(runtime, "turn_policy", lambda: policy)
+    charge = backstage.store.charge
+
+    def slowly(charges: QuotaCharges, now_ms: int) -> None:
+        backstage.clock.tick(seconds=2)
+        charge(charges, now_ms)
+
+    monkeypatch.setattr(backstage.store, "charge", slowly)
+    call("query", "POST", "/query", {"message": "hello"})
+    assert backstage.model.seconds == [29 - 2 - 1.5]
 
 
 def test_only_a_query_takes_a_system_prompt_from_outside(call: Call) -> None:

@@ -7,6 +7,7 @@ import json
 import re
 import tomllib
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,7 +24,11 @@ from tests.template.conftest import OfType, Resource, transform
 from turnlog import runtime
 from turnlog.adapters import telemetry
 from turnlog.adapters.local.memory import MemorySessionStore
+from turnlog.config import GatewaySettings
+from turnlog.entrypoints.http.bodies import SHORTEST_IDLE_S
 from turnlog.entrypoints.http.problems import WORDINGS
+from turnlog.entrypoints.http.request import MOST_WAIT_S
+from turnlog.usecases.turn_protocol import COMMIT_RESERVE_S
 
 ASK_CLAUDE = {"QueryFunction", "AnalyzeCodeFunction", "SummarizeFunction", "SessionFunction", "SummarizeUploadFunction"}
 KEEP_SESSIONS = {"SessionFunction", "AnonymousFunction", "SweepFunction", "AccountFunction", "AdminFunction"}
@@ -311,15 +316,45 @@ class TestFunctions:
         reserves = source["Conditions"]["ReservesConcurrency"]
         assert reserves == {"Fn::Not": [{"Fn::Equals": [{"Ref": "ReservedConcurrency"}, 0]}]}
 
-    def test_functions_behind_the_gateway_time_out_first_but_the_session_function(
+    def test_a_function_ends_with_the_gateway_unless_it_has_something_to_finish(
         self, functions: dict[str, Resource]
     ) -> None:
         timeouts = {name: each["Timeout"] for name, each in functions.items()}
-        assert timeouts.pop("SessionFunction") == 60
+        assert timeouts.pop("SessionFunction") == {
+            "Fn::FindInMap": ["Gateway", {"Ref": "GatewaySeconds"}, "TurnSeconds"]
+        }
         assert timeouts.pop("SummarizeUploadFunction") == 120
         assert timeouts.pop("SweepFunction") == 600
         assert timeouts.pop("AccountFunction") == 300  # an erasure goes on, and a repeat finds it done
-        assert max(timeouts.values()) <= 29
+        assert timeouts.pop("AuthorizerFunction") == 10
+        assert all(each == {"Ref": "GatewaySeconds"} for each in timeouts.values())
+
+    def test_every_function_is_told_how_long_the_gateway_waits(self, functions: dict[str, Resource]) -> None:
+        told = [each["Environment"]["Variables"]["GATEWAY_SECONDS"] for each in functions.values()]
+        assert told == [{"Ref": "GatewaySeconds"}] * len(functions)
+
+    @pytest.mark.parametrize("gateway_s", [29, 45, 60])
+    def test_deadlines_follow_each_time_that_the_gateway_may_wait(self, source: dict[str, Any], gateway_s: int) -> None:
+        assert gateway_s in source["Parameters"]["GatewaySeconds"]["AllowedValues"]
+        deadlines = source["Mappings"]["Gateway"][str(gateway_s)]
+        assert deadlines["Milliseconds"] == gateway_s * 1000
+        assert GatewaySettings.read({"GATEWAY_SECONDS": str(gateway_s)}).gateway_seconds == gateway_s
+        assert gateway_s >= MOST_WAIT_S + 9  # some time is left for the turn that was waited for
+        assert deadlines["TurnSeconds"] >= gateway_s + 30  # a turn whose caller gave up is still stored
+        assert deadlines["TurnSeconds"] < source["Resources"]["AccountFunction"]["Properties"]["Timeout"]
+
+    def test_no_session_can_expire_under_its_own_turn(self, source: dict[str, Any]) -> None:
+        """A lease outlasts its function; a dead one's ends by itself, since a lease is not renewed yet."""
+        longest_s = max(each["TurnSeconds"] for each in source["Mappings"]["Gateway"].values()) + COMMIT_RESERVE_S
+        clocks_differ_s = 10
+        assert longest_s + clocks_differ_s < SHORTEST_IDLE_S
+        for name in ("SessionIdleMinutes", "AnonymousIdleMinutes"):
+            assert source["Parameters"][name]["MinValue"] * 60 >= SHORTEST_IDLE_S
+
+    def test_the_times_of_the_gateway_are_those_that_are_offered(self, source: dict[str, Any]) -> None:
+        parameter = source["Parameters"]["GatewaySeconds"]
+        assert [str(each) for each in parameter["AllowedValues"]] == list(source["Mappings"]["Gateway"])
+        assert parameter["Default"] == 29  # of a Region whose quota nobody has raised
 
     def test_every_function_folder_is_deployed_and_has_an_example_event(self, source: dict[str, Any]) -> None:
         folders = {path.parent.name for path in Path("functions").glob("*/app.py")}
@@ -423,6 +458,18 @@ class TestApi:
             for path in re.findall(r'single_turn\(\s*"(/[^"]+)"', function.read_text())
         }
         assert set(routes) == served
+
+    def test_the_gateway_waits_on_every_route_as_long_as_the_parameter_says(
+        self, routes: dict[tuple[str, str], dict[str, Any]], source: dict[str, Any]
+    ) -> None:
+        """At 29 s nothing is said, which is what every integration waits by itself."""
+        longer = {"Fn::FindInMap": ["Gateway", {"Ref": "GatewaySeconds"}, "Milliseconds"]}
+        waits = {"Fn::If": ["GatewayWaitsLonger", longer, {"Ref": "AWS::NoValue"}]}
+        said = {route: each["x-amazon-apigateway-integration"]["timeoutInMillis"] for route, each in routes.items()}
+        assert said == dict.fromkeys(routes, waits)
+        assert source["Conditions"]["GatewayWaitsLonger"] == {
+            "Fn::Not": [{"Fn::Equals": [{"Ref": "GatewaySeconds"}, 29]}]
+        }
 
     @pytest.mark.asvs("14.2.2")
     def test_the_api_is_regional_and_uncached(self, api: dict[str, Any], stage: dict[str, Any]) -> None:
@@ -845,6 +892,14 @@ def test_how_long_sessions_live_is_a_parameter_with_its_reason(source: dict[str,
         assert source["Parameters"][name]["Default"] == default
         assert "A session expires" in source["Parameters"][name]["Description"]
     assert "A day, since" in source["Parameters"]["SessionLifetimeHours"]["Description"]
+
+
+def test_a_session_of_a_user_may_live_and_be_idle_for_a_year_and_a_strangers_may_not(source: dict[str, Any]) -> None:
+    longest = {name: each["MaxValue"] for name, each in source["Parameters"].items() if "MaxValue" in each}
+    year = timedelta(days=365)
+    assert timedelta(minutes=longest["SessionIdleMinutes"]) == timedelta(hours=longest["SessionLifetimeHours"]) == year
+    assert timedelta(minutes=longest["AnonymousIdleMinutes"]) == timedelta(days=1)
+    assert timedelta(minutes=longest["AnonymousLifetimeMinutes"]) == timedelta(days=30)
 
 
 def test_the_session_store_is_a_parameter_of_two_values(source: dict[str, Any]) -> None:

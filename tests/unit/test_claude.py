@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
@@ -133,6 +134,84 @@ def test_a_refusal_that_was_not_billed_is_tried_again(model: Claude, stand_in: S
     stand_in.fail(fault, retry_after_s=0)
     assert model.reply(asked(), seconds=10).stop_reason == "end_turn"
     assert len(stand_in.requests) == 2
+
+
+@dataclass
+class Seconds:
+    """A clock in seconds that moves when somebody sleeps."""
+
+    now_s: float = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+    def sleep(self, seconds: float) -> None:
+        self.now_s += seconds
+
+
+@pytest.mark.parametrize("fault", ["rate_limit", "overloaded"])
+def test_a_provider_that_always_refuses_is_given_up_in_time(stand_in: StandIn, fault: str) -> None:
+    clock = Seconds()
+    stand_in.fail(fault, times=100)
+    model = Claude(stand_in.url, the_key, allows_stand_in=True, clock=clock, sleep=clock.sleep)
+    with pytest.raises(ModelUnavailable) as refused:
+        model.reply(asked(), seconds=55, retry_s=20)
+    assert not refused.value.billed
+    assert len(stand_in.requests) > 2
+    assert clock.now_s < 20
+
+
+def test_a_provider_that_refuses_slowly_is_given_up_before_it_would_be_too_late() -> None:
+    clock, seen = Seconds(), []
+
+    def refuse_slowly(handler: GuardedHandler) -> None:
+        clock.now_s += 8
+        seen.append(clock.now_s)
+        handler.wfile.write(b"{}")
+
+    with provider(refuse_slowly, 529) as url, pytest.raises(ModelUnavailable):
+        Claude(url, the_key, allows_stand_in=True, clock=clock, sleep=clock.sleep).reply(asked(), 55, retry_s=20)
+    assert len(seen) == 2  # a third refusal would come after 24 s
+    assert clock.now_s < 20
+
+
+@pytest.mark.parametrize(("retry_s", "longest_s"), [(20.0, 5.0), (3.0, 1.5)])
+def test_a_provider_that_cannot_be_reached_is_given_up_in_time(
+    monkeypatch: pytest.MonkeyPatch, retry_s: float, longest_s: float
+) -> None:
+    import httpcore2
+
+    clock, timeouts = Seconds(), []
+
+    def never(*_: object, timeout: float, **__: object) -> None:
+        timeouts.append(timeout)
+        clock.now_s += timeout
+        raise httpcore2.ConnectTimeout
+
+    monkeypatch.setattr(httpcore2.SyncBackend, "connect_tcp", never)
+    model = Claude("http://127.0.0.1:9", the_key, clock=clock, sleep=clock.sleep)
+    with pytest.raises(ModelUnavailable):
+        model.reply(asked(), 55, retry_s=retry_s)
+    assert max(timeouts) == longest_s
+    assert clock.now_s <= retry_s
+
+
+def test_a_call_that_is_not_refused_goes_on_after_the_time_for_retries() -> None:
+    clock = Seconds()
+
+    def take_long(handler: GuardedHandler) -> None:
+        clock.now_s += 50
+        handler.wfile.write(json.dumps(GOOD).encode())
+
+    with provider(take_long) as url:
+        model = Claude(url, the_key, allows_stand_in=True, clock=clock, sleep=clock.sleep)
+        assert model.reply(asked(), 55, retry_s=5).text == "x"
+
+
+def test_without_any_time_for_retries_one_try_is_made(stand_in: StandIn) -> None:
+    """Nobody may wait any more, but a turn that is stored is found under its key."""
+    model = Claude(stand_in.url, the_key, allows_stand_in=True)
+    assert model.reply(asked(), 55, retry_s=-3).stop_reason == "end_turn"
 
 
 def test_no_wait_is_longer_than_the_time_left(model: Claude, stand_in: StandIn) -> None:

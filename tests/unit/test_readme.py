@@ -100,7 +100,7 @@ def test_the_function_that_the_readme_adds_works_as_it_stands() -> None:
 
 
 def test_the_template_lines_of_the_readme_are_like_those_of_other_functions() -> None:
-    (added,) = yaml_parse(code_block("six lines under", "yaml")).values()
+    _, added = yaml_parse("  Route: &route {}\n" + code_block("six lines under", "yaml")).values()
     present = yaml_parse(Path("template.yaml").read_text())["Resources"]["SummarizeFunction"]
     assert added["Type"] == present["Type"]
     assert set(added["Properties"]) == set(present["Properties"])

@@ -35,7 +35,7 @@ from turnlog.errors import (
 )
 from turnlog.usecases.turn_protocol import ATTEMPTS, COMMIT_RESERVE_S, TakenTurn, TurnPolicy, TurnRequest, run_turn
 
-HANDLER_S = 60.0
+HANDLER_S, ANSWER_S = 60.0, 29.0
 
 
 def hashed(text: str) -> bytes:
@@ -67,6 +67,7 @@ class Desk:
             model=self.model,
             clock=self.clock,
             remaining_s=lambda: HANDLER_S,
+            answer_s=lambda: ANSWER_S,
             policy=self.policy,
         )
 
@@ -318,6 +319,11 @@ def test_a_foreign_session_is_not_found(desk: Desk) -> None:
 def test_the_model_gets_what_is_left_less_the_time_for_the_commit(desk: Desk) -> None:
     desk.turn("hello")
     assert desk.model.seconds == [HANDLER_S - COMMIT_RESERVE_S]
+
+
+def test_a_refusal_is_known_early_enough_to_release_the_slot_and_answer(desk: Desk) -> None:
+    desk.turn("hello")
+    assert desk.model.retry_s == [ANSWER_S - COMMIT_RESERVE_S]
 
 
 def test_totals_are_the_sum_of_all_turns(desk: Desk) -> None:

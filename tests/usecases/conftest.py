@@ -80,7 +80,8 @@ class Service:
             policy=self.turns,
             anonymous=self.anonymous,
             clock=self.clock,
-            remaining_s=lambda: 29.0,
+            remaining_s=lambda: 60.0,
+            answer_s=lambda: 29.0,
             sleep=lambda seconds: self.clock.tick(seconds=seconds),
             **more,
         )

@@ -127,7 +127,9 @@ MOVING = Lease(2, "mover", START_MS + 36_000, b"m" * 16, b"", START_MS + 2000)
 class SilentModel(HashModel):
     """Counts its calls, and replies without a stop reason."""
 
-    def reply(self, request: ModelRequest, seconds: float, on_event: OnEvent | None = None) -> Reply:
+    def reply(
+        self, request: ModelRequest, seconds: float, on_event: OnEvent | None = None, *, retry_s: float | None = None
+    ) -> Reply:
         whole = super().reply(request, seconds)
         return Reply(whole.model, whole.content, "", whole.usage)
 

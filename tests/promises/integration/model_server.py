@@ -77,7 +77,9 @@ class RemoteModel:
     def __init__(self, url: str) -> None:
         self._address = url.removeprefix("http://")
 
-    def reply(self, request: ModelRequest, seconds: float, on_event: OnEvent | None = None) -> Reply:
+    def reply(
+        self, request: ModelRequest, seconds: float, on_event: OnEvent | None = None, *, retry_s: float | None = None
+    ) -> Reply:
         shown = [[message.role, message.content] for message in request.messages]
         asked = to_json({"session": request.system, "messages": shown}).encode()
         connection = http.client.HTTPConnection(self._address, timeout=PATIENCE_S + 5)

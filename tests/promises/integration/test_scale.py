@@ -105,7 +105,9 @@ def take(
 class ForgetfulModel(HashModel):
     """Keeps the last request only."""
 
-    def reply(self, request: ModelRequest, seconds: float, on_event: OnEvent | None = None) -> Reply:
+    def reply(
+        self, request: ModelRequest, seconds: float, on_event: OnEvent | None = None, *, retry_s: float | None = None
+    ) -> Reply:
         self.requests.clear()
         self.seconds.clear()
         return super().reply(request, seconds, on_event)
@@ -203,7 +205,9 @@ class LongModel(HashModel):
     length: int = 0
     more: str = field(default="", repr=False)
 
-    def reply(self, request: ModelRequest, seconds: float, on_event: OnEvent | None = None) -> Reply:
+    def reply(
+        self, request: ModelRequest, seconds: float, on_event: OnEvent | None = None, *, retry_s: float | None = None
+    ) -> Reply:
         short = super().reply(request, seconds)
         text = expected_text(request.messages) + self.more[: self.length]
         return replace(short, content=to_json([{"type": "text", "text": text}]))
@@ -264,7 +268,9 @@ def test_a_turn_of_3_9_megabytes_is_taken_replayed_continued_and_deleted(
 class EchoModel(HashModel):
     """Repeats all messages in its reply, so that a message of somebody else comes out."""
 
-    def reply(self, request: ModelRequest, seconds: float, on_event: OnEvent | None = None) -> Reply:
+    def reply(
+        self, request: ModelRequest, seconds: float, on_event: OnEvent | None = None, *, retry_s: float | None = None
+    ) -> Reply:
         short = super().reply(request, seconds)
         seen = [request.system, *(block["text"] for message in request.messages for block in message.blocks)]
         return replace(short, content=to_json([{"type": "text", "text": f"{short.text} {' '.join(seen)}"[-4000:]}]))
@@ -325,6 +331,7 @@ def test_64_users_of_one_warm_process_see_no_word_of_each_other(
         "anonymous_limits": AnonymousLimits(),
         "quota_store": None,
         "cors_origin": None,
+        "gateway_s": 29,
     }.items():
         monkeypatch.setattr(runtime, name, lambda value=value: value)
     monkeypatch.setattr(runtime, "now_ms", clock)

@@ -22,7 +22,9 @@ class SimulatedModel:
     taking: Taking
     thinks_ms: Callable[[], int]
 
-    def reply(self, request: ModelRequest, seconds: float, on_event: OnEvent | None = None) -> Reply:
+    def reply(
+        self, request: ModelRequest, seconds: float, on_event: OnEvent | None = None, *, retry_s: float | None = None
+    ) -> Reply:
         taking, process = self.taking, self.taking.process
         schedule, lease = process.network.schedule, taking.leases[-1]
         if seconds <= 0:

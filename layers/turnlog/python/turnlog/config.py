@@ -214,6 +214,12 @@ class TokenSettings(Settings):
         return self
 
 
+class GatewaySettings(Settings):
+    """The seconds for which the gateway waits for an answer."""
+
+    gateway_seconds: Annotated[int, Field(ge=29)]  # MOST_WAIT_S and a cold start must fit
+
+
 class DocumentSettings(Settings):
     """The bucket of documents and their summaries."""
 

@@ -13,6 +13,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from turnlog.adapters import telemetry
 from turnlog.clock import system_clock
 from turnlog.config import (
     AnonymousLifeSettings,
@@ -22,6 +23,7 @@ from turnlog.config import (
     ContentSettings,
     CorsSettings,
     DocumentSettings,
+    GatewaySettings,
     ModelSettings,
     OwnerLimitSettings,
     OwnerSessionSettings,
@@ -42,6 +44,7 @@ from turnlog.ports.document_store import DocumentStore
 from turnlog.ports.quota_store import QuotaStore
 from turnlog.ports.session_store import SessionStore
 from turnlog.ports.token_verifier import TokenVerifier
+from turnlog.usecases.list_sessions import READS_AT_ONCE
 from turnlog.usecases.policy import AnonymousLimits, CreationPolicy, SessionLife
 from turnlog.usecases.turn_protocol import TurnPolicy
 
@@ -52,6 +55,14 @@ if TYPE_CHECKING:
     from turnlog.adapters.local.locked_store import LockedSessionStore
 
 _SECRET_AGE_S = 300  # a rotated secret is taken up within five minutes
+
+LEAST_BOTOCORE = (1, 35, 69)
+"""Of November 2024: the first that sends a condition with an object that replaces another (If-Match of PutObject)."""
+
+
+class SdkTooOld(Exception):
+    """The botocore of Lambda's runtime is older than LEAST_BOTOCORE, so a promise could not be kept."""
+
 
 now_ms = system_clock
 sleep = time.sleep
@@ -77,6 +88,12 @@ def cors_origin() -> str | None:
     """The origin whose pages may call the API; None when no page may."""
     origin = CorsSettings.read(os.environ).cors_origin
     return None if origin == "closed" else origin
+
+
+@cache
+def gateway_s() -> int:
+    """The seconds for which the gateway waits for an answer."""
+    return GatewaySettings.read(os.environ).gateway_seconds
 
 
 @cache
@@ -128,6 +145,7 @@ def _default_settings() -> SessionSettings:
 def chat_model() -> ChatModel:
     from turnlog.adapters.claude import Claude
 
+    telemetry.silence_libraries()
     settings = ClaudeSettings.read(os.environ)
     return Claude(
         settings.claude_base_url,
@@ -253,11 +271,16 @@ def _secrets() -> Any:
 
 @cache
 def _client(service: str, attempts: int = 1, read_timeout_s: int = 3) -> Any:
-    """A client whose calls end soon, since a request has no time to wait for a socket."""
+    """A client whose calls end soon, since a request has no time to wait for a socket. Raises SdkTooOld."""
     import boto3
+    import botocore
     from botocore.config import Config
 
+    if tuple(map(int, botocore.__version__.split(".")[:3])) < LEAST_BOTOCORE:
+        raise SdkTooOld(botocore.__version__)
+    telemetry.silence_libraries()
     config = Config(
+        max_pool_connections=READS_AT_ONCE,
         connect_timeout=1,
         read_timeout=read_timeout_s,
         retries={"total_max_attempts": attempts, "mode": "standard"},

@@ -31,7 +31,9 @@ class AskedModel:
     def __init__(self, ask: Ask) -> None:
         self._ask = ask
 
-    def reply(self, request: ModelRequest, seconds: float, on_event: OnEvent | None = None) -> Reply:
+    def reply(
+        self, request: ModelRequest, seconds: float, on_event: OnEvent | None = None, *, retry_s: float | None = None
+    ) -> Reply:
         shown = [text(each) for each in request.messages]
         said = self._ask(shown)
         usage = {

@@ -58,6 +58,7 @@ class Claude:
 
     `api_key` is called for each request, so that a rotated key is taken up, and once more when the provider refuses a
     cached one. With `allows_stand_in` false a reply that says it is a stand-in's is refused, as production must.
+    `clock` returns seconds.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class Claude:
         *,
         allows_stand_in: bool = False,
         clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         time_of = _TotalTime(clock)
         http = anthropic.DefaultHttpxClient(
@@ -80,26 +82,30 @@ class Claude:
         self._api_key = api_key
         self._allows_stand_in = allows_stand_in
         self._clock = clock
+        self._sleep = sleep
 
-    def reply(self, request: ModelRequest, seconds: float, on_event: OnEvent | None = None) -> Reply:
+    def reply(
+        self, request: ModelRequest, seconds: float, on_event: OnEvent | None = None, *, retry_s: float | None = None
+    ) -> Reply:
         """Does ChatModel.reply. The reply is read at once, so all events come when it is there."""
-        reply = self._reply_in_time(request, seconds)
+        reply = self._reply_in_time(request, seconds, seconds if retry_s is None else min(seconds, retry_s))
         if on_event:
             for event in events_of(reply):
                 on_event(event)
         return reply
 
-    def _reply_in_time(self, request: ModelRequest, seconds: float) -> Reply:
-        deadline = self._clock() + seconds
+    def _reply_in_time(self, request: ModelRequest, seconds: float, retry_s: float) -> Reply:
+        now = self._clock()
+        deadline, retry_until = now + seconds, now + retry_s
         client = self._sdk.with_options(api_key=self._api_key())
         renewed = False
         wait_s = 0.5
         while True:
-            left_s = deadline - self._clock()
-            if left_s < _LEAST_USEFUL_S:
+            began = self._clock()
+            if deadline - began < _LEAST_USEFUL_S:
                 raise ModelUnavailable(_RETRY_AFTER_S)
             try:
-                return self._reply_once(client, request, left_s)
+                return self._reply_once(client, request, deadline - began, _connect_s(retry_until - began))
             except anthropic.APIError as error:
                 meaning = _meaning(error)
                 if isinstance(meaning, ModelAccessDenied) and not renewed:
@@ -108,20 +114,29 @@ class Claude:
                 if not isinstance(meaning, ModelUnavailable):
                     raise meaning from error
                 pause_s = max(_retry_after_s(error), wait_s * random.uniform(0.5, 1.5))  # noqa: S311 (jitter)
-                if pause_s > deadline - self._clock() - _LEAST_USEFUL_S:
+                now = self._clock()
+                next_s = max(_LEAST_USEFUL_S, now - began)  # it may take as long as this one to be refused
+                if now + pause_s + next_s > retry_until:
                     raise meaning from error
             except httpx2.HTTPError as error:  # the body broke off: the SDK lets this one through
                 raise ModelFailed from error
-            time.sleep(pause_s)
+            self._sleep(pause_s)
             wait_s *= 2
 
-    def _reply_once(self, client: anthropic.Anthropic, request: ModelRequest, seconds: float) -> Reply:
+    def _reply_once(
+        self, client: anthropic.Anthropic, request: ModelRequest, seconds: float, connect_s: float
+    ) -> Reply:
         raw = client.messages.with_raw_response.create(
-            **_arguments(request), timeout=httpx2.Timeout(seconds, connect=min(seconds, _CONNECT_S))
+            **_arguments(request), timeout=httpx2.Timeout(seconds, connect=connect_s)
         )
         if _STAND_IN in raw.headers and not self._allows_stand_in:
             raise ModelRejected
         return _reply(raw.http_response.content)
+
+
+def _connect_s(retry_s: float) -> float:
+    """The timeout of TCP and of TLS, which may each take it."""
+    return max(_LEAST_USEFUL_S, min(_CONNECT_S, retry_s / 2))
 
 
 class _TotalTime:

@@ -5,6 +5,7 @@ Never content, secrets, raw session ids or another library's exception text, at 
 
 from __future__ import annotations
 
+import logging
 import traceback
 from decimal import Decimal
 from functools import cache
@@ -15,6 +16,14 @@ from aws_lambda_powertools import Logger
 @cache
 def _logger() -> Logger:
     return Logger(level="INFO", location=None)
+
+
+def silence_libraries() -> None:
+    """Keeps out of the log what libraries write about their calls.
+
+    Lambda sets the root logger to INFO, at which httpx2 writes the URL of each request, and others write more.
+    """
+    logging.getLogger().setLevel(logging.CRITICAL)
 
 
 def note(

@@ -11,10 +11,14 @@ from turnlog.domain.reply_events import OnEvent
 class ChatModel(Protocol):
     """A model that answers one request with one reply."""
 
-    def reply(self, request: ModelRequest, seconds: float, on_event: OnEvent | None = None) -> Reply:
+    def reply(
+        self, request: ModelRequest, seconds: float, on_event: OnEvent | None = None, *, retry_s: float | None = None
+    ) -> Reply:
         """Returns the whole reply, or raises a ModelError, within about `seconds`.
 
-        Tries again only after failures that cannot have been billed, and only while the time lasts.
+        Tries again only after failures that cannot have been billed, and gives up so early that the last of them is
+        raised within `retry_s`, which is `seconds` unless it is given. The call that is not refused goes on for
+        `seconds`, since it may be billed.
 
         `on_event` is called with the events of this reply, in order, in this thread and before the method returns. Put
         together they make up the reply that is returned. How early and how finely they come is not promised: an adapter

@@ -19,8 +19,8 @@ from turnlog.usecases.caller import Caller
 from turnlog.usecases.list_sessions import SessionPage, page_of_sessions, read_position
 from turnlog.usecases.read_turns import TurnPage, page_of_turns, read_turn_number
 
-_AT_ONCE = 8  # sessions that are deleted side by side, of the ten connections that a client has
-_LEFT_FOR_A_DELETION_S = 10  # of the 29 s that the gateway waits: the deletion of a long session is many calls
+_AT_ONCE = 8  # sessions that are deleted side by side: fewer than are read, since each is many writes
+_LEFT_FOR_A_DELETION_S = 10  # before the gateway gives up: the deletion of a long session is many calls
 _ID_LENGTH = len(new_session_id())
 _REF = "admin-ref"
 
@@ -78,14 +78,17 @@ def terminate_session(owner: str, session_id: str, *, store: SessionStore, audit
 
 
 def terminate_users_sessions(
-    owner: str, *, store: SessionStore, audit: Audit, clock: Callable[[], int], remaining_s: Callable[[], float]
+    owner: str, *, store: SessionStore, audit: Audit, clock: Callable[[], int], answer_s: Callable[[], float]
 ) -> Terminated:
-    """Deletes all sessions of a user, as many as there is time for; a repeat goes on with those that are left."""
+    """Deletes all sessions of a user, as many as there is time for; a repeat goes on with those that are left.
+
+    `answer_s` returns the seconds until nobody waits for the answer any more.
+    """
     audit.act("admin terminate all", subject=owner)
 
     def delete(session_id: str) -> bool | None:
         """Returns True if it was alive, None if there is no time."""
-        return store.delete(owner, session_id, clock()) if remaining_s() > _LEFT_FOR_A_DELETION_S else None
+        return store.delete(owner, session_id, clock()) if answer_s() > _LEFT_FOR_A_DELETION_S else None
 
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         done = list(pool.map(delete, store.session_ids(owner)))

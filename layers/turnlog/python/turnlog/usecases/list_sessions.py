@@ -14,7 +14,8 @@ from turnlog.usecases.audit import Audit
 from turnlog.usecases.caller import Caller
 from turnlog.usecases.cursors import make_cursor, read_cursor
 
-_AT_ONCE = 16  # reads side by side: each waits for the network, and a client has ten connections or more
+READS_AT_ONCE = 16
+"""Sessions that are read side by side, since each read waits for the network. A client has a connection for each."""
 
 Position = tuple[int, str]
 """The position of a session in the list: the time of its last use, in epoch milliseconds, and its id."""
@@ -88,7 +89,7 @@ def page_of_sessions(
         except SessionCorrupt:
             return session_id
 
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
+    with ThreadPoolExecutor(READS_AT_ONCE) as pool:
         found = list(pool.map(state, store.session_ids(owner)))
     damaged = sorted(each for each in found if isinstance(each, str)) if after is None else []
     ordered = sorted((each for each in found if isinstance(each, SessionView)), key=_position, reverse=True)

@@ -8,7 +8,7 @@ from turnlog.clock import Clock
 from turnlog.domain.limits import wait_charges
 from turnlog.domain.messages import Message, to_json
 from turnlog.domain.server_key import ServerKey
-from turnlog.errors import TurnInProgress
+from turnlog.errors import QuotaUnavailable, StoreUnavailable, TurnInProgress
 from turnlog.ports.chat_model import ChatModel
 from turnlog.ports.quota_store import QuotaStore
 from turnlog.ports.session_store import TurnStore
@@ -19,7 +19,7 @@ from turnlog.usecases.turn_protocol import TakenTurn, TurnPolicy, TurnRequest, r
 POLL_S = 0.5
 """Seconds between two looks at a busy session; a look costs 10 read units and a few milliseconds."""
 
-_LEFT_FOR_A_TURN_S = 10  # a wait ends before: a lease without time to ask the model would only be in the way
+_LEFT_FOR_A_TURN_S = 9  # before nobody waits for the answer any more: so long before that a wait ends
 
 Sleep = Callable[[float], None]
 
@@ -40,15 +40,16 @@ def take_turn(
     anonymous: AnonymousLimits,
     clock: Clock,
     remaining_s: Callable[[], float],
+    answer_s: Callable[[], float],
     sleep: Sleep,
 ) -> TakenTurn:
     """Takes the session's next turn; returns the stored one if `key` was used for the same request before.
 
     `key` is the idempotency key, `number` the number that the caller expects it to get. A busy session is waited for,
-    at most `wait_s` seconds; waits are counted by themselves, under the same rate as turns. `remaining_s` tells the
-    seconds that are left.
+    at most `wait_s` seconds; waits are counted by themselves, under the same rate as turns. `remaining_s` returns the
+    seconds that the handler has left, `answer_s` those until nobody waits for its answer any more.
 
-    Raises Unauthorized, QuotaExceeded for a wait too, and what `run_turn` raises.
+    Raises Unauthorized, QuotaExceeded or QuotaUnavailable for a wait, and what `run_turn` raises.
     """
     owner = caller.require_verified()
     rules = turn_policy_of(caller, policy, anonymous)
@@ -65,12 +66,23 @@ def take_turn(
     def charge_wait() -> None:
         now_ms = clock()
         if charges := wait_charges(owner, rules.owner, now_ms):
-            quotas.charge(charges, now_ms)
+            try:
+                quotas.charge(charges, now_ms)
+            except StoreUnavailable as error:
+                raise QuotaUnavailable from error  # nothing was stored, while the store's own failure leaves that open
 
     return retry_while_busy(
-        lambda: run_turn(request, store=store, model=model, clock=clock, remaining_s=remaining_s, policy=rules),
+        lambda: run_turn(
+            request,
+            store=store,
+            model=model,
+            clock=clock,
+            remaining_s=remaining_s,
+            answer_s=answer_s,
+            policy=rules,
+        ),
         wait_s=wait_s,
-        left_s=lambda: remaining_s() - _LEFT_FOR_A_TURN_S,
+        left_s=lambda: answer_s() - _LEFT_FOR_A_TURN_S,
         sleep=sleep,
         before_waiting=charge_wait,
     )

@@ -40,7 +40,7 @@ from turnlog.ports.chat_model import ChatModel
 from turnlog.ports.session_store import TurnStore
 
 COMMIT_RESERVE_S = 5.0
-"""Seconds kept back from the model's time for the commit and its retries."""
+"""Seconds kept back from the model's time for the commit and its retries, or for the release of the slot."""
 
 ATTEMPTS = 3
 """The most calls of the model for one key, those of handlers that died included."""
@@ -113,18 +113,20 @@ def run_turn(
     model: ChatModel,
     clock: Clock,
     remaining_s: Callable[[], float],
+    answer_s: Callable[[], float] | None = None,
     policy: TurnPolicy,
 ) -> TakenTurn:
     """Takes the session's next turn: takes a lease of its slot, asks the model, commits, and only then returns.
 
     A key that has a stored turn returns that turn again, and the model is not asked. `remaining_s` returns the seconds
-    that the handler has left; the lease outlasts it by COMMIT_RESERVE_S.
+    that the handler has left; the lease outlasts it by COMMIT_RESERVE_S. `answer_s` returns those until nobody waits
+    for the answer any more, which are the same unless it is given: a model that refuses is given up before.
 
     Raises SessionNotFound, KeyReused, TurnInProgress, TurnNumberTaken, LimitReached, TurnTooLarge, AttemptsExhausted,
     LeaseLost, SessionCorrupt, ClockBehind, KeysUnavailable, SecretUnavailable, StoreUnavailable or a ModelError. After
     each of them but StoreUnavailable nothing is stored; after that one a repeat with the same key finds out.
     """
-    return _Taking(request, store, model, clock, remaining_s, policy).take()
+    return _Taking(request, store, model, clock, remaining_s, answer_s or remaining_s, policy).take()
 
 
 def lease_ms(remaining_s: float) -> int:
@@ -160,6 +162,7 @@ class _Taking:
     model: ChatModel
     clock: Clock
     remaining_s: Callable[[], float]
+    answer_s: Callable[[], float]
     policy: TurnPolicy
     token: str = field(default_factory=lambda: secrets.token_urlsafe(12))
 
@@ -264,7 +267,8 @@ class _Taking:
         sent = messages(view.turns, self.request.message)
         question = ModelRequest(settings.model, sent, settings.max_tokens, settings.system, cached=True)
         try:
-            reply = self.model.reply(question, self.remaining_s() - COMMIT_RESERVE_S)
+            seconds, retry_s = self.remaining_s() - COMMIT_RESERVE_S, self.answer_s() - COMMIT_RESERVE_S
+            reply = self.model.reply(question, seconds, retry_s=retry_s)
             turn = self._turn(view, lease, reply)
             found = self.store.commit(view.session, turn, settlement(lease.charges, turn.calls))
         except StoreUnavailable:

@@ -59,7 +59,7 @@ def terminate_all(request: Request, invocation: Invocation) -> Response:
         store=runtime.session_store(),
         audit=invocation.audit,
         clock=runtime.now_ms,
-        remaining_s=invocation.remaining_s,
+        answer_s=invocation.answer_s,
     )
     return Response(200, Terminated(ended=done.deleted, left=done.left), noted={"count": done.deleted})
 

@@ -15,9 +15,11 @@ from turnlog.entrypoints.http.fields import described
 from turnlog.entrypoints.http.request import MAX_BODY, Body
 
 MOST_MAX_TOKENS = 16_000
-"""More would rarely be written within the gateway's 29 s, nor surely fit into an item beside its message."""
+"""More would rarely be written while the gateway waits, nor surely fit into an item beside its message."""
 
-_SHORTEST_IDLE_S = 120  # must outlast a turn's lease of up to 65 s, or a session could end while its turn runs
+SHORTEST_IDLE_S = 120
+"""Longer than a turn's lease, of up to 95 s by GatewaySeconds, or a session could end under its own turn."""
+
 _PLAIN_CONTROLS = "\t\n\r"
 _JOINERS = dict.fromkeys((0x200C, 0x200D))  # which spell words in Persian and Indic scripts, and join emoji
 
@@ -108,7 +110,7 @@ Reason = Annotated[
     AfterValidator(_one_line),
     described("The reason for the request, in one line for people."),
 ]
-Seconds = Annotated[int, Field(ge=_SHORTEST_IDLE_S)]
+Seconds = Annotated[int, Field(ge=SHORTEST_IDLE_S)]
 _AT_MOST = "at which the session ends; at most the deployment's own, which also holds when it is left out."
 
 

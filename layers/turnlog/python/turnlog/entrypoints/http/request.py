@@ -28,7 +28,7 @@ MAX_BODY = 256 * 1024
 """Bytes of a request's body; enough for a book's chapter, and a turn stays below the 400 KB of a DynamoDB item."""
 
 MOST_WAIT_S = 20
-"""For a busy session: of the 29 s that the gateway waits, so that some are left for the turn itself."""
+"""For a busy session: of the 29 s or more that the gateway waits, so that some are left for the turn itself."""
 
 _WAIT = re.compile(r"\s*wait\s*=\s*\"?([0-9]{1,9})\"?\s*(?:;.*)?", re.IGNORECASE)
 MAX_KEY = 255

@@ -40,7 +40,7 @@ def single_turn(path: str, system: str | None = None) -> Api:
             model=runtime.chat_model(),
             quotas=runtime.quota_store(),
             limits=runtime.owner_limits(),
-            seconds=lambda: invocation.remaining_s() - _ANSWER_RESERVE_S,
+            seconds=lambda: invocation.answer_s() - _ANSWER_RESERVE_S,
             clock=runtime.now_ms,
             # First, since a secret that cannot be read must stop it before it is paid.
             continuable_with=runtime.server_key() if continuable else None,

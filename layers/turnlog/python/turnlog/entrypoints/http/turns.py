@@ -35,6 +35,7 @@ def take(request: Request, invocation: Invocation) -> Response:
         anonymous=runtime.anonymous_limits(),
         clock=runtime.now_ms,
         remaining_s=invocation.remaining_s,
+        answer_s=invocation.answer_s,
         sleep=runtime.sleep,
     )
     turn = taken.turn

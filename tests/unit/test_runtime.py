@@ -1,0 +1,102 @@
+"""The clients that runtime makes: quiet, with enough connections, and of an SDK that can do what is asked of it."""
+
+from __future__ import annotations
+
+import io
+import logging
+from collections.abc import Iterator
+
+import botocore
+import pytest
+
+from local.claude_stand_in import StandIn
+from turnlog import runtime
+from turnlog.adapters import telemetry
+from turnlog.adapters.claude import Claude
+from turnlog.domain.messages import Message, ModelRequest
+from turnlog.usecases import admin
+from turnlog.usecases.list_sessions import READS_AT_ONCE
+
+QUESTION = ModelRequest("claude-sonnet-5-5", (Message.of_text("hello"),), 100)
+make_client = runtime._client.__wrapped__
+
+
+@pytest.fixture(autouse=True)
+def aws(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+
+
+@pytest.fixture
+def logged() -> Iterator[io.StringIO]:
+    """All that reaches the root logger, which is set up as Lambda's runtime does it."""
+    lines, root = io.StringIO(), logging.getLogger()
+    handler, level = logging.StreamHandler(lines), root.level
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    yield lines
+    root.removeHandler(handler)
+    root.setLevel(level)
+
+
+def the_key(name: str = "", *, renewed: bool = False) -> str:
+    return "a key"
+
+
+def test_the_library_that_calls_claude_would_log_urls(logged: io.StringIO) -> None:
+    with StandIn(port=0) as provider:
+        Claude(provider.url, the_key, allows_stand_in=True).reply(QUESTION, 5)
+        assert provider.url in logged.getvalue()
+
+
+def test_a_call_of_claude_leaves_nothing_in_the_log(logged: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
+    with StandIn(port=0) as provider:
+        monkeypatch.setenv("ENVIRONMENT", "local")
+        monkeypatch.setenv("CLAUDE_BASE_URL", provider.url)
+        monkeypatch.setenv("CLAUDE_KEY_SECRET", "a secret")
+        monkeypatch.setattr(runtime, "secret", the_key)
+        runtime.chat_model.__wrapped__().reply(QUESTION, 5)
+        assert len(provider.requests) == 1
+    assert logged.getvalue() == ""
+
+
+def test_a_client_of_aws_leaves_nothing_in_the_log(logged: io.StringIO) -> None:
+    make_client("dynamodb")
+    logging.getLogger("urllib3.connectionpool").warning("Failed to parse headers (url=%s)", "https://host/canary")
+    assert logged.getvalue() == ""
+
+
+def test_our_own_lines_are_logged_all_the_same(monkeypatch: pytest.MonkeyPatch, logged: io.StringIO) -> None:
+    own = io.StringIO()
+    monkeypatch.setattr(telemetry._logger().registered_handler, "stream", own)
+    telemetry.silence_libraries()
+    telemetry.note("request", status=200)
+    assert '"status":200' in own.getvalue()
+
+
+def test_a_client_has_a_connection_for_each_thread_that_uses_it() -> None:
+    connections = make_client("dynamodb").meta.config.max_pool_connections
+    assert connections == READS_AT_ONCE >= admin._AT_ONCE
+
+
+@pytest.mark.parametrize("version", ["1.35.68", "1.9.300", "0.99.99"])
+def test_an_sdk_that_knows_no_condition_for_an_object_is_refused(monkeypatch: pytest.MonkeyPatch, version: str) -> None:
+    monkeypatch.setattr(botocore, "__version__", version)
+    with pytest.raises(runtime.SdkTooOld, match=version):
+        make_client("s3")
+
+
+@pytest.mark.parametrize("version", ["1.35.69", "1.36.0", "1.100.2", "2.0.0.dev1"])
+def test_that_sdk_and_any_later_one_is_taken(monkeypatch: pytest.MonkeyPatch, version: str) -> None:
+    monkeypatch.setattr(botocore, "__version__", version)
+    make_client("s3")
+
+
+def test_the_sdk_under_test_knows_every_condition_that_is_sent() -> None:
+    def members(service: str, operation: str) -> set[str]:
+        return set(make_client(service).meta.service_model.operation_model(operation).input_shape.members)
+
+    assert {"IfMatch", "IfNoneMatch"} <= members("s3", "PutObject")
+    for operation in ("PutItem", "UpdateItem", "DeleteItem"):
+        assert "ReturnValuesOnConditionCheckFailure" in members("dynamodb", operation)
