@@ -36,7 +36,7 @@ _REACHED = {  # a column, and what a policy names when a function reaches it
     "usage": ["UsageTable"],
     "keys": ["KeysTable"],
     "KMS": ["ContentKey"],
-    "S3": ["DocumentsBucket", "-documents-"],
+    "S3": ["DocumentsBucket"],
     "audit trail": ["Audit"],
 }
 _TABLES = ("sessions", "usage", "keys")
