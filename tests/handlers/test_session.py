@@ -15,7 +15,7 @@ from turnlog import runtime
 from turnlog.domain.messages import Message, Reply, Usage, to_json
 from turnlog.domain.sessions import new_session_id
 from turnlog.domain.turns import MAX_TURN_BYTES, Lease
-from turnlog.errors import ModelTimeout, SecretUnavailable, SessionCorrupt, StoreUnavailable
+from turnlog.errors import ItemVersionUnknown, ModelTimeout, SecretUnavailable, SessionCorrupt, StoreUnavailable
 
 EVE = "https://issuer.example/|eve"
 
@@ -363,6 +363,7 @@ def test_every_route_needs_a_caller(call: Call, session_id: str, owner: str | No
         (StoreUnavailable(), 503, "dependency_unavailable"),
         (SecretUnavailable(), 503, "dependency_unavailable"),
         (SessionCorrupt(), 500, "session_corrupt"),
+        (ItemVersionUnknown(), 503, "version_unknown"),
     ],
     ids=str,
 )
