@@ -26,14 +26,14 @@ _Template.add_multi_constructor("!", _tag)
 
 
 @cache
-def _template() -> dict[str, Any]:
-    parsed: dict[str, Any] = yaml.load(Path("template.yaml").read_text(), _Template)  # noqa: S506 (a SafeLoader)
+def _template(path: Path) -> dict[str, Any]:
+    parsed: dict[str, Any] = yaml.load(path.read_text(), _Template)  # noqa: S506 (a SafeLoader)
     return parsed
 
 
-def environment(function: str) -> dict[str, str]:
+def environment(function: str, path: Path = Path("template.yaml")) -> dict[str, str]:
     """The function's environment: each variable that is a parameter with a default, or a text."""
-    template = _template()
+    template = _template(path)
     variables = dict(template["Globals"]["Function"]["Environment"]["Variables"])
     properties = template["Resources"][function]["Properties"]
     variables |= properties.get("Environment", {}).get("Variables", {})

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.contract.conftest import KEYS_TABLE, TABLE, USAGE_TABLE
+from tests.contract.later_versions import LaterVersionContract, StoreLater
 from tests.contract.session_store import SessionStoreContract
 from tests.fakes import HeldClock
 from tests.wrapping import LocalWrapper
 from turnlog.adapters.dynamodb import DynamoDBSessionStore, OwnerKeys
+from turnlog.adapters.dynamodb.items import partition
+from turnlog.adapters.read_cache import CachedSessionStore
+from turnlog.domain.sessions import Session
 from turnlog.ports.session_store import SessionStore
 
 if TYPE_CHECKING:
@@ -36,14 +40,34 @@ class OneAtATime:
         return call
 
 
-class TestDynamoDB(SessionStoreContract):
+class DynamoDBLaterVersions(LaterVersionContract):
+    """A session of a later version is one with such items; the rest of the table is of this one."""
+
+    @pytest.fixture
+    def store_later(self, dynamodb: DynamoDBClient) -> StoreLater:
+        def make_later(session: Session) -> Callable[[], object]:
+            pk = {":pk": {"S": partition(session.owner, session.id)}}
+            query: Any = {"TableName": TABLE, "KeyConditionExpression": "pk = :pk", "ExpressionAttributeValues": pk}
+            items = dynamodb.query(**query)["Items"]
+
+            def put(version: Mapping[str, Any]) -> None:
+                for item in items:
+                    dynamodb.put_item(TableName=TABLE, Item={**item, **version})
+
+            put({"v": {"N": "3"}})
+            return lambda: put({})
+
+        return make_later
+
+
+class TestDynamoDB(SessionStoreContract, DynamoDBLaterVersions):
     @pytest.fixture
     def store(self, dynamodb: DynamoDBClient) -> SessionStore:
         client: Any = OneAtATime(dynamodb)
         return DynamoDBSessionStore(client, TABLE, USAGE_TABLE, sleep=lambda _: None)
 
 
-class TestEncryptedDynamoDB(SessionStoreContract):
+class TestEncryptedDynamoDB(SessionStoreContract, DynamoDBLaterVersions):
     """The same facts hold when all content is encrypted."""
 
     @pytest.fixture
@@ -51,3 +75,11 @@ class TestEncryptedDynamoDB(SessionStoreContract):
         client: Any = OneAtATime(dynamodb)
         keys = OwnerKeys(client, KEYS_TABLE, LocalWrapper(), HeldClock())
         return DynamoDBSessionStore(client, TABLE, USAGE_TABLE, keys=keys, sleep=lambda _: None)
+
+
+class TestReadCacheOverDynamoDB(DynamoDBLaterVersions):
+    """A cache over a store that holds what a later version stored."""
+
+    @pytest.fixture
+    def store(self, dynamodb: DynamoDBClient) -> SessionStore:
+        return CachedSessionStore(DynamoDBSessionStore(dynamodb, TABLE, USAGE_TABLE, sleep=lambda _: None))

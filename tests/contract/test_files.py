@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from tests.contract.later_versions import LaterVersionContract, StoreLater
 from tests.contract.session_store import (
     EVE,
     HOUR_MS,
@@ -58,10 +59,26 @@ def no_sync(_: int) -> None:
     """Syncs nothing: a process that dies needs none, and it takes most of the time. Syncing has tests of its own."""
 
 
-class TestFiles(SessionStoreContract):
+def store_later_in(root: Path) -> StoreLater:
+    """Writes a session's file in the next version of the form."""
+
+    def make_later(session: Session) -> Callable[[], object]:
+        path = session_path(root, session.owner, session.id)
+        before = path.read_bytes()
+        path.write_bytes(before.replace(b"turnlog 1", b"turnlog 2", 1))
+        return lambda: path.write_bytes(before)
+
+    return make_later
+
+
+class TestFiles(SessionStoreContract, LaterVersionContract):
     @pytest.fixture
     def store(self, root: Path) -> SessionStore:
         return FileSessionStore(root, sync=no_sync)
+
+    @pytest.fixture
+    def store_later(self, root: Path) -> StoreLater:
+        return store_later_in(root)
 
 
 class OpenedAnew:
@@ -248,10 +265,53 @@ def test_fields_of_a_later_version_are_ignored(store: FileSessionStore, session:
     assert (view.session, view.turns, view.running) == (session, (turn,), lease_of(2))
 
 
-def test_a_later_form_is_not_guessed(store: FileSessionStore, session: Session, path: Path) -> None:
-    path.write_bytes(path.read_bytes().replace(b"turnlog 1", b"turnlog 2"))
+@pytest.mark.parametrize("version", [b"2", b"3", b"10", b"200"])
+def test_a_later_form_is_not_guessed(store: FileSessionStore, session: Session, path: Path, version: bytes) -> None:
+    path.write_bytes(path.read_bytes().replace(b"turnlog 1", b"turnlog " + version))
     with pytest.raises(ItemVersionUnknown):
         store.read(OWNER, session.id, START_MS, newest=25)
+
+
+@pytest.mark.parametrize("version", [b"0", b"", b"-2", b"02", b"x"])
+def test_a_form_that_never_was_is_damage(store: FileSessionStore, session: Session, path: Path, version: bytes) -> None:
+    path.write_bytes(path.read_bytes().replace(b"turnlog 1", b"turnlog " + version))
+    with pytest.raises(ItemUnreadable):
+        store.read(OWNER, session.id, START_MS, newest=25)
+
+
+def test_a_record_of_a_later_kind_is_not_passed_over(store: FileSessionStore, session: Session, path: Path) -> None:
+    take(store, session, 1)
+    kind, value = b"L", zlib.compress(b"[]")
+    frame = records._FRAME.pack(kind, len(value), zlib.crc32(kind + value))
+    path.write_bytes(whole(*split(path.read_bytes())[0], frame + value))
+    before = path.read_bytes()
+    acts = (
+        lambda: store.read(OWNER, session.id, START_MS, newest=25),
+        lambda: store.acquire(session, lease_of(2), over=None),
+    )
+    for act in acts:
+        with pytest.raises(ItemVersionUnknown):
+            act()
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["quotas", "gone"])
+def test_quotas_and_tombstones_of_a_later_version_are_left_alone(
+    store: FileSessionStore, session: Session, path: Path, name: str
+) -> None:
+    store.charge(QuotaCharges(OWNER, (charge("1"),)), START_MS)
+    store.delete(OWNER, session.id, START_MS)
+    later = path.parent / "quotas" if name == "quotas" else path.with_suffix(".gone")
+    later.write_bytes(later.read_bytes().replace(b"turnlog 1", b"turnlog 2", 1))
+    before = later.read_bytes()
+    with pytest.raises(ItemVersionUnknown):
+        if name == "quotas":
+            store.charge(QuotaCharges(OWNER, (charge("1"),)), START_MS)
+        else:
+            store.create(session, "")
+    assert store.erase(OWNER, START_MS) == 0
+    store.sweep(START_MS + 400 * 24 * HOUR_MS)
+    assert later.read_bytes() == before
 
 
 CHANGES = [

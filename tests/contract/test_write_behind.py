@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.contract.later_versions import LaterVersionContract, StoreLater
 from tests.contract.session_store import (
     EVE,
     HOUR_MS,
@@ -23,6 +24,7 @@ from tests.contract.session_store import (
     take_all,
     turn_of,
 )
+from tests.contract.test_files import store_later_in
 from tests.fakes import OWNER, START_MS, HeldClock, new_session
 from turnlog.adapters.local.files import FileSessionStore
 from turnlog.adapters.local.files.store import session_path
@@ -43,12 +45,20 @@ class TestWriteBehind(SessionStoreContract):
         return WriteBehindSessionStore(tmp_path, clock=HeldClock(), sync=no_sync)
 
 
-class TestWriteBehindThatIsAlwaysIdle(SessionStoreContract):
+class TestWriteBehindThatIsAlwaysIdle(SessionStoreContract, LaterVersionContract):
     """Each method writes what the one before it left in memory."""
 
     @pytest.fixture
     def store(self, tmp_path: Path) -> SessionStore:
         return WriteBehindSessionStore(tmp_path, idle_s=0, clock=HeldClock(), sync=no_sync)
+
+    @pytest.fixture
+    def store_later(self, tmp_path: Path, store: WriteBehindSessionStore) -> StoreLater:
+        def make_later(session: Session) -> Callable[[], object]:
+            store.flush()
+            return store_later_in(tmp_path)(session)
+
+        return make_later
 
 
 class FailingDisk:

@@ -20,7 +20,7 @@ from turnlog.domain.limits import OwnerLimits
 from turnlog.domain.owners import owner_hash
 from turnlog.domain.sessions import Session, SessionView
 from turnlog.domain.turns import Lease
-from turnlog.errors import StoreUnavailable, TurnsMissing
+from turnlog.errors import ItemVersionUnknown, StoreUnavailable, TurnsMissing
 from turnlog.usecases import turn_pages
 from turnlog.usecases.turn_protocol import TurnPolicy
 
@@ -128,21 +128,21 @@ class TestExport:
         assert max(map(len, held)) == 2
         assert sorted(each for part in held for each in part) == sorted(session.id for session in sessions)
 
-    def test_a_damaged_session_is_named_and_hides_no_other(
+    def test_an_unreadable_session_is_named_and_hides_no_other(
         self, call: Call, backstage: Backstage, bucket: S3Client, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        whole, damaged = begun(backstage, 1), begun(backstage, 1)
+        whole, damaged, later = (begun(backstage, 1) for _ in range(3))
         read = backstage.store.read
 
         def reading(owner: str, session_id: str, now_ms: int, newest: int) -> SessionView:
-            if session_id == damaged.id:
-                raise TurnsMissing
+            if session_id in (damaged.id, later.id):
+                raise TurnsMissing if session_id == damaged.id else ItemVersionUnknown
             return read(owner, session_id, now_ms, newest)
 
         monkeypatch.setattr(backstage.store, "read", reading)
         (part,) = whole_export(call)
         assert [each["session"]["session_id"] for each in part["sessions"]] == [whole.id]
-        assert part["damaged"] == [damaged.id]
+        assert (part["damaged"], part["unavailable"]) == ([damaged.id], [later.id])
 
     @pytest.mark.parametrize("turns_a_part", [1, 100])
     def test_one_that_cannot_even_be_named_is_counted_once_and_hides_no_other(

@@ -17,7 +17,7 @@ from tests.handlers.test_session import EVE, create, delete, get, take
 from turnlog import runtime
 from turnlog.domain.owners import anonymous_owner, owner_hash
 from turnlog.domain.server_key import ServerKey
-from turnlog.errors import StoreUnavailable, TurnsMissing
+from turnlog.errors import ItemVersionUnknown, StoreUnavailable, TurnlogError, TurnsMissing
 from turnlog.usecases.audit import session_hash
 
 ROOT = "https://issuer.example/|root"
@@ -31,7 +31,7 @@ ACTIONS = {
     TERMINATE: "admin terminate",
     CONTENT: "admin content",
 }
-EMPTY = {"items": [], "damaged": [], "unnamed": 0, "next": None}
+EMPTY = {"items": [], "damaged": [], "unavailable": [], "unnamed": 0, "next": None}
 REASON = {"reason": "Ticket 4711: the user asks for help."}
 
 
@@ -193,17 +193,25 @@ class TestListing:
         assert len(refs(call)) == len(refs(call, EVE)) == 1
         assert refs(call, "https://issuer.example/|nobody") == []
 
-    def test_names_a_damaged_session_so_that_it_can_be_ended(
-        self, call: Call, backstage: Backstage, session_id: str, monkeypatch: pytest.MonkeyPatch
+    @pytest.mark.parametrize(("error", "where"), [(TurnsMissing, "damaged"), (ItemVersionUnknown, "unavailable")])
+    def test_names_an_unreadable_session_so_that_it_can_be_ended(
+        self,
+        call: Call,
+        backstage: Backstage,
+        session_id: str,
+        monkeypatch: pytest.MonkeyPatch,
+        error: type[TurnlogError],
+        where: str,
     ) -> None:
-        def damaged(*_: object, **__: object) -> None:
-            raise TurnsMissing
+        def fails(*_: object, **__: object) -> None:
+            raise error
 
-        monkeypatch.setattr(backstage.store, "read", damaged)
+        monkeypatch.setattr(backstage.store, "read", fails)
         answer = ask(call, LIST, named(OWNER))
-        assert (answer.body["items"], len(answer.body["damaged"])) == ([], 1)
+        ((ref,),) = [answer.body[where]]
+        assert answer.body == EMPTY | {where: [ref]}
         assert session_id not in answer.raw
-        assert ask(call, TERMINATE, answer.body["damaged"][0]).status == 204
+        assert ask(call, TERMINATE, ref).status == 204
 
     def test_counts_a_session_whose_very_id_cannot_be_read_and_it_ends_with_all_others(
         self, call: Call, backstage: Backstage, session_id: str

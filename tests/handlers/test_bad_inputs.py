@@ -27,6 +27,7 @@ from turnlog.domain.sessions import new_session_id
 from turnlog.entrypoints.http.openapi.operations import OPERATIONS
 from turnlog.errors import (
     ContextTooLong,
+    ItemVersionUnknown,
     ModelError,
     ModelFailed,
     ModelProtocolError,
@@ -603,6 +604,7 @@ FAILURES: list[tuple[TurnlogError, int, str]] = [
     (StoreUnavailable(), 503, "dependency_unavailable"),
     (SecretUnavailable(), 503, "dependency_unavailable"),
     (SessionCorrupt(), 500, "session_corrupt"),
+    (ItemVersionUnknown(), 503, "version_unknown"),
 ]
 
 

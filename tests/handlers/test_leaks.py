@@ -26,6 +26,7 @@ from turnlog.domain.sessions import new_session_id
 from turnlog.errors import (
     AuditUnavailable,
     ContextTooLong,
+    ItemVersionUnknown,
     ModelAccessDenied,
     ModelFailed,
     ModelProtocolError,
@@ -161,7 +162,7 @@ def _faults() -> Iterator[tuple[str, Fault]]:
     error: Exception
     for error in (*MODEL_ERRORS, RuntimeError(f"{CANARY} in a model's error")):
         yield f"model: {type(error).__name__}", Fault("chat_model", error, lambda error: lambda: _FailingModel(error))
-    for error in (StoreUnavailable(), TurnsMissing(), ValueError(f"{CANARY} in a store's error")):
+    for error in (StoreUnavailable(), TurnsMissing(), ItemVersionUnknown(), ValueError(f"{CANARY} in a store's error")):
         yield f"store: {type(error).__name__}", Fault("session_store", error, lambda e: lambda: _FailingStore(e))
     for error in (SecretUnavailable(), KeyError(f"{CANARY} in a secret's error")):
         yield f"secret: {type(error).__name__}", Fault("server_key", error, _raising)

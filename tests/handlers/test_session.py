@@ -21,7 +21,7 @@ from turnlog.domain.sessions import new_session_id
 from turnlog.domain.turns import MAX_TURN_BYTES, Lease
 from turnlog.entrypoints.http import turns
 from turnlog.entrypoints.http.api import COLD_START_S, Api
-from turnlog.errors import ModelTimeout, SecretUnavailable, SessionCorrupt, StoreUnavailable
+from turnlog.errors import ItemVersionUnknown, ModelTimeout, SecretUnavailable, SessionCorrupt, StoreUnavailable
 from turnlog.usecases.turn_protocol import COMMIT_RESERVE_S, TurnPolicy
 
 EVE = "https://issuer.example/|eve"
@@ -393,6 +393,7 @@ def test_every_route_needs_a_caller(call: Call, session_id: str, owner: str | No
         (StoreUnavailable(), 503, "dependency_unavailable"),
         (SecretUnavailable(), 503, "dependency_unavailable"),
         (SessionCorrupt(), 500, "session_corrupt"),
+        (ItemVersionUnknown(), 503, "version_unknown"),
     ],
     ids=str,
 )

@@ -8,7 +8,7 @@ from tests.fakes import OWNER, SERVER_KEY, START_MS, audit_of, new_session
 from turnlog.adapters.local.memory import MemorySessionStore
 from turnlog.domain.sessions import Session, SessionView
 from turnlog.domain.turns import Lease
-from turnlog.errors import ItemUnreadable, TurnsMissing
+from turnlog.errors import ItemUnreadable, ItemVersionUnknown, TurnsMissing
 from turnlog.usecases.caller import Caller
 from turnlog.usecases.list_sessions import SessionPage, list_sessions
 
@@ -64,22 +64,23 @@ def test_the_dead_and_what_is_anothers_are_not_listed(store: MemorySessionStore)
     assert listed(store) == [[alive.id]]
 
 
-def test_a_damaged_session_hides_no_other_and_is_named(
+def test_an_unreadable_session_hides_no_other_and_is_named(
     store: MemorySessionStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first, damaged, last = (store.create(new_session(created_ms=START_MS + number), "") for number in range(3))
+    first, damaged, later, last = (store.create(new_session(created_ms=START_MS + number), "") for number in range(4))
     read = store.read
 
     def reading(owner: str, session_id: str, now_ms: int, newest: int) -> SessionView:
-        if session_id == damaged.id:
-            raise TurnsMissing
+        if session_id in (damaged.id, later.id):
+            raise TurnsMissing if session_id == damaged.id else ItemVersionUnknown
         return read(owner, session_id, now_ms, newest)
 
     monkeypatch.setattr(store, "read", reading)
     assert listed(store, limit=1) == [[last.id], [first.id]]
     page = page_of(store, 1)
-    assert page.damaged == [damaged.id]
-    assert page_of(store, 1, page.next).damaged == []
+    assert (page.damaged, page.unavailable, page.unnamed) == ([damaged.id], [later.id], 0)
+    rest = page_of(store, 1, page.next)
+    assert (rest.damaged, rest.unavailable) == ([], [])
 
 
 def test_what_cannot_even_be_named_hides_no_other_and_is_counted(

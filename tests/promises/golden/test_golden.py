@@ -39,6 +39,7 @@ from turnlog.errors import (
     ModelProtocolError,
     QuotaExceeded,
     SessionNotFound,
+    TurnInProgress,
     TurnlogError,
     TurnsMissing,
     TurnTooLarge,
@@ -414,14 +415,23 @@ SKS = {"header": "session", "meta": "meta", "turn": "000000001", "newest turn": 
 
 
 @pytest.mark.parametrize("sk", SKS.values(), ids=SKS)
-def test_an_item_of_an_unknown_version_is_refused(sk: str) -> None:
+def test_an_item_of_a_later_version_is_refused(sk: str) -> None:
+    scene = Scene(changed(ALL, sk, v={"N": "3"}))
+    if sk == SKS["claim"]:
+        scene.require_untouched(TurnInProgress, scene.take)
+        scene.clock.now_ms = CLAIM.lease_expires_ms
+    scene.require_untouched(ItemVersionUnknown, scene.take)
+
+
+def test_a_tombstone_of_a_later_version_is_refused() -> None:
+    scene = Scene(golden("header") + changed(golden("tombstones"), "000000002", v={"N": "3"}))
+    scene.require_untouched(ItemVersionUnknown, scene.take)
+
+
+@pytest.mark.parametrize("sk", [sk for name, sk in SKS.items() if name != "header"])
+def test_an_encrypted_item_in_a_plain_session_is_damage(sk: str) -> None:
     scene = Scene(changed(ALL, sk, v={"N": "2"}))
-    scene.require_untouched(ItemVersionUnknown, scene.take)
-
-
-def test_a_tombstone_of_an_unknown_version_is_refused() -> None:
-    scene = Scene(golden("header") + changed(golden("tombstones"), "000000002", v={"N": "2"}))
-    scene.require_untouched(ItemVersionUnknown, scene.take)
+    scene.require_untouched(ItemUnreadable, scene.take)
 
 
 OPTIONAL = {"pk", "sk", "ttl", "usd"}

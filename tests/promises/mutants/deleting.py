@@ -34,7 +34,7 @@ MUTANTS = (
     ),
     mutant(
         "a delete removes the parts of large turns",
-        Edit(deletion.replace_with_tombstones, calls(deletion._delete_parts), "None"),
+        Edit(deletion.replace_with_tombstones, calls(deletion._delete_the_rest), "None"),
         quick=True,
     ),
     mutant(

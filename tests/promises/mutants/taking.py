@@ -84,7 +84,7 @@ LEASES = (
     ),
     mutant(
         "a running lease counts as use",
-        Edit(SessionView.active_ms, choices(Field(SessionView, "running")), otherwise),
+        Edit(SessionView.active_ms, choices(Field(SessionView, "_lease")), otherwise),
     ),
     mutant(
         "a lease of unknown fate is given back",

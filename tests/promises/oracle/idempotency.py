@@ -13,7 +13,7 @@ from tests.promises.world.history import (
     Taking,
 )
 from tests.promises.world.world import World
-from turnlog.domain.turns import KEY_HASH, Lease, Tombstone, Turn, key_hash
+from turnlog.domain.turns import KEY_HASH, Lease, Turn, key_hash
 from turnlog.errors import (
     AttemptsExhausted,
     KeyReused,
@@ -82,7 +82,7 @@ def forgotten_attempts(world: World, lineage: Lineage) -> Iterator[str]:
             number, now = version.number, version.slot
             before = held.get(number) or held.get(number - 1)
             held.pop(number, None)
-            if now is None or isinstance(now, Tombstone):
+            if not isinstance(now, Lease | Turn):
                 continue
             held[number] = now
             if before is None or _moves(before) or _moves(now) or now.token == before.token + "~":

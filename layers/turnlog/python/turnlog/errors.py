@@ -171,7 +171,11 @@ class AttemptsExhausted(TurnlogError):
     code = "attempts_exhausted"
 
 
-class SessionCorrupt(TurnlogError):
+class SessionUnreadable(TurnlogError):
+    """The stored session cannot be read here; it can still be deleted. Nothing is answered from what can be read."""
+
+
+class SessionCorrupt(SessionUnreadable):
     """The stored session is damaged. Nothing was written, and nothing is answered from what is left."""
 
     code = "session_corrupt"
@@ -185,8 +189,11 @@ class ItemUnreadable(SessionCorrupt):
     """A stored item lacks something, or has a form that no version gave it."""
 
 
-class ItemVersionUnknown(SessionCorrupt):
-    """A stored item was written by a later version, in a form that this one does not know."""
+class ItemVersionUnknown(SessionUnreadable):
+    """A stored item was written by a later version, in a form that this one does not know; it is whole, and stays."""
+
+    code = "version_unknown"
+    retry_after_s = 60  # a rollback lasts for minutes at least
 
 
 class ClockBehind(TurnlogError):

@@ -14,7 +14,7 @@ from turnlog.domain import base64url
 from turnlog.domain.content_encryption import PLAIN, ContentCipher
 from turnlog.domain.margins import GRACE
 from turnlog.domain.quotas import QuotaCharges
-from turnlog.domain.turns import Lease, Totals, Turn
+from turnlog.domain.turns import Lease, Totals, Turn, UnknownLease
 
 _SESSION_ID = re.compile(r"ses_[A-Za-z0-9_-]{22}")
 
@@ -91,7 +91,8 @@ class SessionView:
     """A live session as a store read it.
 
     `count` is the number of its turns. `turns` are the newest ones asked for, oldest first, without a gap up to
-    `count`. `running` is the lease of slot `count + 1`, if there is one, whether or not it has run out.
+    `count`. `running` is the lease of slot `count + 1`, if there is one, whether or not it has run out; `unknown_lease`
+    is that lease if a later version took it.
     """
 
     session: Session
@@ -99,11 +100,16 @@ class SessionView:
     count: int
     turns: tuple[Turn, ...]
     running: Lease | None = None
+    unknown_lease: UnknownLease | None = None
+
+    @property
+    def _lease(self) -> Lease | UnknownLease | None:
+        return self.running or self.unknown_lease
 
     @property
     def active_ms(self) -> int:
         """The time of the last use: a turn, a running turn, or the creation, since a fork is younger than its turns."""
-        last_ms = self.running.at_ms if self.running else self.turns[-1].at_ms if self.turns else 0
+        last_ms = self._lease.at_ms if self._lease else self.turns[-1].at_ms if self.turns else 0
         return max(last_ms, self.session.created_ms)
 
     @property
@@ -122,4 +128,4 @@ class SessionView:
 
     def running_at(self, now_ms: int) -> bool:
         """True if a turn is in progress and its lease has not run out."""
-        return self.running is not None and self.running.lease_expires_ms > now_ms
+        return self._lease is not None and self._lease.lease_expires_ms > now_ms

@@ -1,4 +1,4 @@
-"""Turn, Lease and Tombstone: the values that a slot of a session can hold."""
+"""Turn, Lease, UnknownLease and Tombstone: the values that a slot of a session can hold."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from decimal import Decimal
 
 from turnlog.domain.messages import Message, Reply, Usage, total_usage
 from turnlog.domain.quotas import QuotaCharge
-from turnlog.errors import ModelProtocolError, TurnInProgress
+from turnlog.errors import ItemVersionUnknown, ModelProtocolError, TurnInProgress
 
 MAX_TURN_BYTES = 3_900_000
 """The most bytes of a packed turn: one transaction of DynamoDB takes 4 MB, less the items around the turn."""
@@ -54,11 +54,31 @@ class Lease:
         return left if left.attempt or left.attempt_counts else None
 
 
-def busy(running: Lease, now_ms: int) -> TurnInProgress:
+@dataclass(frozen=True, slots=True)
+class UnknownLease:
+    """A slot taken by a later version, in a form that this one does not know. Nobody takes it over here.
+
+    Its times are those of a Lease.
+    """
+
+    number: int
+    lease_expires_ms: int
+    at_ms: int
+
+
+def busy(running: Lease | UnknownLease, now_ms: int) -> TurnInProgress:
     """The error to raise for a caller who finds the slot taken."""
     left_s = -(-(running.lease_expires_ms - now_ms) // 1000)
     # Jitter, so that those who were refused together do not come back together.
     return TurnInProgress(max(1, min(left_s, _LONGEST_RETRY_AFTER_S)) + random.randint(0, 2))  # noqa: S311 (no secret)
+
+
+def held_by_later_version(lease: UnknownLease, now_ms: int) -> TurnInProgress | ItemVersionUnknown:
+    """The error to raise for a caller who finds the slot taken by a later version.
+
+    Its handler may finish before the lease ends. After that, only a later version can say what the lease left.
+    """
+    return busy(lease, now_ms) if lease.lease_expires_ms > now_ms else ItemVersionUnknown()
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,4 +197,4 @@ class Tombstone:
     number: int
 
 
-Slot = Lease | Turn | Tombstone
+Slot = Lease | UnknownLease | Turn | Tombstone

@@ -25,6 +25,7 @@ class TurnStore(Protocol):
 
         Raises SessionNotFound when there is none for this owner, or it was deleted, or it has expired at `now_ms`,
         whether or not anything was swept; a kind of SessionCorrupt when turns are missing or cannot be read;
+        ItemVersionUnknown when a later version stored any of it but the lease of the next slot;
         ClockBehind when `now_ms` lies far before what the session has seen; KeysUnavailable when its content cannot be
         decrypted now.
         """
@@ -40,7 +41,8 @@ class TurnStore(Protocol):
 
         Returns the slot as it is afterwards: `lease` itself on success, also when only the answer of an earlier try was
         lost; else what another request stored there; None when the slot is empty, because `over` was released. Raises
-        QuotaExceeded when a charge does not fit; then nothing was taken.
+        QuotaExceeded when a charge does not fit, and ItemVersionUnknown when a later version has stored a turn there;
+        then nothing was taken.
         """
 
     def release(self, session: Session, lease: Lease, billed: bool, now_ms: int) -> None:
@@ -54,8 +56,8 @@ class TurnStore(Protocol):
         """Stores the turn if its slot still holds the lease with the turn's token, and settles its charges with it.
 
         Returns the slot as it is afterwards: the turn itself, what another request stored there, or None when it is
-        empty. Raises TurnTooLarge when the turn packs to more than MAX_TURN_BYTES, and TurnFormUnsupported for a turn
-        of several model calls.
+        empty. Raises ItemVersionUnknown when a later version has stored a turn there, TurnTooLarge when the turn packs
+        to more than MAX_TURN_BYTES, and TurnFormUnsupported for a turn of several model calls.
         """
 
 
@@ -96,14 +98,15 @@ class SessionStore(TurnStore, Protocol):
     def delete(self, owner: str, session_id: str, now_ms: int) -> bool:
         """Removes all content, and returns only when it is gone and a running turn cannot bring it back.
 
-        Works on whatever exists, so it may be repeated after a crash. Returns False when no session was alive.
+        Works on whatever exists, also of a later version, so it may be repeated after a crash. Returns False when no
+        session was alive.
         """
 
     def session_ids(self, owner: str) -> list[str]:
         """The ids of the owner's sessions in no order; some may have expired.
 
         A session whose id cannot be read may be listed under another name, which is no id: `read` raises a kind of
-        SessionCorrupt for it, and `delete` takes it.
+        SessionUnreadable for it, and `delete` takes it.
         """
 
     def erase(self, owner: str, now_ms: int) -> int:
@@ -119,5 +122,6 @@ class SessionStore(TurnStore, Protocol):
     def sweep(self, now_ms: int) -> int:
         """Removes sessions that expired at least SWEEP_MARGIN ago and half-made ones; returns their number.
 
-        May run at any time, also several at once: it never touches a session that is alive.
+        May run at any time, also several at once: it never touches a session that is alive, or that a later version
+        stored.
         """

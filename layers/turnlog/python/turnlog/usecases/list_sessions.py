@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from turnlog.domain.server_key import ServerKey
 from turnlog.domain.sessions import SessionView, is_session_id
-from turnlog.errors import SessionCorrupt, SessionNotFound
+from turnlog.errors import ItemVersionUnknown, SessionNotFound, SessionUnreadable, TurnlogError
 from turnlog.ports.session_store import SessionStore
 from turnlog.usecases.audit import Audit
 from turnlog.usecases.caller import Caller
@@ -25,13 +25,15 @@ Position = tuple[int, str]
 class SessionPage:
     """Sessions with their last turn, and the cursor of the next page; None when this is the last.
 
-    `damaged` are the ids of sessions that cannot be read, on the first page alone: they can still be deleted. `unnamed`
-    counts further ones whose very id cannot be read.
+    `damaged` are the ids of sessions that cannot be read, on the first page alone: they can still be deleted.
+    `unavailable` are there the ids of those that a later version stored: it can read them. `unnamed` counts further
+    ones whose very id cannot be read.
     """
 
     sessions: Sequence[SessionView]
     next: str | None
     damaged: Sequence[str] = ()
+    unavailable: Sequence[str] = ()
     unnamed: int = 0
 
 
@@ -80,26 +82,31 @@ def page_of_sessions(
 ) -> SessionPage:
     """Returns `limit` sessions of the owner after the position. Its cursor is good for the same `names`."""
 
-    def state(session_id: str) -> SessionView | str | None:
-        """Returns the session; its id if it is damaged; None if it is gone."""
+    ids = store.session_ids(owner)
+
+    def state(session_id: str) -> SessionView | SessionUnreadable | None:
+        """Returns the session; the error if it cannot be read; None if it is gone."""
         try:
             return store.read(owner, session_id, now_ms, newest=1)
         except SessionNotFound:
             return None
-        except SessionCorrupt:
-            return session_id
+        except SessionUnreadable as error:
+            return error
 
     with ThreadPoolExecutor(READS_AT_ONCE) as pool:
-        found = list(pool.map(state, store.session_ids(owner)))
-    damaged = sorted(each for each in found if isinstance(each, str)) if after is None else []
+        found = list(pool.map(state, ids))
+    unread = {session_id: each for session_id, each in zip(ids, found, strict=True) if isinstance(each, TurnlogError)}
+    named = sorted(filter(is_session_id, unread)) if after is None else []
+    unavailable = [session_id for session_id in named if isinstance(unread[session_id], ItemVersionUnknown)]
+    damaged = [session_id for session_id in named if session_id not in unavailable]
+    unnamed = len(unread) - len(named) if after is None else 0
     ordered = sorted((each for each in found if isinstance(each, SessionView)), key=_position, reverse=True)
     left = [view for view in ordered if after is None or _position(view) < after]
     cursor = None
     if len(left) > limit:
         active_ms, session_id = _position(left[limit - 1])
         cursor = make_cursor(server_key, f"{active_ms} {session_id}", *names)
-    named = [each for each in damaged if is_session_id(each)]
-    return SessionPage(left[:limit], cursor, named, len(damaged) - len(named))
+    return SessionPage(left[:limit], cursor, damaged, unavailable, unnamed)
 
 
 def _position(view: SessionView) -> Position:

@@ -20,7 +20,19 @@ from turnlog.domain.limits import (
 from turnlog.domain.messages import Message, ModelRequest, Reply
 from turnlog.domain.prices import cost_usd
 from turnlog.domain.sessions import SessionView
-from turnlog.domain.turns import KEY_HASH, Lease, ModelCall, Slot, Tombstone, Totals, Turn, busy, key_hash
+from turnlog.domain.turns import (
+    KEY_HASH,
+    Lease,
+    ModelCall,
+    Slot,
+    Tombstone,
+    Totals,
+    Turn,
+    UnknownLease,
+    busy,
+    held_by_later_version,
+    key_hash,
+)
 from turnlog.domain.window import WindowPolicy, messages, next_from
 from turnlog.errors import (
     AttemptsExhausted,
@@ -123,8 +135,9 @@ def run_turn(
     for the answer any more, which are the same unless it is given: a model that refuses is given up before.
 
     Raises SessionNotFound, KeyReused, TurnInProgress, TurnNumberTaken, LimitReached, TurnTooLarge, AttemptsExhausted,
-    LeaseLost, SessionCorrupt, ClockBehind, KeysUnavailable, SecretUnavailable, StoreUnavailable or a ModelError. After
-    each of them but StoreUnavailable nothing is stored; after that one a repeat with the same key finds out.
+    LeaseLost, SessionCorrupt, ItemVersionUnknown, ClockBehind, KeysUnavailable, SecretUnavailable, StoreUnavailable or
+    a ModelError. After each of them but StoreUnavailable this handler has stored nothing; after that one a repeat with
+    the same key finds out.
     """
     return _Taking(request, store, model, clock, remaining_s, answer_s or remaining_s, policy).take()
 
@@ -183,6 +196,8 @@ class _Taking:
                 return self._replay(view, found)
             if isinstance(found, Lease) and found.lease_expires_ms > now:
                 raise busy(found, now)
+            if isinstance(found, UnknownLease):
+                raise held_by_later_version(found, now)
         raise TurnInProgress(1)
 
     def _read_consistent(self, now: int, *, consistent: bool = True) -> TakenTurn | tuple[SessionView, Lease]:
@@ -232,6 +247,8 @@ class _Taking:
                 self._require_same_body(view.running)
             if view.running_at(now):
                 raise busy(view.running, now)
+        if view.unknown_lease:
+            raise held_by_later_version(view.unknown_lease, now)
         attempt = attempts.pop(key_hash(request.key), 0) + 1
         if attempt > ATTEMPTS:
             raise AttemptsExhausted

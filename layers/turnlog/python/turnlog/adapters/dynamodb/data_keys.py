@@ -20,6 +20,7 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol
 
+from turnlog.adapters.dynamodb.items import is_of_later_version
 from turnlog.adapters.dynamodb.table import ACTIVE, EMPTY, Item, Table, key, n, readable, s
 from turnlog.clock import Clock
 from turnlog.domain.content_encryption import PLAIN, ContentCipher, DataKey
@@ -196,6 +197,7 @@ class OwnerKeys:
         """The owner's newest key; makes one when there is none, or when it is too old for new sessions."""
         for _ in range(_ROUNDS):
             items = self._items(hashed)
+            _require_known_version(items[-1:])
             with readable():
                 erasing = any(_state(item) == "erasing" for item in items)
                 usable = bool(items) and _state(items[-1]) == "active" and not self._is_old(items[-1])
@@ -211,6 +213,7 @@ class OwnerKeys:
         item = self._table.get(_key_of(hashed, kid))
         if item is None:
             raise ItemUnreadable
+        _require_known_version([item])
         with readable():
             erased = _state(item) != "active"
         if erased:
@@ -223,8 +226,8 @@ class OwnerKeys:
     def _unwrap(self, hashed: str, item: Item) -> DataKey:
         with readable():
             version, wrapped = int(item["v"]["N"]), bytes(item["key"]["B"])
-        if version != VERSION:
-            raise ItemVersionUnknown
+            if version != VERSION:
+                raise ValueError("no version ever")
         return DataKey(item["sk"]["S"], self._wrapper.unwrap(hashed, wrapped))
 
     def _make(self, hashed: str, kid: str) -> DataKey | None:
@@ -234,6 +237,11 @@ class OwnerKeys:
         found = self._table.put(item, EMPTY)
         is_mine = found is None or found.get("key") == item["key"]  # also when only the answer to its put was lost
         return DataKey(kid, secret) if is_mine else None
+
+
+def _require_known_version(items: Sequence[Item]) -> None:
+    if any(is_of_later_version(item, VERSION) for item in items):
+        raise ItemVersionUnknown
 
 
 def _partition(hashed: str) -> str:

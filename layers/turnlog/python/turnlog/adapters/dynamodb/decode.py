@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from decimal import Decimal
 
 from turnlog.adapters.dynamodb.data_keys import Keys
@@ -10,26 +11,31 @@ from turnlog.adapters.dynamodb.items import (
     ENCRYPTED_VERSION,
     VERSION,
     associated_data,
+    is_of_later_version,
+    is_part,
     is_slot,
-    is_slot_or_part,
     part_sk,
 )
-from turnlog.adapters.dynamodb.table import Item, readable
+from turnlog.adapters.dynamodb.table import Item, readable, s
 from turnlog.domain.content_encryption import PLAIN, ContentCipher
 from turnlog.domain.packing import unpack, unpack_turn
 from turnlog.domain.sessions import Session, SessionSettings
-from turnlog.domain.turns import Lease, Slot, Tombstone, Totals, Turn
+from turnlog.domain.turns import Lease, Slot, Tombstone, Totals, Turn, UnknownLease
 from turnlog.errors import ItemVersionUnknown
 
 
 def _cipher_of(owner: str, item: Item, keys: Keys) -> ContentCipher:
-    """The cipher for the content of a header or of an item that names a session. Raises what Keys.named raises."""
+    """The cipher for the content of a header or of an item that names a session.
+
+    Raises ItemUnreadable, ItemVersionUnknown or what Keys.named raises.
+    """
+    _require_known_version(item)
     with readable():
         version = int(item["v"]["N"])
+        if version not in (VERSION, ENCRYPTED_VERSION):
+            raise ValueError("no version ever")
     if version == VERSION:
         return PLAIN
-    if version != ENCRYPTED_VERSION:
-        raise ItemVersionUnknown
     return keys.named(owner, item.get("kid", {}).get("S", ""))
 
 
@@ -60,7 +66,7 @@ def listed_id(owner: str, item: Item, keys: Keys) -> str:
 
 def slots_of(items: Sequence[Item], cipher: ContentCipher) -> list[Slot]:
     """The slots among the items, oldest first, with their contents. Raises ItemUnreadable or ItemVersionUnknown."""
-    parts: dict[str, Item] = {item["sk"]["S"]: item for item in items if is_slot_or_part(item) and not is_slot(item)}
+    parts: dict[str, Item] = {item["sk"]["S"]: item for item in items if is_part(item)}
     slots = sorted((item for item in items if is_slot(item)), key=lambda item: str(item["sk"]["S"]))
     return [slot_of(item, cipher, parts) for item in slots]
 
@@ -68,8 +74,10 @@ def slots_of(items: Sequence[Item], cipher: ContentCipher) -> list[Slot]:
 def slot_of(item: Item, cipher: ContentCipher, parts: dict[str, Item] | None = None) -> Slot:
     """The slot in this item; `parts` are those of large turns, by sort key.
 
-    Raises ItemUnreadable or ItemVersionUnknown.
+    Raises ItemUnreadable, or ItemVersionUnknown for all of a later version but a lease.
     """
+    if is_of_later_version(item):
+        return _unknown_lease_of(item)
     with readable():
         number, state = int(item["sk"]["S"]), item["st"]["S"]
         _require_version(item, cipher if state == "done" else PLAIN)
@@ -80,6 +88,13 @@ def slot_of(item: Item, cipher: ContentCipher, parts: dict[str, Item] | None = N
         if state != "done":
             raise ValueError("no state of a slot")
         return _turn_of(item, number, cipher, parts or {})
+
+
+def _unknown_lease_of(item: Item) -> UnknownLease:
+    with suppress(KeyError, ValueError, TypeError):
+        if item["st"] == s("running"):
+            return UnknownLease(int(item["sk"]["S"]), int(item["til"]["N"]), int(item["ts"]["N"]))
+    raise ItemVersionUnknown
 
 
 def _lease_of(item: Item, number: int) -> Lease:
@@ -100,7 +115,10 @@ def _lease_of(item: Item, number: int) -> Lease:
 def _turn_of(item: Item, number: int, cipher: ContentCipher, parts: dict[str, Item]) -> Turn:
     if "parts" in item:
         numbers = range(1, int(item["parts"]["N"]) + 1)
-        content = b"".join(bytes(parts[part_sk(number, each)]["part"]["B"]) for each in numbers)
+        own = [parts[part_sk(number, each)] for each in numbers]
+        for part in own:
+            _require_known_version(part)
+        content = b"".join(bytes(part["part"]["B"]) for part in own)
     else:
         content = bytes(item["body"]["B"])
     cost_usd = Decimal(item["usd"]["N"]) if "usd" in item else None
@@ -136,7 +154,13 @@ def _decrypted_text(item: Item, attribute: str, cipher: ContentCipher) -> str:
 
 def _require_version(item: Item, cipher: ContentCipher) -> None:
     """Refuses an item that is not kept like its session: plain in an encrypted one, or under another key."""
+    _require_known_version(item)
     if int(item["v"]["N"]) != (ENCRYPTED_VERSION if cipher.kid else VERSION):
-        raise ItemVersionUnknown
+        raise ValueError("another version than its session's")
     if cipher.kid and item["kid"]["S"] != cipher.kid:
         raise ValueError("another key than its session's")
+
+
+def _require_known_version(item: Item) -> None:
+    if is_of_later_version(item):
+        raise ItemVersionUnknown

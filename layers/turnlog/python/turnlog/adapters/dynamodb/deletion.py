@@ -1,7 +1,8 @@
 """Deletion of a session: new turns are blocked first, then all content is removed, the header last.
 
 It works on whatever exists, so it can be repeated after a crash at any point, and it leaves no slot free in which an
-old lease could still commit.
+old lease could still commit. Items of a later version go, too, also under a lease that is running: whoever holds it
+finds a tombstone and can store nothing more, and the right to have all deleted does not wait for the end of a rollback.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from turnlog.adapters.dynamodb.encode import lease_values, tombstone_item, tombstone_over
-from turnlog.adapters.dynamodb.items import HEADER, META, is_header, is_slot, is_slot_or_part, slot_sk
+from turnlog.adapters.dynamodb.items import HEADER, META, is_header, is_slot, slot_sk, state_of
 from turnlog.adapters.dynamodb.table import EMPTY, MINE, Item, Table, key
 from turnlog.errors import StoreUnavailable
 
@@ -75,7 +76,7 @@ def _block_new_turns(table: Table, items: Sequence[Item], pk: str) -> Item | Non
     Returns None when a turn was faster.
     """
     top = next((item for item in items if is_slot(item)), None)
-    state = top["st"]["S"] if top else ""
+    state = state_of(top) if top else ""
     if top and state == "ended":
         return top
     if top and state == "running":
@@ -99,10 +100,10 @@ def _remove_items(table: Table, items: Sequence[Item], pk: str, index_key: Item,
 
 
 def replace_with_tombstones(table: Table, items: Sequence[Item], below: str) -> None:
-    """Puts a tombstone into every slot before the one at `below`, and deletes all parts of turns."""
+    """Puts a tombstone into every slot before the one at `below`, and deletes all else but the header and the title."""
     slots = [item for item in items if is_slot(item) and item["sk"]["S"] < below]
-    table.put_all([tombstone_over(item) for item in slots if item["st"]["S"] != "ended"])
-    _delete_parts(table, items)
+    table.put_all([tombstone_over(item) for item in slots if state_of(item) != "ended"])
+    _delete_the_rest(table, items)
 
 
 def discard_copies(table: Table, pk: str, last: int, ttl: Item) -> None:
@@ -114,9 +115,10 @@ def discard_copies(table: Table, pk: str, last: int, ttl: Item) -> None:
     if has_session(table, pk):
         return
     table.put_all([tombstone_item(pk, slot_sk(number), ttl) for number in range(1, last + 1)])
-    _delete_parts(table, outline(table, pk))
+    _delete_the_rest(table, outline(table, pk))
 
 
-def _delete_parts(table: Table, items: Sequence[Item]) -> None:
-    parts = [item for item in items if is_slot_or_part(item) and not is_slot(item)]
-    table.delete_all([key(item["pk"]["S"], item["sk"]["S"]) for item in parts])
+def _delete_the_rest(table: Table, items: Sequence[Item]) -> None:
+    """Deletes the parts of turns, and whatever kinds of items a later version has beside the slots."""
+    rest = [item for item in items if not is_slot(item) and item["sk"]["S"] not in (META, HEADER)]
+    table.delete_all([key(item["pk"]["S"], item["sk"]["S"]) for item in rest])

@@ -7,7 +7,7 @@ from dataclasses import replace
 from turnlog.adapters.dynamodb.copies import copy_turn
 from turnlog.adapters.dynamodb.data_keys import Keys
 from turnlog.adapters.dynamodb.encode import header_item, index_item, meta_item
-from turnlog.adapters.dynamodb.items import is_header, partition, slot_sk
+from turnlog.adapters.dynamodb.items import is_header, is_of_later_version, partition, slot_sk
 from turnlog.adapters.dynamodb.quotas import transact_charged
 from turnlog.adapters.dynamodb.reads import slots_between
 from turnlog.adapters.dynamodb.sweeper import sweep_entry
@@ -15,7 +15,7 @@ from turnlog.adapters.dynamodb.table import DONE, EMPTY, Table, key, s
 from turnlog.domain.quotas import QuotaCharges
 from turnlog.domain.sessions import Session
 from turnlog.domain.turns import Turn
-from turnlog.errors import KeyReused, LeaseLost, SessionNotFound, StoreUnavailable
+from turnlog.errors import ItemVersionUnknown, KeyReused, LeaseLost, SessionNotFound, StoreUnavailable
 
 
 def fork_session(
@@ -65,8 +65,8 @@ def _reserve_id(table: Table, keys: Keys, child: Session, quota: QuotaCharges | 
     """Names the session in its owner's partition, puts it onto the sweeper's list and takes the charges.
 
     All of it or nothing; nothing when this very fork was begun before. Raises KeyReused when another fork was begun
-    under this id, QuotaExceeded, and SessionNotFound when the owner's key was erased: no session may be named after an
-    erasure has listed the sessions.
+    under this id, ItemVersionUnknown when a later version began one, QuotaExceeded, and SessionNotFound when the
+    owner's key was erased: no session may be named after an erasure has listed the sessions.
     """
     index = index_item(child) | ({"fp": {"B": child.fingerprint}} if child.fingerprint else {})
     entry = sweep_entry(child, child.created_ms)
@@ -76,5 +76,7 @@ def _reserve_id(table: Table, keys: Keys, child: Session, quota: QuotaCharges | 
         return
     if keys.was_erased(child, reasons):
         raise SessionNotFound
+    if is_of_later_version(reasons[0]["Item"]):
+        raise ItemVersionUnknown
     if bytes(reasons[0]["Item"].get("fp", {}).get("B", b"")) != child.fingerprint:
         raise KeyReused

@@ -9,11 +9,17 @@ A session is one partition, named by a hash of owner and id, so a session of ano
 
 Beside it, one item in the owner's partition names the session, and one in a partition of the sweeper says when to look
 at it. Every item has a version `v` and a `ttl` (epoch seconds, the same for all of a session); other times are epoch
-milliseconds. Attributes that this version does not know are left alone; another version is refused.
+milliseconds. Attributes that this version does not know are left alone.
 
 An item with content (header, meta, turns with their parts, and the item that names the session) has version 2 when its
 content is encrypted, and then names its owner's key as `kid`. All other items have version 1. A session keeps one
 version and one key from its first item to its last.
+
+An item of a higher version was written by a later version of Turnlog, before a rollback. It is not damaged, nothing of
+it is overwritten, and no content of it is read. In every version `pk`, `sk`, `v` and `ttl` keep their meaning, and so
+do `st` of a slot, and `tok`, `til`, `ts`, `dst` and `und` of a lease: so a deletion works on all that there is, and a
+slot whose lease is not known stays taken. New kinds of items get sort keys below "session". Those below all slots, such
+as "!000000001.s01", are not even read, but deleted with their session.
 """
 
 from __future__ import annotations
@@ -26,6 +32,9 @@ from turnlog.domain.owners import owner_hash
 
 VERSION, ENCRYPTED_VERSION = 1, 2
 HEADER, META = "session", "meta"
+
+READ_RANGE = "0", HEADER
+"""The first and the last sort key of what a read of a session looks at."""
 
 
 def partition(owner: str, session_id: str) -> str:
@@ -64,6 +73,17 @@ def sk_range(first: int, last: int) -> tuple[str, str]:
     return slot_sk(first), f"{slot_sk(last)}.99"
 
 
+def is_of_later_version(item: Item, newest: int = ENCRYPTED_VERSION) -> bool:
+    """True if the item's version is higher than the `newest` that is known. To be asked before all else of an item."""
+    version = item.get("v", {}).get("N", "")
+    return version.isdigit() and int(version) > newest
+
+
+def state_of(item: Item) -> str:
+    """The state of a slot: "running", "done" or "ended"; empty when it says none."""
+    return str(item.get("st", {}).get("S", ""))
+
+
 def is_header(item: Item | None) -> bool:
     """True for a session's header."""
     return item is not None and bool(item["sk"]["S"] == HEADER)
@@ -74,9 +94,9 @@ def is_slot(item: Item) -> bool:
     return bool(item["sk"]["S"].isdigit())
 
 
-def is_slot_or_part(item: Item) -> bool:
-    """True for all items of a session but its header and its meta item."""
-    return bool(item["sk"]["S"][:1].isdigit())
+def is_part(item: Item) -> bool:
+    """True for one part of a turn's content."""
+    return bool(item["sk"]["S"][:1].isdigit()) and not is_slot(item)
 
 
 def associated_data(item: Item, attribute: str) -> bytes:

@@ -17,7 +17,16 @@ from turnlog.adapters.dynamodb.encode import (
     meta_item,
     tombstone_item,
 )
-from turnlog.adapters.dynamodb.items import HEADER, META, index_key, is_slot, partition, slot_sk
+from turnlog.adapters.dynamodb.items import (
+    HEADER,
+    META,
+    READ_RANGE,
+    index_key,
+    is_of_later_version,
+    is_slot,
+    partition,
+    slot_sk,
+)
 from turnlog.adapters.dynamodb.quotas import charge_actions, refusal, transact_charged
 from turnlog.adapters.dynamodb.reads import READS, view_of
 from turnlog.adapters.dynamodb.sweeper import add_to_sweep_list
@@ -34,9 +43,10 @@ from turnlog.adapters.dynamodb.table import (
     s,
 )
 from turnlog.domain.sessions import Move, Session, SessionView
-from turnlog.domain.turns import Lease, busy
+from turnlog.domain.turns import Lease, busy, held_by_later_version
 from turnlog.errors import (
     ItemUnreadable,
+    ItemVersionUnknown,
     LeaseLost,
     SessionCorrupt,
     SessionNotFound,
@@ -60,6 +70,8 @@ def move_session(table: Table, keys: Keys, request: Move, usage_table: str) -> S
         view, meta = seen
         if view.running and view.running.lease_expires_ms > request.at_ms:
             raise busy(view.running, request.at_ms)
+        if view.unknown_lease:
+            raise held_by_later_version(view.unknown_lease, request.at_ms)
         new = replace(view.session, owner=request.to_owner, id=request.to_id, cipher=keys.current(request.to_owner))
         if (lease := _acquire(table, request, view, usage_table)) is not None:
             return _copy_and_commit(table, keys, request, view, meta, lease, new, usage_table)
@@ -69,8 +81,8 @@ def move_session(table: Table, keys: Keys, request: Move, usage_table: str) -> S
 def _read(table: Table, keys: Keys, request: Move) -> tuple[SessionView, Item] | Item:
     """The session with all its turns, and its meta item; or the tombstone with which an earlier move left it.
 
-    Raises SessionNotFound or a kind of SessionCorrupt. A query is no snapshot, and others may write between its items;
-    so what seems to be damaged is read again.
+    Raises SessionNotFound or a kind of SessionUnreadable. A query is no snapshot, and others may write between its
+    items; so what seems to be damaged is read again.
     """
     for _ in range(READS - 1):
         with suppress(SessionCorrupt):
@@ -79,9 +91,11 @@ def _read(table: Table, keys: Keys, request: Move) -> tuple[SessionView, Item] |
 
 
 def _read_once(table: Table, keys: Keys, request: Move) -> tuple[SessionView, Item] | Item:
-    items = table.query(partition(request.owner, request.session_id), newest_first=True)
+    items = table.query(partition(request.owner, request.session_id), newest_first=True, between=READ_RANGE)
     top = next((item for item in items if is_slot(item)), None)
     if top and "mk" in top:
+        if is_of_later_version(top):
+            raise ItemVersionUnknown
         return top
     view = view_of(request.owner, request.session_id, items, request.at_ms, keys)
     meta = next((item for item in items if item["sk"]["S"] == META), None)

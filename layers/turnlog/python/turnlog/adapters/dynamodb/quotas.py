@@ -1,7 +1,8 @@
 """Counters of what owners have used: one for each quota and its period, in the owner's partition.
 
 A counter is charged in a transaction, alone too, since only a transaction can be repeated after a lost answer without
-counting twice. Its TTL comes an hour after its period's end.
+counting twice. Its TTL comes an hour after its period's end. In every version a counter is its number `n`, so one that
+a later version began is counted on, and goes on to say so.
 """
 
 from __future__ import annotations
@@ -91,7 +92,7 @@ def charge_action(table: str, owner: str, charge: QuotaCharge, *, limited: bool 
     update: Item = {
         "TableName": table,
         "Key": key(owner_partition(owner), charge.counter),
-        "UpdateExpression": "ADD n :amount SET #t = if_not_exists(#t, :ttl), v = :v",
+        "UpdateExpression": "ADD n :amount SET #t = if_not_exists(#t, :ttl), v = if_not_exists(v, :v)",
         "ExpressionAttributeNames": {"#t": "ttl"},
         "ExpressionAttributeValues": {
             ":amount": n(charge.amount),

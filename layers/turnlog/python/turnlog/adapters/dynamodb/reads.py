@@ -7,12 +7,12 @@ from contextlib import suppress
 
 from turnlog.adapters.dynamodb.data_keys import Keys
 from turnlog.adapters.dynamodb.decode import session_of, slots_of, title_of
-from turnlog.adapters.dynamodb.items import HEADER, META, is_slot, partition, sk_range
+from turnlog.adapters.dynamodb.items import HEADER, META, is_slot, partition, sk_range, state_of
 from turnlog.adapters.dynamodb.table import Item, Table
 from turnlog.domain.conditions import alive
 from turnlog.domain.sessions import Session, SessionView
-from turnlog.domain.turns import Lease, Slot, Tombstone, Turn
-from turnlog.errors import SessionCorrupt, SessionNotFound, TurnsMissing
+from turnlog.domain.turns import Lease, Slot, Tombstone, Turn, UnknownLease
+from turnlog.errors import ItemVersionUnknown, SessionCorrupt, SessionNotFound, TurnsMissing
 
 READS = 3
 """Reads of a session that seems to be damaged, before that is believed: a query is no snapshot."""
@@ -24,7 +24,7 @@ def page_size(newest: int) -> int:
 
 
 def slots_between(table: Table, session: Session, first: int, last: int) -> list[Slot]:
-    """The session's slots `first`..`last` that exist, oldest first. Raises a kind of SessionCorrupt.
+    """The session's slots `first`..`last` that exist, oldest first. Raises a kind of SessionUnreadable.
 
     A query is no snapshot, and a deletion may come between its items; so what seems to be damaged is read again.
     """
@@ -38,7 +38,7 @@ def slots_between(table: Table, session: Session, first: int, last: int) -> list
 def has_all(items: Sequence[Item], newest: int) -> bool:
     """True if the `newest` last turns are among the items, newest first, with all their parts."""
     slots = [item for item in items if is_slot(item)]
-    running = bool(slots) and "st" in slots[0] and slots[0]["st"]["S"] == "running"
+    running = bool(slots) and state_of(slots[0]) == "running"
     return len(slots) >= newest + running
 
 
@@ -47,7 +47,7 @@ def view_of(
 ) -> SessionView:
     """The view that the items give, with the `newest` last turns, or with all. The items come newest first.
 
-    Raises SessionNotFound, a kind of SessionCorrupt, ClockBehind, or what Keys.named raises.
+    Raises SessionNotFound, a kind of SessionUnreadable, ClockBehind, or what Keys.named raises.
     """
     if not items or items[0]["sk"]["S"] != HEADER:
         raise SessionNotFound
@@ -58,12 +58,14 @@ def view_of(
     if slots and isinstance(slots[-1], Tombstone):
         raise SessionNotFound
     title = next((title_of(item, session.cipher) for item in items if item["sk"]["S"] == META), "")
-    top = slots.pop() if slots and isinstance(slots[-1], Lease) else None
-    running = top if isinstance(top, Lease) else None
+    top = slots.pop() if slots and isinstance(slots[-1], Lease | UnknownLease) else None
+    if any(isinstance(slot, UnknownLease) for slot in slots):
+        raise ItemVersionUnknown
+    running, unknown = top if isinstance(top, Lease) else None, top if isinstance(top, UnknownLease) else None
     count = slots[-1].number if slots else 0
     turns = tuple(slot for slot in slots[-(newest or len(slots) or 1) :] if isinstance(slot, Turn))
-    view = alive(SessionView(session, title, count, turns, running), now_ms)
+    view = alive(SessionView(session, title, count, turns, running, unknown), now_ms)
     first = 1 if newest is None else max(1, count - newest + 1)
-    if [turn.number for turn in turns] != list(range(first, count + 1)) or (running and running.number != count + 1):
+    if [turn.number for turn in turns] != list(range(first, count + 1)) or (top and top.number != count + 1):
         raise TurnsMissing
     return view

@@ -21,7 +21,7 @@ from turnlog.adapters.dynamodb.encode import (
     turn_items,
 )
 from turnlog.adapters.dynamodb.fork import fork_session
-from turnlog.adapters.dynamodb.items import index_key, is_partition, owner_partition, partition, slot_sk
+from turnlog.adapters.dynamodb.items import READ_RANGE, index_key, is_partition, owner_partition, partition, slot_sk
 from turnlog.adapters.dynamodb.move import fence_unfinished_move, move_session
 from turnlog.adapters.dynamodb.quotas import charge_actions, erase_quotas, transact_charged
 from turnlog.adapters.dynamodb.reads import READS, has_all, page_size, slots_between, view_of
@@ -29,7 +29,7 @@ from turnlog.adapters.dynamodb.table import EMPTY, EXISTS, LAPSED, MINE, Item, T
 from turnlog.domain.quotas import QuotaCharge, QuotaCharges
 from turnlog.domain.sessions import Move, Session, SessionView
 from turnlog.domain.turns import Lease, Slot, Turn
-from turnlog.errors import ItemUnreadable, KeysUnavailable, SessionCorrupt, SessionNotFound
+from turnlog.errors import ItemUnreadable, KeysUnavailable, SessionCorrupt, SessionNotFound, SessionUnreadable
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -175,7 +175,7 @@ class DynamoDBSessionStore:
             self.read(owner, session_id, now_ms, newest=1)
         except SessionNotFound:
             alive = False
-        except (SessionCorrupt, KeysUnavailable):
+        except (SessionUnreadable, KeysUnavailable):
             pass  # a session that cannot be read can still be deleted
         top = delete_session(self._sessions, partition(owner, session_id), index_key(owner, session_id))
         return alive and not (top and was_moved(top))  # it may have been moved since it was read
@@ -186,7 +186,7 @@ class DynamoDBSessionStore:
             with suppress(SessionNotFound):  # left by a creation during which the owner was erased
                 try:
                     found.append(listed_id(owner, item, self._keys))
-                except SessionCorrupt:
+                except SessionUnreadable:
                     found.append(item["sk"]["S"])  # its partition is all that can be known of it
         return found
 
@@ -217,6 +217,7 @@ class DynamoDBSessionStore:
             newest_first=True,
             limit=page_size(newest),
             until=lambda found: has_all(found, newest),
+            between=READ_RANGE,
             consistent=consistent or not self._eventual,
         )
         return view_of(owner, session_id, items, now_ms, self._keys, newest)

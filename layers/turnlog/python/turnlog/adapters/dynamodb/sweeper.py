@@ -3,7 +3,9 @@
 TTL removes what is left of a session days after it went idle, and never what was half made. So each session, and each
 partition to which one is being copied, is on a list from before its first item. The list has a partition for each
 quarter of an hour, and a session is in that of the time at which it would expire. The sweeper reads the partitions that
-are due, deletes what has expired, and puts what is alive back onto the list.
+are due, deletes what has expired, and puts what is alive back onto the list. What a later version has stored goes back,
+too, expired or not: only that version can say when it ends. After a rollback TTL takes it, at the session's absolute
+end, if that version does not return.
 
 Cost: 1 write unit for each new session. 2 write units and a read of the session each time that it is due and alive,
 which is once in its idle time; for an expired one as many write units as it has items. A run reads 4 partitions for
@@ -17,12 +19,20 @@ from collections.abc import Iterator, Sequence
 
 from turnlog.adapters.dynamodb.deletion import delete_session, outline
 from turnlog.adapters.dynamodb.encode import lease_values
-from turnlog.adapters.dynamodb.items import HEADER, VERSION, is_slot, is_slot_or_part, owner_partition, partition
+from turnlog.adapters.dynamodb.items import (
+    HEADER,
+    META,
+    VERSION,
+    is_of_later_version,
+    is_slot,
+    owner_partition,
+    partition,
+    state_of,
+)
 from turnlog.adapters.dynamodb.table import LAPSED, Item, Table, key, n, s
 from turnlog.domain.conditions import is_due
 from turnlog.domain.margins import SWEEP_MARGIN
 from turnlog.domain.sessions import Session
-from turnlog.errors import ItemVersionUnknown
 
 MOST_SWEPT = 1_000
 """The most sessions that one run checks; the next run goes on."""
@@ -56,6 +66,7 @@ def sweep(table: Table, now_ms: int) -> int:
     for span in range(swept - _LATE if mark else swept, this_span + 1):
         for entry in _entries(table, span):
             removed += _check(table, entry, now_ms)
+            table.delete(key(entry["pk"]["S"], entry["sk"]["S"]))
             checked += 1
         if checked >= MOST_SWEPT:
             break
@@ -66,12 +77,8 @@ def sweep(table: Table, now_ms: int) -> int:
 
 
 def _entries(table: Table, span: int) -> Iterator[Item]:
-    """The entries of a span. Raises ItemVersionUnknown at one of another version; then the mark does not pass it."""
     for shard in range(_SHARDS):
-        for entry in table.query(_list_partition(span, shard)):
-            if entry["v"] != n(VERSION):
-                raise ItemVersionUnknown
-            yield entry
+        yield from table.query(_list_partition(span, shard))
 
 
 def _list_partition(span: int, shard: int) -> str:
@@ -86,25 +93,31 @@ def _entry_key(pk: str, due_ms: int) -> Item:
 def _check(table: Table, entry: Item, now_ms: int) -> bool:
     """Deletes the entry's session if it has expired, and returns True then.
 
-    An entry that is alive, or cannot be decided yet, goes back onto the list.
+    An entry that is alive, or cannot be decided yet, is put onto the list again, at a later place.
     """
     pk = entry["sk"]["S"]
     items = outline(table, pk)
+    if any(map(is_of_later_version, [entry, *items])):
+        _reschedule(table, entry, now_ms + _MARGIN_MS)
+        return False
     alive_until_ms = _alive_until_ms(items)
     removed = False
     if not is_due(alive_until_ms, now_ms):
         _reschedule(table, {name: each for name, each in entry.items() if name != "src"}, alive_until_ms + _MARGIN_MS)
     elif not _is_abandoned(table, entry, items, now_ms):
         _reschedule(table, entry, now_ms + _MARGIN_MS)
-    elif _has_header(items) or any(is_slot_or_part(item) and item.get("st") != s("ended") for item in items):
-        top = delete_session(table, pk, _index_key(entry), only_if=lambda found: is_due(_alive_until_ms(found), now_ms))
+    elif _has_header(items) or any(item["sk"]["S"] != META and state_of(item) != "ended" for item in items):
+        top = delete_session(table, pk, _index_key(entry), only_if=lambda found: _may_be_swept(found, now_ms))
         removed = top is not None
-        if not removed:  # a turn was taken that had begun before the session expired
+        if not removed:  # a turn was taken that had begun before the session expired, or a later version came back
             _reschedule(table, entry, now_ms + _MARGIN_MS)
     else:
         table.delete(_index_key(entry))  # of a session that was never made, or whose deletion stopped before this
-    table.delete(key(entry["pk"]["S"], pk))
     return removed
+
+
+def _may_be_swept(items: Sequence[Item], now_ms: int) -> bool:
+    return not any(map(is_of_later_version, items)) and is_due(_alive_until_ms(items), now_ms)
 
 
 def _reschedule(table: Table, entry: Item, due_ms: int) -> None:
@@ -137,10 +150,12 @@ def _is_abandoned(table: Table, entry: Item, items: Sequence[Item], now_ms: int)
     if "src" not in entry or _has_header(items):
         return True
     top = next((item for item in outline(table, entry["src"]["S"]) if is_slot(item)), None)
+    if top and is_of_later_version(top):
+        return False
     if top is None or top["st"]["S"] != "running" or top.get("dst") != entry["sk"]:
         return True
     lease = table.get(key(top["pk"]["S"], top["sk"]["S"]))
-    if lease is None or lease.get("dst") != entry["sk"]:
+    if lease is None or is_of_later_version(lease) or lease.get("dst") != entry["sk"]:
         return False
     token = lease["tok"]["S"]
     void = {name: each for name, each in lease.items() if name != "dst"}

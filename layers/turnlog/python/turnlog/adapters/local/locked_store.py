@@ -11,7 +11,7 @@ from turnlog.domain.conditions import alive, can_be_taken, is_held, require_turn
 from turnlog.domain.quotas import QuotaCharge, QuotaCharges, QuotaCounters, by_owner
 from turnlog.domain.sessions import Move, Session, SessionView
 from turnlog.domain.turns import Lease, Slot, Tombstone, Turn, busy
-from turnlog.errors import LeaseLost, SessionCorrupt, SessionNotFound
+from turnlog.errors import ItemVersionUnknown, LeaseLost, SessionNotFound, SessionUnreadable
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,8 @@ class LockedSessions(Protocol):
 
     All methods but `locked` and `sweep` want the lock to be held. Each change happens whole or not at all.
 
-    A method that reads a damaged session, tombstone or counter raises a kind of SessionCorrupt.
+    A method that reads a session, tombstone or counter that is damaged, or of a later version, raises a kind of
+    SessionUnreadable.
     """
 
     def locked(self, *, shared: bool = False) -> AbstractContextManager[None]:
@@ -192,7 +193,7 @@ class LockedSessionStore:
     def delete(self, owner: str, session_id: str, now_ms: int) -> bool:
         with self._kept.locked():
             was_alive = True
-            with suppress(SessionCorrupt):
+            with suppress(SessionUnreadable):
                 stored = self._kept.find(owner, session_id)
                 was_alive = stored is not None and stored.view().alive_at(now_ms)
             return self._kept.remove(owner, session_id, now_ms) and was_alive
@@ -204,9 +205,10 @@ class LockedSessionStore:
     def erase(self, owner: str, now_ms: int) -> int:
         with self._kept.locked():
             erased = self._kept.remove_all(owner, now_ms)
-            counters = self._kept.counters(owner)
-            counters.erase(now_ms)
-            self._kept.keep_counters(owner, counters)
+            with suppress(ItemVersionUnknown):  # those of a later version stay: whether their period is over is unknown
+                counters = self._kept.counters(owner)
+                counters.erase(now_ms)
+                self._kept.keep_counters(owner, counters)
             return erased
 
     def sweep(self, now_ms: int) -> int:

@@ -24,7 +24,8 @@ class MemorySessionStore(LockedSessionStore):
     It holds at most `most_sessions`, and `most_bytes` of content (as UTF-8; Python needs up to four times that). When
     it is full it drops the session that was used least recently. It drops one with a running turn only if all others
     run too, and never the one being written, however large that is. Ids of sessions that are gone stay known until
-    their `ttl_s`, those of the last `most_sessions`.
+    their `ttl_s`, those of the last `most_sessions`. It can hold nothing of a later version, since it ends with its
+    process.
     """
 
     def __init__(self, most_sessions: int = 10_000, most_bytes: int = 256_000_000) -> None:

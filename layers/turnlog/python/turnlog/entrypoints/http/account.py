@@ -27,6 +27,7 @@ def export(request: Request, invocation: Invocation) -> Response:
         exported_at=rfc3339(now),
         sessions=[ExportedSession.of(view, turns, now) for view, turns in part.sessions],
         damaged=part.damaged,
+        unavailable=part.unavailable,
         unnamed=part.unnamed,
         documents=[ExportedDocument.of(each) for each in part.documents],
         next=part.next,

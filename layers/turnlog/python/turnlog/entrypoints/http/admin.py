@@ -33,8 +33,13 @@ def list_sessions(request: Request, invocation: Invocation) -> Response:
     )
     make_ref = partial(admin.make_ref, server_key, owner)
     items = [UsersSession.of(make_ref(view.session.id), view, now) for view in page.sessions]
-    damaged = [make_ref(session_id) for session_id in page.damaged]
-    body = UsersSessions(items=items, damaged=damaged, unnamed=page.unnamed, next=page.next)
+    body = UsersSessions(
+        items=items,
+        damaged=list(map(make_ref, page.damaged)),
+        unavailable=list(map(make_ref, page.unavailable)),
+        unnamed=page.unnamed,
+        next=page.next,
+    )
     return Response(200, body, noted={"count": len(items)})
 
 

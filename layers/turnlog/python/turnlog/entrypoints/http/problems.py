@@ -106,6 +106,12 @@ WORDINGS: dict[type[errors.TurnlogError], Wording] = {
     errors.SessionCorrupt: Wording(
         500, "Session damaged", "The stored conversation cannot be read; nothing was changed."
     ),
+    errors.ItemVersionUnknown: Wording(
+        503,
+        "Stored by a later version",
+        "A later version of the service stored this; it is whole, and nothing was changed. Try again later.",
+        {"retry": "same-key"},
+    ),
     errors.StoreUnavailable: Wording(
         503,
         "Service unavailable",

@@ -213,6 +213,7 @@ class Sessions(ResponseBody):
 
     items: Annotated[list[ListedSession], fields.Items]
     damaged: fields.DamagedIds
+    unavailable: fields.UnavailableIds
     unnamed: fields.Unnamed
     next: fields.Next
 
@@ -235,6 +236,7 @@ class UsersSessions(ResponseBody):
 
     items: Annotated[list[UsersSession], fields.Items]
     damaged: Annotated[list[fields.Ref], described("Refs of sessions that cannot be read and can only be deleted.", [])]
+    unavailable: Annotated[list[fields.Ref], described(f"Refs of sessions {fields.STORED_LATER}", [])]
     unnamed: fields.Unnamed
     next: fields.Next
 
@@ -294,6 +296,7 @@ class UserExport(ResponseBody):
     exported_at: fields.ExportedAt
     sessions: Annotated[list[ExportedSession], described("Sessions, each with its turns.")]
     damaged: fields.DamagedIds
+    unavailable: fields.UnavailableIds
     unnamed: fields.Unnamed
     documents: Annotated[list[ExportedDocument], described("The contents of the bucket; in the first part.")]
     next: fields.Next

@@ -75,7 +75,13 @@ def list_all(request: Request, invocation: Invocation) -> Response:
         now_ms=now,
     )
     items = [ListedSession.of(view, now) for view in page.sessions]
-    body = Sessions(items=items, damaged=list(page.damaged), unnamed=page.unnamed, next=page.next)
+    body = Sessions(
+        items=items,
+        damaged=list(page.damaged),
+        unavailable=list(page.unavailable),
+        unnamed=page.unnamed,
+        next=page.next,
+    )
     return Response(200, body, noted={"count": len(items)})
 
 

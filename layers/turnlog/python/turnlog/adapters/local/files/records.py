@@ -5,12 +5,14 @@
     records        each its kind, length and checksum, and then the value
 
 A byte that changed on the disk and a file that was cut are always noticed: up to the mark all must be whole. After it,
-a record that is not whole was never finished, and is dropped. A form that this version does not know is never guessed;
-a field that it does not know is ignored.
+a record that is not whole was never finished, and is dropped. A field that this version does not know is ignored. A
+higher version of the form, or a kind of record that this one does not know, is of a later version: it is never guessed
+and never added to, and the file stays as it is until it is deleted.
 """
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
 from dataclasses import dataclass
@@ -56,6 +58,7 @@ class SessionTombstone:
 
 
 _MAGIC = b"turnlog 1\n"
+_LATER = re.compile(rb"turnlog ([2-9]|[1-9][0-9]+)\n")
 MARK_AT = len(_MAGIC)
 _MARK = struct.Struct(">QI")
 _START = MARK_AT + _MARK.size
@@ -78,9 +81,9 @@ def mark(end: int) -> bytes:
 
 
 def split(data: bytes) -> tuple[list[bytes], int]:
-    """The records of a file, and the end of the last one. Raises a kind of SessionCorrupt."""
+    """The records of a file, and the end of the last one. Raises a kind of SessionUnreadable."""
     if not data.startswith(_MAGIC):
-        raise ItemVersionUnknown if data.startswith(b"turnlog ") else ItemUnreadable
+        raise ItemVersionUnknown if _LATER.match(data) else ItemUnreadable
     records, at = [], _START
     while record := _record_at(data, at):
         records.append(record)
@@ -91,6 +94,8 @@ def split(data: bytes) -> tuple[list[bytes], int]:
         raise ItemUnreadable from error
     if _MARK.pack(marked, checksum) != mark(marked) or at < marked:
         raise ItemUnreadable
+    if any(record[:1] not in _KINDS.values() for record in records):
+        raise ItemVersionUnknown
     return records, at
 
 
@@ -118,7 +123,7 @@ def decode(kind: type[T], record: bytes) -> T:
 
 
 def decode_only(kind: type[T], data: bytes) -> T:
-    """The value of a file that holds one record. Raises a kind of SessionCorrupt."""
+    """The value of a file that holds one record. Raises a kind of SessionUnreadable."""
     records, end = split(data)
     if len(records) != 1 or end != len(data):
         raise ItemUnreadable

@@ -20,7 +20,7 @@ from turnlog.domain.owners import owner_hash
 from turnlog.domain.quotas import QuotaCounters
 from turnlog.domain.sessions import Move, Session, SessionSettings
 from turnlog.domain.turns import Turn
-from turnlog.errors import ItemUnreadable, SessionCorrupt, TurnsMissing
+from turnlog.errors import ItemUnreadable, SessionUnreadable, TurnsMissing
 
 GONE = ".gone"
 
@@ -130,7 +130,8 @@ class FileSessions(Root):
     def sweep(self, now_ms: int) -> int:
         """See SessionStore. Holds the lock for one owner at a time, and reads all of the owner's sessions.
 
-        A damaged session is removed at its absolute end; one whose end cannot be read stays, and so do damaged quotas.
+        A damaged session is removed at its absolute end; one whose end cannot be read stays, and so do damaged quotas,
+        and all that a later version wrote.
         """
         with self.locked(shared=True):
             folders = [path for path in self.path.iterdir() if _OWNER.fullmatch(path.name)]
@@ -143,14 +144,14 @@ class FileSessions(Root):
     def _sweep(self, folder: Path, now_ms: int) -> int:
         swept = self._remove_unfinished(folder)
         for path in _sessions_in(folder):
-            with suppress(SessionCorrupt):
+            with suppress(SessionUnreadable):
                 if is_due(_ends_ms(_stored("", path, self.read(path))), now_ms):
                     swept += self._remove(path, now_ms)
         for path in folder.glob(f"*{GONE}"):
-            with suppress(SessionCorrupt):
+            with suppress(SessionUnreadable):
                 if decode_only(SessionTombstone, self.read(path)).ttl_s * 1000 <= now_ms:
                     self.unlink(path)
-        with suppress(SessionCorrupt):
+        with suppress(SessionUnreadable):
             counters = self._counters(folder)
             counters.forget(now_ms)
             self._keep_counters(folder, counters)
@@ -164,7 +165,7 @@ class FileSessions(Root):
     def _id_in(self, path: Path) -> str:
         try:
             return _stored("", path, self.read(path)).session.id
-        except SessionCorrupt:
+        except SessionUnreadable:
             return path.name
 
     def _tombstone(self, owner: str, session_id: str) -> SessionTombstone | None:
@@ -177,7 +178,7 @@ class FileSessions(Root):
             return False
         try:
             ttl_s = _stored("", path, self.read(path)).session.ttl_s
-        except SessionCorrupt:
+        except SessionUnreadable:
             ttl_s = now_ms // 1000 + _LONG_S
         self._leave(path, SessionTombstone(ttl_s))
         self.unlink(path)
@@ -206,7 +207,7 @@ class FileSessions(Root):
 
 
 class _Turns(Sequence[Turn]):
-    """The turns of a file, each decoded when it is asked for. Raises a kind of SessionCorrupt then."""
+    """The turns of a file, each decoded when it is asked for. Raises a kind of SessionUnreadable then."""
 
     def __init__(self, records: list[bytes]) -> None:
         self._records = records
@@ -241,7 +242,7 @@ def _head(stored: StoredSession, path: Path) -> Head:
 
 
 def _stored(owner: str, path: Path, data: bytes) -> StoredSession:
-    """The session of a file. Raises a kind of SessionCorrupt."""
+    """The session of a file. Raises a kind of SessionUnreadable."""
     records, _ = split(data)
     turns = [record for record in records if is_a(Turn, record)]
     others = [record for record in records if not is_a(Turn, record)]
@@ -258,5 +259,5 @@ def _stored(owner: str, path: Path, data: bytes) -> StoredSession:
 def _ends_ms(stored: StoredSession) -> int:
     try:
         return stored.view().idle_expires_ms
-    except SessionCorrupt:
+    except SessionUnreadable:
         return stored.session.expires_ms

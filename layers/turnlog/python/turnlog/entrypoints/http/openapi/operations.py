@@ -29,6 +29,7 @@ _STORE: Errors = (
     errors.AuditUnavailable(),
     errors.ClockBehind(),
     errors.SessionCorrupt(),
+    errors.ItemVersionUnknown(),
 )
 _MODEL: Errors = (
     errors.ModelUnavailable(7),
