@@ -99,9 +99,7 @@ class Documents:
             try:
                 with answers("s3:DeleteObjectVersion"):
                     erased += self._erase(key)
-            except LeftOut as error:
-                raise Unexpected(f"{key.partition('/')[0]}/ keeps a document of this test: {error}") from error
-            except ClientError as error:
+            except (LeftOut, ClientError) as error:
                 raise Unexpected(f"{key.partition('/')[0]}/ keeps a document of this test: {error}") from error
         self._keys = []
         return erased

@@ -13,7 +13,7 @@ from typing import Any
 
 import boto3
 import pytest
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, EndpointConnectionError
 from moto import mock_aws
 
 from local.loopback import GuardedHandler, LoopbackServer
@@ -203,10 +203,13 @@ SPOILT = [
     ("session", "POST /sessions", lambda answer: replace(answer, status=200), 0, "200, not 201"),
     ("turn", "POST /sessions/{id}/turns", with_status(504, "gateway_timeout"), 0, "longer than 29 s"),
     ("turn", "POST /sessions/{id}/turns", with_body(turn=2), 0, "with turn 2, not 1"),
+    ("turn", "POST /sessions/{id}/turns", with_body(text=None), 0, "without the field text"),
+    ("replay", "POST /sessions/{id}/turns", with_status(503, "dependency_unavailable"), 1, "not 200"),
     ("replay", "POST /sessions/{id}/turns", with_body(text="another"), 1, "other bytes"),
     ("replay", "POST /sessions/{id}/turns", without("Idempotent-Replayed"), 1, "Idempotent-Replayed missing"),
     ("unknown session", "GET /sessions/{id}", with_status(403, "forbidden"), 0, "403 forbidden"),
     ("unknown session", "GET /sessions/{id}", with_status(404, "route_not_found"), 0, "not 404 session_not_found"),
+    ("export", "GET /sessions/{id}/export", with_status(500, "session_corrupt"), 0, "500 session_corrupt"),
     ("export", "GET /sessions/{id}/export", with_body(turns=[]), 0, "0 turns"),
     ("export", "GET /sessions/{id}/export", with_body(turns=[{"text": "lost"}]), 0, "not the 1"),
     ("delete", "DELETE /sessions/{id}", with_status(500, "internal_error"), 0, "the log has it under urn:req:1"),
@@ -291,9 +294,16 @@ class S3Account:
 
     client_of_s3: Any
     bucket: str = "documents"
+    refused: dict[str, str] = field(default_factory=dict)
+    """The code of the error that an operation gets."""
 
     def client(self, service: str) -> Any:
-        return self.client_of_s3
+        return self
+
+    def __getattr__(self, operation: str) -> Any:
+        if operation in self.refused:
+            raise ClientError({"Error": {"Code": self.refused[operation], "Message": "no"}}, operation)
+        return getattr(self.client_of_s3, operation)
 
     def stored(self) -> list[str]:
         found = self.client_of_s3.list_object_versions(Bucket=self.bucket)
@@ -324,7 +334,8 @@ class Summarizer:
         if self.summaries:
             (document,) = [key for key in set(self.account.stored()) if key.startswith(f"inbox/{FOLDER}/")]
             key = f"{document.replace('inbox', 'outbox')}.summary.json"
-            body = json.dumps(self.summaries.pop(0)).encode()
+            summary = self.summaries.pop(0)
+            body = summary if isinstance(summary, bytes) else json.dumps(summary).encode()
             self.account.client_of_s3.put_object(Bucket="documents", Key=key, Body=body)
 
     def documents(self) -> Documents:
@@ -350,6 +361,7 @@ def test_a_document_is_summarized_and_both_are_removed(account: S3Account) -> No
         ([{"status": "failed", "code": "model_refused"}], "failed with model_refused"),
         ([{"status": "done", "text": ""}], "without a text"),
         (["done"], "no JSON object"),
+        ([b"{"], "no JSON"),
     ],
 )
 def test_a_summary_that_is_not_right_fails_and_nothing_stays(
@@ -362,11 +374,33 @@ def test_a_summary_that_is_not_right_fails_and_nothing_stays(
     assert account.stored() == []
 
 
-def test_a_bucket_that_is_not_there_fails(account: S3Account) -> None:
-    account.bucket = "another"
+@pytest.mark.parametrize(
+    ("operation", "code", "outcome", "words"),
+    [
+        ("put_object", "NoSuchBucket", Unexpected, "cannot be put.*NoSuchBucket"),
+        ("put_object", "AccessDenied", LeftOut, "may not have s3:PutObject"),
+        ("get_object", "InternalError", Unexpected, "cannot be read"),
+        ("get_object", "AccessDenied", LeftOut, "may not have s3:GetObject"),
+    ],
+)
+def test_a_bucket_that_refuses_fails_or_is_left_out(
+    account: S3Account, operation: str, code: str, outcome: type[Exception], words: str
+) -> None:
+    account.refused = {operation: code}
     documents = Summarizer(account, []).documents()
-    with pytest.raises(Unexpected, match="NoSuchBucket"):
+    with pytest.raises(outcome, match=words):
         documents.upload()
+    documents.erase()
+    assert account.stored() == []
+
+
+@pytest.mark.parametrize("code", ["AccessDenied", "InternalError"])
+def test_a_document_that_cannot_be_removed_is_told(account: S3Account, code: str) -> None:
+    documents = Summarizer(account, [DONE]).documents()
+    documents.upload()
+    account.refused = {"delete_object": code}
+    with pytest.raises(Unexpected, match="inbox/ keeps a document"):
+        documents.erase()
 
 
 def test_without_aws_credentials_documents_are_left_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -389,6 +423,8 @@ class CloudFormation:
     error: str = ""
 
     def describe_stacks(self, **_: str) -> dict[str, Any]:
+        if self.error == "unreachable":
+            raise EndpointConnectionError(endpoint_url="https://cloudformation")
         if self.error:
             raise ClientError({"Error": {"Code": self.error, "Message": "no"}}, "DescribeStacks")
         return {"Stacks": [{"Outputs": [{"OutputKey": "ApiUrl", "OutputValue": self.url}]}]}
@@ -412,6 +448,16 @@ def test_a_bucket_of_another_deployment_is_never_used(stack: CloudFormation, wor
         _ = account.bucket
 
 
+@pytest.mark.parametrize(
+    ("error", "words"), [("Throttling", "cannot be read"), ("unreachable", "cannot be asked for the stack turnlog")]
+)
+def test_a_stack_that_cannot_be_asked_fails(error: str, words: str) -> None:
+    account = Account(Target("https://api.example/v1", TOKEN))
+    account._clients["cloudformation"] = CloudFormation(error=error)
+    with pytest.raises(Unexpected, match=words):
+        _ = account.bucket
+
+
 # --- throttling
 
 
@@ -428,6 +474,8 @@ class StageAccount:
         return self
 
     def get_stage(self, **_: str) -> dict[str, Any]:
+        if self.settings == {"no": "stage"}:
+            raise ClientError({"Error": {"Code": "NotFoundException", "Message": "no"}}, "GetStage")
         return {"methodSettings": self.settings}
 
 
@@ -462,6 +510,7 @@ def test_a_burst_that_meets_no_limit_proves_nothing_without_the_settings(serve: 
     ("settings", "refusal", "words"),
     [
         ({}, REFUSED, "is RequestsPerSecond deployed"),
+        ({"no": "stage"}, REFUSED, "the stage v1 cannot be read"),
         ({"*/*": {"throttlingRateLimit": 10_000.0, "throttlingBurstLimit": 5000}}, REFUSED, "10000 requests a second"),
         (LIMITED, problem(429, "too_many_requests"), "without Retry-After"),
         (LIMITED, Response(429, {"message": "Too Many Requests"}), "not 429 too_many_requests"),
