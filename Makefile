@@ -20,7 +20,7 @@ MINISTACK := .tools/ministack/.installed
 COMPILE := --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate $(if $(UPGRADE),--upgrade)
 
 .DEFAULT_GOAL := help
-.PHONY: help run token test lint asvs prove fuzz docs pictures bench bench-peers build deploy user-aws token-aws lock clean
+.PHONY: help run token smoke test lint asvs prove fuzz docs pictures bench bench-peers build deploy user-aws token-aws lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -33,6 +33,15 @@ token: export TOKEN_USER = $(if $(filter command line,$(origin USER)),$(value US
 token: export TOKEN_ROLES = $(value ROLES)
 token: $(VENV)  ## print a token for the running stack; USER=ada, ROLES='admin admin:content'
 	@exec .venv/bin/python -m local.token --user "$$TOKEN_USER" --roles "$$TOKEN_ROLES"
+
+# By the environment too: a token is a secret, and a URL may have an & in it.
+smoke: export SMOKE_URL = $(value URL)
+smoke: export SMOKE_TOKEN = $(value TOKEN)
+smoke: export SMOKE_ORIGIN = $(value ORIGIN)
+smoke: export SMOKE_STACK = $(value STACK)
+smoke: export SMOKE_BUCKET = $(value BUCKET)
+smoke: $(VENV)  ## ask a deployment what its users ask, and say what it saw; URL=… TOKEN=…, ORIGIN, STACK, BUCKET
+	@exec .venv/bin/python -m tests.smoke
 
 test: $(VENV) $(MINISTACK)  ## lint, types, template checks and every test, two parts at once; about 6 minutes on 2 cores
 	@exec .venv/bin/python -m tests

@@ -33,6 +33,7 @@ def checkout(tmp_path: Path) -> Path:
     [
         ("run PORT=9000", "python -m local.run --port 9000"),
         ("token USER=ada ROLES=admin", "python -m local.issuer --user ada --roles admin"),
+        ("smoke URL=https://api.example/v1 TOKEN=a.b.c", "python -m tests.smoke"),
         ("test", "python -m tests"),
         ("lint", "python -m tests static"),
         ("build", "sam build"),
@@ -49,3 +50,15 @@ def test_make_works_in_a_folder_with_a_space_in_its_name(checkout: Path, asked: 
     )
     assert (said.stderr, said.returncode) == ("", 0)
     assert said.stdout == f"{started}, with uv in {tools}\n"
+
+
+def test_a_url_and_a_token_reach_the_smoke_test_as_they_were_given(checkout: Path) -> None:
+    python = checkout / ".venv/bin/python"
+    python.write_text('#!/bin/sh\nprintf "%s\\n" "$SMOKE_URL" "$SMOKE_TOKEN"\n')
+    given = ["https://api.example/v1?a=1&b=$(HOME) 'c'", 'a"b.$c.`d`']
+    make = shutil.which("make")
+    assert make
+    asked = [make, "smoke", f"URL={given[0]}", f"TOKEN={given[1]}"]
+    environment = {"PATH": "/usr/bin:/bin", "UV": str(checkout / "other tools" / "uv")}
+    said = subprocess.run(asked, cwd=checkout, env=environment, capture_output=True, text=True, check=True)
+    assert said.stdout.splitlines() == given
