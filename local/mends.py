@@ -1,7 +1,11 @@
-"""Steps of a deploy that MiniStack leaves out silently, done afterwards from the same template."""
+"""Steps of a deploy that MiniStack leaves out silently, done afterwards from the same template.
+
+They bring a role to what the template gives it on AWS, and never to more.
+"""
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -15,14 +19,17 @@ _PLACEHOLDER = "kept by the launcher"  # MiniStack writes secrets to disk in cle
 
 
 def mend(aws: Aws, deployed: Deployed, template: dict[str, Any]) -> bool:
-    """Enables TTL, applies the gateway's responses, gives the key's secret a value and finds the user pool's keys.
+    """Does what is missing of these steps. True when any was missing.
 
-    True when any was missing.
+    Enables TTL, applies the gateway's responses, gives the key's secret a value, sets the boundary of each function's
+    role, lets policies name secrets by their ARNs, and finds the user pool's keys.
     """
     changed = [
         _enable_ttl(aws, deployed, template),
         _apply_gateway_responses(aws, deployed, template),
         _fill_secret(aws, deployed),
+        _set_boundaries(aws, deployed, template),
+        _name_secrets(aws, deployed),
         _find_keys_of_pool(aws, deployed),
     ]
     return any(changed)
@@ -108,6 +115,56 @@ def _fill_secret(aws: Aws, deployed: Deployed) -> bool:
         client.put_secret_value(SecretId=secret, SecretString=_PLACEHOLDER)
         return True
     return False
+
+
+def _set_boundaries(aws: Aws, deployed: Deployed, template: dict[str, Any]) -> bool:
+    """Sets the permissions boundary of each function's role, which MiniStack's CloudFormation leaves out."""
+    client = aws.client("iam")
+    of_all = template["Globals"]["Function"].get("PermissionsBoundary")
+    changed = False
+    for function in deployed.named("AWS::Lambda::Function"):
+        boundary = template["Resources"][function]["Properties"].get("PermissionsBoundary", of_all)
+        role = deployed.named("AWS::IAM::Role").get(f"{function}Role")
+        if not boundary or not role:
+            continue
+        arn = deployed.named("AWS::IAM::ManagedPolicy")[boundary["Ref"]]
+        if client.get_role(RoleName=role)["Role"].get("PermissionsBoundary", {}).get("PermissionsBoundaryArn") != arn:
+            client.put_role_permissions_boundary(RoleName=role, PermissionsBoundary=arn)
+            changed = True
+    return changed
+
+
+def _name_secrets(aws: Aws, deployed: Deployed) -> bool:
+    """Puts the ARNs of secrets into policies, as `!Ref` does on AWS; MiniStack puts names, which allow nothing."""
+    names = deployed.named("AWS::SecretsManager::Secret").values()
+    arns = {name: aws.client("secretsmanager").describe_secret(SecretId=name)["ARN"] for name in names}
+    client = aws.client("iam")
+    changed = False
+    for role in deployed.named("AWS::IAM::Role").values():
+        for policy in client.list_role_policies(RoleName=role)["PolicyNames"]:
+            document = client.get_role_policy(RoleName=role, PolicyName=policy)["PolicyDocument"]
+            if named := _with_arns(document, arns):
+                client.put_role_policy(RoleName=role, PolicyName=policy, PolicyDocument=named)
+                changed = True
+    for arn in deployed.named("AWS::IAM::ManagedPolicy").values():
+        version = client.get_policy(PolicyArn=arn)["Policy"]["DefaultVersionId"]
+        document = client.get_policy_version(PolicyArn=arn, VersionId=version)["PolicyVersion"]["Document"]
+        if named := _with_arns(document, arns):
+            client.create_policy_version(PolicyArn=arn, PolicyDocument=named, SetAsDefault=True)
+            client.delete_policy_version(PolicyArn=arn, VersionId=version)  # there may be five
+            changed = True
+    return changed
+
+
+def _with_arns(document: Mapping[str, Any], arns: Mapping[str, str]) -> str:
+    """The document with the ARNs of the secrets that it names; empty when it names none."""
+    statements = [
+        {**each, "Resource": arns.get(each["Resource"], each["Resource"])}
+        if isinstance(each.get("Resource"), str)
+        else each
+        for each in document["Statement"]
+    ]
+    return "" if statements == document["Statement"] else json.dumps({**document, "Statement": statements})
 
 
 def _find_keys_of_pool(aws: Aws, deployed: Deployed) -> bool:

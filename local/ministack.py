@@ -69,6 +69,7 @@ class MiniStack:
             "TMPDIR": str(self._state.tmp),
             "GATEWAY_PORT": str(self._port),
             "BIND_HOST": HOST,
+            "AUTH": "true",  # every function may do what its role says, and nothing else
             "IOT_MTLS_ENABLED": "0",  # it would listen on all interfaces
             "SFTP_ENABLED": "0",
             "PERSIST_STATE": "1",

@@ -26,9 +26,11 @@ from typing import Any
 from hypercorn.asyncio import serve  # type: ignore[import-not-found] # MiniStack's environment has these
 from hypercorn.config import Config  # type: ignore[import-not-found]
 from ministack import app as ministack  # type: ignore[import-not-found]
-from ministack.core import lambda_runtime  # type: ignore[import-not-found]
+from ministack.core import iam_actions, lambda_runtime  # type: ignore[import-not-found]
 from ministack.core.persistence import save_all  # type: ignore[import-not-found]
+from ministack.services import s3  # type: ignore[import-not-found]
 
+from local import iam_request
 from local.guard import refusal
 from local.request_line import MOST_READ_BYTES, Answered, spent
 from local.shared_layers import SharedLayers
@@ -60,6 +62,7 @@ async def _run(port: int, state: Path) -> None:
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the launcher's
     lambda_runtime.zipfile = SharedLayers(state / "layers")
+    iam_request.complete(ministack, iam_actions, s3)
     guard = Guard(port)
     lifespan = Lifespan()
     await lifespan.start()

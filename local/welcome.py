@@ -52,11 +52,20 @@ def calls(api: str) -> list[str]:
     ]
 
 
+def document_calls(bucket: str, owner: str) -> list[str]:
+    """Lines for a shell: a document of the owner goes into the bucket, and its summary is read."""
+    return [
+        's3() { curl -s --aws-sigv4 aws:amz:us-east-1:s3 --user test:test "$@"; }',
+        f"s3 -T README.md {bucket}/inbox/{owner}/readme.md",
+        f"sleep 3; s3 {bucket}/outbox/{owner}/readme.md.summary.json",
+    ]
+
+
 def message(facts: Facts) -> str:
     """Returns the address, the token and lines to paste."""
     api, user, owner = facts.api_url, facts.user, facts.owner
     bucket = f"{api.removesuffix('/v1')}/{facts.deployed.outputs['DocumentsBucketName']}"
-    lines = "\n".join(calls(api))
+    lines, documents = "\n".join(calls(api)), "\n".join(document_calls(bucket, owner))
     return f"""
 Turnlog: {api}
 Claude:  {facts.claude}
@@ -68,8 +77,7 @@ Then a query, a session, and two turns in it. The same key gives the same reply 
 {lines}
 
 A .txt or .md document that is put under inbox/{owner}/ has its summary under outbox/ soon after:
-curl -sT README.md {bucket}/inbox/{owner}/readme.md
-sleep 3; curl -s {bucket}/outbox/{owner}/readme.md.summary.json
+{documents}
 
 Ctrl-C stops everything. Each request is a line:
 """

@@ -15,7 +15,7 @@ import pytest
 
 from local import terminal_svg
 from local.state import StateFolder
-from tests.e2e.stack import ROOT, Stack
+from tests.e2e.stack import PATIENCE_S, ROOT, Stack
 
 FOREIGN = [
     {"Origin": "https://evil.example"},
@@ -120,6 +120,19 @@ def test_the_lines_to_paste_work(stack: Stack) -> None:
     assert "heron" in query["text"]
     assert turn["turn"] == 1
     assert "Ada" in next_turn["text"]
+
+
+def test_the_lines_to_paste_summarize_a_document(stack: Stack, until: Callable[..., None]) -> None:
+    function, put, get = (line for line in stack.output.splitlines() if line.startswith(("s3", "sleep")))
+    subprocess.run(["/bin/sh", "-c", f"{function}\n{put}"], cwd=ROOT, check=True)
+
+    def summary() -> dict[str, str]:
+        read = f"{function}\n{get.removeprefix('sleep 3; ')}"
+        shown = subprocess.run(["/bin/sh", "-c", read], capture_output=True, text=True, check=True).stdout
+        return dict(json.loads(shown)) if shown.startswith("{") else {}
+
+    until(lambda: summary().get("status") == "done", PATIENCE_S)
+    assert "stand-in" in summary()["text"]
 
 
 def test_the_terminal_in_the_readme_is_what_a_run_shows(stack: Stack, until: Callable[..., None]) -> None:

@@ -33,7 +33,8 @@ from turnlog.usecases.turn_protocol import COMMIT_RESERVE_S
 ASK_CLAUDE = {"QueryFunction", "AnalyzeCodeFunction", "SummarizeFunction", "SessionFunction", "SummarizeUploadFunction"}
 KEEP_SESSIONS = {"SessionFunction", "AnonymousFunction", "SweepFunction", "AccountFunction", "AdminFunction"}
 COUNT_USE = {"SessionFunction", "AnonymousFunction", "QueryFunction", "AnalyzeCodeFunction", "SummarizeFunction"}
-ENCRYPT = {"SessionFunction", "AnonymousFunction", "AccountFunction"}
+ENCRYPT = {"SessionFunction", "AnonymousFunction"}
+DECRYPT = {"AccountFunction", "AdminFunction"}
 USE_SERVER_KEY = {"SessionFunction", "AnonymousFunction", "QueryFunction", "AccountFunction", "AdminFunction"}
 STATELESS = ASK_CLAUDE - KEEP_SESSIONS | {"AuthorizerFunction", "ConsoleFunction"}
 PUBLIC_ROUTES = {("POST", "/anonymous/sessions"), ("GET", "/health"), ("GET", "/openapi.json")}
@@ -239,7 +240,7 @@ class TestRoles:
     ) -> None:
         for secret in ("KeysTable", "ContentKey", "kms:"):
             reach = {name for name, owned in statements.items() if secret in json.dumps(owned)}
-            assert reach == ENCRYPT | {"AdminFunction"}
+            assert reach == ENCRYPT | DECRYPT
         (wrapping,) = [each for each in statements["SessionFunction"] if "ContentKey" in json.dumps(each["Resource"])]
         assert wrapping["Action"] == ["kms:GenerateDataKey", "kms:Decrypt"]
         assert wrapping["Condition"] == {
@@ -249,15 +250,19 @@ class TestRoles:
         (reading,) = [each for each in statements["SessionFunction"] if "KeysTable" in json.dumps(each["Resource"])]
         assert not {"dynamodb:DeleteItem", "dynamodb:BatchWriteItem"} & set(reading["Action"])
 
-    def test_the_admin_function_can_decrypt_content_and_neither_encrypt_nor_create_a_key(
+    def test_functions_that_only_read_content_can_neither_encrypt_it_nor_create_a_key(
         self, statements: dict[str, list[dict[str, Any]]]
     ) -> None:
-        owned = statements["AdminFunction"]
-        (opening,) = [each for each in owned if "ContentKey" in json.dumps(each["Resource"])]
-        assert opening["Action"] == "kms:Decrypt"
-        assert opening["Condition"]["Null"] == {"kms:EncryptionContext:owner": "false"}
-        (reading,) = [each for each in owned if "KeysTable" in json.dumps(each["Resource"])]
-        assert reading["Action"] == "dynamodb:GetItem"
+        erasing = {"AccountFunction": {"dynamodb:Query", "dynamodb:PutItem"}}
+        for name in DECRYPT:
+            owned = statements[name]
+            (opening,) = [each for each in owned if "ContentKey" in json.dumps(each["Resource"])]
+            assert opening["Action"] == "kms:Decrypt"
+            assert opening["Condition"]["Null"] == {"kms:EncryptionContext:owner": "false"}
+            keys = {
+                act for each in owned if "KeysTable" in json.dumps(each["Resource"]) for act in listed(each["Action"])
+            }
+            assert keys == {"dynamodb:GetItem"} | erasing.get(name, set())
 
     def test_every_function_behind_the_gateway_can_only_add_to_the_audit_trail(
         self, statements: dict[str, list[dict[str, Any]]]
