@@ -23,7 +23,7 @@ REQUIREMENTS = {
     "3.4.1": "Strict-Transport-Security on every answer",
     "3.4.4": "X-Content-Type-Options: nosniff on every answer",
     "4.1.1": "every answer names its media type and charset",
-    "4.1.3": "no header of the caller says who it is",
+    "4.1.3": "no header of the caller says who it is, but for a back end that may name its people",
     "4.1.4": "only declared methods answer",
     "7.1.1": "idle and absolute ends are documented parameters",
     "7.1.2": "a limit on the sessions of an owner, refused and never silently evicted",

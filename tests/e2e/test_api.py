@@ -261,6 +261,21 @@ def test_a_stored_conversation_is_encrypted(ada: httpx2.Client, stack: Stack) ->
     assert not [text for text in ("nobody else", session_id, "claude-") if text in stored]
 
 
+def test_a_back_end_s_people_have_sessions_of_their_own(stack: Stack) -> None:
+    with caller(stack, stack.token_of("back-end", "delegate")) as back_end:
+        ada, eve = {"Turnlog-User": "ada"}, {"Turnlog-User": "eve"}
+        made = back_end.post("/sessions", json={}, headers=ada)
+        assert made.status_code == 201, made.text
+        path = f"/sessions/{made.json()['session_id']}"
+        assert back_end.get(path, headers=ada).status_code == 200
+        for other in (eve, {}):
+            require_problem(back_end.get(path, headers=other), 404, "session_not_found")
+            assert back_end.get("/sessions", headers=other).json()["items"] == []
+        require_problem(back_end.get(path, headers=[*ada.items(), *eve.items()]), 400, "header_duplicate")
+    with caller(stack, stack.token) as nobody_s:
+        require_problem(nobody_s.get(path, headers=ada), 403, "forbidden")
+
+
 def test_without_a_valid_token_no_route_answers(stack: Stack) -> None:
     foreign = stack.token[:-8] + "AAAAAAAA"
     for token in (None, "nonsense", foreign):

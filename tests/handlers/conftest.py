@@ -173,13 +173,16 @@ def call(backstage: Backstage) -> Call:
         query: Mapping[str, list[str]] | None = None,
         headers: Mapping[str, str] | None = None,
         roles: str = "",
+        user: str | None = None,
         secret: str | None = None,
         source: str = "203.0.113.7",
         also: Mapping[str, Any] | None = None,
     ) -> Answered:
-        """`secret` makes the caller anonymous, as the authorizer says; `source` is the address it comes from; `also`
-        stands in the event instead of what would.
+        """`secret` makes the caller anonymous, as the authorizer says; `user` makes it a back end that acts for this
+        user; `source` is the address it comes from; `also` stands in the event instead of what would.
         """
+        named = {"Turnlog-User": user} if user is not None else {}
+        roles = roles or ("delegate" if named else "")
         verified = {"owner": owner, "kind": "user", "expires": expires, "roles": roles} if owner else None
         if secret:
             asked = {
@@ -195,7 +198,7 @@ def call(backstage: Backstage) -> Call:
             "resource": resource,
             "path": path,
             "httpMethod": method,
-            "headers": {"Content-Type": "application/json", **(headers or {})},
+            "headers": {"Content-Type": "application/json", **named, **(headers or {})},
             "multiValueQueryStringParameters": query,
             "pathParameters": parameters,
             "requestContext": {

@@ -23,7 +23,7 @@ from turnlog.usecases.audit import session_hash
 
 Act = Callable[[Call, str, str], Answered]
 NEVER = "ses_" + "a" * 22
-ALLOWED = {"action", "request_id", "route", "owner", "subject", "session", "to", "source", "reason"}
+ALLOWED = {"action", "request_id", "route", "owner", "delegate", "subject", "session", "to", "source", "reason"}
 
 
 def at(method: str, path: str, body: object = None, **more: Any) -> Act:

@@ -26,7 +26,7 @@ from tests.unit.test_jwt_tokens import ISSUER, OTHER_KEY, IssuersServer, token, 
 from turnlog import runtime
 from turnlog.adapters.jwt_tokens import JwtVerifier
 from turnlog.adapters.local.memory import MemorySessionStore
-from turnlog.domain.owners import anonymous_owner_of
+from turnlog.domain.owners import anonymous_owner_of, delegated_owner
 from turnlog.domain.sessions import Session, new_session_id
 from turnlog.domain.turns import Lease
 
@@ -36,8 +36,26 @@ ADA, EVE = f"{ISSUER}|ada", f"{ISSUER}|eve"
 SECRET, WRONG_SECRET = "s" * 43, "w" * 43
 STAGE = "arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/v1"
 
-ROLES = {"admin": "admin", "reader": "admin admin:content", "half a reader": "admin:content"}
+ROLES = {
+    "admin": "admin",
+    "reader": "admin admin:content",
+    "half a reader": "admin:content",
+    "back end": "delegate",
+    "another back end": "admin admin:content delegate",
+}
 SIGNED_IN = {"ada": ADA, "eve": EVE, **{name: f"{ISSUER}|{name}" for name in ROLES}}
+# Those who name a user, by who they are and who is named; people of back ends, and whoever may name nobody.
+NAMING = {
+    "a person": ("back end", "ada"),
+    "another person": ("back end", "eve"),
+    "a person elsewhere": ("another back end", "ada"),
+}
+IN_VAIN = {
+    "a user who names one": ("ada", "eve"),
+    "an admin who does": ("reader", "ada"),
+    "a holder": ("holder", "ada"),
+}
+PEOPLE = {caller: delegated_owner(SIGNED_IN[who], user) for caller, (who, user) in NAMING.items()}
 ANONYMOUS = {"holder": anonymous_owner_of(SECRET), "wrong secret": anonymous_owner_of(WRONG_SECRET)}
 NOBODY = {
     "no header": None,
@@ -48,7 +66,8 @@ NOBODY = {
     "malformed secret": lambda: "Session short",
     "another scheme": lambda: "Basic YWRhOmFkYQ==",
 }
-CALLERS = [*SIGNED_IN, *ANONYMOUS, *NOBODY]
+OWNERS = {**SIGNED_IN, **ANONYMOUS, **PEOPLE}
+CALLERS = [*OWNERS, *IN_VAIN, *NOBODY]
 TARGETS = ["own", "another's", "deleted", "expired", "never was"]
 
 
@@ -67,6 +86,10 @@ class Row:
     public: bool = False
     key: bool = False
     with_role: Mapping[str, int] = field(default_factory=dict)
+
+
+READERS = ("reader", "another back end")
+ADMINS = ("admin", *READERS)
 
 
 def _new_secret() -> object:
@@ -93,11 +116,11 @@ ROWS: dict[Route, Row] = {
     ("POST", "/sessions/{id}/turns"): Row(200, 200, lambda: {"message": "Hello"}, needs_session=True, key=True),
     ("GET", "/sessions/{id}/turns"): Row(200, 200, needs_session=True),
     ("GET", "/sessions/{id}/turns/{n}"): Row(200, 200, needs_session=True),
-    ("GET", "/admin/users/{owner}/sessions"): Row(403, with_role={"admin": 200, "reader": 200}),
-    ("POST", "/admin/users/{owner}/terminate"): Row(403, with_role={"admin": 200, "reader": 200}),
-    ("POST", "/admin/sessions/{ref}/terminate"): Row(403, with_role={"admin": 204, "reader": 204}, needs_session=True),
+    ("GET", "/admin/users/{owner}/sessions"): Row(403, with_role=dict.fromkeys(ADMINS, 200)),
+    ("POST", "/admin/users/{owner}/terminate"): Row(403, with_role=dict.fromkeys(ADMINS, 200)),
+    ("POST", "/admin/sessions/{ref}/terminate"): Row(403, with_role=dict.fromkeys(ADMINS, 204), needs_session=True),
     ("POST", "/admin/sessions/{ref}/content"): Row(
-        403, with_role={"reader": 200}, body=lambda: {"reason": "Ticket 4711"}, needs_session=True
+        403, with_role=dict.fromkeys(READERS, 200), body=lambda: {"reason": "Ticket 4711"}, needs_session=True
     ),
     ("GET", "/health"): Row(200, 200, public=True),
     ("GET", "/openapi.json"): Row(200, 200, public=True),
@@ -128,6 +151,7 @@ class Scene:
     def send(self, route: Route, caller: str, session_id: str) -> Answered:
         row, (method, path) = ROWS[route], route
         verified = None
+        caller, user = {**NAMING, **IN_VAIN}.get(caller, (caller, None))
         owner = self._owners.get(session_id, ADA)
         parameters = {"id": session_id, "n": "1", "owner": named(owner.encode()), "ref": ref(owner, session_id)}
         if not row.public:
@@ -140,6 +164,8 @@ class Scene:
             verified = policy["context"]
         content = row.body()
         headers = {"Content-Type": "application/json"}
+        if user:
+            headers["Turnlog-User"] = user
         if row.key:
             headers["Idempotency-Key"] = f"key-{next(self._numbers)}"
         request = {
@@ -263,17 +289,20 @@ def test_a_caller_gets_in_where_it_belongs_and_nowhere_else(
     scene: Scene, route: Route, caller: str, target: str
 ) -> None:
     row = ROWS[route]
-    owner = {**SIGNED_IN, **ANONYMOUS}.get(caller, ADA)
+    owner, names = OWNERS.get(caller, ADA), caller in (*NAMING, *IN_VAIN)
     session_id = scene.session(target, owner, EVE if owner == ADA else ADA)
     before = scene.backstage.store.read(owner, session_id, scene.backstage.clock(), 9) if target == "own" else None
     answered = scene.send(route, caller, session_id)
     if row.public:
-        assert answered.status == row.user
+        assert answered.status == (403 if names and route[0] == "POST" else row.user)
+    elif caller in IN_VAIN:
+        assert answered.status == 403
+        assert scene.store.calls == []
     elif caller in NOBODY:
         assert answered.status == 401
         assert scene.store.calls == []
     else:
-        lets_in = row.with_role.get(caller, row.user if caller in SIGNED_IN else row.anonymous)
+        lets_in = row.with_role.get(caller, row.anonymous if caller in ANONYMOUS else row.user)
         anybody_s = target == "another's" and caller in row.with_role
         is_found = target == "own" or anybody_s or not row.needs_session or lets_in == 403
         assert answered.status == (lets_in if is_found else 404)
@@ -291,12 +320,12 @@ def test_no_route_makes_a_session_by_naming_one(scene: Scene, route: Route) -> N
     assert scene.backstage.store.session_ids(ADA) == []
 
 
-@pytest.mark.parametrize("caller", ["ada", "holder"])
+@pytest.mark.parametrize("caller", ["ada", "holder", "a person"])
 @pytest.mark.parametrize("route", [route for route, row in ROWS.items() if row.needs_session], ids=" ".join)
 def test_what_is_not_found_looks_the_same_and_is_looked_for_in_the_same_way(
     scene: Scene, route: Route, caller: str
 ) -> None:
-    owner = {**SIGNED_IN, **ANONYMOUS}[caller]
+    owner = OWNERS[caller]
     seen = []
     for target in ("another's", "deleted", "expired", "never was"):
         session_id = scene.session(target, owner, EVE)
@@ -306,3 +335,22 @@ def test_what_is_not_found_looks_the_same_and_is_looked_for_in_the_same_way(
         seen.append((answered.status, answered.headers, text, list(scene.store.calls)))
     assert seen[0][0] in (403, 404)
     assert all(each == seen[0] for each in seen)
+
+
+@pytest.mark.asvs("7.2.1")
+def test_one_cached_answer_of_the_authorizer_mixes_no_two_people(scene: Scene) -> None:
+    """The gateway keeps it for the token, whoever is named beside: so nobody who is named may be in it."""
+    resource = f"{STAGE}/GET/sessions"
+    asked = {"type": "TOKEN", "authorizationToken": f"Bearer {token(sub='back end', roles='delegate')}"}
+    named = {"headers": {"Turnlog-User": "ada"}, "multiValueHeaders": {"Turnlog-User": ["ada"]}}
+    answers = [app("authorizer").handler({**asked, **more, "methodArn": resource}, Context()) for more in ({}, named)]
+    assert answers[0] == answers[1]
+    assert answers[0]["context"]["owner"] == SIGNED_IN["back end"]
+
+
+@pytest.mark.parametrize("other", [other for other in OWNERS if other != "a person"])
+def test_a_person_s_session_is_found_by_no_other_caller(scene: Scene, other: str) -> None:
+    session_id = scene.session("own", PEOPLE["a person"], ADA)
+    read = ("GET", "/sessions/{id}")
+    assert scene.send(read, other, session_id).status == 404
+    assert scene.send(read, "a person", session_id).status == 200

@@ -51,6 +51,8 @@ def each(chosen: list[Route]) -> pytest.MarkDecorator:
 OF_A_SESSION = [route for route in OPERATIONS if "{id}" in route[1]]
 BODIES = {route: operation.body for route, operation in OPERATIONS.items() if operation.body}
 WITH_BODY = list(BODIES)
+WITH_USER = [route for route, operation in OPERATIONS.items() if operation.takes_user]
+WITHOUT_USER = [route for route in OPERATIONS if route not in WITH_USER]
 WITH_KEY = [route for route, operation in OPERATIONS.items() if operation.key is not None]
 PAGED = [route for route, operation in OPERATIONS.items() if operation.asks]
 
@@ -460,6 +462,43 @@ def test_a_key_that_is_none_is_refused_by_every_route_that_takes_one(watch: Watc
     watch.refused(route, 400, empty, headers={"Idempotency-Key": ""})
     if OPERATIONS[route].key:
         watch.refused(route, 400, "idempotency_key_missing", key="")
+
+
+NO_USERS = [("", "invalid"), (" ", "invalid"), (" ada", "invalid"), ("ada ", "invalid"), ("ada lovelace", "invalid")]
+NO_USERS += [("ada, eve", "invalid"), ("a\tb", "invalid"), ("a\x00", "invalid"), ("a\r\nX: y", "invalid")]
+NO_USERS += [("\x7f", "invalid"), ("\x80", "invalid"), ("zo\u00eb", "invalid"), ("zo\u00c3\u00ab", "invalid")]
+NO_USERS += [("a\u200b", "invalid"), ("\u0430da", "invalid"), ("a\ud800", "invalid"), (f"{CANARY} x", "invalid")]
+NO_USERS += [("a" * 129, "too_long"), (" " * 129, "too_long"), (CANARY * 100, "too_long")]
+
+
+@pytest.mark.asvs("2.2.1")
+@each(WITH_USER)
+def test_a_user_that_is_none_is_refused_by_every_route_that_takes_one(watch: Watch, route: Route) -> None:
+    for user, why in NO_USERS:
+        watch.refused(route, 400, f"turnlog_user_{why}", user=user)
+    for users in ([CANARY, CANARY], ["ada", "eve"], ["ada", ""]):
+        twice = {"Content-Type": ["application/json"], "turnlog-USER": users}
+        watch.refused(route, 400, "header_duplicate", roles="delegate", also={"multiValueHeaders": twice})
+
+
+@pytest.mark.asvs("4.1.3")
+@pytest.mark.asvs("8.2.1")
+@each(WITH_USER)
+def test_a_user_is_named_by_nobody_without_the_role(watch: Watch, route: Route) -> None:
+    for roles in ("admin admin:content", "Delegate", "delegates", "delegate,admin", "user"):
+        for user in (CANARY, "", " ", "a" * 129):
+            watch.refused(route, 403, "forbidden", user=user, roles=roles)
+    watch.refused(route, 403, "forbidden", headers={"TURNLOG-USER": CANARY})
+    watch.refused(route, 401, "unauthorized", user=CANARY, owner=None)
+    watch.refused(route, 401, "unauthorized", user=CANARY, expires="1000000000")
+    watch.refused(route, 403, "forbidden", user=CANARY, secret="s" * 43)
+
+
+@each([route for route in WITHOUT_USER if route not in (("GET", "/health"), ("GET", "/openapi.json"))])
+def test_a_user_is_not_left_unheard_where_none_can_be_named(watch: Watch, route: Route) -> None:
+    roles = " ".join(("delegate", *OPERATIONS[route].roles))
+    for user in (CANARY, "", "a" * 129):
+        watch.refused(route, 403, "forbidden", user=user, roles=roles)
 
 
 SPOOFED = {

@@ -21,7 +21,7 @@ from tests.fakes import OWNER, new_session
 from tests.handlers.conftest import Answered, Backstage, Call
 from tests.handlers.test_authorisation import FUNCTION_OF, SECRET, named, ref
 from turnlog import runtime
-from turnlog.domain.owners import anonymous_owner_of
+from turnlog.domain.owners import anonymous_owner_of, delegated_owner
 from turnlog.domain.sessions import new_session_id
 from turnlog.errors import (
     AuditUnavailable,
@@ -56,6 +56,7 @@ class Said:
     secret: str | None = None
     secrets: tuple[str, ...] = ()
     roles: str = ""
+    user: str | None = None
 
 
 def _texts(**more: Any) -> dict[str, Any]:
@@ -64,6 +65,7 @@ def _texts(**more: Any) -> dict[str, Any]:
 
 _KEY = {"Idempotency-Key": f"{CANARY}-key", "Prefer": f"wait=0; {CANARY}"}
 _QUESTION = {"system": f"{CANARY} system", "stop_sequences": [f"{CANARY} stop"]}
+_USER = f"{CANARY}@example.com"
 _NEW_SECRET = {"secret_sha256": hashlib.sha256(b"another").hexdigest()}
 
 SAID = {
@@ -112,6 +114,24 @@ SAID = {
         ("POST", "/admin/sessions/{ref}/content"), {"reason": f"{CANARY} in a reason"}, roles="admin admin:content"
     ),
     "a look without the role": Said(("POST", "/admin/sessions/{ref}/content"), {"reason": f"{CANARY} in a reason"}),
+    "a person's new session": Said(("POST", "/sessions"), {"title": f"{CANARY} title"}, _KEY, user=_USER),
+    "a person's turn": Said(("POST", "/sessions/{id}/turns"), _texts(), _KEY, user=_USER),
+    "a person's question": Said(("POST", "/query"), _texts(), user=_USER),
+    "a person's list": Said(("GET", "/sessions"), user=_USER),
+    "everything of a person": Said(("GET", "/me/export"), user=_USER),
+    "a person's erasure": Said(("DELETE", "/me"), user=_USER),
+    "a claim for a person": Said(("POST", "/sessions/{id}/claim"), {"secret": SECRET}, _KEY, user=_USER),
+    "an unknown id of a person": Said(("GET", "/sessions/{id}"), session_id=new_session_id(), user=_USER),
+    "a person who is none": Said(("GET", "/sessions"), user=f"{CANARY} with a space"),
+    "a person with a name that is too long": Said(("GET", "/sessions"), user=_USER * 10),
+    "a person named without the role": Said(("GET", "/sessions"), user=_USER, roles="admin"),
+    "a person named beside a secret": Said(("GET", "/sessions/{id}"), user=_USER, secret=SECRET),
+    "a person named by an administrator": Said(
+        ("GET", "/admin/users/{owner}/sessions"), user=_USER, roles="admin delegate"
+    ),
+    "a person named by a stranger": Said(
+        ("POST", "/anonymous/sessions"), _NEW_SECRET, user=_USER, secrets=(_NEW_SECRET["secret_sha256"],)
+    ),
     "another media type": Said(("POST", "/query"), _texts(), {"Content-Type": f"text/{CANARY}"}),
 }
 
@@ -190,7 +210,9 @@ def everything_logged(logged: io.StringIO) -> Iterator[Callable[[], str]]:
 def _send(call: Call, backstage: Backstage, said: Said) -> tuple[Answered, str]:
     """The answer, and the id of the session that it was about."""
     owner = anonymous_owner_of(said.secret) if said.secret else f"{OWNER}-{CANARY}"
-    session_id = said.session_id or backstage.store.create(new_session(owner), f"{CANARY} title").id
+    is_a_person_s = said.user == _USER and not said.secret
+    whose = delegated_owner(owner, _USER) if is_a_person_s else owner
+    session_id = said.session_id or backstage.store.create(new_session(whose), f"{CANARY} title").id
     method, path = said.route
     answered = call(
         FUNCTION_OF[said.route],
@@ -202,6 +224,7 @@ def _send(call: Call, backstage: Backstage, said: Said) -> tuple[Answered, str]:
         headers=said.headers,
         query=said.query,
         roles=said.roles,
+        user=said.user,
         parameters={"id": session_id, "n": "1", "owner": named(owner.encode()), "ref": ref(owner, session_id)},
         source="198.51.100.77",
     )

@@ -15,6 +15,7 @@ from samcli.yamlhelper import yaml_parse
 
 import turnlog
 from tests import documented
+from tests.fakes import OWNER
 from tests.handlers.conftest import Backstage, Call, Context, app, event
 from tests.handlers.every_route import Everybody
 from tests.handlers.test_authorisation import FUNCTION_OF
@@ -103,6 +104,8 @@ def test_each_route_is_for_the_callers_that_the_document_names(everybody: Everyb
     for scheme, caller in ((USER, {"owner": "https://issuer.example/|ada"}), (ANONYMOUS, {"secret": STRANGER})):
         is_refused = everybody.ask(route, **caller).status == 403
         assert is_refused == (bool(callers) and scheme not in callers)
+    refused = everybody.ask(route, owner=OWNER, user="ada").status == 403
+    assert refused == (not OPERATIONS[route].takes_user and (bool(callers) or route[0] == "POST"))
     roles = OPERATIONS[route].roles
     for missing in roles:
         assert everybody.ask(route, roles=" ".join(role for role in roles if role != missing)).status == 403

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import hmac
 import json
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -30,6 +30,7 @@ class Publisher:
     def __init__(self) -> None:
         self.documents: dict[str, bytes | str] = {}
         self.asked: list[tuple[str, str]] = []
+        self.was_cut_off = threading.Event()
         publisher = self
 
         class Documents(GuardedHandler):
@@ -42,8 +43,10 @@ class Publisher:
                 if isinstance(found, str):
                     self.send_header("Location", found)
                 self.end_headers()
-                with contextlib.suppress(ConnectionError):  # the reader has had enough
+                try:
                     self.wfile.write(body)
+                except ConnectionError:  # the reader has had enough
+                    publisher.was_cut_off.set()
 
         self.server = LoopbackServer(0, Documents, "publisher")
 
@@ -188,6 +191,13 @@ def test_a_document_as_large_as_it_may_be_is_read(publisher: Publisher) -> None:
     written = json.dumps({"keys": [published()]}).encode()
     publisher.documents["/jwks.json"] = written + b" " * (MOST_BYTES - len(written))
     assert len(read_signing_keys(publisher.url)) == 1
+
+
+def test_of_a_larger_one_no_more_is_read(publisher: Publisher) -> None:
+    publisher.documents["/jwks.json"] = b" " * 40_000_000  # more than the connection holds by itself
+    with pytest.raises(IssuerUnavailable):
+        read_signing_keys(publisher.url)
+    assert publisher.was_cut_off.wait(10)
 
 
 @pytest.mark.parametrize("url", ["file:///etc/hostname", "ftp://127.0.0.1/", "/jwks.json", "", "data:,{}"])

@@ -34,6 +34,7 @@ class CloudWatchAuditTrail:
         request_id: str,
         route: str = "",
         owner: str = "",
+        delegate: str = "",
         subject: str = "",
         session: str = "",
         to: str = "",

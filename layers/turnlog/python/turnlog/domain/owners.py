@@ -10,6 +10,9 @@ from turnlog.domain import base64url
 
 _SECRET = re.compile(r"[A-Za-z0-9_-]{43}")
 
+MAX_USER = 128
+"""Characters of a user whom a back end names."""
+
 
 def owner_hash(owner: str) -> str:
     """The name under which an owner's things are filed: 43 URL-safe characters, never reversed to the owner.
@@ -30,6 +33,22 @@ def anonymous_owner(secret_sha256: str) -> str:
 def anonymous_owner_of(secret: str) -> str:
     """The owner of whoever holds this secret. The hash is that of its characters as they are sent."""
     return anonymous_owner(hashlib.sha256(secret.encode()).hexdigest())
+
+
+def delegated_owner(delegate: str, user: str) -> str:
+    """The owner of what belongs to `user`, one of the people of the back end whose owner is `delegate`.
+
+    Nobody else has such an owner: a signed-in caller's begins with the issuer's address, an anonymous one has no space,
+    and of two back ends or users each has another, since no user has a space. It must not change between versions.
+    """
+    if not is_user(user):
+        raise ValueError("no user")
+    return f"user:{user} {delegate}"
+
+
+def is_user(text: str) -> bool:
+    """True for 1 to MAX_USER visible ASCII characters, which no proxy trims, folds or takes for another encoding."""
+    return 0 < len(text) <= MAX_USER and all("\x21" <= character <= "\x7e" for character in text)
 
 
 def is_secret(text: str) -> bool:

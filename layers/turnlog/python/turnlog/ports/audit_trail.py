@@ -19,6 +19,7 @@ class AuditTrail(Protocol):
         request_id: str,
         route: str = "",
         owner: str = "",
+        delegate: str = "",
         subject: str = "",
         session: str = "",
         to: str = "",
@@ -27,7 +28,8 @@ class AuditTrail(Protocol):
     ) -> None:
         """Returns when the event is kept, once or twice. Raises AuditUnavailable: then the act must not happen.
 
-        `owner` is who acts and `subject` whose things are acted on, where that may be another; both are owner_hash.
+        `owner` is who acts, `delegate` the back end that acts for `owner` as one of its people, and `subject` whose
+        things are acted on, where that may be another; all are owner_hash.
         `session` is a keyed hash of the session's id, `to` of the id that it gets or that comes of it, `source` of an
         address. `reason` is an error's code, a limit's name or the reason that an administrator gives. Empty fields are
         left out.

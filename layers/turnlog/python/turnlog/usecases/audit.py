@@ -82,6 +82,7 @@ class Audit:
             request_id=self.request_id,
             route=self.route,
             owner=owner_hash(self.caller.owner) if self.caller.owner else "",
+            delegate=owner_hash(self.caller.delegate) if self.caller.delegate else "",
             subject=owner_hash(subject) if subject else "",
             session=session_hash(self.server_key(), session_id) if session_id else "",
             to=session_hash(self.server_key(), to_id) if to_id else "",

@@ -14,12 +14,14 @@ class Caller:
 
     `owner` is the owner that the token or the secret proves; empty for a stranger: a caller without token or secret.
     `is_anonymous` is true for the holder of a secret, who is no person that an issuer knows. `source` is the network
-    address, or /64 of IPv6, that the request comes from; empty where an entry point has none.
+    address, or /64 of IPv6, that the request comes from; empty where an entry point has none. `delegate` is the owner
+    of the back end that acts for `owner`, one of its people; empty when the caller acts for itself.
     """
 
     owner: str = ""
     is_anonymous: bool = False
     source: str = ""
+    delegate: str = ""
 
     def require_verified(self) -> str:
         """Returns the owner. Raises Unauthorized for a stranger."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _LONGER_THAN_ANY_CACHE_S = 3600  # what the gateway keeps an authorizer's answer at most (API Gateway quota)
 _ANONYMOUS_METHODS = ("GET", "POST", "PATCH", "DELETE")
-_ROLES = ("admin", "admin:content")
+_ROLES = ("admin", "admin:content", "delegate")
 
 
 def authorize(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
@@ -26,7 +26,8 @@ def authorize(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
     form: its hash is the owner's name, so a wrong one finds no session. Such a caller's policy is for sessions' routes.
 
     The policy is cached for the credential's next requests, to any route, so it must not name only this one. The
-    context says when the token expires, since the cache does not know, and which roles it brings.
+    context says when the token expires, since the cache does not know, and which roles it brings. Whom a back end acts
+    for is no part of it: a TOKEN authorizer is not shown that header, and the function looks at it in each request.
 
     Raises Exception("Unauthorized"), which is the gateway's word for 401; any other exception means 5xx.
     """

@@ -205,7 +205,7 @@ _INVALID_DETAILS = {
     "media_type_unsupported": "Send application/json in UTF-8, without content encoding.",
     "message_empty": "The message has no text.",
     "model_unknown": "The model is not one of those that this service offers.",
-    "owner_invalid": "The path names a user by the base64url of the token's iss, a bar and its sub, without padding.",
+    "owner_invalid": "The path names a user by the base64url of the owner, as the API's document says.",
     "parameter_duplicate": "A query parameter is given twice.",
     "parameter_invalid": "A query parameter has no valid value.",
     "parameter_unknown": "There is no such query parameter here; those that there are stand in errors.",
@@ -213,6 +213,8 @@ _INVALID_DETAILS = {
     "secret_range": "The secret has not the form that the API's document says.",
     "secret_sha256_range": "The hash of the secret has not the form that the API's document says.",
     "stop_sequences_range": "There are too many stop sequences, or one of them is too long or blank.",
+    "turnlog_user_invalid": "A Turnlog-User consists of the visible ASCII characters 0x21 to 0x7E.",
+    "turnlog_user_too_long": "A Turnlog-User has at most 128 characters.",
     "unknown_field": "There is no such field here; those that there are stand in errors.",
     "wrong_type": "A field has the wrong JSON type.",
 }

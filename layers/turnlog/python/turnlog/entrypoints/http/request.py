@@ -6,12 +6,14 @@ import base64
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Any, NoReturn, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 from pydantic_core import PydanticCustomError
 
+from turnlog.domain.owners import MAX_USER, delegated_owner, is_user
 from turnlog.domain.sessions import is_session_id
 from turnlog.errors import (
     BodyTooLarge,
@@ -32,6 +34,7 @@ MOST_WAIT_S = 20
 
 _WAIT = re.compile(r"\s*wait\s*=\s*\"?([0-9]{1,9})\"?\s*(?:;.*)?", re.IGNORECASE)
 MAX_KEY = 255
+_USER = "turnlog-user"
 DEFAULT_LIMIT, MOST_LIMIT = 20, 100
 
 _TOLD = {
@@ -83,11 +86,13 @@ class Request:
 
     @property
     def caller(self) -> Caller:
-        """The verified caller. Raises Unauthorized when there is none, or its token expired while it was cached."""
-        expires_s = self._verified.get("expires")
-        if not self._verified.get("owner") or not expires_s or int(expires_s) * 1000 <= self._now_ms:
-            raise Unauthorized
-        return self.recorded_caller
+        """The verified caller, or the user whom a back end names.
+
+        Raises Unauthorized when nobody is verified, or the token expired while it was cached; Forbidden when a user is
+        named without the role `delegate`, and InvalidRequest when that is no user.
+        """
+        self._require_verified()
+        return self._caller_for(self._named_user)
 
     @property
     def user(self) -> Caller:
@@ -99,8 +104,17 @@ class Request:
     @property
     def recorded_caller(self) -> Caller:
         """The caller for the record: also one whose token has expired since, or a stranger."""
-        is_anonymous = self._verified.get("kind") == "anonymous"
-        return Caller(str(self._verified.get("owner") or ""), is_anonymous, self._source)
+        named = None
+        with suppress(Forbidden, InvalidRequest):  # then it is the one who names, and not who is named
+            named = self._named_user
+        return self._caller_for(named)
+
+    @property
+    def stranger(self) -> Caller:
+        """The caller of a public route, known by the address alone. Raises Forbidden when a user is named."""
+        if _USER in self._headers:
+            raise Forbidden  # whoever names one expects that this user's things are meant
+        return Caller(source=self._source)
 
     @property
     def session_id(self) -> str:
@@ -114,10 +128,42 @@ class Request:
         return session_id
 
     def require_role(self, role: str) -> None:
-        """Raises Forbidden unless the caller's token brings the role, and Unauthorized as `caller` does."""
-        self.user  # noqa: B018 (raises for whoever can have none)
-        if role not in str(self._verified.get("roles", "")).split(" "):
+        """Raises Forbidden unless the caller's token brings the role, and Unauthorized as `caller` does.
+
+        A user whom a back end names has no role, whatever roles the back end has.
+        """
+        self._require_verified()
+        if _USER in self._headers or not self._has_role(role):
             raise Forbidden
+
+    def _require_verified(self) -> None:
+        expires_s = self._verified.get("expires")
+        if not self._verified.get("owner") or not expires_s or int(expires_s) * 1000 <= self._now_ms:
+            raise Unauthorized
+
+    def _has_role(self, role: str) -> bool:
+        is_anonymous = self._verified.get("kind") == "anonymous"
+        return not is_anonymous and role in str(self._verified.get("roles", "")).split(" ")
+
+    @property
+    def _named_user(self) -> str | None:
+        """The user of the header Turnlog-User; None without it. Raises Forbidden or InvalidRequest."""
+        if _USER not in self._headers:
+            return None
+        if not self._has_role("delegate"):
+            raise Forbidden
+        user = self._header(_USER)
+        if len(user) > MAX_USER:
+            raise InvalidRequest("turnlog_user_too_long")
+        if not is_user(user):
+            raise InvalidRequest("turnlog_user_invalid")
+        return user
+
+    def _caller_for(self, user: str | None) -> Caller:
+        owner, is_anonymous = str(self._verified.get("owner") or ""), self._verified.get("kind") == "anonymous"
+        if user is None:
+            return Caller(owner, is_anonymous, self._source)
+        return Caller(delegated_owner(owner, user), is_anonymous, self._source, delegate=owner)
 
     @property
     def _verified(self) -> Mapping[str, Any]:

@@ -39,13 +39,13 @@ def create(request: Request, invocation: Invocation) -> Response:
 
 def create_anonymous(request: Request, invocation: Invocation) -> Response:
     """A session of whoever holds the secret with the given hash; a repeat gets the same."""
-    now = runtime.now_ms()
+    caller, now = request.stranger, runtime.now_ms()
     request.query()
     body = request.body(NewAnonymousSessionBody)
     policy = runtime.anonymous_creation_policy()
     policy.require_anonymous_sessions()  # before the server key is read
     view = create_anonymous_session(
-        request.recorded_caller,
+        caller,
         _asked(body),
         store=runtime.session_store(),
         server_key=runtime.server_key(),

@@ -6,6 +6,7 @@ import re
 from typing import Annotated, Any
 
 import turnlog
+from turnlog.domain.owners import MAX_USER
 from turnlog.entrypoints.http import fields
 from turnlog.entrypoints.http.bodies import TurnNumber
 from turnlog.entrypoints.http.fields import described
@@ -37,7 +38,10 @@ _SECURITY = {
     },
 }
 
-_OWNER = "A user: the base64url of the token's iss, a bar and its sub, without padding."
+_OWNER = (
+    "A user: the base64url, without padding, of the token's iss, a bar and its sub. For a user whom a back end names: "
+    "of `user:`, the name, a space and the back end's iss, bar and sub."
+)
 _CURSOR = "The `next` of the page before, as it came. It is good for this list and caller alone."
 _LIMIT = {"minimum": 1, "maximum": MOST_LIMIT, "default": DEFAULT_LIMIT}
 _PARAMETERS = {
@@ -61,6 +65,14 @@ _PREFER = {
     "required": False,
     "description": f"`wait=N` waits up to N seconds, at most {MOST_WAIT_S}, for a turn that runs; all else is ignored.",
     "schema": {"type": "string", "examples": ["wait=10"]},
+}
+
+_USER = {
+    "name": "Turnlog-User",
+    "in": "header",
+    "required": False,
+    "description": "One of a back end's own people, whose request this is; for tokens with the role `delegate`.",
+    "schema": {"type": "string", "pattern": f"^[\\x21-\\x7e]{{1,{MAX_USER}}}$", "examples": ["ada"]},
 }
 
 _EVERY_ANSWER = ("Cache-Control", "Strict-Transport-Security", "X-Content-Type-Options")
@@ -131,6 +143,8 @@ def _parameters(path: str, operation: Operation) -> list[dict[str, Any]]:
         written.append(_KEY | {"required": operation.key})
     if operation.waits:
         written.append(_PREFER)
+    if operation.takes_user:
+        written.append(_USER)
     return written
 
 

@@ -77,6 +77,11 @@ class Operation:
     headers: tuple[str, ...] = ()
     roles: tuple[str, ...] = ()
 
+    @property
+    def takes_user(self) -> bool:
+        """True where a back end may name one of its people: on each route of people who are signed in."""
+        return USER in self.callers and not self.roles
+
 
 def _question(name: str, summary: str, body: type[Body], message: str) -> Operation:
     return Operation(name, summary, replies.Reply, _QUESTION, callers=(USER,), body=body, example={"message": message})

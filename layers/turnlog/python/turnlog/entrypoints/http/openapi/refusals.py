@@ -101,6 +101,9 @@ def errors_of(operation: Operation) -> Iterator[TurnlogError]:
         yield InvalidRequest("cursor_invalid", details={"parameter": "cursor"})
     if operation.callers:
         yield errors.Unauthorized()
+    if operation.takes_user:
+        yield errors.Forbidden()
+        yield from map(InvalidRequest, ("turnlog_user_too_long", "turnlog_user_invalid", "header_duplicate"))
     if operation.key is not None:
         yield from map(InvalidRequest, ("idempotency_key_too_long", "idempotency_key_invalid", "header_duplicate"))
     if operation.key:
