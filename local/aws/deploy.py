@@ -16,10 +16,14 @@ from botocore.exceptions import ClientError
 from local import parameters
 from local.aws import readiness
 from local.aws.account import Account, DeployedStack, NotReady
-from local.aws.discovery import IssuerUnusable, keys_url
 from local.aws.plan import Plan
 from local.aws.readiness import Problem
 from local.aws.user_pool import OWN_POOL, UserPoolError, pool_of
+from local.state import ROOT
+
+sys.path.append(str(ROOT / "layers" / "turnlog" / "python"))  # Lambda mounts it; here nobody does
+from turnlog.adapters.jwt_tokens import find_keys
+from turnlog.errors import IssuerUnavailable
 
 Run = Callable[[Sequence[str], Mapping[str, str]], int]
 """Runs a command with more environment variables, and returns its exit code."""
@@ -34,8 +38,8 @@ def deploy(plan: Plan, run: Run, token: str = "", open_account: Callable[[], Acc
     values = dict(plan.parameters)
     try:
         values |= _issuer_parameters(plan)
-    except IssuerUnusable as error:
-        problems.append(Problem(str(error), error.mend))
+    except IssuerUnavailable as error:
+        problems.append(Problem(f"Nobody could sign in: {error}.", "ISSUER=…, as docs/issuers.md has it"))
     problems += readiness.of_values(values)
     try:
         account = open_account()
@@ -62,16 +66,16 @@ def deploy(plan: Plan, run: Run, token: str = "", open_account: Callable[[], Acc
         account.client("secretsmanager").put_secret_value(SecretId=secret, SecretString=plan.claude_key)
         _say("the key for Claude is put in")
     print(_welcome(plan, after), flush=True)
-    return _smoke(account, after, run, token)
+    return _smoke(plan, account, after, run, token)
 
 
 def _issuer_parameters(plan: Plan) -> dict[str, str]:
-    """The parameters that name the issuer; none when the stack keeps what it has. Raises IssuerUnusable."""
+    """The parameters that name the issuer; none when the stack keeps what it has. Raises IssuerUnavailable."""
     if not plan.issuer:
         return {}
     if plan.issuer == OWN_POOL:
         return {"TokenIssuer": "", "TokenJwksUrl": ""}
-    return {"TokenIssuer": plan.issuer, "TokenJwksUrl": plan.jwks_url or keys_url(plan.issuer)}
+    return {"TokenIssuer": plan.issuer, "TokenJwksUrl": find_keys(plan.issuer, plan.jwks_url)}
 
 
 def _refuse(problems: Sequence[Problem]) -> int:
@@ -107,10 +111,13 @@ def _welcome(plan: Plan, stack: DeployedStack) -> str:
     return "\n".join([*lines, "docs/api.md has the routes; the smoke test tries them now:", ""])
 
 
-def _smoke(account: Account, stack: DeployedStack, run: Run, token: str) -> int:
+def _smoke(plan: Plan, account: Account, stack: DeployedStack, run: Run, token: str) -> int:
+    asked = {"url": stack.outputs["ApiUrl"], "stack": plan.stack, "bucket": stack.outputs["DocumentsBucketName"]}
+    if (origin := stack.parameters.get("CorsOrigin", "closed")) != "closed":
+        asked["origin"] = origin
+    arguments = [word for name, value in asked.items() for word in (f"--{name}", value)]
     with _token(account, stack, token) as proof:
-        asked = ["--url", stack.outputs["ApiUrl"], "--bucket", stack.outputs["DocumentsBucketName"]]
-        return run([sys.executable, "-m", "tests.smoke", *asked], {"TOKEN": proof} if proof else {})
+        return run([sys.executable, "-m", "tests.smoke", *arguments], {"SMOKE_TOKEN": proof} if proof else {})
 
 
 @contextmanager

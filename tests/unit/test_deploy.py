@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -17,12 +15,12 @@ from botocore.exceptions import (
 
 from local import parameters
 from local.aws import account as aws
-from local.aws import deploy, discovery
+from local.aws import deploy
 from local.aws.account import Account, Concurrency, DeployedStack, NotReady
 from local.aws.plan import Plan
 from local.aws.user_pool import OWN_POOL
-from local.loopback import GuardedHandler, LoopbackServer
 from local.template import declared_parameters, function_names
+from turnlog.errors import IssuerUnavailable
 
 KEY = "sk-ant-for-this-test"
 URL = "https://api.example/v1"
@@ -121,7 +119,7 @@ class Commands:
         if command[:2] == ["sam", "deploy"]:
             self._account.stacks.append(self._account.after)
         if "tests.smoke" in command:
-            self.token = more.get("TOKEN", "")
+            self.token = more.get("SMOKE_TOKEN", "")
             assert bool(self._account.people.users) == (self.token == "token of a passing user")
         return 1 if self._failing and self._failing in command else 0
 
@@ -163,6 +161,12 @@ def test_the_smoke_test_has_a_user_of_its_own_who_is_gone_after_it() -> None:
     assert account.people.users == set()
     _, commands = begin(plan(), TestAccount(stack(pool=False)), token="a token of theirs")
     assert commands.token == "a token of theirs"
+
+
+def test_the_smoke_test_is_told_which_origin_may_call() -> None:
+    open_to_one = stack(CorsOrigin="https://app.example")
+    assert begin(plan(), TestAccount(after=open_to_one))[1].ran[-1][-2:] == ["--origin", "https://app.example"]
+    assert "--origin" not in begin(plan(), TestAccount())[1].ran[-1]
 
 
 @pytest.mark.parametrize("failing", ["build", "deploy", "tests.smoke"])
@@ -352,59 +356,29 @@ def test_without_a_region_or_with_an_unknown_profile_nothing_is_asked(monkeypatc
         Account()
 
 
-# --- an issuer's own description
+@pytest.mark.parametrize("given", ["", "https://issuer.example/keys?a=1&b=2"])
+def test_an_issuers_keys_are_looked_at_first(monkeypatch: pytest.MonkeyPatch, given: str) -> None:
+    asked = []
 
+    def found(issuer: str, jwks_url: str) -> str:
+        asked.append((issuer, jwks_url))
+        return "https://issuer.example/keys?a=1&b=2"
 
-@contextmanager
-def issuer(described: bytes) -> Iterator[str]:
-    class Handler(GuardedHandler):
-        def answer(self) -> None:
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(described)))
-            self.end_headers()
-            self.wfile.write(described)
-
-    server = LoopbackServer(0, Handler, "issuer")
-    with server:
-        yield server.url
-
-
-@pytest.mark.parametrize(
-    ("described", "reason"),
-    [
-        (b"<html>", "is no JSON"),
-        (b"[" * 100_000, "is no JSON"),
-        (b" " * (1024 * 1024 + 1), "more than"),
-    ],
-    ids=["html", "deep", "large"],
-)
-def test_a_description_that_cannot_be_read_is_refused(described: bytes, reason: str) -> None:
-    with issuer(described) as url, pytest.raises(discovery.IssuerUnusable, match=reason):
-        discovery.read_json(url)
-
-
-@pytest.mark.parametrize(
-    ("described", "reason", "mend"),
-    [
-        ({"issuer": "https://issuer.example/", "jwks_uri": "https://issuer.example/k"}, "calls itself", "example/"),
-        ({"issuer": "https://issuer.example", "jwks_uri": "http://issuer.example/k"}, "no jwks_uri", "JWKS_URL"),
-        ({"issuer": "https://issuer.example"}, "no jwks_uri", "JWKS_URL"),
-        ([], "calls itself None", "ISSUER"),
-    ],
-    ids=["a slash at the end", "keys without TLS", "no keys", "no object"],
-)
-def test_an_issuer_that_describes_another_is_refused(
-    described: object, reason: str, mend: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(discovery, "read_json", lambda url: json.loads(json.dumps(described)))
-    with pytest.raises(discovery.IssuerUnusable, match=reason) as told:
-        discovery.keys_url("https://issuer.example")
-    assert mend in told.value.mend
-
-
-def test_an_issuer_says_where_its_keys_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    described = {"issuer": "https://issuer.example/", "jwks_uri": "https://issuer.example/keys?a=1&b=2"}
-    published = {"https://issuer.example/.well-known/openid-configuration": described}
-    monkeypatch.setattr(discovery, "read_json", published.__getitem__)
-    _, commands = begin(plan(ISSUER="https://issuer.example/"), TestAccount(after=stack(pool=False)))
+    monkeypatch.setattr(deploy, "find_keys", found)
+    _, commands = begin(
+        plan(ISSUER="https://issuer.example/", JWKS_URL=given), TestAccount(after=stack(pool=False)), "a token"
+    )
+    assert asked == [("https://issuer.example/", given)]
     assert 'TokenJwksUrl="https://issuer.example/keys?a=1&b=2"' in commands.overrides
+
+
+def test_an_issuer_with_which_nobody_could_sign_in_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def unusable(*_: str) -> str:
+        raise IssuerUnavailable("none of the issuer's keys can check a token")
+
+    monkeypatch.setattr(deploy, "find_keys", unusable)
+    code, commands = begin(plan(ISSUER="https://issuer.example/"), TestAccount())
+    assert (code, commands.ran) == (2, [])
+    assert "none of the issuer's keys can check a token" in capsys.readouterr().err

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from local.loopback import GuardedHandler, LoopbackServer
 from tests.unit.test_jwt_tokens import AUDIENCE, ISSUER, KEY, OTHER_KEY, published, token, unsigned
-from turnlog.adapters.jwt_tokens import JwtVerifier, read_signing_keys, require_issuer
+from turnlog.adapters.jwt_tokens import JwtVerifier, find_keys, read_signing_keys
 from turnlog.adapters.jwt_tokens.issuer import MOST_BYTES
 from turnlog.domain import base64url
 from turnlog.errors import IssuerUnavailable, Unauthorized
@@ -221,32 +221,44 @@ class TestAnIssuerBeforeADeploy:
         return url
 
     def test_is_good_when_it_names_itself_so_and_has_a_key(self, publisher: Publisher, issuer: str) -> None:
-        require_issuer(issuer, publisher.url, scheme="http://")
+        assert find_keys(issuer, publisher.url, scheme="http://") == publisher.url
         assert [path for path, _ in publisher.asked] == [f"/pool{DISCOVERY}", "/jwks.json"]
+
+    def test_says_where_its_keys_are(self, publisher: Publisher, issuer: str) -> None:
+        document = {"issuer": issuer, "jwks_uri": publisher.url}
+        publisher.documents[f"/pool{DISCOVERY}"] = json.dumps(document).encode()
+        assert find_keys(issuer, scheme="http://") == publisher.url
+
+    @pytest.mark.parametrize("where", [None, 5, "ftp://issuer.example/keys", ""])
+    def test_must_say_where_its_keys_are(self, publisher: Publisher, issuer: str, where: object) -> None:
+        document = {"issuer": issuer, "jwks_uri": where}
+        publisher.documents[f"/pool{DISCOVERY}"] = json.dumps(document).encode()
+        with pytest.raises(IssuerUnavailable, match="address of the issuer's keys"):
+            find_keys(issuer, scheme="http://")
 
     def test_is_asked_for_its_document_below_a_slash_at_its_end_as_well(self, publisher: Publisher) -> None:
         url = f"{publisher.server.url}/"
         publisher.documents[DISCOVERY] = json.dumps({"issuer": url}).encode()
-        require_issuer(url, publisher.publish(published()), scheme="http://")
+        find_keys(url, publisher.publish(published()), scheme="http://")
 
     def test_needs_tls(self, publisher: Publisher, issuer: str) -> None:
-        with pytest.raises(IssuerUnavailable, match=r"^TOKEN_ISSUER does not begin with https://$"):
-            require_issuer(issuer, publisher.url)
-        with pytest.raises(IssuerUnavailable, match=r"^TOKEN_JWKS_URL does not begin with https://$"):
-            require_issuer("https://issuer.example", publisher.url)
+        with pytest.raises(IssuerUnavailable, match=r"^the issuer 'http://.* does not begin with https://$"):
+            find_keys(issuer, publisher.url)
         assert publisher.asked == []
+        with pytest.raises(IssuerUnavailable, match=r"^the address of the issuer's keys, 'ftp://.*http://$"):
+            find_keys(issuer, "ftp://issuer.example/keys", scheme="http://")
 
     def test_must_be_named_to_the_slash(self, publisher: Publisher, issuer: str) -> None:
         document = json.dumps({"issuer": f"{issuer}/"}).encode()
         publisher.documents[f"/pool{DISCOVERY}"] = document
         with pytest.raises(IssuerUnavailable, match="differs by a slash at its end"):
-            require_issuer(issuer, publisher.url, scheme="http://")
+            find_keys(issuer, publisher.url, scheme="http://")
 
     @pytest.mark.parametrize("named", ["https://evil.example", None, ["x"], 5])
     def test_must_give_itself_that_name(self, publisher: Publisher, issuer: str, named: object) -> None:
         publisher.documents[f"/pool{DISCOVERY}"] = json.dumps({"issuer": named}).encode()
         with pytest.raises(IssuerUnavailable, match="is not the name"):
-            require_issuer(issuer, publisher.url, scheme="http://")
+            find_keys(issuer, publisher.url, scheme="http://")
 
     @pytest.mark.parametrize(("document", "reason"), NO_SETS.values(), ids=NO_SETS)
     def test_must_publish_a_usable_key(
@@ -254,7 +266,7 @@ class TestAnIssuerBeforeADeploy:
     ) -> None:
         publisher.documents["/jwks.json"] = document
         with pytest.raises(IssuerUnavailable, match=reason):
-            require_issuer(issuer, publisher.url, scheme="http://")
+            find_keys(issuer, publisher.url, scheme="http://")
 
     @pytest.mark.parametrize(("document", "reason"), [(b"<html>", "is no JSON"), (b" " * 2_000_000, "is larger")])
     def test_must_have_a_readable_document(
@@ -262,4 +274,4 @@ class TestAnIssuerBeforeADeploy:
     ) -> None:
         publisher.documents[f"/pool{DISCOVERY}"] = document
         with pytest.raises(IssuerUnavailable, match=reason):
-            require_issuer(issuer, publisher.url, scheme="http://")
+            find_keys(issuer, publisher.url, scheme="http://")

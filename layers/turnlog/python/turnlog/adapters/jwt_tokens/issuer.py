@@ -54,21 +54,25 @@ def read_signing_keys(url: str) -> dict[KeyName, jwt.PyJWK]:
     return keys
 
 
-def require_issuer(issuer: str, jwks_url: str, *, scheme: str = "https://") -> None:
-    """Raises IssuerUnavailable, whose text says why, unless tokens of the issuer can be checked.
+def find_keys(issuer: str, jwks_url: str = "", *, scheme: str = "https://") -> str:
+    """Returns the address of the issuer's keys: the one given, else the one in its discovery document.
 
-    Reads the issuer's discovery document and its keys, so it is for a deploy, not for a request.
+    Reads that document and the keys, so it is for a deploy, not for a request. Raises IssuerUnavailable, whose text
+    says why, unless tokens of the issuer can be checked by them.
     """
-    for name, url in (("TOKEN_ISSUER", issuer), ("TOKEN_JWKS_URL", jwks_url)):
-        if not url.startswith(scheme):
-            raise IssuerUnavailable(f"{name} does not begin with {scheme}")
+    if not issuer.startswith(scheme):
+        raise IssuerUnavailable(f"the issuer {issuer!r} does not begin with {scheme}")
     document = _read(f"{issuer.rstrip('/')}/.well-known/openid-configuration")
-    named = document.get("issuer") if isinstance(document, dict) else None
-    if named != issuer:
+    described = document if isinstance(document, dict) else {}
+    if (named := described.get("issuer")) != issuer:
         by_a_slash = isinstance(named, str) and named.rstrip("/") == issuer.rstrip("/")
         difference = "differs by a slash at its end from" if by_a_slash else "is not"
-        raise IssuerUnavailable(f"TOKEN_ISSUER {difference} the name that the issuer gives itself")
-    read_signing_keys(jwks_url)
+        raise IssuerUnavailable(f"{issuer!r} {difference} the name that the issuer gives itself, {named!r:.200}")
+    url = jwks_url or described.get("jwks_uri")
+    if not isinstance(url, str) or not url.startswith(scheme):
+        raise IssuerUnavailable(f"the address of the issuer's keys, {url!r:.200}, does not begin with {scheme}")
+    read_signing_keys(url)
+    return url
 
 
 def _read(url: str) -> Any:
