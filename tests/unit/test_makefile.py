@@ -32,11 +32,14 @@ def checkout(tmp_path: Path) -> Path:
     ("asked", "started"),
     [
         ("run PORT=9000", "python -m local.run --port 9000"),
-        ("token USER=ada ROLES=admin", "python -m local.issuer --user ada --roles admin"),
+        ("token USER=ada ROLES=admin", "python -m local.token --user ada --roles admin"),
         ("smoke URL=https://api.example/v1 TOKEN=a.b.c", "python -m tests.smoke"),
         ("test", "python -m tests"),
         ("lint", "python -m tests static"),
         ("build", "sam build"),
+        ("deploy", "python -m local.aws.deploy"),
+        ("user-aws USER=ada", "python -m local.aws.users create"),
+        ("token-aws USER=ada", "python -m local.aws.users token"),
         ("clean", "python3 -m local.clean"),
     ],
 )
@@ -52,13 +55,33 @@ def test_make_works_in_a_folder_with_a_space_in_its_name(checkout: Path, asked: 
     assert said.stdout == f"{started}, with uv in {tools}\n"
 
 
-def test_a_url_and_a_token_reach_the_smoke_test_as_they_were_given(checkout: Path) -> None:
-    python = checkout / ".venv/bin/python"
-    python.write_text('#!/bin/sh\nprintf "%s\\n" "$SMOKE_URL" "$SMOKE_TOKEN"\n')
-    given = ["https://api.example/v1?a=1&b=$(HOME) 'c'", 'a"b.$c.`d`']
+def printed(checkout: Path, variables: str, *asked: str, **environment: str) -> list[str]:
+    """Runs make with a Python that prints these variables of its environment, each on a line."""
+    named = " ".join(f'"${name}"' for name in variables.split())
+    (checkout / ".venv/bin/python").write_text(f'#!/bin/sh\nprintf "%s\\n" {named}\n')
+    tools = checkout / "other tools"
+    given = {"PATH": "/usr/bin:/bin", "PYTHON": str(tools / "python3"), "UV": str(tools / "uv"), **environment}
     make = shutil.which("make")
     assert make
-    asked = [make, "smoke", f"URL={given[0]}", f"TOKEN={given[1]}"]
-    environment = {"PATH": "/usr/bin:/bin", "UV": str(checkout / "other tools" / "uv")}
-    said = subprocess.run(asked, cwd=checkout, env=environment, capture_output=True, text=True, check=True)
-    assert said.stdout.splitlines() == given
+    said = subprocess.run([make, *asked], cwd=checkout, env=given, capture_output=True, text=True, check=True)
+    return said.stdout.splitlines()
+
+
+def test_a_url_and_a_token_reach_the_smoke_test_as_they_were_given(checkout: Path) -> None:
+    url, token = "https://api.example/v1?a=1&b=$(HOME) 'c'", 'a"b.$c.`d`'
+    assert printed(checkout, "SMOKE_URL SMOKE_TOKEN", "smoke", f"URL={url}", f"TOKEN={token}") == [url, token]
+
+
+def test_what_a_deploy_is_given_reaches_it_as_it_was_given(checkout: Path) -> None:
+    given = {
+        "ISSUER": "https://issuer.example/",
+        "JWKS_URL": "https://k.example?a=1&b=2;c",
+        "PARAMETERS": "A='x y' B=`z`",
+    }
+    asked = [f"{name}={value}" for name, value in given.items()]
+    assert printed(checkout, " ".join(given), "deploy", *asked) == list(given.values())
+
+
+def test_a_user_of_the_shell_is_nobody_who_was_asked_for(checkout: Path) -> None:
+    assert printed(checkout, "TURNLOG_USER", "token-aws", USER="root") == [""]
+    assert printed(checkout, "TURNLOG_USER", "token-aws", "USER=o'neil & son", USER="root") == ["o'neil & son"]
