@@ -271,7 +271,8 @@ def test_a_back_end_s_people_have_sessions_of_their_own(stack: Stack) -> None:
         for other in (eve, {}):
             require_problem(back_end.get(path, headers=other), 404, "session_not_found")
             assert back_end.get("/sessions", headers=other).json()["items"] == []
-        require_problem(back_end.get(path, headers=[*ada.items(), *eve.items()]), 400, "header_duplicate")
+        # A gateway may join the two by a comma and a space, which no name has.
+        assert back_end.get(path, headers=[*ada.items(), *eve.items()]).status_code == 400
     with caller(stack, stack.token) as nobody_s:
         require_problem(nobody_s.get(path, headers=ada), 403, "forbidden")
 

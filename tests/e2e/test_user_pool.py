@@ -87,7 +87,7 @@ def test_a_user_who_is_made_by_hand_gets_a_token_by_the_password(stack: Stack) -
 
 
 @pytest.mark.parametrize(
-    ("action", "environment", "code", "told"),
+    ("action", "environment", "code", "seen"),
     [
         ("token", {"TURNLOG_USER": "heron", "PASSWORD": "wrong"}, 1, "not the password"),
         ("token", {"TURNLOG_USER": "heron"}, 2, "from PASSWORD"),
@@ -99,11 +99,11 @@ def test_a_user_who_is_made_by_hand_gets_a_token_by_the_password(stack: Stack) -
     ids=str,
 )
 def test_a_command_that_cannot_be_obeyed_says_why(
-    stack: Stack, action: str, environment: dict[str, str], code: int, told: str
+    stack: Stack, action: str, environment: dict[str, str], code: int, seen: str
 ) -> None:
     answer = people(stack, action, **environment)
     assert answer.returncode == code
-    assert told in answer.stderr
+    assert seen in answer.stderr
     assert answer.stdout == ""
 
 

@@ -246,10 +246,10 @@ def test_what_would_fail_is_said_before_anything_is_created(
 ) -> None:
     code, commands = begin(asked(), account())
     assert (code, commands.ran) == (2, [])
-    told = capsys.readouterr().err
-    assert told.startswith("Nothing was created or changed.")
-    assert reason in told
-    assert mend in told
+    seen = capsys.readouterr().err
+    assert seen.startswith("Nothing was created or changed.")
+    assert reason in seen
+    assert mend in seen
 
 
 @pytest.mark.parametrize("name", ["a", "T" * 128, "My-Team-Turnlog-2"])
@@ -338,9 +338,9 @@ def test_an_account_that_does_not_answer_says_why(error: Exception, reason: str,
     def call() -> None:
         raise error
 
-    with pytest.raises(NotReady, match=reason) as told:
+    with pytest.raises(NotReady, match=reason) as seen:
         aws._asked(call)
-    assert mend in told.value.mend
+    assert mend in seen.value.mend
 
 
 def test_without_a_region_or_with_an_unknown_profile_nothing_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:

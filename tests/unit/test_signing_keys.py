@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import itertools
 import json
 import threading
 from collections.abc import Iterator
@@ -195,9 +196,18 @@ def test_a_document_as_large_as_it_may_be_is_read(publisher: Publisher) -> None:
 
 def test_of_a_larger_one_no_more_is_read(publisher: Publisher) -> None:
     publisher.documents["/jwks.json"] = b" " * 40_000_000  # more than the connection holds by itself
-    with pytest.raises(IssuerUnavailable):
-        read_signing_keys(publisher.url)
+    with pytest.raises(IssuerUnavailable, match="is larger"):
+        read_signing_keys(publisher.url, lambda: 0.0)
     assert publisher.was_cut_off.wait(10)
+
+
+def test_one_that_drips_in_is_given_up(publisher: Publisher) -> None:
+    """The authorizer would be stopped with all keys that it knows."""
+    passed_s = itertools.count(step=2)
+    publisher.publish(published(), *("x" * 1000 for _ in range(500)))  # several reads
+    with pytest.raises(IssuerUnavailable, match="cannot be reached"):
+        read_signing_keys(publisher.url, lambda: next(passed_s))
+    assert len(read_signing_keys(publisher.publish(published()), lambda: next(passed_s))) == 1
 
 
 @pytest.mark.parametrize("url", ["file:///etc/hostname", "ftp://127.0.0.1/", "/jwks.json", "", "data:,{}"])

@@ -8,7 +8,7 @@ from turnlog.domain.owners import VerifiedToken
 
 
 class TokenVerifier(Protocol):
-    """Believes tokens of one issuer for one audience."""
+    """Believes access tokens of one issuer for the audiences of this deployment."""
 
     def verify(self, token: str) -> VerifiedToken:
         """Returns what counts here. Raises Unauthorized for a token that proves nothing, and IssuerUnavailable."""

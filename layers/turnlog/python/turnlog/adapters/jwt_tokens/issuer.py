@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from http.client import HTTPException
+import time
+from collections.abc import Callable
+from http.client import HTTPException, HTTPResponse
 from typing import Any
 from urllib.error import HTTPError
 from urllib.request import HTTPRedirectHandler, Request, build_opener
@@ -23,7 +25,8 @@ MOST_BYTES = 1024 * 1024
 _ALGORITHMS = {"RSA": "RS256", "EC": "ES256"}  # by the type of the key; no symmetric one is published
 _RSA_BITS = range(2048, 16_384 + 1)  # from RFC 7518's least for RS256 to the most that OpenSSL takes
 _PARTS = ("kty", "kid", "alg", "crv", "n", "e", "x", "y")
-_TIMEOUT_S = 3
+_TIMEOUT_S = 3  # for each step of the connection, and for the whole body
+_AT_ONCE = 64 * 1024
 _HEADERS = {"Accept": "application/json", "User-Agent": "turnlog"}  # some issuers refuse Python's own name
 
 
@@ -35,13 +38,13 @@ class _NoRedirects(HTTPRedirectHandler):
 _OPENER = build_opener(_NoRedirects)
 
 
-def read_signing_keys(url: str) -> dict[KeyName, jwt.PyJWK]:
+def read_signing_keys(url: str, clock: Callable[[], float] = time.monotonic) -> dict[KeyName, jwt.PyJWK]:
     """Returns the issuer's keys that can check a token here, by their names; of two with one name the first counts.
 
     Any other key is left out, whatever is wrong with it. Raises IssuerUnavailable, whose text says why: the document
-    cannot be had, is too large, is no JSON or no key set, or none of its keys is left.
+    cannot be had, is too large or too slow, is no JSON or no key set, or none of its keys is left.
     """
-    document = _read(url)
+    document = _read(url, clock)
     listed = document.get("keys") if isinstance(document, dict) else None
     if not isinstance(listed, list):
         raise IssuerUnavailable("the document at TOKEN_JWKS_URL is no key set")
@@ -62,7 +65,7 @@ def find_keys(issuer: str, jwks_url: str = "", *, scheme: str = "https://") -> s
     """
     if not issuer.startswith(scheme):
         raise IssuerUnavailable(f"the issuer {issuer!r} does not begin with {scheme}")
-    document = _read(f"{issuer.rstrip('/')}/.well-known/openid-configuration")
+    document = _read(f"{issuer.rstrip('/')}/.well-known/openid-configuration", time.monotonic)
     described = document if isinstance(document, dict) else {}
     if (named := described.get("issuer")) != issuer:
         by_a_slash = isinstance(named, str) and named.rstrip("/") == issuer.rstrip("/")
@@ -75,13 +78,13 @@ def find_keys(issuer: str, jwks_url: str = "", *, scheme: str = "https://") -> s
     return url
 
 
-def _read(url: str) -> Any:
+def _read(url: str, clock: Callable[[], float]) -> Any:
     """Returns the JSON at the address. Raises IssuerUnavailable."""
     if not url.startswith(("https://", "http://")):
         raise IssuerUnavailable("the issuer's address is none of the web")  # the library would open a file, too
     try:
         with _OPENER.open(Request(url, headers=_HEADERS), timeout=_TIMEOUT_S) as response:  # noqa: S310 (see above)
-            raw = response.read(MOST_BYTES + 1)
+            raw = _body(response, clock)
     except HTTPError as error:
         error.close()
         raise IssuerUnavailable(f"the issuer answers {error.code}") from error
@@ -93,6 +96,16 @@ def _read(url: str) -> Any:
         return json.loads(raw)
     except (ValueError, RecursionError) as error:
         raise IssuerUnavailable("the issuer's document is no JSON") from error
+
+
+def _body(response: HTTPResponse, clock: Callable[[], float]) -> bytes:
+    """Returns the body, or a little more than MOST_BYTES of it. Raises TimeoutError when it drips in."""
+    raw, ends_s = b"", clock() + _TIMEOUT_S
+    while len(raw) <= MOST_BYTES and (part := response.read1(_AT_ONCE)):
+        raw += part
+        if clock() > ends_s:
+            raise TimeoutError
+    return raw
 
 
 def _usable(entry: Any) -> jwt.PyJWK | None:

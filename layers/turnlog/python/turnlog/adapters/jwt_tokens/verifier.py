@@ -110,7 +110,7 @@ class _IssuerKeys:
         if now_s - self._got_s >= _KEPT_S or name not in self._keys:
             if now_s - self._asked_s >= _PAUSE_S:
                 self._asked_s = now_s
-                self._keys = read_signing_keys(self._url)
+                self._keys = read_signing_keys(self._url, self._clock)
                 self._got_s = now_s
             if self._got_s < self._asked_s:
                 raise IssuerUnavailable("the issuer's keys could not be read a moment ago")
