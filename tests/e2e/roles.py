@@ -34,7 +34,8 @@ class Roles:
     def __init__(self, stack: Stack) -> None:
         self._stack = stack
         self._iam = stack.client("iam")
-        found = stack.client("cloudformation").describe_stack_resources(StackName=NAME)["StackResources"]
+        with closing(stack.client("cloudformation")) as client:
+            found = client.describe_stack_resources(StackName=NAME)["StackResources"]
         physical = {each["LogicalResourceId"]: str(each["PhysicalResourceId"]) for each in found}
         functions = [each["LogicalResourceId"] for each in found if each["ResourceType"] == "AWS::Lambda::Function"]
         self._names = {function: physical[f"{function}Role"] for function in functions}
@@ -44,6 +45,9 @@ class Roles:
         self._logical: dict[str, str] = {
             name.rpartition("/")[2] if logical in queues else name: logical for logical, name in physical.items()
         }
+
+    def close(self) -> None:
+        self._iam.close()
 
     @cached_property
     def permissions(self) -> dict[Permission, list[str]]:
@@ -77,9 +81,8 @@ class Roles:
             role["RoleName"], {"Statement": [{"Effect": "Allow", "Principal": "*", "Action": "sts:AssumeRole"}]}
         )
         try:
-            sts = self._stack.client("sts")
-            session = sts.assume_role(RoleArn=role["Arn"], RoleSessionName=function)["Credentials"]
-            sts.close()
+            with closing(self._stack.client("sts")) as sts:
+                session = sts.assume_role(RoleArn=role["Arn"], RoleSessionName=function)["Credentials"]
         finally:
             self._trust(role["RoleName"], role["AssumeRolePolicyDocument"])
         with ExitStack() as clients:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from functools import cache
 
 import pytest
@@ -19,19 +19,18 @@ BY_LAMBDA = {"sqs:SendMessage"}  # Lambda uses it itself, for an event that fail
 
 
 @pytest.fixture(scope="module")
-def roles(stack: Stack) -> Roles:
-    return Roles(stack)
+def roles(stack: Stack) -> Iterator[Roles]:
+    with closing(Roles(stack)) as roles:
+        yield roles
 
 
 @pytest.fixture(scope="module")
 def callers(stack: Stack) -> Iterator[Callers]:
     """Callers of a stack that counts their questions too."""
-    callers = Callers(stack)
-    with ExitStack() as limited:
+    with closing(Callers(stack)) as callers, ExitStack() as limited:
         for function in STATELESS:
             limited.enter_context(stack.with_settings(function, OWNER_TURNS_A_MINUTE="1000"))
         yield callers
-    callers.close()
 
 
 @pytest.fixture(scope="module")
