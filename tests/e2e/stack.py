@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -165,22 +165,25 @@ class Stack:
 
     @cached_property
     def s3(self) -> Any:
-        return self._client("s3")
+        return self.client("s3")
 
     @cached_property
     def dynamodb(self) -> Any:
-        return self._client("dynamodb")
+        return self.client("dynamodb")
 
     @cached_property
     def logs(self) -> Any:
-        return self._client("logs")
+        return self.client("logs")
 
-    def _client(self, service: Any) -> Any:
+    def client(self, service: Any, credentials: Mapping[str, str] | None = None) -> Any:
+        """A new client of a service, with the rights of these temporary credentials; with every right without them."""
+        given = credentials or {"AccessKeyId": "test", "SecretAccessKey": "test"}
         return boto3.client(
             service,
             endpoint_url=self.run["aws_endpoint"],
-            aws_access_key_id="test",
-            aws_secret_access_key="test",
+            aws_access_key_id=given["AccessKeyId"],
+            aws_secret_access_key=given["SecretAccessKey"],
+            aws_session_token=given.get("SessionToken"),
             region_name="us-east-1",
         )
 
@@ -192,7 +195,7 @@ class Stack:
     @contextmanager
     def with_settings(self, function: str, **settings: str) -> Iterator[None]:
         """Puts settings into a function's environment for the block, as the template's parameters would."""
-        client = self._client("lambda")
+        client = self.client("lambda")
         (found,) = (each for each in client.list_functions()["Functions"] if function in each["FunctionName"])
         name, before = found["FunctionName"], found["Environment"]["Variables"]
         client.update_function_configuration(FunctionName=name, Environment={"Variables": before | settings})

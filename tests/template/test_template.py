@@ -162,12 +162,15 @@ class TestRoles:
     ) -> None:
         for name in functions:
             role = transformed["Resources"][f"{name}Role"]["Properties"]
-            assert role["PermissionsBoundary"] == {"Ref": "FunctionBoundary"}, name
-        boundary = of_type("AWS::IAM::ManagedPolicy")["FunctionBoundary"]["Properties"]["PolicyDocument"]
-        others, logs = boundary["Statement"]
-        assert others == {"Effect": "Allow", "NotAction": "logs:*", "Resource": "*"}
-        assert set(logs["Action"]) == {"logs:CreateLogStream", "logs:PutLogEvents"}
-        assert {re.findall(r"Logs|Audit", json.dumps(each))[0] for each in logs["Resource"]} == {"Logs", "Audit"}
+            audits = {"Ref": "AuditPolicy"} in role["ManagedPolicyArns"]
+            bounded_by = "FunctionBoundary" if audits else "UnauditedFunctionBoundary"
+            assert role["PermissionsBoundary"] == {"Ref": bounded_by}, name
+        for name, groups in (("FunctionBoundary", {"Logs", "Audit"}), ("UnauditedFunctionBoundary", {"Logs"})):
+            boundary = of_type("AWS::IAM::ManagedPolicy")[name]["Properties"]["PolicyDocument"]
+            others, logs = boundary["Statement"]
+            assert others == {"Effect": "Allow", "NotAction": "logs:*", "Resource": "*"}
+            assert set(logs["Action"]) == {"logs:CreateLogStream", "logs:PutLogEvents"}
+            assert {re.findall(r"Logs|Audit", json.dumps(each))[0] for each in logs["Resource"]} == groups
         attached = json.dumps([each["Properties"]["ManagedPolicyArns"] for each in of_type("AWS::IAM::Role").values()])
         assert "FunctionBoundary" not in attached  # a boundary that is attached would grant everything
 
@@ -182,7 +185,7 @@ class TestRoles:
                 if any(wild(statement) for document in documents for statement in listed(document["Statement"])):
                     found.add(name)
         # A boundary grants nothing, the keys' policies speak of these keys alone, the bucket's denies.
-        assert found == {"FunctionBoundary", "Key", "ContentKey", "DocumentsBucketPolicy"}
+        assert found == {"FunctionBoundary", "UnauditedFunctionBoundary", "Key", "ContentKey", "DocumentsBucketPolicy"}
 
     def test_the_key_opens_only_to_this_account_and_only_through_what_stores_or_logs(self, of_type: OfType) -> None:
         key = of_type("AWS::KMS::Key")["Key"]
