@@ -492,7 +492,7 @@ class TestApi:
         limits = {each["ResourcePath"]: each for each in stage["MethodSettings"]}
         for name in ("ThrottlingRateLimit", "ThrottlingBurstLimit"):
             assert limits["/*"][name] == {"Ref": "RequestsPerSecond"}
-            assert limits["/anonymous/sessions"][name] == {"Ref": "AnonymousCreationsASecond"}
+            assert limits["/~1anonymous~1sessions"][name] == {"Ref": "AnonymousCreationsASecond"}
         defaults = {name: parameter.get("Default") for name, parameter in source["Parameters"].items()}
         assert defaults["AnonymousCreationsASecond"] < defaults["RequestsPerSecond"]
 
