@@ -31,6 +31,25 @@ def _template() -> dict[str, Any]:
     return parsed
 
 
+def folders() -> list[str]:
+    """The folders of all functions."""
+    return sorted(path.parent.name for path in Path("functions").glob("*/app.py"))
+
+
+def logical_name(folder: str) -> str:
+    """The name in the template of the function whose code is in `functions/<folder>`."""
+    resources: dict[str, Any] = _template()["Resources"]
+    return next(name for name, each in resources.items() if each["Properties"].get("CodeUri") == f"functions/{folder}")
+
+
+def memory_mb(function: str) -> int:
+    """The function's memory, by itself or as all have it."""
+    template = _template()
+    default: int = template["Globals"]["Function"]["MemorySize"]
+    own: int = template["Resources"][function]["Properties"].get("MemorySize", default)
+    return own
+
+
 def environment(function: str) -> dict[str, str]:
     """The function's environment: each variable that is a parameter with a default, or a text."""
     template = _template()
