@@ -26,9 +26,28 @@ _Template.add_multi_constructor("!", _tag)
 
 
 @cache
-def _template(path: Path) -> dict[str, Any]:
+def _template(path: Path = Path("template.yaml")) -> dict[str, Any]:
     parsed: dict[str, Any] = yaml.load(path.read_text(), _Template)  # noqa: S506 (a SafeLoader)
     return parsed
+
+
+def folders() -> list[str]:
+    """The folders of all functions."""
+    return sorted(path.parent.name for path in Path("functions").glob("*/app.py"))
+
+
+def logical_name(folder: str) -> str:
+    """The name in the template of the function whose code is in `functions/<folder>`."""
+    resources: dict[str, Any] = _template()["Resources"]
+    return next(name for name, each in resources.items() if each["Properties"].get("CodeUri") == f"functions/{folder}")
+
+
+def memory_mb(function: str) -> int:
+    """The function's memory, by itself or as all have it."""
+    template = _template()
+    default: int = template["Globals"]["Function"]["MemorySize"]
+    own: int = template["Resources"][function]["Properties"].get("MemorySize", default)
+    return own
 
 
 def environment(function: str, path: Path = Path("template.yaml")) -> dict[str, str]:

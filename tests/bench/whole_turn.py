@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import date
 
 from tests.bench.capacity import READ_DOLLARS, WRITE_DOLLARS
+from tests.deployed import memory_mb
 from turnlog.domain.messages import Usage
 from turnlog.domain.prices import cost_usd
 from turnlog.domain.window import WindowPolicy
@@ -27,8 +28,8 @@ LOG_BYTE = 0.50 / GB  # ingestion; to keep it for 30 days adds a fifteenth
 XRAY_TRACE = 5.00 / MILLION
 MODEL, DAY = "claude-sonnet-5-5", date(2026, 11, 29)
 
-SESSION_GB, AUTHORIZER_GB = 1.0, 0.5  # MemorySize in template.yaml
-OWN_S = 0.05  # beside the model: CPU by `make bench`, three round trips to DynamoDB and one in five to KMS
+SESSION_GB, AUTHORIZER_GB = (memory_mb(f"{name}Function") / 1024 for name in ("Session", "Authorizer"))
+OWN_S = 0.06  # beside the model: 17 ms for 5 ms of CPU, three round trips to DynamoDB and one in five to KMS
 AUTHORIZER_S = 0.05
 TURNS_PER_TOKEN_LOOK = 5  # a turn a minute; the gateway and the unwrapped key both last 5 minutes
 LEASE, RATE, BUDGET, TURN, SETTLEMENT = 2, 2, 2, 4, 2  # in transactions, at 2 write units a KB; a turn has 2 KB

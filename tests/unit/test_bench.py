@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
-from tests.bench import whole_turn
+import pytest
+
+from tests import deployed
+from tests.bench import memory, whole_turn
+from tests.bench.deployment import Used
+from tests.bench.memory import MOST_SHARE, RUNTIME_MB, Footprint
 
 # In a process of its own, since it puts its own store and model into the runtime.
 MEASURE = """
@@ -35,4 +41,50 @@ def test_the_price_of_a_whole_turn_is_in_the_documents() -> None:
 
 def test_the_model_costs_far_more_than_aws() -> None:
     for example in whole_turn.EXAMPLES:
-        assert 20 < whole_turn.model_dollars(example) / sum(whole_turn.parts(example).values()) < 100
+        assert 20 < whole_turn.model_dollars(example) / sum(whole_turn.parts(example).values()) < 200
+
+
+# --- memory
+
+ROW = re.compile(r"^\| (\w+): .* \| (\d+) \| [\d.]+ \| [\d.]+ \| (\d+) \| (\d+)% \|$", re.MULTILINE)
+"""A function's name, the peak of its request, its memory and the share that it uses, in docs/benchmarks.md."""
+
+
+def test_no_function_uses_more_than_seven_tenths_of_its_memory() -> None:
+    rows = ROW.findall(Path("docs/benchmarks.md").read_text())
+    assert rows
+    for name, peak_mb, memory_mb, percent in rows:
+        assert int(memory_mb) == deployed.memory_mb(deployed.logical_name(name)), name
+        assert int(percent) == pytest.approx(100 * (int(peak_mb) + RUNTIME_MB) / int(memory_mb), abs=1), name
+        assert int(percent) <= 100 * MOST_SHARE, name
+
+
+def test_a_function_that_was_not_measured_has_the_memory_of_all() -> None:
+    measured = {name for name, *_ in ROW.findall(Path("docs/benchmarks.md").read_text())}
+    assert measured <= set(deployed.folders())
+    most = deployed.memory_mb("SessionFunction")
+    assert {deployed.memory_mb(deployed.logical_name(name)) for name in set(deployed.folders()) - measured} <= {most}
+
+
+def test_the_function_that_loads_most_still_fits_its_memory() -> None:
+    memory_mb = deployed.memory_mb("SessionFunction")
+    assert memory.peak_of_a_turn_mb() + RUNTIME_MB <= MOST_SHARE * memory_mb
+
+
+@pytest.mark.parametrize(
+    ("start_s", "peak_mb", "again_s", "least_mb"),
+    [
+        (0.1, 49, 0.01, 128),
+        (0.1, 50, 0.01, 256),
+        (0.5, 49, 0.01, 256),
+        (0.1, 49, 0.3, 256),
+        (1.2, 135, 0.2, 512),
+        (1.8, 135, 0.2, 1024),
+        (99, 9999, 99, 1769),
+    ],
+)
+def test_the_least_memory_is_by_peak_by_start_and_by_request(
+    start_s: float, peak_mb: float, again_s: float, least_mb: int
+) -> None:
+    start, first, again = Used(30, start_s), Used(peak_mb, 1), Used(peak_mb, again_s)
+    assert Footprint("query", "a question", 512, 3, start, first, again).least_mb == least_mb
