@@ -146,6 +146,16 @@ def test_a_move_waits_for_an_unknown_lease_and_never_takes_it_over(scene: Scene)
     assert scene.stored() == before
 
 
+def test_a_tombstone_of_a_later_move_is_not_repeated(scene: Scene) -> None:
+    move = move_of(scene.session)
+    elsewhere = {"S": partition(move.to_owner, move.to_id)}
+    scene.lease_by_later()
+    scene.put(scene.item("000000003") | {"st": ENDED, "mk": {"B": move.key}, "dst": elsewhere})
+    before = scene.stored()
+    require_unknown(lambda: scene.store.move(move))
+    assert scene.stored() == before
+
+
 def test_a_lease_that_a_later_version_was_faster_to_take_is_looked_at(scene: Scene) -> None:
     scene.lease_by_later()
     found = scene.store.acquire(scene.session, lease_of(3, "mine"), over=None)
@@ -251,8 +261,16 @@ def test_steps_below_the_slots_are_not_read(scene: Scene) -> None:
     for step in range(200):
         key = {"pk": {"S": scene.pk}, "sk": {"S": f"!000000003.s{step:02d}"}, "ttl": {"N": str(scene.session.ttl_s)}}
         scene.put(key | LATER | {"body": {"B": b"x" * 300_000}})
-    scene.tables.page_bytes = 1_000
+    query, read = scene.tables.query, list[str]()
+
+    def noting(**arguments: Any) -> Any:
+        answer = query(**arguments)
+        read.extend(item["sk"]["S"] for item in answer["Items"])
+        return answer
+
+    scene.tables.query = noting
     assert scene.take().turn.number == 3
+    assert [sk for sk in read if sk.startswith("!")] == []
     moved = scene.store.move(move_of(scene.session))
     assert (scene.store.read(moved.owner, moved.id, START_MS, newest=9).count, scene.left()) == (3, [])
 
@@ -315,6 +333,9 @@ def test_the_sweeper_leaves_a_session_with_an_unknown_item_until_it_is_known(sce
         if item["sk"]["S"] != sk:
             scene.tables.delete_item(TableName=SESSIONS, Key={"pk": item["pk"], "sk": item["sk"]})
     scene.make_later(sk)
+    if sk == "session":  # it may say by other attributes when it ends
+        item = scene.item(sk)
+        scene.put({name: value for name, value in item.items() if name not in ("created", "dies", "idle")})
     before = [item for item in scene.stored() if item["pk"]["S"] == scene.pk]
     assert swept(scene, hours=30) == 0
     assert [item for item in scene.stored() if item["pk"]["S"] == scene.pk] == before
@@ -340,19 +361,51 @@ def test_an_unknown_entry_of_the_sweepers_list_stays_on_it_and_stops_no_sweep(sc
     assert swept(scene, hours=3) == 1
 
 
-def test_the_sweeper_leaves_the_copies_of_an_unknown_move(scene: Scene) -> None:
+def test_the_sweeper_leaves_what_a_later_version_stores_while_it_looks(scene: Scene) -> None:
+    query, looks = scene.tables.query, iter(range(99))
+
+    def slower(**arguments: Any) -> Any:
+        answer = query(**arguments)
+        if arguments["ExpressionAttributeValues"][":pk"]["S"] == scene.pk and next(looks) == 0:
+            scene.make_later("000000002")
+        return answer
+
+    scene.tables.query = slower
+    assert swept(scene, hours=30) == 0
+    assert scene.left() == ["000000001", "000000002", "meta", "session"]
+
+
+@pytest.mark.parametrize("state", ["running", "of its own"])
+@pytest.mark.parametrize("comes_late", [False, True])
+def test_the_sweeper_leaves_the_copies_of_an_unknown_move(scene: Scene, state: str, comes_late: bool) -> None:
     """The move may go on when the later version is back, so neither its lease nor its copies are touched."""
     target = new_session(created_ms=START_MS)
     pk = partition(target.owner, target.id)
     copied = scene.item("000000001") | {"pk": {"S": pk}}
     scene.put(copied)
     scene.lease_by_later(lease_of(3, "theirs"))
-    scene.put(scene.item("000000003") | {"dst": {"S": pk}})
+    scene.put(scene.item("000000003") | {"dst": {"S": pk}, "st": {"S": state}})
+    if comes_late:
+        became_later(scene)
     (entry,) = [item for item in scene.stored() if item["sk"]["S"] == scene.pk and "own" in item and "sid" not in item]
     scene.put(entry | {"sk": {"S": pk}, "src": {"S": scene.pk}})
-    lease = scene.item("000000003")
     assert swept(scene, hours=30) == 0
-    assert (scene.item("000000001", pk), scene.item("000000003")) == (copied, lease)
+    assert scene.item("000000001", pk) == copied
+    lease = scene.item("000000003")
+    assert (lease["tok"], lease["st"], lease["v"]) == ({"S": "theirs"}, {"S": state}, LATER["v"])
+
+
+def became_later(scene: Scene) -> None:
+    """Lets the lease be one of this version until the sweeper has seen that it is there."""
+    get, lease = scene.tables.get_item, scene.item("000000003")
+    scene.put(lease | {"v": {"N": "1"}, "st": {"S": "running"}})
+
+    def later(**arguments: Any) -> Any:
+        if arguments["Key"]["sk"]["S"] == "000000003":
+            scene.put(lease)
+        return get(**arguments)
+
+    scene.tables.get_item = later
 
 
 # --- beside the session -----------------------------------------------------------------------------------------------

@@ -16,11 +16,11 @@ from tests.promises.runs.scenarios import SCENARIOS
 
 FLOORS = {
     "promises": 15,
-    "oracle checks": 46,
-    "scenarios": 23,
-    "mutants": 101,
+    "oracle checks": 48,
+    "scenarios": 26,
+    "mutants": 106,
     "quick mutants": 25,
-    "contract facts": 1251,
+    "contract facts": 1284,
 }
 """The least numbers. They may only grow: a test that is lost with a rename or a move would not be missed otherwise.
 Raise them with what is added; a commit that lowers one says where the promise is proved now.

@@ -18,7 +18,7 @@ import pytest
 
 from local.claude_stand_in import StandIn
 from tests.promises.integration import two_versions
-from tests.promises.integration.two_versions import Response, Served, extracted, new_resources, previous_commit, served
+from tests.promises.integration.two_versions import Answered, Served, extracted, new_resources, previous_commit, served
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -58,13 +58,13 @@ def created(by: Served, **more: Any) -> str:
     return str(answer.body["session_id"])
 
 
-def take(by: Served, session_id: str, text: str, key: str = "", **more: Any) -> Response:
+def take(by: Served, session_id: str, text: str, key: str = "", **more: Any) -> Answered:
     answer = by.ask(TURNS, {"message": text}, key=key or new_key(), id=session_id, **more)
     assert answer.status == 200, answer.text
     return answer
 
 
-def both(pair: tuple[Served, Served], route: str, body: object = None, **more: Any) -> Response:
+def both(pair: tuple[Served, Served], route: str, body: object = None, **more: Any) -> Answered:
     """The answer of the two, which must be one."""
     first, second = (by.ask(route, body, **more) for by in pair)
     assert (first.status, first.text) == (second.status, second.text)

@@ -30,7 +30,7 @@ _FUNCTIONS = ("AuthorizerFunction", "AnonymousFunction", "AccountFunction", "Ses
 
 
 @dataclass(frozen=True, slots=True)
-class Response:
+class Answered:
     """A handler's answer; `text` is its body to the byte."""
 
     status: int
@@ -63,7 +63,7 @@ class Served:
         secret: str | None = None,
         owner: str | None = "https://issuer.example/|ada",
         **parameters: str,
-    ) -> Response:
+    ) -> Answered:
         """Sends a request of a signed-in owner or, with a `secret`, of an anonymous caller, or of nobody."""
         method, path = route.split(" ")
         caller = {"owner": owner, "kind": "user", "expires": "4102444800", "roles": ""} if owner else None
@@ -84,7 +84,7 @@ class Served:
                 "isBase64Encoded": True,
             },
         )
-        return Response(answer["statusCode"], answer["body"], answer["headers"])
+        return Answered(answer["statusCode"], answer["body"], answer["headers"])
 
     def _call(self, function: str, event: Mapping[str, Any]) -> Any:
         assert self.package

@@ -5,7 +5,7 @@ The suite must notice, or the mutant says why it need not.
 
 from __future__ import annotations
 
-from tests.promises.mutants import charging, deleting, encrypting, moving, reading, taking
+from tests.promises.mutants import charging, deleting, encrypting, moving, reading, rolling_back, taking
 
 MUTANTS = (
     *taking.MUTANTS,
@@ -14,4 +14,5 @@ MUTANTS = (
     *moving.MUTANTS,
     *charging.MUTANTS,
     *encrypting.MUTANTS,
+    *rolling_back.MUTANTS,
 )

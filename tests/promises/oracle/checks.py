@@ -17,6 +17,7 @@ from tests.promises.oracle.idempotency import (
 from tests.promises.oracle.lineage import Lineage
 from tests.promises.oracle.order import broken_by_reads, broken_order, paid_at_once
 from tests.promises.oracle.quotas import broken_quotas
+from tests.promises.oracle.versions import lost_to_a_rollback
 from tests.promises.world.world import World
 
 
@@ -37,3 +38,4 @@ def broken_by_a_run(world: World, found: Sequence[Lineage]) -> Iterator[str]:
         yield from answers_after_the_end(world, lineage)
         yield from deleted_and_moved(world, lineage)
         yield from refusals_while_alive(world, lineage)
+        yield from lost_to_a_rollback(world, lineage)

@@ -14,7 +14,7 @@ from tests.promises.world import actors
 from tests.promises.world.actors import KnownAddresses
 from tests.promises.world.history import Address
 from tests.promises.world.run_config import RunConfig
-from tests.promises.world.world import World, address, session_id, want
+from tests.promises.world.world import LaterStore, World, address, session_id, want
 from turnlog.domain.limits import OwnerLimits
 from turnlog.domain.window import WindowPolicy
 from turnlog.usecases.turn_protocol import TurnPolicy
@@ -183,11 +183,44 @@ def _mover_and_creator(world: World, known: KnownAddresses) -> None:
     world.schedule.spawn("ada", partial(actors.create, world, "ada", created), in_ms=15)
 
 
+_RETURNS_IN_MS = 400_000
+"""Later than any write of a process that began at once, however late that comes."""
+
+
+def _rollback(world: World, known: KnownAddresses) -> None:
+    """The version that is rolled back was taking a turn. Others go on, and it returns."""
+    later = partial(actors.speak_as_later_version, world, "later", known, want("later speaks"))
+    world.schedule.spawn("later", later)
+    _speaks(world, known, "ada", "ada speaks", in_ms=30)
+    world.schedule.spawn("mover", partial(actors.move, world, "mover", known), in_ms=90_000)
+    world.schedule.spawn("reader", partial(actors.read_often, world, "reader", known, 2), in_ms=60)
+    world.schedule.spawn("return", partial(actors.let_later_version_return, world, "return"), in_ms=_RETURNS_IN_MS)
+
+
+def _rollback_and_deleter(world: World, known: KnownAddresses) -> None:
+    later = partial(actors.speak_as_later_version, world, "later", known, want("later speaks"))
+    world.schedule.spawn("later", later)
+    world.schedule.spawn("deleter", partial(actors.delete, world, "deleter", known), in_ms=40)
+    world.schedule.spawn("return", partial(actors.let_later_version_return, world, "return"), in_ms=_RETURNS_IN_MS)
+
+
+def _sweeper_after_a_rollback(world: World, known: KnownAddresses) -> None:
+    """The session expires under the lease that the later version left."""
+    jump_ms = 200 * 60_000
+    world.abandon(known.addresses[0], "before", LaterStore)
+    _speaks(world, known, "ada", "ada speaks")
+    world.schedule.spawn("time", partial(actors.let_time_jump, world, "time", [jump_ms]), in_ms=1_000)
+    world.schedule.spawn("sweeper", partial(actors.sweep_often, world, "sweeper", 2), in_ms=2_000)
+    in_ms = jump_ms + _RETURNS_IN_MS
+    world.schedule.spawn("return", partial(actors.let_later_version_return, world, "return"), in_ms=in_ms)
+
+
 def _speaks(world: World, known: KnownAddresses, name: str, *texts: str, in_ms: int = 0) -> None:
     wants = [want(text) for text in texts]
     world.schedule.spawn(name, partial(actors.converse, world, name, known, wants), in_ms=in_ms)
 
 
+_ROLLBACK = replace(_CONFIG, freezes=0, thinks_ms=(20_000, 40_000))
 _OLD_VIEWS = TurnPolicy(WindowPolicy(turns=4), reads_cached=True)
 _LIMITED = TurnPolicy(WindowPolicy(turns=4), owner=OwnerLimits(turns_a_minute=5, budget_a_day=Decimal(3_500)))
 
@@ -224,4 +257,7 @@ SCENARIOS: dict[str, Scenario] = {
     "writer-after-a-slow-mover": Scenario(_writer_after_a_slow_mover),
     "slow-mover-and-its-repeat": Scenario(_slow_mover_and_its_repeat),
     "deleter-after-a-mover-that-died": Scenario(_writer_and_deleter_after_a_mover_died),
+    "rollback": Scenario(_rollback, _ROLLBACK),
+    "rollback-and-deleter": Scenario(_rollback_and_deleter, _ROLLBACK),
+    "sweeper-after-a-rollback": Scenario(_sweeper_after_a_rollback, _ROLLBACK),
 }

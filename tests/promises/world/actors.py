@@ -7,7 +7,18 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from tests.promises.world.history import Address, Want
-from tests.promises.world.world import LEASE_MS, SESSIONS, USAGE, World, address, session_id, ttl_s, want
+from tests.promises.world.journal import LATER, is_later
+from tests.promises.world.world import (
+    LEASE_MS,
+    SESSIONS,
+    USAGE,
+    LaterStore,
+    World,
+    address,
+    session_id,
+    ttl_s,
+    want,
+)
 from turnlog.errors import (
     AttemptsExhausted,
     KeyReused,
@@ -198,6 +209,20 @@ def reap(world: World, most: int) -> None:
     due = [(table, item) for table in (SESSIONS, USAGE) for item in tables.items(table) if ttl_s(item) < now_s]
     for table, item in world.chance.sample(due, min(most, len(due))):
         tables.write(table, (item["pk"]["S"], item["sk"]["S"]), None)
+
+
+def speak_as_later_version(world: World, name: str, known: KnownAddresses, wanted: Want) -> None:
+    """Takes a turn once, in a process of a later version."""
+    world.take(wanted, known.addresses[-1], name, LaterStore)
+
+
+def let_later_version_return(world: World, name: str) -> None:
+    """Acts like the later version when it is deployed again: it gives what it had stored a form that all know."""
+    world.journal.later_has_returned = True
+    tables = world.service.tables
+    for item in [item for item in tables.items(SESSIONS) if is_later(item)]:
+        known = {attribute: value for attribute, value in item.items() if attribute not in LATER}
+        tables.write(SESSIONS, (item["pk"]["S"], item["sk"]["S"]), known | {"v": {"N": "1"}})
 
 
 def let_time_jump(world: World, name: str, jumps_ms: Sequence[int]) -> None:

@@ -19,6 +19,13 @@ from turnlog.domain.content_encryption import PLAIN, ContentCipher, DataKey
 from turnlog.domain.turns import Slot, Turn
 from turnlog.errors import ItemUnreadable
 
+LATER: Item = {"v": {"N": "3"}, "seq": {"N": "1"}}
+"""The attributes that make an item one of a later version."""
+
+
+def is_later(item: Item | None) -> bool:
+    return item is not None and item.get("v") == LATER["v"]
+
 
 @dataclass
 class Version:
@@ -36,8 +43,8 @@ class Version:
 
     @cached_property
     def slot(self) -> Slot | None:
-        """Returns the decoded slot; None when it is empty."""
-        if self.item is None:
+        """Returns the decoded slot; None when it is empty, or of a later version."""
+        if self.item is None or is_later(self.item):
             return None
         for cipher in self.ciphers_of(self.item):
             with suppress(ItemUnreadable):
@@ -57,7 +64,8 @@ class Journal:
 
     `limits` are those of the quotas, by their kind; `charged` is the total of each counter, also after it was removed.
     `wrapped` are all data keys that there ever were. `encryption_faults` says what went wrong with the keys or the
-    content when content is to be `encrypted`.
+    content when content is to be `encrypted`. `later` has each item of a later version that was overwritten or removed
+    before that version returned: the time, the key, the item and what took its place.
     """
 
     tables: Tables
@@ -70,6 +78,9 @@ class Journal:
     overdrawn: list[str] = field(default_factory=list)
     wrapped: dict[Key, list[bytes]] = field(default_factory=lambda: defaultdict(list))
     encryption_faults: list[str] = field(default_factory=list)
+    later: list[tuple[int, Key, Item, Item | None]] = field(default_factory=list)
+    later_has_come: bool = False
+    later_has_returned: bool = False
     headers: dict[str, Item] = field(default_factory=dict)
     made_ms: dict[str, int] = field(default_factory=dict)
     _erased: dict[Key, Decimal] = field(default_factory=lambda: defaultdict(Decimal))
@@ -140,6 +151,9 @@ class Journal:
                 self.encryption_faults.append(f"P7 {pk} {item['sk']['S']} is left under a key that was erased")
 
     def _note(self, table: str, key: Key, old: Item | None, new: Item | None) -> None:
+        self.later_has_come |= is_later(new)
+        if old and is_later(old) and not self.later_has_returned:
+            self.later.append((self.tables.now_ms(), key, old, new))
         if table == self.sessions_table and self.encrypted and new:
             self._note_content(key, new)
         if table == self.usage_table:

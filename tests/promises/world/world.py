@@ -29,12 +29,14 @@ from tests.promises.world.history import (
     Taking,
     Want,
 )
-from tests.promises.world.journal import Journal
+from tests.promises.world.journal import LATER, Journal
 from tests.promises.world.model import SimulatedModel
 from tests.promises.world.run_config import RunConfig
 from tests.wrapping import LocalWrapper
 from turnlog.adapters.dynamodb import DynamoDBSessionStore, OwnerKeys
+from turnlog.adapters.dynamodb.encode import lease_item
 from turnlog.adapters.dynamodb.items import owner_partition, partition
+from turnlog.adapters.dynamodb.table import EMPTY, item_that_failed
 from turnlog.domain.limits import creation_charges
 from turnlog.domain.messages import Message
 from turnlog.domain.quotas import QuotaCharges
@@ -83,7 +85,7 @@ def _left_by_a_sweep() -> list[Item]:
     return list(service.tables.items(SESSIONS))
 
 
-class _NotingStore(DynamoDBSessionStore):
+class NotingStore(DynamoDBSessionStore):
     """Notes each lease that a handler tries to acquire in the handler's record."""
 
     taking: Taking
@@ -91,6 +93,27 @@ class _NotingStore(DynamoDBSessionStore):
     def acquire(self, session: Session, lease: Lease, over: Lease | None) -> Slot | None:
         self.taking.leases.append(lease)
         return super().acquire(session, lease, over)
+
+
+class LaterStore(NotingStore):
+    """The store of a later version, whose leases have another form and a step of their turn beside them.
+
+    The rest is as in this version, so what it finishes is read here.
+    """
+
+    def acquire(self, session: Session, lease: Lease, over: Lease | None) -> Slot | None:
+        if over:
+            return super().acquire(session, lease, over)
+        self.taking.leases.append(lease)
+        item = lease_item(session, lease) | LATER
+        step = item | {"sk": {"S": f"!{lease.number:09d}.s00"}}
+        actions = [self._sessions.put_action(item, EMPTY), self._sessions.put_action(step)]
+        found = item_that_failed(self._sessions.transact(actions))
+        return lease if found is None else self._slot_in(session, lease.number, found)
+
+    def release(self, session: Session, lease: Lease, billed: bool, now_ms: int) -> None:
+        """Leaves the lease in any case, so that whoever removes it is another version."""
+        super().release(session, lease, billed=True, now_ms=now_ms)
 
 
 class _Environment(LocalWrapper):
@@ -182,10 +205,10 @@ class World:
 
     # --- acts of a process --------------------------------------------------------------------------------------------
 
-    def take(self, wanted: Want, at: Address, name: str) -> Taking:
+    def take(self, wanted: Want, at: Address, name: str, kind: type[NotingStore] = NotingStore) -> Taking:
         process = self.process(name)
         taking = Taking(want=wanted, **self._beginning(at, process))
-        store = self._store(process, _NotingStore)
+        store = self._store(process, kind)
         store.taking = taking
         request = TurnRequest(at.owner, at.id, wanted.key, wanted.fingerprint, wanted.message)
         return self._do(
@@ -276,10 +299,11 @@ class World:
 
         return self._do(forking, work)
 
-    def abandon(self, at: Address, name: str) -> None:
+    def abandon(self, at: Address, name: str, kind: type[NotingStore] = NotingStore) -> None:
         """Leaves a lease that is over and whose handler has died."""
         process = self.process(name)
-        store, now_ms = self._plain_store(process), process.clock()
+        store, now_ms = self._store(process, kind), process.clock()
+        store.taking = Taking(want=want(name), **self._beginning(at, process))
         view = store.read(at.owner, at.id, now_ms, 1)
         key, fingerprint = hashed(f"key {name}"), hashed(f"body {name}")
         token = secrets.token_urlsafe(12)

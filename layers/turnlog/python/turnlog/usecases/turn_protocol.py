@@ -28,7 +28,6 @@ from turnlog.domain.turns import (
     Tombstone,
     Totals,
     Turn,
-    UnknownLease,
     busy,
     held_by_later_version,
     key_hash,
@@ -196,8 +195,6 @@ class _Taking:
                 return self._replay(view, found)
             if isinstance(found, Lease) and found.lease_expires_ms > now:
                 raise busy(found, now)
-            if isinstance(found, UnknownLease):
-                raise held_by_later_version(found, now)
         raise TurnInProgress(1)
 
     def _read_consistent(self, now: int, *, consistent: bool = True) -> TakenTurn | tuple[SessionView, Lease]:
