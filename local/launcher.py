@@ -133,6 +133,7 @@ class Launcher:
             "TokenAudience": AUDIENCE,
             "TokenJwksUrl": "" if self._has_pool else issuer.jwks_url,
             "RequestsPerSecond": "1000",
+            "AnonymousCreationsASecond": "20",
             "ReservedConcurrency": "10",
             **dict.fromkeys(_LIMITS_OFF, "0"),
             "AnonymousCreationsAnHour": "1000",

@@ -21,12 +21,13 @@ _PLACEHOLDER = "kept by the launcher"  # MiniStack writes secrets to disk in cle
 def mend(aws: Aws, deployed: Deployed, template: dict[str, Any]) -> bool:
     """Does what is missing of these steps. True when any was missing.
 
-    Enables TTL, applies the gateway's responses, gives the key's secret a value, sets the boundary of each function's
+    Enables TTL, applies the gateway's responses and the limits of single methods, gives the key's secret a value, sets the boundary of each function's
     role, lets policies name secrets by their ARNs, and finds the user pool's keys.
     """
     changed = [
         _enable_ttl(aws, deployed, template),
         _apply_gateway_responses(aws, deployed, template),
+        _limit_single_methods(aws, deployed),
         _fill_secret(aws, deployed),
         _set_boundaries(aws, deployed, template),
         _name_secrets(aws, deployed),
@@ -104,6 +105,25 @@ def _text(written: str | Mapping[str, str], parameters: Mapping[str, Any]) -> st
     if isinstance(written, str):
         return written
     return re.sub(r"\$\{(\w+)\}", lambda found: str(parameters[found[1]]["Default"]), written["Fn::Sub"])
+
+
+def _limit_single_methods(aws: Aws, deployed: Deployed) -> bool:
+    """Puts the limits of single methods under the paths that they are for; MiniStack keeps the ~1 of CloudFormation."""
+    client = aws.client("apigateway")
+    changed = False
+    for api_id in deployed.named("AWS::ApiGateway::RestApi").values():
+        for stage in client.get_stages(restApiId=api_id)["item"]:
+            for method, limits in stage["methodSettings"].items():
+                if "~1" not in method or method.replace("~1", "/").replace("//", "/") in stage["methodSettings"]:
+                    continue
+                wanted = {"rateLimit": limits["throttlingRateLimit"], "burstLimit": limits["throttlingBurstLimit"]}
+                operations = [
+                    {"op": "replace", "path": f"{method}/throttling/{name}", "value": f"{value:g}"}
+                    for name, value in wanted.items()
+                ]
+                client.update_stage(restApiId=api_id, stageName=stage["stageName"], patchOperations=operations)
+                changed = True
+    return changed
 
 
 def _fill_secret(aws: Aws, deployed: Deployed) -> bool:

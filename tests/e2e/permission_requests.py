@@ -322,9 +322,9 @@ def upload(*, is_versioned: bool) -> Prepare:
         found = {"key": key, "sequencer": "01"}
         version = callers.put_document(key)
         if is_versioned:
-            found["versionId"] = version
-        record = {"eventSource": "aws:s3", "eventName": "ObjectCreated:Put", "s3": {"object": found}}
-        return lambda: callers.run("SummarizeUploadFunction", {"Records": [record]})
+            found["version-id"] = version
+        event = {"source": "aws.s3", "detail-type": "Object Created", "detail": {"object": found}}
+        return lambda: callers.run("SummarizeUploadFunction", event)
 
     return prepare
 

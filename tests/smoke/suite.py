@@ -65,7 +65,7 @@ def run(target: Target, say: Callable[[str], None] = print) -> bool:
     }
     if not target.token:
         signed_in = dict.fromkeys(signed_in, _without_token)
-    checks = public | signed_in | {"throttle": partial(throttle, api, account, is_enforced=not target.is_local)}
+    checks = public | signed_in | {"throttle": partial(throttle, api, account)}
     try:
         for name, check in checks.items():
             report.add(name, check)

@@ -487,7 +487,7 @@ def meet_limit(serve: Serve, settings: dict[str, Any] | None, refusal: Response 
     deployment = Deployment("POST /anonymous/sessions", lambda answer: refusal or answer, after)
     served = serve(deployment)
     with closing(Api(served.target)) as api:
-        return throttle(api, StageAccount(settings), is_enforced=True)  # type: ignore[arg-type] # as much of an account as it uses
+        return throttle(api, StageAccount(settings))  # type: ignore[arg-type] # as much of an account as it uses
 
 
 def test_a_burst_that_is_refused_and_the_settings_prove_the_limit(serve: Serve) -> None:
