@@ -21,8 +21,8 @@ _PLACEHOLDER = "kept by the launcher"  # MiniStack writes secrets to disk in cle
 def mend(aws: Aws, deployed: Deployed, template: dict[str, Any]) -> bool:
     """Does what is missing of these steps. True when any was missing.
 
-    Enables TTL, applies the gateway's responses and the limits of single methods, gives the key's secret a value, sets the boundary of each function's
-    role, lets policies name secrets by their ARNs, and finds the user pool's keys.
+    Enables TTL, applies the gateway's responses and the limits of single methods, gives the key's secret a value, sets
+    the boundary of each function's role, lets policies name secrets by their ARNs, and finds the user pool's keys.
     """
     changed = [
         _enable_ttl(aws, deployed, template),

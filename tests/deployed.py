@@ -51,16 +51,29 @@ def memory_mb(function: str) -> int:
 
 
 def environment(function: str, path: Path = Path("template.yaml")) -> dict[str, str]:
-    """The function's environment: each variable that is a parameter with a default, or a text."""
+    """The function's environment: each variable whose value the template's own defaults decide."""
     template = _template(path)
     variables = dict(template["Globals"]["Function"]["Environment"]["Variables"])
     properties = template["Resources"][function]["Properties"]
     variables |= properties.get("Environment", {}).get("Variables", {})
-    found = {}
-    for name, value in variables.items():
-        parameter = template["Parameters"].get(value["Ref"], {}) if isinstance(value, dict) and "Ref" in value else {}
-        if isinstance(value, str):
-            found[name] = value
-        elif "Default" in parameter:
-            found[name] = str(parameter["Default"])
-    return found
+    resolved = {name: _resolved(value, template) for name, value in variables.items()}
+    return {name: str(value) for name, value in resolved.items() if value is not None}
+
+
+def _resolved(value: Any, template: dict[str, Any]) -> Any:
+    """The value as a deploy with nothing but defaults has it; None if another resource, or AWS, decides it."""
+    match value:
+        case {"Ref": name}:
+            return template["Parameters"].get(name, {}).get("Default")
+        case {"If": [condition, then, otherwise]}:
+            holds = _resolved(template["Conditions"][condition], template)
+            return _resolved(then if holds else otherwise, template)
+        case {"FindInMap": [name, first, second]}:
+            return template["Mappings"][name][str(_resolved(first, template))][str(_resolved(second, template))]
+        case {"Equals": [one, other]}:
+            return str(_resolved(one, template)) == str(_resolved(other, template))
+        case {"Not": [condition]}:
+            return not _resolved(condition, template)
+        case dict():
+            return None
+    return value

@@ -156,7 +156,7 @@ class Deployment:
         key = f"inbox/{owner_hash(OWNER)}/{new_key()}.txt"
         self._clients["s3"].put_object(Bucket="documents", Key=key, Body=prose(MAX_DOCUMENT).encode())
         found = {"key": key, "sequencer": "0055AED6DCD90281E5"}
-        return {"Records": [{"eventSource": "aws:s3", "eventName": "ObjectCreated:Put", "s3": {"object": found}}]}
+        return {"source": "aws.s3", "detail-type": "Object Created", "detail": {"object": found}}
 
 
 class Worker:

@@ -270,6 +270,7 @@ def test_without_a_token_only_public_routes_are_asked(serve: Serve) -> None:
     assert "TOKEN=" in served.line("query")
     assert set(served.deployment.asked) == {
         *("GET /health", "OPTIONS /sessions", "POST /query", "GET /no-such-route", "PUT /sessions"),
+        "POST /anonymous/sessions",
     }
 
 
