@@ -40,11 +40,15 @@ class NotReady(Exception):
 
 @dataclass(frozen=True, slots=True)
 class DeployedStack:
-    """A stack that exists: its status, and the values of its parameters and outputs by name."""
+    """A stack that exists: its status, and the values of its parameters and outputs by name.
+
+    `changed` tells one deploy from the next: the time of the last change.
+    """
 
     status: str
     parameters: Mapping[str, str]
     outputs: Mapping[str, str]
+    changed: object = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,15 +96,27 @@ class Account:
             return None
         parameters = {each["ParameterKey"]: each["ParameterValue"] for each in found.get("Parameters", [])}
         outputs = {each["OutputKey"]: each["OutputValue"] for each in found.get("Outputs", [])}
-        return DeployedStack(found["StackStatus"], parameters, outputs)
+        changed = found.get("LastUpdatedTime", found["CreationTime"])
+        return DeployedStack(found["StackStatus"], parameters, outputs, changed)
 
     def concurrency(self) -> Concurrency:
         limits = _asked(self.client("lambda").get_account_settings)["AccountLimit"]
         return Concurrency(limits["ConcurrentExecutions"], limits["UnreservedConcurrentExecutions"])
 
     def gateway_writes_logs(self) -> bool:
-        """True if API Gateway has its one role for logs in this account and Region."""
-        return bool(_asked(self.client("apigateway").get_account).get("cloudwatchRoleArn"))
+        """True if API Gateway has its one role for logs in this account and Region, and the role exists.
+
+        The setting outlives the role: deleting the stack that made it does not reset it.
+        """
+        arn = _asked(self.client("apigateway").get_account).get("cloudwatchRoleArn", "")
+        if not arn:
+            return False
+        iam = self.client("iam")
+        try:
+            _asked(lambda: iam.get_role(RoleName=arn.rpartition("/")[2]))
+        except iam.exceptions.NoSuchEntityException:
+            return False
+        return True
 
     def longest_integration_s(self) -> float:
         """The seconds for which API Gateway waits for a function at most, by the account's quota; 29 if it has none."""

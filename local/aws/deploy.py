@@ -58,7 +58,7 @@ def deploy(plan: Plan, run: Run, token: str = "", open_account: Callable[[], Acc
     if run(["sam", "build"], {}) != 0 or run(_sam_deploy(plan, account.region, values), {}) != 0:
         return 1
     after = account.stack(plan.stack)
-    if after is None:
+    if after is None or (before and after.changed == before.changed):  # SAM ends well when its question is answered no
         _say("nothing was deployed")
         return 1
     if plan.claude_key:
@@ -89,6 +89,8 @@ def _say_change_of_issuer(values: Mapping[str, str], before: DeployedStack | Non
     had = before.parameters.get("TokenIssuer", "") if before else None
     if had is not None and values.get("TokenIssuer", had) != had:
         _say("the issuer changes: people who come with its tokens are new here, and their earlier sessions stay behind")
+        if not values["TokenIssuer"]:
+            _say("the stack makes a new user pool, with nobody in it; one that it had before stays beside it")
 
 
 def _sam_deploy(plan: Plan, region: str, values: Mapping[str, str]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -17,6 +18,12 @@ KEPT_UNRESERVED = 100
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,127}")  # CloudFormation's rule for a stack's name
 _KEY = re.compile(r"[\x21-\x7e]{8,400}")  # what a header can carry
 _LONGEST_WITHOUT_QUOTA_S = 29
+_WAITERS = {  # of `aws cloudformation wait`, by how a status begins; none ends well after a first deploy's rollback
+    "CREATE": "stack-create-complete",
+    "UPDATE_ROLLBACK": "stack-rollback-complete",
+    "UPDATE": "stack-update-complete",
+    "DELETE": "stack-delete-complete",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +41,8 @@ def of_plan(plan: Plan) -> Iterator[Problem]:
             f"{plan.stack!r} is no name of a stack: 1 to 128 letters, digits and hyphens, a letter first.",
             "make deploy STACK=turnlog",
         )
+    if plan.asks and not sys.stdin.isatty():
+        yield Problem("Nobody is at this terminal who could confirm the changes.", "make deploy YES=1")
     if plan.claude_key and not _KEY.fullmatch(plan.claude_key):
         yield Problem("ANTHROPIC_API_KEY is no API key: it has spaces or other letters.", "export ANTHROPIC_API_KEY=…")
 
@@ -57,16 +66,19 @@ def of_account(plan: Plan, account: Account) -> Iterator[Problem]:
 
 def _of_status(name: str, status: str) -> Problem | None:
     named = f"--stack-name {name}"
-    if status in ("ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "CREATE_FAILED", "DELETE_FAILED"):
-        delete = f"aws cloudformation delete-stack {named} && aws cloudformation wait stack-delete-complete {named}"
+    delete = f"aws cloudformation delete-stack {named} && aws cloudformation wait stack-delete-complete {named}"
+    if status in ("ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "CREATE_FAILED"):
         return Problem(f"The stack {name} was never complete ({status}); its tables are empty and stay.", delete)
+    if status == "DELETE_FAILED":
+        return Problem(f"The stack {name} was not deleted to the end.", delete)
     if status == "UPDATE_ROLLBACK_FAILED":
         return Problem(
             f"The stack {name} stands between two versions.", f"aws cloudformation continue-update-rollback {named}"
         )
     if status.endswith("_IN_PROGRESS"):
-        waited = "stack-delete-complete" if status.startswith("DELETE") else "stack-update-complete"
-        return Problem(f"Somebody else changes the stack {name} now.", f"aws cloudformation wait {waited} {named}")
+        waited = next((waiter for begin, waiter in _WAITERS.items() if status.startswith(begin)), "")
+        mend = f"aws cloudformation wait {waited} {named}" if waited else "make deploy again in some minutes"
+        return Problem(f"Somebody else changes the stack {name} now ({status}).", mend)
     return None
 
 

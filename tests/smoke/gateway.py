@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from tests.smoke.api import Api
 from tests.smoke.outcome import Unexpected
 from tests.smoke.target import Target
@@ -63,7 +65,8 @@ def no_token(api: Api) -> str:
 
 
 def unknown_route(api: Api) -> str:
-    """A route that does not exist is a 404."""
+    """A route that does not exist is a 404, also with a token, which the gateway takes for a signature of AWS's."""
+    _not_found(api, "GET", "/no-such-route", {"Authorization": _FORGED})
     return _not_found(api, "GET", "/no-such-route")
 
 
@@ -72,7 +75,7 @@ def unknown_method(api: Api) -> str:
     return _not_found(api, "PUT", "/sessions")
 
 
-def _not_found(api: Api, method: str, path: str) -> str:
-    reply = api.ask_without_token(method, path)
+def _not_found(api: Api, method: str, path: str, headers: Mapping[str, str] | None = None) -> str:
+    reply = api.ask_without_token(method, path, headers=headers or {})
     reply.require_problem(404, "route_not_found")
     return f"{method} {path} is {reply}"

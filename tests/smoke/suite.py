@@ -15,6 +15,7 @@ from tests.smoke.documents import Documents
 from tests.smoke.outcome import LeftOut, Unexpected
 from tests.smoke.target import Target
 from tests.smoke.throttle import throttle
+from tests.smoke.transport import transport
 
 _NO_TOKEN = "needs TOKEN=<a JWT of the deployment's issuer>; on this machine `make token` prints one"
 
@@ -65,7 +66,11 @@ def run(target: Target, say: Callable[[str], None] = print) -> bool:
     }
     if not target.token:
         signed_in = dict.fromkeys(signed_in, _without_token)
-    checks = public | signed_in | {"throttle": partial(throttle, api, account)}
+    settings: dict[str, Check] = {
+        "TLS": partial(transport, account, is_local=target.is_local),
+        "throttle": partial(throttle, api, account),
+    }
+    checks = public | signed_in | settings
     try:
         for name, check in checks.items():
             report.add(name, check)

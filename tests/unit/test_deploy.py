@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -113,11 +114,12 @@ class Commands:
         self._failing = failing
         self.ran: list[list[str]] = []
         self.token = ""
+        self.declined = False
 
     def __call__(self, command: Sequence[str], more: Mapping[str, str]) -> int:
         self.ran.append(list(command))
-        if command[:2] == ["sam", "deploy"]:
-            self._account.stacks.append(self._account.after)
+        if command[:2] == ["sam", "deploy"] and not self.declined:
+            self._account.stacks.append(replace(self._account.after, changed="now"))
         if "tests.smoke" in command:
             self.token = more.get("SMOKE_TOKEN", "")
             assert bool(self._account.people.users) == (self.token == "token of a passing user")
@@ -130,7 +132,7 @@ class Commands:
 
 
 def plan(**asked: str) -> Plan:
-    return Plan.read({"ANTHROPIC_API_KEY": KEY, **asked})
+    return Plan.read({"ANTHROPIC_API_KEY": KEY, "YES": "1", **asked})
 
 
 def begin(asked: Plan, account: TestAccount, token: str = "", failing: str = "") -> tuple[int, Commands]:
@@ -176,6 +178,20 @@ def test_a_step_that_fails_fails_the_deploy(failing: str) -> None:
     assert failing in commands.ran[-1]
 
 
+BUSY = {
+    "CREATE_IN_PROGRESS": "wait stack-create-complete",
+    "ROLLBACK_IN_PROGRESS": "again in some minutes",
+    "UPDATE_IN_PROGRESS": "wait stack-update-complete",
+    "UPDATE_COMPLETE_CLEANUP_IN_PROGRESS": "wait stack-update-complete",
+    "UPDATE_ROLLBACK_IN_PROGRESS": "wait stack-rollback-complete",
+    "DELETE_IN_PROGRESS": "wait stack-delete-complete",
+}
+
+
+def in_status(status: str) -> Callable[[], TestAccount]:
+    return lambda: TestAccount(stack(status))
+
+
 PROBLEMS: dict[str, tuple[Callable[[], Plan], Callable[[], TestAccount], str, str]] = {
     "a name with a digit first": (lambda: plan(STACK="1x"), TestAccount, "no name of a stack", "STACK="),
     "a name of 129 characters": (lambda: plan(STACK="x" * 129), TestAccount, "no name of a stack", "STACK="),
@@ -189,9 +205,9 @@ PROBLEMS: dict[str, tuple[Callable[[], Plan], Callable[[], TestAccount], str, st
         "must be like",
         "PARAMETERS=",
     ),
-    "no key": (lambda: Plan.read({}), TestAccount, "not put in yet", "ANTHROPIC_API_KEY="),
+    "no key": (lambda: Plan.read({"YES": "1"}), TestAccount, "not put in yet", "ANTHROPIC_API_KEY="),
     "a secret without a value": (
-        lambda: Plan.read({}),
+        lambda: Plan.read({"YES": "1"}),
         lambda: TestAccount(stack(), has_value=False),
         "not put in yet",
         "ANTHROPIC_API_KEY=",
@@ -214,12 +230,14 @@ PROBLEMS: dict[str, tuple[Callable[[], Plan], Callable[[], TestAccount], str, st
         "between two versions",
         "continue-update-rollback",
     ),
-    "an update that runs": (
+    **{f"a stack in {status}": (plan, in_status(status), "Somebody else", mend) for status, mend in BUSY.items()},
+    "a delete that failed": (
         plan,
-        lambda: TestAccount(stack("UPDATE_IN_PROGRESS")),
-        "Somebody else",
-        "wait stack-update",
+        in_status("DELETE_FAILED"),
+        "not deleted to the end",
+        "delete-stack",
     ),
+    "nobody to ask": (lambda: plan(YES=""), TestAccount, "Nobody is at this terminal", "YES=1"),
     "a new account": (
         lambda: plan(PARAMETERS="ReservedConcurrency=1"),
         lambda: TestAccount(limit=10),
@@ -274,8 +292,17 @@ def test_every_problem_is_said_at_once(capsys: pytest.CaptureFixture[str]) -> No
 
 def test_an_update_keeps_the_issuer_and_the_key_that_the_stack_has() -> None:
     account = TestAccount(stack(pool=False))
-    code, commands = begin(Plan.read({}), account)
+    code, commands = begin(Plan.read({"YES": "1"}), account)
     assert (code, commands.overrides, account.secrets.put) == (0, [], [])
+
+
+def test_an_update_that_was_declined_changes_nothing() -> None:
+    account = TestAccount(stack())
+    commands = Commands(account)
+    commands.declined = True
+    assert deploy.deploy(plan(), commands, "", lambda: account) == 1
+    assert account.secrets.put == []
+    assert [each[1] for each in commands.ran] == ["build", "deploy"]
 
 
 def test_an_update_can_go_back_to_the_stacks_own_user_pool(capsys: pytest.CaptureFixture[str]) -> None:

@@ -23,6 +23,7 @@ from tests.smoke.api import Api
 from tests.smoke.documents import Documents
 from tests.smoke.outcome import LeftOut, Unexpected
 from tests.smoke.throttle import MOST_REQUESTS, throttle
+from tests.smoke.transport import transport
 from turnlog.domain.base64url import encode
 from turnlog.domain.owners import owner_hash
 
@@ -158,7 +159,7 @@ def test_a_deployment_that_is_right_passes_and_keeps_nothing(serve: Serve) -> No
     served = serve()
     assert served.run()
     outcomes = {line[:15].strip(): line[17:25].strip() for line in served.lines}
-    left_out = {"upload, summary", "throttle"}
+    left_out = {"upload, summary", "TLS", "throttle"}
     assert {name for name, outcome in outcomes.items() if outcome == "left out"} == left_out
     assert {outcome for name, outcome in outcomes.items() if name not in left_out} == {"ok"}
     assert "$0.0002" in served.line("in all")
@@ -226,7 +227,7 @@ def test_a_check_fails_where_a_deployment_misbehaves(
     assert served.line(check).startswith("FAILED")
     assert words in served.line(check)
     assert "FAILED" in served.line("in all")
-    assert len(served.lines) == 16  # it goes on
+    assert len(served.lines) == 17  # it goes on
 
 
 def test_a_stranger_whose_origin_is_sent_back_fails_the_preflight(serve: Serve) -> None:
@@ -524,3 +525,34 @@ def test_a_limit_that_is_off_or_refuses_badly_fails(
 ) -> None:
     with pytest.raises(Unexpected, match=words):
         meet_limit(serve, settings, refusal)
+
+
+# --- TLS ---
+
+TODAYS = {"securityPolicy": "SecurityPolicy_TLS13_1_2_PFS_PQ_2025_09", "endpointAccessMode": "STRICT"}
+
+
+@dataclass
+class ApiAccount:
+    """An account of which only the API's settings can be read."""
+
+    found: dict[str, str]
+    outputs: Mapping[str, str] = field(default_factory=lambda: {"ApiId": "abc123"})
+
+    def client(self, service: str) -> Any:
+        return self
+
+    def get_rest_api(self, **_: str) -> dict[str, str]:
+        return self.found
+
+
+def test_an_api_with_tls_of_today_is_shown() -> None:
+    assert transport(ApiAccount(TODAYS), is_local=False).endswith("2025_09, STRICT")  # type: ignore[arg-type] # see above
+
+
+@pytest.mark.parametrize(
+    "found", [{}, TODAYS | {"securityPolicy": "TLS_1_0"}, TODAYS | {"endpointAccessMode": "BASIC"}], ids=str
+)
+def test_an_api_whose_tls_was_reset_fails(found: dict[str, str]) -> None:
+    with pytest.raises(Unexpected, match="deploy again"):
+        transport(ApiAccount(found), is_local=False)  # type: ignore[arg-type] # see above
