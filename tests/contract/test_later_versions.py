@@ -443,12 +443,15 @@ def test_a_data_key_of_a_later_version_is_neither_used_nor_replaced(state: str) 
     assert scene.item("000001", owner_partition(OWNER), KEYS) == key
 
 
-def test_an_erasure_destroys_a_data_key_of_a_later_version() -> None:
+@pytest.mark.parametrize("changed", [{}, {"st": {"S": "of its own"}}, {"st": {"N": "1"}}, {"st": None}])
+def test_an_erasure_destroys_a_data_key_of_a_later_version(changed: Item) -> None:
     scene = Scene(encrypted=True)
-    scene.make_later("000001", owner_partition(OWNER), KEYS)
+    key = scene.item("000001", owner_partition(OWNER), KEYS) | LATER | changed
+    scene.put({name: value for name, value in key.items() if value}, KEYS)
     scene.store.erase(OWNER, START_MS)
     assert "key" not in scene.item("000001", owner_partition(OWNER), KEYS)
     assert scene.left() == []
+    assert scene.store.create(new_session(), "").cipher.kid == "000002"
 
 
 def test_a_fork_that_a_later_version_began_is_not_continued(scene: Scene) -> None:

@@ -29,6 +29,7 @@ LAPSED = "st = :running AND tok = :token AND til < :now"  # ... and it has run o
 TITLED = "title = :title"  # a session's title is still the one that was read
 DONE = "st = :done"  # the slot holds a finished turn
 ACTIVE = "st = :active"  # a key has its bytes
+LEFT = "NOT (st = :erasing OR st = :erased)"  # a key may have its bytes, whatever a later version calls its state
 NEVER = "attribute_exists(pk) AND n <= :room"  # of a counter, which is not negative, when there is no room
 WITHIN_LIMIT = "attribute_not_exists(n) OR n <= :room"  # the counter has room for the charge
 
