@@ -361,6 +361,17 @@ def test_an_unknown_entry_of_the_sweepers_list_stays_on_it_and_stops_no_sweep(sc
     assert swept(scene, hours=3) == 1
 
 
+def test_the_sweepers_mark_goes_on_to_be_one_of_a_later_version(scene: Scene) -> None:
+    swept(scene, hours=1)
+    before = scene.item("swept", "D#")
+    scene.put(before | LATER | {"new": {"S": "of it"}})
+    swept(scene, hours=1)
+    assert scene.item("swept", "D#") == before | LATER | {
+        "new": {"S": "of it"},
+        "span": {"N": str(int(before["span"]["N"]) + 4)},
+    }
+
+
 def test_the_sweeper_leaves_what_a_later_version_stores_while_it_looks(scene: Scene) -> None:
     query, looks = scene.tables.query, iter(range(99))
 

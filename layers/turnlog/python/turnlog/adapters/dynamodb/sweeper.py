@@ -41,7 +41,7 @@ _SPAN_MS = 15 * 60 * 1000  # of one partition of the list
 _MARGIN_MS = int(SWEEP_MARGIN.total_seconds() * 1000)
 _SHARDS = 4  # of a partition, since one takes 1,000 writes a second
 _LATE = 4  # spans that are read again: an entry may be late by a clock that was behind
-_MARK = key("D#", "swept")  # holds the first span that is not swept to its end
+_MARK = key("D#", "swept")  # holds the first span that is not swept to its end, in every version
 _FIRST_RUN = 104  # spans, 26 hours: as far as the first run looks back
 
 
@@ -72,7 +72,7 @@ def sweep(table: Table, now_ms: int) -> int:
             break
         if swept < this_span and span >= swept:  # after each, so that a run which is cut off need not begin anew
             swept = min(span + 1, this_span)
-            table.put(_MARK | {"v": n(VERSION), "span": n(swept)})
+            table.put(_MARK | {"v": n(VERSION)} | (mark or {}) | {"span": n(swept)})
     return removed
 
 
