@@ -219,6 +219,18 @@ def test_a_proved_view_is_no_proof_against_a_turn_of_a_later_version() -> None:
     assert len(scene.model.requests) == 1
 
 
+def test_a_proved_view_has_no_lease_of_a_later_version_any_more() -> None:
+    scene = Scene(cached=True)
+    scene.store.sweep(START_MS)  # which makes the store forget its view
+    scene.lease_by_later()
+    with pytest.raises(TurnInProgress):
+        scene.take()
+    scene.tables.delete_item(TableName=SESSIONS, Key={"pk": {"S": scene.pk}, "sk": {"S": "000000003"}})
+    assert scene.take().turn.number == 3
+    scene.tables.query = None  # the next turn reads nothing
+    assert scene.take(b"m" * 16).turn.number == 4
+
+
 def test_an_old_turn_that_is_unknown_stops_only_what_needs_it(scene: Scene) -> None:
     for number in range(3, 41):
         take(scene.store, scene.session, number)
