@@ -485,6 +485,19 @@ def test_a_fork_that_a_later_version_began_is_not_continued(scene: Scene) -> Non
     assert scene.item(partition(OWNER, child.id), owner_partition(OWNER)) == index
 
 
+def test_a_move_that_a_later_version_began_is_not_continued(scene: Scene) -> None:
+    """The name is all that it has made so far, before any copy."""
+    move = move_of(scene.session)
+    pk, named = owner_partition(move.to_owner), partition(move.to_owner, move.to_id)
+    index = scene.item(scene.pk, owner_partition(OWNER)) | {"pk": {"S": pk}, "sk": {"S": named}} | LATER
+    scene.put(index)
+    require_unknown(lambda: scene.store.move(move))
+    scene.clock.now_ms = move.at_ms
+    assert scene.take().turn.number == 3
+    swept(scene, hours=2)
+    assert scene.item(named, pk) == index
+
+
 @pytest.mark.parametrize("version", ["0", "-1", "2.5", "x"])
 def test_a_version_that_never_was_is_damage(scene: Scene, version: str) -> None:
     for sk in ("000000002", "session", "meta"):

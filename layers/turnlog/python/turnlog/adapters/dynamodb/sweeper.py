@@ -20,6 +20,7 @@ from collections.abc import Iterator, Sequence
 from turnlog.adapters.dynamodb.deletion import delete_session, outline
 from turnlog.adapters.dynamodb.encode import lease_values
 from turnlog.adapters.dynamodb.items import (
+    ENCRYPTED_VERSION,
     HEADER,
     META,
     VERSION,
@@ -29,7 +30,7 @@ from turnlog.adapters.dynamodb.items import (
     partition,
     state_of,
 )
-from turnlog.adapters.dynamodb.table import LAPSED, Item, Table, key, n, s
+from turnlog.adapters.dynamodb.table import KNOWN, LAPSED, Item, Table, key, n, s
 from turnlog.domain.conditions import is_due
 from turnlog.domain.margins import SWEEP_MARGIN
 from turnlog.domain.sessions import Session
@@ -112,7 +113,8 @@ def _check(table: Table, entry: Item, now_ms: int) -> bool:
         if not removed:  # a turn was taken that had begun before the session expired, or a later version came back
             _reschedule(table, entry, now_ms + _MARGIN_MS)
     else:
-        table.delete(_index_key(entry))  # of a session that was never made, or whose deletion stopped before this
+        # The name of a session that was never made, or whose deletion stopped before this.
+        table.delete(_index_key(entry), KNOWN, {":newest": n(ENCRYPTED_VERSION)})
     return removed
 
 

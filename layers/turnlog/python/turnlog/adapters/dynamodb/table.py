@@ -24,6 +24,7 @@ Item = dict[str, Any]
 # Conditions, each named for when it is true.
 EMPTY = "attribute_not_exists(pk)"  # nothing holds the slot, or the item does not exist yet
 EXISTS = "attribute_exists(pk)"
+KNOWN = "attribute_not_exists(v) OR v <= :newest"  # no later version stored the item
 MINE = "st = :running AND tok = :token"  # the slot still holds the lease with this token
 LAPSED = "st = :running AND tok = :token AND til < :now"  # ... and it has run out
 TITLED = "title = :title"  # a session's title is still the one that was read
