@@ -231,6 +231,18 @@ def test_a_proved_view_has_no_lease_of_a_later_version_any_more() -> None:
     assert scene.take(b"m" * 16).turn.number == 4
 
 
+def test_a_title_of_a_later_version_that_came_after_the_read_is_not_overwritten(scene: Scene) -> None:
+    update = scene.tables.update_item
+
+    def slower(**arguments: Any) -> Any:
+        scene.make_later("meta")
+        return update(**arguments)
+
+    scene.tables.update_item = slower
+    require_unknown(lambda: scene.store.rename(OWNER, scene.session.id, "New", START_MS))
+    assert scene.item("meta")["title"] == {"S": "A title"}
+
+
 def test_an_old_turn_that_is_unknown_stops_only_what_needs_it(scene: Scene) -> None:
     for number in range(3, 41):
         take(scene.store, scene.session, number)

@@ -27,6 +27,7 @@ EXISTS = "attribute_exists(pk)"
 KNOWN = "attribute_not_exists(v) OR v <= :newest"  # no later version stored the item
 MINE = "st = :running AND tok = :token"  # the slot still holds the lease with this token
 LAPSED = "st = :running AND tok = :token AND til < :now"  # ... and it has run out
+SAME_VERSION = "v = :v"  # the item exists, and no later version has replaced it
 TITLED = "title = :title"  # a session's title is still the one that was read
 DONE = "st = :done"  # the slot holds a finished turn
 ACTIVE = "st = :active"  # a key has its bytes
@@ -95,7 +96,7 @@ class Table:
         return self._conditional(self._client.delete_item, condition, values, Key=item_key)
 
     def update(self, item: Item, expression: str, values: Item, condition: str) -> Item | None:
-        """Changes the item with the key of `item`, under a `condition` without values. Returns as `put`."""
+        """Changes the item with the key of `item`, under a `condition`, with the values of both. Returns as `put`."""
         arguments = {"Key": key(item["pk"]["S"], item["sk"]["S"]), "UpdateExpression": expression}
         return self._conditional(self._client.update_item, condition, values, **arguments)
 
