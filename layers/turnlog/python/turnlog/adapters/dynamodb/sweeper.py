@@ -20,6 +20,7 @@ from collections.abc import Iterator, Sequence
 from turnlog.adapters.dynamodb.deletion import delete_session, outline
 from turnlog.adapters.dynamodb.encode import lease_values
 from turnlog.adapters.dynamodb.items import (
+    ENCRYPTED_VERSION,
     HEADER,
     META,
     VERSION,
@@ -29,7 +30,7 @@ from turnlog.adapters.dynamodb.items import (
     partition,
     state_of,
 )
-from turnlog.adapters.dynamodb.table import LAPSED, Item, Table, key, n, s
+from turnlog.adapters.dynamodb.table import KNOWN, LAPSED, Item, Table, key, n, s
 from turnlog.domain.conditions import is_due
 from turnlog.domain.margins import SWEEP_MARGIN
 from turnlog.domain.sessions import Session
@@ -41,7 +42,7 @@ _SPAN_MS = 15 * 60 * 1000  # of one partition of the list
 _MARGIN_MS = int(SWEEP_MARGIN.total_seconds() * 1000)
 _SHARDS = 4  # of a partition, since one takes 1,000 writes a second
 _LATE = 4  # spans that are read again: an entry may be late by a clock that was behind
-_MARK = key("D#", "swept")  # holds the first span that is not swept to its end
+_MARK = key("D#", "swept")  # holds the first span that is not swept to its end, in every version
 _FIRST_RUN = 104  # spans, 26 hours: as far as the first run looks back
 
 
@@ -72,7 +73,7 @@ def sweep(table: Table, now_ms: int) -> int:
             break
         if swept < this_span and span >= swept:  # after each, so that a run which is cut off need not begin anew
             swept = min(span + 1, this_span)
-            table.put(_MARK | {"v": n(VERSION), "span": n(swept)})
+            table.put(_MARK | {"v": n(VERSION)} | (mark or {}) | {"span": n(swept)})
     return removed
 
 
@@ -112,7 +113,8 @@ def _check(table: Table, entry: Item, now_ms: int) -> bool:
         if not removed:  # a turn was taken that had begun before the session expired, or a later version came back
             _reschedule(table, entry, now_ms + _MARGIN_MS)
     else:
-        table.delete(_index_key(entry))  # of a session that was never made, or whose deletion stopped before this
+        # The name of a session that was never made, or whose deletion stopped before this.
+        table.delete(_index_key(entry), KNOWN, {":newest": n(ENCRYPTED_VERSION)})
     return removed
 
 
