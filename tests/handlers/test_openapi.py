@@ -233,6 +233,12 @@ def test_the_judge_sees_what_nobody_described(call: Call) -> None:
             documented.expect("GET", "/health", *changed)
 
 
+@ROUTES
+def test_an_answer_without_a_body_has_no_type_of_one(everybody: Everybody, route: tuple[str, str]) -> None:
+    answer = everybody.ask(route)
+    assert ("Content-Type" in answer.headers) == (answer.status != 204)
+
+
 class TestTheConsole:
     def test_the_example_event_learns_that_the_service_answers_and_its_version(self, backstage: Backstage) -> None:
         answer = app("console").handler(event("console"), Context())

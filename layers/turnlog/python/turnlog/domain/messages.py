@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from turnlog.errors import ModelProtocolError
+
+_DATA_CONTROLS = "\t\n\r\f\x1b"
+"""Controls that texts really hold: line ends and tabs, form feeds of source files, and the escapes of terminal logs."""
+
+
+def has_foreign_controls(text: str) -> bool:
+    """True if the text holds a control character that is no data: in messages, documents and code alike."""
+    return any(unicodedata.category(character) == "Cc" and character not in _DATA_CONTROLS for character in text)
 
 
 def to_json(value: object) -> str:

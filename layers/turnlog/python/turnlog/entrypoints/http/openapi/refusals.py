@@ -115,12 +115,13 @@ def errors_of(operation: Operation) -> Iterator[TurnlogError]:
 def _of_body(kind: type[Body]) -> Iterator[TurnlogError]:
     schema = schema_of(kind)
     first = next(iter(schema["properties"]))
-    for code in ("body_missing", "json_invalid", "json_duplicate_key", "encoding_invalid", "base64_invalid"):
+    for code in ("body_missing", "json_duplicate_key", "encoding_invalid", "base64_invalid"):
         yield InvalidRequest(code)
+    yield InvalidRequest("json_invalid", details={"line": 1, "column": 17})
     yield InvalidRequest("header_duplicate")
     yield errors.MediaTypeUnsupported("media_type_unsupported")
     yield errors.BodyTooLarge("body_too_large")
-    yield InvalidRequest("unknown_field", "", {"allowed": list(schema["properties"])})
+    yield InvalidRequest("unknown_field", "", {"allowed": list(schema["properties"]), "field": 2})
     yield InvalidRequest("wrong_type", f"/{first}")
     if "required" in schema:
         yield InvalidRequest("field_missing", f"/{schema['required'][0]}")
@@ -128,9 +129,11 @@ def _of_body(kind: type[Body]) -> Iterator[TurnlogError]:
         yield InvalidRequest("control_character", f"/{texts[0]}")
     if "message" in schema["properties"]:
         yield ValueRefused("message_empty", "/message")
+        yield ValueRefused("block_type_unknown", "/message/0/type", {"allowed": ["text"]})
     if "model" in schema["properties"]:
         yield ValueRefused("model_unknown", "/model", {"allowed": ["claude-sonnet-5-5", "claude-haiku-5-5"]})
     for name, each in schema["properties"].items():
         bounds = [{said: each[bound]} for bound, said in _BOUNDS.items() if each.get(bound, MAX_BODY) != MAX_BODY]
-        if name != "message" and (bounds or "pattern" in each):
-            yield ValueRefused(f"{name}_range", f"/{name}", bounds[-1] if bounds else {})
+        form = {"pattern": each["pattern"]} if "pattern" in each else {}
+        if name != "message" and (bounds or form):
+            yield ValueRefused(f"{name}_range", f"/{name}", bounds[-1] if bounds else form)
