@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import json
-import unicodedata
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from turnlog.errors import ModelProtocolError
 
-_DATA_CONTROLS = "\t\n\r\f\x1b"
-"""Controls that texts really hold: line ends and tabs, form feeds of source files, and the escapes of terminal logs."""
+_FOREIGN_CONTROLS = re.compile("[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f\x7f-\x9f]")
+"""All controls but those that texts really hold: tabs, line ends, the form feeds of source files, and the escapes of
+terminal logs.
+"""
 
 
 def has_foreign_controls(text: str) -> bool:
     """True if the text holds a control character that is no data: in messages, documents and code alike."""
-    return any(unicodedata.category(character) == "Cc" and character not in _DATA_CONTROLS for character in text)
+    return _FOREIGN_CONTROLS.search(text) is not None
 
 
 def to_json(value: object) -> str:
