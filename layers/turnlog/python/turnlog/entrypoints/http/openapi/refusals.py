@@ -58,8 +58,8 @@ GATEWAY: tuple[Example, ...] = (
         retry="same-key",
     ),
 )
-"""The answers that the gateway gives by itself on any route, as the template has them; those that a function gives in
-the same words are left out.
+"""The answers that the gateway gives by itself, as the template has them; those that a function gives in the same words
+are left out.
 """
 
 TOKEN_UNCHECKED = _by_gateway(*_UNAVAILABLE, "The token could not be checked. Try again.", retry_after=5)
@@ -85,8 +85,11 @@ def _example_of(error: TurnlogError, operation: Operation, *, is_anonymous: bool
     return _example(problem, error.retry_after_s, has_key=operation.key is not None)
 
 
-def _gateway(operation: Operation) -> tuple[Example, ...]:
-    return (*GATEWAY, TOKEN_UNCHECKED) if operation.callers else GATEWAY
+def _gateway(operation: Operation) -> list[Example]:
+    """Returns what can come on this route: without a body none is too large, and without a caller nobody is refused."""
+    never = {*(() if operation.body else (413, 415)), *(() if operation.callers else (403,))}
+    asked = [TOKEN_UNCHECKED] if operation.callers else []
+    return [each for each in [*GATEWAY, *asked] if each["status"] not in never]
 
 
 def errors_of(operation: Operation) -> Iterator[TurnlogError]:
