@@ -31,7 +31,7 @@ from ministack.core.persistence import save_all  # type: ignore[import-not-found
 from ministack.services import s3  # type: ignore[import-not-found]
 
 from local import iam_request
-from local.guard import refusal
+from local.guard import refusal, without_sources
 from local.request_line import MOST_READ_BYTES, Answered, spent
 from local.shared_layers import SharedLayers
 
@@ -181,6 +181,7 @@ class Guard:
         prefix = f"/_aws/execute-api/{self.api_id}"
         inner = {
             **scope,
+            "headers": without_sources(scope["headers"]),
             "path": prefix + scope["path"],
             "raw_path": prefix.encode() + (scope.get("raw_path") or scope["path"].encode()),
         }

@@ -16,7 +16,7 @@ from tests.fakes import expected_text
 from tests.handlers.conftest import Backstage, Context, app, event
 from turnlog import runtime
 from turnlog.adapters.s3_documents import S3DocumentStore
-from turnlog.domain.documents import MAX_DOCUMENT, MAX_DOCUMENT_KEY, Upload
+from turnlog.domain.documents import MAX_DOCUMENT, Upload
 from turnlog.domain.messages import Message
 from turnlog.entrypoints.events.uploads import UploadFailed
 from turnlog.errors import ModelAccessDenied, ModelError, ModelRejected, ModelTimeout, StoreUnavailable
@@ -184,9 +184,11 @@ def test_sequencers_compare_padded_on_the_right() -> None:
         (b"", "object_empty"),
         (b" \n", "object_empty"),
         (b"\xff\xfe\x00", "object_not_text"),
+        (b"Herons\x00", "object_not_text"),
+        ("Herons\x85".encode(), "object_not_text"),
         (b"x" * (MAX_DOCUMENT + 1), "object_too_large"),
     ],
-    ids=["empty", "blank", "not text", "too large"],
+    ids=["empty", "blank", "not text", "NUL", "a C1 control", "too large"],
 )
 def test_a_document_that_cannot_be_read_gets_a_reason(
     bucket: S3Client, backstage: Backstage, content: bytes, code: str
@@ -194,6 +196,28 @@ def test_a_document_that_cannot_be_read_gets_a_reason(
     upload(bucket, content)
     assert summary(bucket) == {"status": "failed", "code": code, "document": KEY}
     assert backstage.model.requests == []
+
+
+def test_form_feed_and_escape_are_data_as_in_messages(bucket: S3Client, backstage: Backstage) -> None:
+    upload(bucket, b"\x0cHerons \x1b[1mnest\x1b[0m early.\r\n")
+    assert summary(bucket)["status"] == "done"
+    assert backstage.model.requests[0].messages[0].blocks[0]["text"].startswith("\x0cHerons \x1b[1m")
+
+
+@pytest.mark.parametrize("letter", ["k", "ü", "鷺"])
+@pytest.mark.parametrize("size", [1010, 1011, 1012, 1024])
+def test_a_document_of_any_name_that_s3_takes_gets_a_summary(bucket: S3Client, letter: str, size: int) -> None:
+    key = "inbox/ada/" + letter * ((size - 10) // len(letter.encode()))
+    key += "k" * (size - len(key.encode()))
+    keys = [key, key[:-1] + "x"]  # alike up to where they may be cut
+    for each in keys:
+        bucket.put_object(Bucket=BUCKET, Key=each, Body=b"Herons.")
+        app("summarize_upload").handler(CREATED | {"detail": {"object": {"key": each}}}, Context(120))
+    stored = [each["Key"] for each in bucket.list_objects_v2(Bucket=BUCKET, Prefix="outbox/ada/")["Contents"]]
+    assert max(len(each.encode()) for each in stored) <= 1024
+    told = [json.loads(bucket.get_object(Bucket=BUCKET, Key=each)["Body"].read()) for each in stored]
+    assert {each["document"] for each in told} == set(keys)
+    assert {each["status"] for each in told} == {"done"}
 
 
 def test_of_a_document_that_was_deleted_meanwhile_nothing_appears(bucket: S3Client) -> None:
@@ -246,7 +270,6 @@ def test_a_passing_failure_is_raised_so_that_lambda_tries_again(
         CREATED | {"detail": {"object": {"key": 5}}},
         CREATED | {"detail": {"object": {"key": "inbox/x"}}},
         CREATED | {"detail": {"object": {"key": "outbox/a/b"}}},
-        CREATED | {"detail": {"object": {"key": "inbox/a/" + "k" * MAX_DOCUMENT_KEY}}},
         CREATED | {"detail": {"object": {"key": KEY, "sequencer": 5}}},
         CREATED | {"detail": {"object": {"key": KEY, "version-id": 5}}},
         CREATED | {"source": "aws.sqs", "detail": {"object": {"key": KEY}}},

@@ -237,5 +237,5 @@ class TestClaiming:
     def test_what_is_no_secret_is_refused_without_an_echo(self, call: Call, anonymous_id: str, text: str) -> None:
         answer = claim(call, anonymous_id, text)
         assert (answer.status, answer.body["code"]) == (422, "secret_range")
-        assert answer.body["detail"] == "The secret has not the form that the API's document says."
+        assert answer.body["detail"] == "The secret is 43 characters: A to Z, a to z, 0 to 9, - and _."
         assert "a" * 42 not in answer.raw

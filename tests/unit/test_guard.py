@@ -2,7 +2,7 @@
 
 import pytest
 
-from local.guard import refusal
+from local.guard import refusal, without_sources
 
 OWN = ("Host", "127.0.0.1:8787")
 
@@ -44,3 +44,9 @@ def test_a_program_or_a_page_of_its_own_is_answered(headers: list[tuple[str, str
 )
 def test_another_origin_and_another_host_are_refused(headers: list[tuple[str, str]]) -> None:
     assert refusal(headers, 8787)
+
+
+def test_no_header_says_where_a_request_comes_from() -> None:
+    kept = [(b"host", b"127.0.0.1:8787"), (b"x-forwarded-proto", b"https"), (b"authorization", b"Session s")]
+    chosen = [(b"X-Forwarded-For", b"198.51.100.1"), (b"x-forwarded-for", b"::1"), (b"Forwarded", b"for=_a")]
+    assert without_sources([*kept[:2], *chosen, (b"x-real-ip", b"198.51.100.2"), kept[2]]) == kept

@@ -123,6 +123,10 @@ class TurnNumberTaken(Refusal):
 
     code = "turn_number_taken"
 
+    def __init__(self, next_turn: int) -> None:
+        super().__init__("turn number taken")
+        self.next_turn = next_turn
+
 
 class LimitReached(Refusal):
     """One more would exceed a limit. `limit` names which; nothing was stored, paid or charged."""

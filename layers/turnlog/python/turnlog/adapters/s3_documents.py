@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from botocore.exceptions import BotoCoreError, ClientError
 
 from turnlog.domain.documents import INBOX, MAX_DOCUMENT, OUTBOX, Document, SummaryState, Upload
-from turnlog.domain.messages import to_json
+from turnlog.domain.messages import has_foreign_controls, to_json
 from turnlog.errors import DocumentRefused, StoreUnavailable, SummaryTaken
 
 if TYPE_CHECKING:
@@ -60,6 +60,8 @@ class S3DocumentStore:
             text = content.decode("utf-8-sig")
         except UnicodeDecodeError as error:
             raise DocumentRefused("object_not_text") from error
+        if has_foreign_controls(text):
+            raise DocumentRefused("object_not_text")
         if not text.strip():
             raise DocumentRefused("object_empty")
         return text

@@ -15,7 +15,7 @@ class DocumentStore(Protocol):
         """True if this version of the document is still there."""
 
     def read_text(self, upload: Upload) -> str:
-        """Returns the document. Raises DocumentRefused if it is gone, empty, too large or not UTF-8."""
+        """Returns the document. Raises DocumentRefused if it is gone, empty, too large or no text in UTF-8."""
 
     def find_summary(self, upload: Upload) -> SummaryState | None:
         """Returns the state of the document's summary; None if there is none."""

@@ -230,7 +230,7 @@ class _Taking:
                 if turn.key == self.request.key:
                     return turn
         if self.request.number not in (None, view.count + 1):
-            raise TurnNumberTaken
+            raise TurnNumberTaken(view.count + 1)
         return None
 
     def _replay(self, view: SessionView, turn: Turn) -> TakenTurn:
