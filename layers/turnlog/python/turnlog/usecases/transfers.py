@@ -52,8 +52,12 @@ def fork_session(
         policy.require_anonymous_sessions()
     child_id, fingerprint = new_session_id(), b""
     if key is not None:
-        child_id = named_session_id(hashed("fork", owner.encode(), key.encode()))
+        child_id = named_session_id(hashed("fork", owner.encode(), parent_id.encode(), key.encode()))
         fingerprint = hashed("fingerprint", parent_id.encode(), b"%d" % turn)
+        # Earlier versions named a fork by its owner and key alone: a repeat still finds such a fork.
+        before = named_session_id(hashed("fork", owner.encode(), key.encode()))
+        made = find_existing(store, owner, before, now_ms)
+        child_id = before if made and made.session.fingerprint == fingerprint else child_id
     audit.act("fork", parent_id, to_id=child_id)
     view = None if key is None else find_existing(store, owner, child_id, now_ms)
     if view is None:
