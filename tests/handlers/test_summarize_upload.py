@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -47,15 +48,19 @@ def upload(bucket: S3Client, content: bytes, sequencer: str = "0055AED6DCD90281E
     notify(sequencer)
 
 
-def notify(sequencer: str = "0055AED6DCD90281E5") -> None:
+def notify(sequencer: str = "0055AED6DCD90281E5", version: str | None = None) -> None:
     details = event("summarize_upload")
     details["detail"]["object"]["sequencer"] = sequencer
+    if version:
+        details["detail"]["object"]["version-id"] = version
     app("summarize_upload").handler(details, Context(120))
 
 
 def summary(bucket: S3Client) -> dict[str, Any]:
     stored = bucket.get_object(Bucket=BUCKET, Key=SUMMARY)["Body"].read()
     found: dict[str, Any] = json.loads(stored)
+    assert found.pop("sequencer")
+    assert found.pop("try")
     return found
 
 
@@ -95,6 +100,108 @@ def test_a_newer_version_that_overtakes_an_older_one_is_not_overwritten_by_it(
     upload(bucket, b"First.", "0055AED6DCD90281E5")
     second = expected_text((Message.of_text("Second."),))
     assert (summary(bucket)["status"], summary(bucket)["text"]) == ("done", second)
+
+
+class Race:
+    """Two versions of one document, each summarized in a thread that is stopped while it asks the model."""
+
+    def __init__(self, bucket: S3Client, backstage: Backstage) -> None:
+        bucket.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
+        self._threads: dict[str, threading.Thread] = {}
+        self._arrived = {name: threading.Event() for name in VERSIONS}
+        self._may_end = {name: threading.Event() for name in VERSIONS}
+        for name, sequencer in VERSIONS.items():
+            put = bucket.put_object(Bucket=BUCKET, Key=KEY, Body=name.encode())
+            self._threads[name] = threading.Thread(
+                target=self._notify, args=(name, sequencer, put["VersionId"]), name=name, daemon=True
+            )
+        backstage.model.during = self._stop
+
+    def begin(self, name: str) -> None:
+        self._threads[name].start()
+        assert self._arrived[name].wait(30)
+
+    def end(self, name: str) -> None:
+        self._may_end[name].set()
+        self._threads[name].join(30)
+
+    def _notify(self, name: str, sequencer: str, version: str) -> None:
+        try:
+            notify(sequencer, version)
+        finally:
+            self._arrived[name].set()  # also when there was nothing to do
+
+    def _stop(self) -> None:
+        name = threading.current_thread().name
+        self._arrived[name].set()
+        assert self._may_end[name].wait(30)
+
+
+VERSIONS = {"older": "0055AED6DCD90281E5", "newer": "0055AED6DCD90281E6"}
+ORDERS = [
+    ("begin older", "end older", "begin newer", "end newer"),
+    ("begin older", "begin newer", "end older", "end newer"),
+    ("begin older", "begin newer", "end newer", "end older"),
+    ("begin newer", "begin older", "end older", "end newer"),
+    ("begin newer", "begin older", "end newer", "end older"),
+    ("begin newer", "end newer", "begin older", "end older"),
+]
+
+
+@pytest.mark.parametrize("order", ORDERS, ids=", ".join)
+def test_the_newest_version_wins_in_every_order(bucket: S3Client, backstage: Backstage, order: tuple[str, ...]) -> None:
+    race = Race(bucket, backstage)
+    for step in order:
+        act, name = step.split()
+        getattr(race, act)(name)
+    found = summary(bucket)
+    assert (found["status"], found.get("text")) == ("done", expected_text((Message.of_text("newer"),)))
+
+
+def test_no_two_puts_of_a_summary_have_one_etag(bucket: S3Client) -> None:
+    documents, document = S3DocumentStore(bucket, BUCKET), Upload(KEY, "0055")
+    etags, last = set(), None
+    for _ in range(5):
+        last = documents.put_summary(document, {"status": "running"}, over=last, lease_expires_ms=1)
+        etags.add(last.etag)
+    assert len(etags) == 5
+
+
+def test_an_older_version_does_not_replace_what_is_left_of_a_newer_one(bucket: S3Client, backstage: Backstage) -> None:
+    backstage.model.fail_with = [ModelTimeout()]
+    with pytest.raises(UploadFailed):
+        upload(bucket, b"Herons.", VERSIONS["newer"])
+    notify(VERSIONS["older"])
+    assert len(backstage.model.requests) == 1
+    notify(VERSIONS["newer"])
+    assert summary(bucket)["status"] == "done"
+
+
+@pytest.mark.parametrize(("conflicts", "failures"), [(2, 0), (3, 1)], ids=["passing", "lasting"])
+def test_a_put_that_conflicts_with_one_that_may_fail_is_tried_again(
+    bucket: S3Client, monkeypatch: pytest.MonkeyPatch, conflicts: int, failures: int
+) -> None:
+    put_object, puts, failed = bucket.put_object, [], 0
+
+    def conflict(**asked: Any) -> Any:
+        puts.append(asked)
+        if 1 < len(puts) <= 1 + conflicts:  # the first put takes the lease
+            raise ClientError({"Error": {"Code": "ConditionalRequestConflict"}}, "PutObject")
+        return put_object(**asked)
+
+    bucket.put_object(Bucket=BUCKET, Key=KEY, Body=b"Herons.")
+    monkeypatch.setattr(bucket, "put_object", conflict)
+    while summary_status(bucket) != "done":
+        try:
+            notify()
+        except UploadFailed:
+            failed += 1
+    assert failed == failures
+
+
+def summary_status(bucket: S3Client) -> str:
+    is_there = "Contents" in bucket.list_objects_v2(Bucket=BUCKET, Prefix="outbox/")
+    return str(summary(bucket)["status"]) if is_there else ""
 
 
 def test_an_event_that_is_delivered_twice_at_once_is_paid_for_once(bucket: S3Client, backstage: Backstage) -> None:

@@ -54,12 +54,21 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class SummaryState:
-    """The summary stored for a document: being made until `lease_expires_ms`, or complete, which is 0."""
+    """The summary stored for a document: being made until `lease_expires_ms`, or complete, which is 0.
+
+    `etag` names the put that stored it, and no other one: whoever replaces it by that name has seen it.
+    """
 
     etag: str
     sequencer: str
     lease_expires_ms: int
 
     def can_be_replaced_by(self, upload: Upload, now_ms: int) -> bool:
-        """True if the upload is still to be summarized: it is newer, or the handler that began it has died."""
-        return upload.is_newer_than(self.sequencer) or 0 < self.lease_expires_ms < now_ms
+        """True if the upload is still to be summarized: it is newer, or the handler that began this very one has died.
+
+        What is left of a newer one is never replaced: its own event comes again.
+        """
+        if upload.is_newer_than(self.sequencer):
+            return True
+        is_older = Upload(upload.key, self.sequencer).is_newer_than(upload.sequencer)
+        return not is_older and 0 < self.lease_expires_ms < now_ms

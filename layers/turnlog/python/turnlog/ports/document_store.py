@@ -25,7 +25,8 @@ class DocumentStore(Protocol):
     ) -> SummaryState:
         """Stores the summary as JSON in place of `over`; `lease_expires_ms` says that it is still being made.
 
-        Raises SummaryTaken if something else was stored there meanwhile; then nothing has changed.
+        Each call stores under an etag of its own, also for equal summaries, so that `over` names one put alone. Raises
+        SummaryTaken if something else was stored there meanwhile; then nothing has changed.
         """
 
     def list_documents(self, owner: str) -> list[Document]:

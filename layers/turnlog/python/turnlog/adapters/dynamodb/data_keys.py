@@ -264,4 +264,5 @@ def _next_kid(items: Sequence[Item]) -> str:
 
 
 def _state(item: Item) -> str:
+    """The state of a key. Raises KeyError when it says none."""
     return str(item["st"]["S"])

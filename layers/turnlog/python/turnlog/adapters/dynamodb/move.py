@@ -43,12 +43,12 @@ from turnlog.adapters.dynamodb.table import (
     item_that_failed,
     key,
     n,
+    readable,
     s,
 )
 from turnlog.domain.sessions import Move, Session, SessionView
 from turnlog.domain.turns import Lease, busy, held_by_later_version
 from turnlog.errors import (
-    ItemUnreadable,
     ItemVersionUnknown,
     LeaseLost,
     SessionCorrupt,
@@ -101,10 +101,7 @@ def _read_once(table: Table, keys: Keys, request: Move) -> tuple[SessionView, It
             raise ItemVersionUnknown
         return top
     view = view_of(request.owner, request.session_id, items, request.at_ms, keys)
-    meta = next((item for item in items if item["sk"]["S"] == META), None)
-    if meta is None:
-        raise ItemUnreadable
-    return view, meta
+    return view, next(item for item in items if item["sk"]["S"] == META)
 
 
 def _acquire(table: Table, request: Move, view: SessionView, usage_table: str) -> Lease | None:
@@ -252,7 +249,9 @@ def _expire_lease(table: Table, session: Session, lease: Lease, now_ms: int) -> 
 def _repeat(table: Table, keys: Keys, request: Move, tombstone: Item) -> Session:
     """The session that a move under the same key made. Raises SessionNotFound if it was another move."""
     pk = partition(request.to_owner, request.to_id)
-    if bytes(tombstone["mk"]["B"]) != request.key or tombstone["dst"]["S"] != pk:
+    with readable():
+        is_this_move = bytes(tombstone["mk"]["B"]) == request.key and tombstone["dst"]["S"] == pk
+    if not is_this_move:
         raise SessionNotFound
     _remove_moved_session(table, request.owner, request.session_id, tombstone)
     header = table.get(key(pk, HEADER))

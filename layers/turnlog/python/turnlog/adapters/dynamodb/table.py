@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError, HTTPClientError
 from botocore.exceptions import ConnectionError as NotConnected
 
-from turnlog.errors import ItemUnreadable, StoreUnavailable
+from turnlog.errors import ItemUnreadable, ModelProtocolError, StoreUnavailable
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -50,6 +50,18 @@ _TRANSIENT = {
 _TRANSIENT_REASONS = {"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"}
 
 
+_DAMAGE = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    ModelProtocolError,  # a turn without a stop reason
+    RecursionError,  # JSON that is nested without end
+    TypeError,
+    ValueError,
+    zlib.error,
+)
+
+
 def s(text: str) -> Item:
     """A string as an attribute's value."""
     return {"S": text}
@@ -70,7 +82,7 @@ def readable() -> Iterator[None]:
     """Raises ItemUnreadable when an item lacks something or has another form: damage never reads as less data."""
     try:
         yield
-    except (KeyError, ValueError, TypeError, zlib.error) as error:
+    except _DAMAGE as error:
         raise ItemUnreadable from error
 
 
