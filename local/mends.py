@@ -18,15 +18,15 @@ from local.stack import Aws, Deployed
 _PLACEHOLDER = "kept by the launcher"  # MiniStack writes secrets to disk in clear
 
 
-def mend(aws: Aws, deployed: Deployed, template: dict[str, Any]) -> bool:
-    """Does what is missing of these steps. True when any was missing.
+def mend(aws: Aws, deployed: Deployed, template: dict[str, Any], parameters: Mapping[str, str]) -> bool:
+    """Does what is missing of these steps, with the parameters that were given. True when any was missing.
 
     Enables TTL, applies the gateway's responses and the limits of single methods, gives the key's secret a value, sets
     the boundary of each function's role, lets policies name secrets by their ARNs, and finds the user pool's keys.
     """
     changed = [
         _enable_ttl(aws, deployed, template),
-        _apply_gateway_responses(aws, deployed, template),
+        _apply_gateway_responses(aws, deployed, template, parameters),
         _limit_single_methods(aws, deployed),
         _fill_secret(aws, deployed),
         _set_boundaries(aws, deployed, template),
@@ -69,15 +69,16 @@ def _enable_ttl(aws: Aws, deployed: Deployed, template: dict[str, Any]) -> bool:
     return changed
 
 
-def _apply_gateway_responses(aws: Aws, deployed: Deployed, template: dict[str, Any]) -> bool:
+def _apply_gateway_responses(
+    aws: Aws, deployed: Deployed, template: dict[str, Any], parameters: Mapping[str, str]
+) -> bool:
     """Applies the template's responses with a deployment of the stage, without which they have no effect."""
     client = aws.client("apigateway")
+    values = {name: each.get("Default") for name, each in template["Parameters"].items()} | dict(parameters)
     changed = False
     for logical, api_id in deployed.named("AWS::ApiGateway::RestApi").items():
         api = template["Resources"][logical]["Properties"]
-        wanted = {
-            kind: _response(each, template["Parameters"]) for kind, each in api.get("GatewayResponses", {}).items()
-        }
+        wanted = {kind: _response(each, values) for kind, each in api.get("GatewayResponses", {}).items()}
         present = {each["responseType"]: each for each in client.get_gateway_responses(restApiId=api_id)["items"]}
         if all(present.get(kind, {}).items() >= response.items() for kind, response in wanted.items()):
             continue
@@ -89,7 +90,7 @@ def _apply_gateway_responses(aws: Aws, deployed: Deployed, template: dict[str, A
 
 
 def _response(written: dict[str, Any], parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """A SAM GatewayResponse in the form of API Gateway's own call, with the defaults of its parameters."""
+    """A SAM GatewayResponse in the form of API Gateway's own call, with the values of its parameters."""
     sent: dict[str, Any] = {}
     if "StatusCode" in written:
         sent["statusCode"] = str(written["StatusCode"])
@@ -104,7 +105,7 @@ def _response(written: dict[str, Any], parameters: Mapping[str, Any]) -> dict[st
 def _text(written: str | Mapping[str, str], parameters: Mapping[str, Any]) -> str:
     if isinstance(written, str):
         return written
-    return re.sub(r"\$\{(\w+)\}", lambda found: str(parameters[found[1]]["Default"]), written["Fn::Sub"])
+    return re.sub(r"\$\{(\w+)\}", lambda found: str(parameters[found[1]]), written["Fn::Sub"])
 
 
 def _limit_single_methods(aws: Aws, deployed: Deployed) -> bool:

@@ -44,3 +44,14 @@ def test_a_program_or_a_page_of_its_own_is_answered(headers: list[tuple[str, str
 )
 def test_another_origin_and_another_host_are_refused(headers: list[tuple[str, str]]) -> None:
     assert refusal(headers, 8787)
+
+
+def test_pages_of_one_named_origin_are_answered_and_of_no_other() -> None:
+    page = "http://localhost:5173"
+    of_page = [OWN, ("Origin", page), ("Sec-Fetch-Site", "cross-site")]
+    assert refusal(of_page, 8787, page) == ""
+    assert refusal(of_page, 8787)
+    assert refusal([("Host", "rebound.example:8787"), ("Origin", page)], 8787, page)
+    assert refusal([OWN, ("Origin", page), ("Origin", "https://evil.example")], 8787, page)
+    assert refusal([OWN, ("Origin", "http://localhost:51730")], 8787, page)
+    assert refusal([OWN, ("Sec-Fetch-Site", "cross-site")], 8787, page)
