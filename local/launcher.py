@@ -109,11 +109,11 @@ class Launcher:
             silent = {*by_event, *(route.function for route in routes)}
             checks = Checks(ports.api, checker, self._interruption, partial(self._say_answers, silent))
             checks.gateway()
-            checks.model()  # before the routes: it warms the authorizer, which many at once would start many times
+            names = deployed.named("AWS::Lambda::Function")
+            # Before the routes: it warms the authorizer, which many requests at once would start many times.
+            checks.model(aws, {function: names[function] for function in by_event})
             self._say("the model answers")
             checks.routes(routes)
-            names = deployed.named("AWS::Lambda::Function")
-            checks.events(aws, {function: names[function] for function in by_event})
             claude = self._base_url or "stand-in"
             facts = welcome.Facts(_api_url(ports), token, USER, claude, claude_url, deployed)
             self._say("ready")

@@ -6,6 +6,7 @@ import argparse
 import signal
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from local.stack import Aws
 from local.state import ROOT, StateFolder
 
 _POLL_S = 0.5
+_LATE_MS = 5_000  # an event may be written a moment after its time
 _OF_LAMBDA = ("START RequestId: ", "END RequestId: ", "REPORT RequestId: ")
 
 
@@ -26,7 +28,7 @@ class Follower:
         self._client = client
         self._group = group
         self._since_ms = since_ms
-        self._seen: set[str] = set()
+        self._seen: Counter[tuple[str, ...]] = Counter()
 
     def new_lines(self) -> Iterator[str]:
         """Yields what was written since the last call, without Lambda's own lines."""
@@ -36,12 +38,14 @@ class Follower:
             for page in pages.paginate(logGroupName=self._group, startTime=self._since_ms)
             for event in page["events"]
         ]
+        found: Counter[tuple[str, ...]] = Counter()
         for event in events:
-            if event["eventId"] not in self._seen and not event["message"].startswith(_OF_LAMBDA):
+            same = event["logStreamName"], str(event["timestamp"]), event["message"]  # MiniStack gives events no ids
+            found[same] += 1
+            if found[same] > self._seen[same] and not event["message"].startswith(_OF_LAMBDA):
                 yield event["message"]
-        self._seen |= {event["eventId"] for event in events}
-        # An event may be written a moment after its time.
-        self._since_ms = max([self._since_ms, *(event["timestamp"] - 5_000 for event in events)])
+        self._seen = found
+        self._since_ms = max([self._since_ms, *(event["timestamp"] - _LATE_MS for event in events)])
 
 
 def main() -> int:

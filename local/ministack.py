@@ -145,6 +145,7 @@ class MiniStack:
 
     def stop(self) -> None:
         """Saves the state and ends the server with its workers, busy or not. Without effect when it does not run."""
+        self._on_fact = lambda _: None  # what fails while workers are killed is no news
         if self._server is not None:
             server, self._server = self._server, None
             self._processes.end(server, _STOP_WITHIN_S)
