@@ -20,12 +20,12 @@ MINISTACK := .tools/ministack/.installed
 COMPILE := --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate $(if $(UPGRADE),--upgrade)
 
 .DEFAULT_GOAL := help
-.PHONY: help run token smoke test lint asvs prove fuzz docs pictures bench bench-peers build deploy user-aws token-aws lock clean
+.PHONY: help run token logs sid smoke test lint asvs prove fuzz docs pictures bench bench-peers build deploy user-aws token-aws lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
-run: $(VENV) $(MINISTACK)  ## Turnlog on this machine until Ctrl-C; PORT=8787, ANTHROPIC_API_KEY, CLAUDE_BASE_URL, ISSUER=cognito
+run: $(VENV) $(MINISTACK)  ## Turnlog on this machine until Ctrl-C; PORT=8787, ANTHROPIC_API_KEY, CLAUDE_BASE_URL, ISSUER=cognito, ORIGIN=http://localhost:5173
 	@exec .venv/bin/python -m local.run $(if $(PORT),--port $(PORT))
 
 # USER is set in most shells: only one given to make counts. By the environment, since a name may have quotes in it.
@@ -33,6 +33,13 @@ token: export TOKEN_USER = $(if $(filter command line,$(origin USER)),$(value US
 token: export TOKEN_ROLES = $(value ROLES)
 token: $(VENV)  ## print a token for the running stack; USER=ada, ROLES='admin admin:content'
 	@exec .venv/bin/python -m local.token --user "$$TOKEN_USER" --roles "$$TOKEN_ROLES"
+
+logs: $(VENV)  ## follow what the functions of the running stack write, until Ctrl-C
+	@exec .venv/bin/python -m local.logs
+
+sid: export SESSION_ID = $(value SESSION)
+sid: $(VENV)  ## print the name of a session in logs and in the audit trail; SESSION=ses_…
+	@exec .venv/bin/python -m local.session_name
 
 # By the environment too: a token is a secret, and a URL may have an & in it.
 smoke: export SMOKE_URL = $(value URL)

@@ -1,6 +1,7 @@
 """Checks that must pass before the launcher says ready. Each asks the running stack a question.
 
-The checks also warm the functions that ask Claude: two requests at once give each function two workers.
+The checks also warm the functions that ask Claude. Two requests at once give the one of sessions two workers, since two
+turns of a session meet; one more of each function would be half of a restart's time.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from local.processes import Interruption
 from local.stack import Aws
 
 _TIMEOUT_S = 90.0  # a function's first answer waits for its imports, and those for each other on a small machine
-_WARM_WORKERS = 2
-_AT_ONCE = max(_WARM_WORKERS, os.cpu_count() or 1)
+_WORKERS_OF_SESSIONS = 2
+_AT_ONCE = max(_WORKERS_OF_SESSIONS, os.cpu_count() or 1)
 _REFUSED = {"check": True}  # by every route, before it asks or stores anything
 _NO_SESSION = "ses_" + "0" * 22
 _PROBLEM = "application/problem+json"
@@ -43,6 +44,11 @@ class Route:
 
     def __str__(self) -> str:
         return f"{self.method} {_STAGE}{self.path}"
+
+    @property
+    def workers(self) -> int:
+        """The number of workers to warm."""
+        return _WORKERS_OF_SESSIONS if self.path.startswith("/sessions") else 1
 
     @property
     def example(self) -> str:
@@ -114,22 +120,13 @@ class Checks:
             raise CheckFailed(f"an unknown route answers {_shown(answer)}, not 404 as {_PROBLEM}")
 
     def routes(self, routes: Iterable[Route]) -> None:
-        """Checks that each route needs a token, and warms two workers a function. Raises CheckFailed."""
+        """Checks that each route needs a token, and warms the functions. Raises CheckFailed."""
         routes = list(routes)
         self._all_of([lambda route=route: self._without_token(route) for route in routes if not route.is_public])  # type: ignore[misc]
         warmed = {route.function: route for route in reversed(routes) if route.asks_claude}
-        twice = [route for route in warmed.values() for _ in range(_WARM_WORKERS)]
-        for asked in twice, [route for route in routes if route not in warmed.values()]:
+        first = [route for route in warmed.values() for _ in range(route.workers)]
+        for asked in first, [route for route in routes if route not in warmed.values()]:
             self._all_of([lambda route=route: self._with_token(route) for route in asked])  # type: ignore[misc]
-
-    def events(self, aws: Aws, functions: Mapping[str, str]) -> None:
-        """Checks that each function takes an empty event, and warms two workers of it. Raises CheckFailed.
-
-        `functions` has the physical name of each.
-        """
-        client = aws.client("lambda")  # here, since making one is not safe in threads
-        twice = [each for each in functions.items() for _ in range(_WARM_WORKERS)]
-        self._all_of([lambda each=each: self._invoke(client, *each) for each in twice])  # type: ignore[misc]
 
     def _invoke(self, client: Any, function: str, name: str) -> str:
         answer = client.invoke(FunctionName=name, Payload=b"{}")
@@ -137,9 +134,13 @@ class Checks:
             raise CheckFailed(f"the function {name} fails on an empty event")
         return function
 
-    def model(self) -> None:
-        """Checks that the model answers a question. Raises CheckFailed."""
-        self._all_of([self._question])
+    def model(self, aws: Aws, by_event: Mapping[str, str]) -> None:
+        """Checks that the model answers, and that functions without a route take an empty event. Raises CheckFailed.
+
+        `by_event` has the physical name of each.
+        """
+        client = aws.client("lambda")  # here, since making one is not safe in threads
+        self._all_of([self._question, *(lambda each=each: self._invoke(client, *each) for each in by_event.items())])
 
     def _question(self) -> None:
         answer = self._ask("POST", f"{_STAGE}/query", self._token, {"message": "Say ok.", "max_tokens": 16})

@@ -22,8 +22,11 @@ def without_sources(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes,
     return [(name, value) for name, value in headers if name.lower() not in _SOURCES]
 
 
-def refusal(headers: Iterable[tuple[str, str]], port: int) -> str:
-    """The reason why the server on `port` must not answer a request with these headers; empty when it may."""
+def refusal(headers: Iterable[tuple[str, str]], port: int, page: str = "") -> str:
+    """The reason why the server on `port` must not answer a request with these headers; empty when it may.
+
+    `page` is one other origin whose pages it answers too.
+    """
     names = {f"{HOST}:{port}", f"localhost:{port}"}
     given: dict[str, list[str]] = {"host": [], "origin": [], "sec-fetch-site": []}
     for name, value in headers:
@@ -31,6 +34,8 @@ def refusal(headers: Iterable[tuple[str, str]], port: int) -> str:
             given[name.lower()].append(value.strip().lower())
     if len(given["host"]) != 1 or given["host"][0] not in names:
         return "This server answers to its own loopback address only."
+    if page and given["origin"] == [page]:
+        return ""
     own_origins = {f"http://{name}" for name in names}
     # A page's picture or link brings no Origin, but browsers then say where it came from.
     if not own_origins.issuperset(given["origin"]) or not {"none", "same-origin"}.issuperset(given["sec-fetch-site"]):

@@ -18,15 +18,15 @@ from local.stack import Aws, Deployed
 _PLACEHOLDER = "kept by the launcher"  # MiniStack writes secrets to disk in clear
 
 
-def mend(aws: Aws, deployed: Deployed, template: dict[str, Any]) -> bool:
-    """Does what is missing of these steps. True when any was missing.
+def mend(aws: Aws, deployed: Deployed, template: dict[str, Any], parameters: Mapping[str, str]) -> bool:
+    """Does what is missing of these steps, with the parameters that were given. True when any was missing.
 
     Enables TTL, applies the gateway's responses and the limits of single methods, gives the key's secret a value, sets
     the boundary of each function's role, lets policies name secrets by their ARNs, and finds the user pool's keys.
     """
     changed = [
         _enable_ttl(aws, deployed, template),
-        _apply_gateway_responses(aws, deployed, template),
+        _apply_gateway_responses(aws, deployed, template, parameters),
         _limit_single_methods(aws, deployed),
         _fill_secret(aws, deployed),
         _set_boundaries(aws, deployed, template),
@@ -69,13 +69,16 @@ def _enable_ttl(aws: Aws, deployed: Deployed, template: dict[str, Any]) -> bool:
     return changed
 
 
-def _apply_gateway_responses(aws: Aws, deployed: Deployed, template: dict[str, Any]) -> bool:
+def _apply_gateway_responses(
+    aws: Aws, deployed: Deployed, template: dict[str, Any], parameters: Mapping[str, str]
+) -> bool:
     """Applies the template's responses with a deployment of the stage, without which they have no effect."""
     client = aws.client("apigateway")
+    values = {name: each.get("Default") for name, each in template["Parameters"].items()} | dict(parameters)
     changed = False
     for logical, api_id in deployed.named("AWS::ApiGateway::RestApi").items():
         api = template["Resources"][logical]["Properties"]
-        wanted = {kind: _response(each, template) for kind, each in api.get("GatewayResponses", {}).items()}
+        wanted = {kind: _response(each, template, values) for kind, each in api.get("GatewayResponses", {}).items()}
         present = {each["responseType"]: each for each in client.get_gateway_responses(restApiId=api_id)["items"]}
         if all(present.get(kind, {}).items() >= response.items() for kind, response in wanted.items()):
             continue
@@ -86,13 +89,13 @@ def _apply_gateway_responses(aws: Aws, deployed: Deployed, template: dict[str, A
     return changed
 
 
-def _response(written: dict[str, Any], template: Mapping[str, Any]) -> dict[str, Any]:
-    """A SAM GatewayResponse in the form of API Gateway's own call, with the defaults of the template's parameters."""
+def _response(written: dict[str, Any], template: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """A SAM GatewayResponse in the form of API Gateway's own call, with the values of the template's parameters."""
     sent: dict[str, Any] = {}
     if "StatusCode" in written:
         sent["statusCode"] = str(written["StatusCode"])
     headers = written.get("ResponseParameters", {}).get("Headers", {})
-    texts = {name: _text(value, template) for name, value in headers.items()}
+    texts = {name: _text(value, template, values) for name, value in headers.items()}
     sent["responseParameters"] = {
         f"gatewayresponse.header.{name}": text for name, text in texts.items() if text is not None
     }
@@ -100,25 +103,24 @@ def _response(written: dict[str, Any], template: Mapping[str, Any]) -> dict[str,
     return sent
 
 
-def _text(written: str | Mapping[str, Any], template: Mapping[str, Any]) -> str | None:
+def _text(written: str | Mapping[str, Any], template: Mapping[str, Any], values: Mapping[str, Any]) -> str | None:
     """The text, or None where a condition leaves it out."""
-    parameters = template["Parameters"]
     match written:
         case {"Fn::If": [condition, then, otherwise]}:
-            return _text(then if _holds(template["Conditions"][condition], parameters) else otherwise, template)
+            return _text(then if _holds(template["Conditions"][condition], values) else otherwise, template, values)
         case {"Ref": "AWS::NoValue"}:
             return None
         case {"Fn::Sub": str(text)}:
-            return re.sub(r"\$\{(\w+)\}", lambda found: str(parameters[found[1]]["Default"]), text)
+            return re.sub(r"\$\{(\w+)\}", lambda found: str(values[found[1]]), text)
     return str(written)
 
 
-def _holds(condition: Mapping[str, Any], parameters: Mapping[str, Any]) -> bool:
-    """True if the condition, a comparison with a parameter, holds by the parameter's default."""
+def _holds(condition: Mapping[str, Any], values: Mapping[str, Any]) -> bool:
+    """True if the condition, a comparison with a parameter, holds by the parameter's value."""
     if "Fn::Not" in condition:
-        return not _holds(condition["Fn::Not"][0], parameters)
+        return not _holds(condition["Fn::Not"][0], values)
     compared, value = condition["Fn::Equals"]
-    return bool(parameters[compared["Ref"]]["Default"] == value)
+    return bool(values[compared["Ref"]] == value)
 
 
 def _limit_single_methods(aws: Aws, deployed: Deployed) -> bool:

@@ -8,12 +8,12 @@ import subprocess
 import sys
 import threading
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from local.guard import HOST
 from local.processes import Interruption, Processes
-from local.request_line import Answered
+from local.request_line import Answered, Noted
 from local.state import ROOT, StateFolder
 
 PYTHON = ROOT / ".tools" / "ministack" / "bin" / "python"
@@ -27,7 +27,10 @@ class MiniStackFailed(Exception):
 
 
 class MiniStack:
-    """One server on `port` with its state in the folder. Calls `on_answered` for each answered request."""
+    """One server on `port` with its state in the folder, whose API answers the pages of the origin `page` too.
+
+    Calls `on_fact` for each answered request, for each other event of a function, and for what a function prints.
+    """
 
     def __init__(
         self,
@@ -35,16 +38,18 @@ class MiniStack:
         port: int,
         processes: Processes,
         interruption: Interruption,
-        on_answered: Callable[[Answered], None],
+        on_fact: Callable[[Answered | Noted | str], None],
+        page: str = "",
     ) -> None:
         self.endpoint = f"http://{HOST}:{port}"
         self._state = state
         self._port = port
         self._processes = processes
         self._interruption = interruption
-        self._on_answered = on_answered
+        self._on_fact = on_fact
+        self._page = page
         self._server: subprocess.Popen[str] | None = None
-        self._done = {"saved": threading.Event(), "serving": threading.Event()}
+        self._done = {name: threading.Event() for name in ("saved", "serving", "reading")}
 
     def start(self) -> None:
         """Starts the server and returns at once; `wait_until_ready` waits until it serves."""
@@ -52,7 +57,10 @@ class MiniStack:
             folder.mkdir(mode=0o700, exist_ok=True)
         with self._state.ministack_log.open("w") as log:
             self._server = self._processes.start(
-                [PYTHON, "-m", "local.ministack_server", "--port", str(self._port), "--state", self._state.path],
+                [
+                    *(PYTHON, "-m", "local.ministack_server", "--port", str(self._port)),
+                    *("--state", self._state.path, "--page", self._page),
+                ],
                 self._environment(),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -88,7 +96,11 @@ class MiniStack:
             except ValueError:
                 continue  # something else in that process prints
             if "answered" in fact:
-                self._on_answered(Answered(**fact["answered"]))
+                self._on_fact(Answered(**fact["answered"]))
+            if "noted" in fact:
+                self._on_fact(Noted(**fact["noted"]))
+            if "printed" in fact:
+                self._on_fact(str(fact["printed"]))
             for name in self._done.keys() & fact.keys():
                 self._done[name].set()
 
@@ -117,6 +129,10 @@ class MiniStack:
         """Maps /v1 to this API from now on."""
         self._order(f"api {api_id}", "serving")
 
+    def read_code(self, functions: Mapping[str, str], layers: Mapping[str, str]) -> None:
+        """Executes functions, by physical name, from these folders from now on, each as it is saved then."""
+        self._order(f"code {json.dumps({'functions': functions, 'layers': layers})}", "reading")
+
     def save(self) -> None:
         """Writes the state to disk now, in case this machine stops without warning."""
         self._order("save", "saved")
@@ -129,6 +145,7 @@ class MiniStack:
 
     def stop(self) -> None:
         """Saves the state and ends the server with its workers, busy or not. Without effect when it does not run."""
+        self._on_fact = lambda _: None  # what fails while workers are killed is no news
         if self._server is not None:
             server, self._server = self._server, None
             self._processes.end(server, _STOP_WITHIN_S)

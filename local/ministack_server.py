@@ -1,8 +1,10 @@
 """MiniStack behind a guard, under MiniStack's own interpreter. `local.ministack` starts it.
 
-Reads orders from standard input, one a line: `api <id>` maps /v1 to an API, `save` writes the state to disk. The end of
-standard input is the order to stop, so that this process never outlives its launcher. Writes one JSON object a line to
-standard output: `{"answered": …}` for each request of the API, `{"serving": "<id>"}` and `{"saved": true}`.
+Reads orders from standard input, one a line: `api <id>` maps /v1 to an API, `code <JSON>` names the folders of the
+functions' code, `save` writes the state to disk. The end of standard input is the order to stop, so that this process
+never outlives its launcher. Writes one JSON object a line to standard output: `{"answered": …}` for each request of the
+API, `{"noted": …}` for another event of a function, `{"printed": "<text>"}` for what a function prints, and for the
+orders `{"serving": "<id>"}`, `{"reading": true}` and `{"saved": true}`.
 """
 
 from __future__ import annotations
@@ -28,11 +30,12 @@ from hypercorn.config import Config  # type: ignore[import-not-found]
 from ministack import app as ministack  # type: ignore[import-not-found]
 from ministack.core import iam_actions, lambda_runtime  # type: ignore[import-not-found]
 from ministack.core.persistence import save_all  # type: ignore[import-not-found]
-from ministack.services import s3  # type: ignore[import-not-found]
+from ministack.services import apigateway_v1, lambda_svc, s3  # type: ignore[import-not-found]
 
-from local import iam_request
+from local import executions, iam_request
 from local.guard import refusal, without_sources
-from local.request_line import MOST_READ_BYTES, Answered, spent
+from local.request_line import MOST_READ_BYTES, Answered, problem_code, spent
+from local.saved_code import SavedCode
 from local.shared_layers import SharedLayers
 
 STAGE = "/v1"
@@ -49,13 +52,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m local.ministack_server")
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--state", type=Path, required=True)
+    parser.add_argument("--page", default="", help="one other origin whose pages may call the API")
     asked = parser.parse_args()
     _raise_open_files()
-    asyncio.run(_run(asked.port, asked.state))
+    asyncio.run(_run(asked.port, asked.state, asked.page))
     return 1
 
 
-async def _run(port: int, state: Path) -> None:
+async def _run(port: int, state: Path, page: str) -> None:
     """Serves, and ends the whole process. Raises the reason when the server cannot begin."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -63,10 +67,12 @@ async def _run(port: int, state: Path) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the launcher's
     lambda_runtime.zipfile = SharedLayers(state / "layers")
     iam_request.complete(ministack, iam_actions, s3)
-    guard = Guard(port)
+    code = SavedCode()
+    executions.complete(lambda_runtime, lambda_svc, apigateway_v1, code, tell)
+    guard = Guard(port, page)
     lifespan = Lifespan()
     await lifespan.start()
-    threading.Thread(target=_obey, args=(loop, guard, stop), daemon=True).start()
+    threading.Thread(target=_obey, args=(loop, guard, code, stop), daemon=True).start()
     config = Config()
     config.bind = [f"127.0.0.1:{port}"]
     config.keep_alive_timeout = 75  # as MiniStack's own main has it
@@ -93,12 +99,15 @@ async def _kill_workers() -> None:
         await asyncio.sleep(0.02)
 
 
-def _obey(loop: asyncio.AbstractEventLoop, guard: Guard, stop: asyncio.Event) -> None:
+def _obey(loop: asyncio.AbstractEventLoop, guard: Guard, code: SavedCode, stop: asyncio.Event) -> None:
     for line in sys.stdin:
-        match line.split():
+        match line.rstrip("\n").split(" ", 1):
             case ["api", api_id]:
                 guard.api_id = api_id
                 tell({"serving": api_id})
+            case ["code", folders]:
+                code.read_from(**json.loads(folders))
+                tell({"reading": True})
             case ["save"]:
                 loop.call_soon_threadsafe(_save)  # on the loop, where most of the state is changed
     loop.call_soon_threadsafe(stop.set)
@@ -143,8 +152,9 @@ class Lifespan:
 class Guard:
     """Lets only this machine's programs in, maps /v1 to the API, and reports each answer of the API."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, page: str) -> None:
         self.api_id = ""
+        self._page = page
         self._port = port
         self._closed = False
 
@@ -166,11 +176,13 @@ class Guard:
 
     async def _http(self, scope: Message, receive: Receive, send: Send) -> None:
         headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
-        if reason := refusal(headers, self._port):
+        is_api = scope["path"] == STAGE or scope["path"].startswith(f"{STAGE}/")
+        if reason := refusal(headers, self._port, self._page if is_api else ""):
             await _refuse(send, 403, "Forbidden", reason)
+            tell({"answered": asdict(Answered(scope["method"], scope["path"], 403, 0, code="page_refused"))})
         elif self._closed:
             await _refuse(send, 503, "Stopping", "This server is being stopped.")
-        elif not (scope["path"] == STAGE or scope["path"].startswith(f"{STAGE}/")):
+        elif not is_api:
             await ministack.app(scope, receive, send)
         elif not self.api_id:
             await _refuse(send, 503, "Starting", "The API is not deployed yet.")
@@ -200,8 +212,10 @@ class Guard:
         if head:
             ms = round((time.perf_counter() - began) * 1000)
             is_paid = scope["method"] == "POST" and not _header(head, b"idempotent-replayed")
-            tokens, cost_usd = spent(_header(head, b"content-type"), bytes(body)) if is_paid else (None, None)
-            answered = Answered(scope["method"], scope["path"], head["status"], ms, tokens, cost_usd)
+            kind = _header(head, b"content-type")
+            tokens, cost_usd = spent(kind, bytes(body)) if is_paid else (None, None)
+            code = problem_code(kind, bytes(body))
+            answered = Answered(scope["method"], scope["path"], head["status"], ms, tokens, cost_usd, code)
             tell({"answered": asdict(answered)})
 
 

@@ -7,6 +7,7 @@ of the time for removing them at the end.
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import threading
 import zipfile
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 _SHARED_FROM_BYTES = 256 * 1024  # a function's own code is far smaller, and stays its own
+_KEPT = 8  # a layer that is edited leaves a copy for each save
 
 
 class SharedLayers:
@@ -42,6 +44,9 @@ class SharedLayers:
                 with zipfile.ZipFile(archive) as members:
                     members.extractall(new)  # which never leaves the folder, whatever a member's name is
                 new.rename(unpacked)
+            os.utime(unpacked)  # so that it counts as used last
+            for old in sorted(self._folder.iterdir(), key=lambda copy: copy.stat().st_mtime)[:-_KEPT]:
+                shutil.rmtree(old, ignore_errors=True)
         archive.unlink()
         return unpacked
 

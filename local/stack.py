@@ -22,11 +22,13 @@ from botocore.exceptions import ClientError
 from local.ministack import last_lines
 from local.parameters import overrides
 from local.processes import Processes, clean_environment
+from local.saved_code import files_of
 from local.state import ROOT, StateFolder
 
 NAME = "turnlog"
 REGION = "us-east-1"
-_INPUTS = ("template.yaml", "samconfig.toml", "requirements.lock", "local/ministack.lock", "functions", "layers")
+_INPUTS = ("template.yaml", "samconfig.toml", "requirements.lock", "local/ministack.lock", "layers/dependencies")
+_CODE = ("functions", "layers/turnlog")
 _INVOKED_WITHIN_S = 90  # an invocation waits for a cold start, which takes long on a busy machine
 _WHOLE = {"CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE"}
 
@@ -121,7 +123,6 @@ class Stack:
         described = self._describe()
         if described is None or self._missing(described[1].resources):
             forget()
-        shutil.rmtree(self._state.layers, ignore_errors=True)  # unpacked from what was deployed before
 
     def deploy(self) -> Deployed:
         """Creates or updates the stack. Raises StackFailed."""
@@ -139,7 +140,8 @@ class Stack:
 
     def _deploy_inputs(self) -> str:
         endpoint = self._aws.endpoint  # queue URLs contain it
-        return _digest([_build_inputs(), endpoint, json.dumps(self._parameters, sort_keys=True)])
+        built = str(self._state.read(self._state.built_json).get("inputs"))  # a file may be saved during a deploy
+        return _digest([built, endpoint, json.dumps(self._parameters, sort_keys=True)])
 
     def _describe(self) -> tuple[str, Deployed] | None:
         """The stack's id and its facts; None when there is no stack, or one that was never complete."""
@@ -200,17 +202,21 @@ class Stack:
 
 
 def _build_inputs() -> str:
-    """A digest of everything that a build depends on."""
-    files = [(str(file.relative_to(ROOT)), file.read_bytes()) for file in _input_files()]
+    """A digest of everything that a build depends on; other code is executed from where it is saved."""
+    files = [(str(file.relative_to(ROOT)), file.read_bytes()) for file in input_files()]
     return _digest([_platform(), _python(), *(part for file in files for part in file)])
 
 
-def _input_files() -> Iterator[Path]:
-    for name in _INPUTS:
-        path = ROOT / name
-        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-            if file.is_file() and "__pycache__" not in file.parts:
-                yield file
+def code_files() -> Iterator[Path]:
+    """The files that functions execute as they are."""
+    for name in _CODE:
+        yield from files_of(ROOT / name)
+
+
+def input_files() -> Iterator[Path]:
+    """The files whose change needs a build and a deploy."""
+    for path in (ROOT / name for name in _INPUTS):
+        yield from files_of(path) if path.is_dir() else [path]
 
 
 def _digest(parts: list[str | bytes]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 import yaml
@@ -10,14 +9,13 @@ import yaml
 from local.state import ROOT
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(yaml.CSafeLoader):
     """Reads CloudFormation's short tags, such as !Ref, as None."""
 
 
 _Loader.add_multi_constructor("!", lambda *_: None)
 
 
-@cache
 def _template() -> dict[str, Any]:
     parsed: dict[str, Any] = yaml.load((ROOT / "template.yaml").read_text(), _Loader)
     return parsed
@@ -26,6 +24,17 @@ def _template() -> dict[str, Any]:
 def declared_parameters() -> dict[str, dict[str, Any]]:
     """The parameters as the template declares them, by name."""
     found: dict[str, dict[str, Any]] = _template()["Parameters"]
+    return found
+
+
+def folders_as_they_are() -> dict[str, str]:
+    """The folders of the functions, and of the layers that need no build, by logical name."""
+    found = {}
+    for name, each in _template()["Resources"].items():
+        if each["Type"] == "AWS::Serverless::Function":
+            found[name] = str(each["Properties"]["CodeUri"])
+        elif each["Type"] == "AWS::Serverless::LayerVersion" and "BuildMethod" not in each.get("Metadata", {}):
+            found[name] = str(each["Properties"]["ContentUri"])
     return found
 
 

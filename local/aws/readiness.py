@@ -51,6 +51,8 @@ def of_values(values: Mapping[str, str]) -> Iterator[Problem]:
     """Yields the values of parameters that the template does not take."""
     for fault in parameters.faults(values):
         yield Problem(f"{fault}.", "make deploy PARAMETERS='Name=value …'; template.yaml describes each")
+    if values.get("CorsOrigin", "").startswith("http://") and values.get("Environment") != "local":
+        yield Problem("CorsOrigin needs https in production.", "make deploy PARAMETERS='CorsOrigin=https://…'")
 
 
 def of_account(plan: Plan, account: Account) -> Iterator[Problem]:

@@ -1,9 +1,14 @@
-"""The stack of `make run` in the hands of the end-to-end tests, in a state folder and on ports of its own."""
+"""The stack of `make run` in the hands of the end-to-end tests, in a state folder and on ports of its own.
+
+It runs from a copy of the repository, so that a test may save a file of it.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import pty
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,6 +28,12 @@ from local.processes import commands_of
 
 ROOT = Path(__file__).resolve().parents[2]
 STATE = ROOT / ".turnlog" / "test"
+SOURCE = ROOT / ".turnlog" / "test-source"
+PAGE = "http://localhost:5173"
+"""The origin of a page in development."""
+_COPIED = ("functions", "layers", "local", "template.yaml", "samconfig.toml", "requirements.lock")
+_IN_FRONT = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
+"""A program that makes standard input its terminal, as a shell does, and becomes another program."""
 # Away from `make run` and from what the system hands out. By folder, since two checkouts may be tested at once.
 PORT_BASE = 20_000 + zlib.crc32(str(ROOT).encode()) % 3_000 * 4
 PATIENCE_S = 60  # for what happens by itself; a cold start on a busy machine takes many seconds
@@ -39,6 +50,8 @@ class Stack:
         self.run: dict[str, Any] = {}
         self._output = state.with_name(f"{state.name}.out")
         self._launcher: subprocess.Popen[bytes] | None = None
+        self._keyboard, self._terminal = pty.openpty()
+        _copy_source()
 
     # --- its process
 
@@ -70,10 +83,10 @@ class Stack:
         }
         with self._output.open("wb") as output:
             self._launcher = subprocess.Popen(
-                self.command(),
-                cwd=ROOT,
-                env=clean | environment,
-                stdin=subprocess.DEVNULL,
+                [sys.executable, "-c", _IN_FRONT, *self.command()],
+                cwd=SOURCE,
+                env=clean | {"ORIGIN": PAGE} | environment,
+                stdin=self._terminal,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -81,6 +94,10 @@ class Stack:
 
     def command(self) -> list[str]:
         return [sys.executable, "-m", "local.run", "--state", str(self.state), "--port-base", str(PORT_BASE)]
+
+    def press(self, key: str) -> None:
+        """Presses a key in its terminal."""
+        os.write(self._keyboard, key.encode())
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
         """Asks it to stop. Fails when it does not end well, or not within STOPS_WITHIN_S."""
@@ -111,6 +128,18 @@ class Stack:
         """The programs that still run for it and the temporary files that still exist."""
         files = [str(self.state / name) for name in ("run.json", "tmp") if (self.state / name).exists()]
         return commands_of(self.state) + files
+
+    @contextmanager
+    def saved(self, name: str, old: str, new: str) -> Iterator[None]:
+        """Replaces a text in a file of its code for the block."""
+        file = SOURCE / name
+        before = file.read_text()
+        assert old in before
+        file.write_text(before.replace(old, new))
+        try:
+            yield
+        finally:
+            file.write_text(before)
 
     # --- its API
 
@@ -227,3 +256,15 @@ class Stack:
         for name in ("s3", "dynamodb", "logs"):
             if name in self.__dict__:
                 self.__dict__.pop(name).close()
+
+
+def _copy_source() -> None:
+    """Copies what a launcher needs; the installed tools are links."""
+    shutil.rmtree(SOURCE, ignore_errors=True)
+    SOURCE.mkdir(parents=True)
+    for each in (ROOT / name for name in _COPIED):
+        if each.is_dir():
+            shutil.copytree(each, SOURCE / each.name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy2(each, SOURCE)
+    (SOURCE / ".tools").symlink_to(ROOT / ".tools")

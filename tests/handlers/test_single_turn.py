@@ -273,15 +273,31 @@ def test_a_question_that_failed_can_be_asked_again_without_a_key(
 
 
 @pytest.mark.asvs("16.5.4")
-def test_any_other_failure_is_a_problem_without_its_text(call: Call, backstage: Backstage, logged: io.StringIO) -> None:
+@pytest.mark.parametrize("environment", ["production", "local", None])
+def test_any_other_failure_is_a_problem_without_its_text(
+    call: Call,
+    backstage: Backstage,
+    logged: io.StringIO,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    environment: str | None,
+) -> None:
+    """Its traceback is printed on a developer's own machine, and nowhere else."""
+
     def broken() -> None:
         raise RuntimeError(CANARY)
 
+    if environment:
+        monkeypatch.setenv("ENVIRONMENT", environment)
     backstage.model.during = broken
     answer = call("query", "POST", "/query", {"message": "a"})
     assert (answer.status, answer.body["code"]) == (500, "internal_error")
     assert CANARY not in answer.raw + logged.getvalue()
     assert "RuntimeError at test_single_turn.py" in logged.getvalue()
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert (f"RuntimeError: {CANARY}" in printed.err) is (environment == "local")
+    assert (printed.err != "") is (environment == "local")
 
 
 def test_a_request_is_one_log_line_without_content(call: Call, logged: io.StringIO) -> None:

@@ -513,7 +513,7 @@ class TestApi:
     ) -> None:
         parameter = source["Parameters"]["CorsOrigin"]
         assert parameter["Default"] == "closed"
-        for origin in ("*", "null", "http://app.example", "https://a.example,https://b.example"):
+        for origin in ("*", "null", "http://app.example", "http://localhost.example", "https://a.example,https://b"):
             assert re.fullmatch(parameter["AllowedPattern"], origin) is None
         given = [each for name, each in _leaves(api["Body"]) if name.endswith("Access-Control-Allow-Origin")]
         assert len(given) > 15

@@ -17,6 +17,7 @@ from turnlog.config import (
     ClaudeSettings,
     ContentSettings,
     CorsSettings,
+    DiagnosisSettings,
     ModelSettings,
     OwnerLimitSettings,
     SessionLifeSettings,
@@ -45,6 +46,18 @@ def test_what_is_no_origin_of_its_own_opens_the_api_to_no_page(origin: str) -> N
     with pytest.raises(ValidationError):
         CorsSettings.read({"CORS_ORIGIN": origin})
     assert CorsSettings.read({"CORS_ORIGIN": "https://app.example:8443"}).cors_origin == "https://app.example:8443"
+
+
+@pytest.mark.parametrize("origin", ["http://localhost:5173", "http://127.0.0.1:3000", "http://localhost"])
+def test_a_page_without_tls_may_call_only_a_stack_on_its_own_machine(origin: str) -> None:
+    local = {"ENVIRONMENT": "local", "CORS_ORIGIN": origin}
+    assert CorsSettings.read(local).cors_origin == origin
+    for elsewhere in ({"ENVIRONMENT": "production", "CORS_ORIGIN": origin}, {"CORS_ORIGIN": origin}):
+        with pytest.raises(ValidationError, match="https"):
+            CorsSettings.read(elsewhere)
+    for other in ("http://localhost.example", "http://127.0.0.1.example", "http://app.example", "http://localhost/"):
+        with pytest.raises(ValidationError):
+            CorsSettings.read({"ENVIRONMENT": "local", "CORS_ORIGIN": other})
 
 
 def test_a_local_stack_may_ask_a_stand_in_without_tls() -> None:
@@ -119,7 +132,8 @@ def test_an_anonymous_session_lives_shorter_and_takes_fewer_turns_as_deployed() 
 def test_no_setting_has_a_default_of_its_own() -> None:
     """The template is the one place of default values."""
     kinds = [kind for kind in vars(config).values() if isinstance(kind, type) and issubclass(kind, config.Settings)]
-    theirs = {StoreSettings, ContentSettings, CorsSettings}  # without the variable: no store, no keys, no page
+    # Without the variables: no store, no keys, no page, no traceback.
+    theirs = {StoreSettings, ContentSettings, CorsSettings, DiagnosisSettings}
     assert len(kinds) > 12
     for kind in set(kinds) - theirs:
         assert [name for name, field in kind.model_fields.items() if not field.is_required()] == []

@@ -205,6 +205,12 @@ PROBLEMS: dict[str, tuple[Callable[[], Plan], Callable[[], TestAccount], str, st
         "must be like",
         "PARAMETERS=",
     ),
+    "a page on one's own machine": (
+        lambda: plan(PARAMETERS="CorsOrigin=http://localhost:5173"),
+        TestAccount,
+        "needs https in production",
+        "CorsOrigin=https://",
+    ),
     "no key": (lambda: Plan.read({"YES": "1"}), TestAccount, "not put in yet", "ANTHROPIC_API_KEY="),
     "a secret without a value": (
         lambda: Plan.read({"YES": "1"}),

@@ -33,6 +33,8 @@ def checkout(tmp_path: Path) -> Path:
     [
         ("run PORT=9000", "python -m local.run --port 9000"),
         ("token USER=ada ROLES=admin", "python -m local.token --user ada --roles admin"),
+        ("logs", "python -m local.logs"),
+        ("sid SESSION=ses_x", "python -m local.session_name"),
         ("smoke URL=https://api.example/v1 TOKEN=a.b.c", "python -m tests.smoke"),
         ("test", "python -m tests"),
         ("lint", "python -m tests static"),

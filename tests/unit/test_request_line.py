@@ -5,7 +5,16 @@ from datetime import datetime
 
 import pytest
 
-from local.request_line import MOST_READ_BYTES, Answered, request_line, route_of, spent
+from local.request_line import (
+    MOST_READ_BYTES,
+    Answered,
+    Noted,
+    event_line,
+    problem_code,
+    request_line,
+    route_of,
+    spent,
+)
 
 ROUTES = ["/v1/query", "/v1/sessions", "/v1/sessions/{id}", "/v1/sessions/{id}/turns", "/v1/sessions/{id}/turns/{n}"]
 AT = datetime(2026, 11, 24, 14, 3, 22)
@@ -29,6 +38,35 @@ def test_a_line_names_time_route_status_milliseconds_tokens_and_dollars() -> Non
 
 def test_a_line_of_an_answer_without_usage_ends_with_the_milliseconds() -> None:
     assert line(Answered("GET", "/v1/query", 403, 1234)) == "14:03:22  GET /v1/query  403  1,234 ms"
+
+
+def test_a_line_of_a_problem_ends_with_its_code() -> None:
+    answered = Answered("GET", "/v1/query", 409, 12, code="turn_in_progress")
+    assert line(answered) == "14:03:22  GET /v1/query  409  12 ms  turn_in_progress"
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "code"),
+    [
+        ("application/problem+json; charset=utf-8", b'{"code": "unauthorized"}', "unauthorized"),
+        ("application/problem+json", b'{"code": "two words\\u001b[2J"}', None),
+        ("application/problem+json", b'{"code": 7}', None),
+        ("application/problem+json", b"[]", None),
+        ("application/problem+json", b"not json", None),
+        ("application/json", b'{"code": "unauthorized"}', None),
+    ],
+)
+def test_only_a_problem_has_a_code_and_only_a_word_is_one(kind: str, body: bytes, code: str | None) -> None:
+    assert problem_code(kind, body) == code
+
+
+def test_what_a_function_logs_of_an_upload_or_a_sweep_is_a_line_too() -> None:
+    upload = {"message": "upload summarized", "tokens": 1203, "cost_usd": "0.002106", "request_id": "a"}
+    assert event_line(Noted.read(upload, 412), AT) == "14:03:22  upload summarized  412 ms  1,203 tokens  $0.002106"
+    sweep = {"message": "sessions swept", "count": 0}
+    assert event_line(Noted.read(sweep, 9), AT) == "14:03:22  sessions swept  0  9 ms"
+    failed = {"message": "upload failed", "code": "ModelUnavailable", "cost_usd": "\u001b[2J"}
+    assert event_line(Noted.read(failed, 9), AT) == "14:03:22  upload failed  9 ms  ModelUnavailable"
 
 
 @pytest.mark.parametrize(

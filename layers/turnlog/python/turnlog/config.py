@@ -190,9 +190,31 @@ class AuditSettings(Settings):
 
 
 class CorsSettings(Settings):
-    """The origin whose pages may call the API from a browser. A function that is not told of one is closed to all."""
+    """The origin whose pages may call the API from a browser. A function that is not told of one is closed to all.
 
-    cors_origin: Annotated[str, Field(pattern=r"^(closed|https://[a-z0-9.-]+(:[0-9]+)?)$")] = "closed"
+    A page in development has no TLS; only on one machine may it call.
+    """
+
+    environment: Literal["production", "local"] = "production"
+    cors_origin: Annotated[
+        str, Field(pattern=r"^(closed|https://[a-z0-9.-]+(:[0-9]+)?|http://(localhost|127\.0\.0\.1)(:[0-9]+)?)$")
+    ] = "closed"
+
+    @model_validator(mode="after")
+    def _https_in_production(self) -> Self:
+        if self.environment == "production" and self.cors_origin.startswith("http://"):
+            raise ValueError("CORS_ORIGIN must begin with https:// in production")
+        return self
+
+
+class DiagnosisSettings(Settings):
+    """The place where the function runs. One that is not told runs in production, where no traceback is printed."""
+
+    environment: Literal["production", "local"] = "production"
+
+    @property
+    def prints_tracebacks(self) -> bool:
+        return self.environment == "local"
 
 
 class TokenSettings(Settings):

@@ -22,6 +22,7 @@ from turnlog.config import (
     ClaudeSettings,
     ContentSettings,
     CorsSettings,
+    DiagnosisSettings,
     DocumentSettings,
     GatewaySettings,
     ModelSettings,
@@ -88,6 +89,13 @@ def cors_origin() -> str | None:
     """The origin whose pages may call the API; None when no page may."""
     origin = CorsSettings.read(os.environ).cors_origin
     return None if origin == "closed" else origin
+
+
+def source_line(error: BaseException) -> str:
+    """The kind and place of an unexpected error, for the log; on a developer's machine its traceback is printed too."""
+    if DiagnosisSettings.read(os.environ).prints_tracebacks:
+        telemetry.print_traceback(error)
+    return telemetry.source_line(error)
 
 
 @cache

@@ -6,6 +6,7 @@ Never content, secrets, raw session ids or another library's exception text, at 
 from __future__ import annotations
 
 import logging
+import sys
 import traceback
 from decimal import Decimal
 from functools import cache
@@ -53,6 +54,11 @@ def source_line(error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     at = f" at {frames[-1].filename.rsplit('/', 1)[-1]}:{frames[-1].lineno}" if frames else ""
     return f"{type(error).__name__}{at}"
+
+
+def print_traceback(error: BaseException) -> None:
+    """Prints the whole traceback. Its text may quote content, so it is for a developer's own machine alone."""
+    traceback.print_exception(error, file=sys.stderr)
 
 
 def _plain(value: object) -> object:

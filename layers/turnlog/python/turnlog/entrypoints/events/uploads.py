@@ -45,7 +45,7 @@ def _is_done(upload: Upload, context: Any) -> bool:
         telemetry.note("upload failed", request_id=context.aws_request_id, code=type(error).__name__)
         return False
     except Exception as error:  # noqa: BLE001 (its text must not be logged, as Lambda would)
-        telemetry.note("upload failed", request_id=context.aws_request_id, where=telemetry.source_line(error))
+        telemetry.note("upload failed", request_id=context.aws_request_id, where=runtime.source_line(error))
         return False
     return True
 

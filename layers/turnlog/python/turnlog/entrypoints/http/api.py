@@ -120,7 +120,7 @@ class Api:
             problem = problem_of(error, is_anonymous=is_anonymous, is_admin=is_admin)
             return _problem(problem, request, error.retry_after_s)
         except Exception as error:  # noqa: BLE001 (the last resort: any other error becomes a problem without its text)
-            return _problem(INTERNAL, request, where=telemetry.source_line(error))
+            return _problem(INTERNAL, request, where=runtime.source_line(error))
         if answer.body is None:
             return answer
         content_type = {"Content-Type": "application/json; charset=utf-8"}
