@@ -32,7 +32,7 @@ from tests.fakes import OWNER, START_MS, new_session, two_call_turn, with_conten
 from turnlog.domain.margins import CLOCK_TOLERANCE, SWEEP_MARGIN
 from turnlog.domain.messages import Message, Reply, Usage, to_json
 from turnlog.domain.quotas import QuotaCharge, QuotaCharges
-from turnlog.domain.sessions import Move, Session, SessionSettings, new_session_id
+from turnlog.domain.sessions import ListedSession, Move, Session, SessionSettings, new_session_id
 from turnlog.domain.turns import KEY_HASH, MAX_TURN_BYTES, Lease, ModelCall, Slot, Tombstone, Totals, Turn
 from turnlog.errors import (
     ClockBehind,
@@ -1247,6 +1247,18 @@ class Listing(Facts):
         child = new_session()
         store.fork(session, 1, child, "")
         assert sorted(store.session_ids(OWNER)) == sorted([session.id, child.id])
+
+    def test_sessions_are_listed_with_the_times_of_their_creation(self, store: SessionStore, session: Session) -> None:
+        later = new_session(created_ms=START_MS + 5)
+        store.create(later, "")
+        take(store, session, 1)
+        expected = {ListedSession(session.id, START_MS), ListedSession(later.id, START_MS + 5)}
+        assert set(store.listed(OWNER)) == expected
+        assert store.listed("nobody") == []
+
+    def test_a_moved_session_is_listed_with_its_first_creation(self, store: SessionStore, session: Session) -> None:
+        moved = store.move(move_of(session))
+        assert store.listed(EVE) == [ListedSession(moved.id, session.created_ms)]
 
 
 class Erasing(Facts):

@@ -37,7 +37,7 @@ class CachedSessionStore:
         self._durable = durable
         self._views = _Views(most_sessions, most_bytes)
         # These change no session that may be in a view.
-        self.turns, self.session_ids = durable.turns, durable.session_ids
+        self.turns, self.session_ids, self.listed = durable.turns, durable.session_ids, durable.listed
         self.create, self.fork = durable.create, durable.fork
 
     # --- what a turn needs

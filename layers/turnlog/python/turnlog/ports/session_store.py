@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from turnlog.domain.quotas import QuotaCharge, QuotaCharges
-from turnlog.domain.sessions import Move, Session, SessionView
+from turnlog.domain.sessions import ListedSession, Move, Session, SessionView
 from turnlog.domain.turns import Lease, Slot, Turn
 
 
@@ -103,7 +103,10 @@ class SessionStore(TurnStore, Protocol):
         """
 
     def session_ids(self, owner: str) -> list[str]:
-        """The ids of the owner's sessions in no order; some may have expired.
+        """The ids of the owner's `listed` sessions."""
+
+    def listed(self, owner: str) -> list[ListedSession]:
+        """The owner's sessions in no order; some may have expired.
 
         A session whose id cannot be read may be listed under another name, which is no id: `read` raises a kind of
         SessionUnreadable for it, and `delete` takes it.

@@ -58,7 +58,7 @@ def list_users_sessions(
     audit: Audit,
     now_ms: int,
 ) -> SessionPage:
-    """Returns a page of a user's live sessions, the one used last first. Raises as `list_sessions`.
+    """Returns a page of a user's live sessions, in the order of their own list. Raises as `list_sessions`.
 
     The list's cursor is encrypted, since a session's id is in it.
     """

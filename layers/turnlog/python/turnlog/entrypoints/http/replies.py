@@ -209,7 +209,7 @@ class Session(_State, _Name):
 
 
 class Sessions(ResponseBody):
-    """The caller's sessions, the one used last first."""
+    """The caller's sessions: by last use or, of many, by creation, newest first."""
 
     items: Annotated[list[ListedSession], fields.Items]
     damaged: fields.DamagedIds
@@ -232,7 +232,7 @@ class UsersSession(_State, _RefName):
 
 
 class UsersSessions(ResponseBody):
-    """A user's sessions, the one used last first."""
+    """A user's sessions: by last use or, of many, by creation, newest first."""
 
     items: Annotated[list[UsersSession], fields.Items]
     damaged: Annotated[list[fields.Ref], described("Refs of sessions that cannot be read and can only be deleted.", [])]

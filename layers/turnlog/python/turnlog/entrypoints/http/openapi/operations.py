@@ -14,6 +14,7 @@ from turnlog.entrypoints.http import bodies, replies
 from turnlog.entrypoints.http.replies import ResponseBody
 from turnlog.entrypoints.http.request import Body
 from turnlog.errors import InvalidRequest, TurnlogError, ValueRefused
+from turnlog.usecases.list_sessions import MOST_READS
 
 USER, ANONYMOUS = "Bearer", "Session"
 """The security schemes by which a caller is known."""
@@ -115,7 +116,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ),
     ("GET", "/sessions"): Operation(
         "listSessions",
-        "List your sessions, the one used last first.",
+        f"List your sessions, the one used last first; of more than {MOST_READS}, the one created last first.",
         replies.Sessions,
         (errors.Forbidden(), *_STORE),
         callers=(USER,),
@@ -230,7 +231,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ),
     ("GET", "/admin/users/{owner}/sessions"): Operation(
         "listUsersSessions",
-        "List a user's sessions, the one used last first: that they are there, and nothing that was said or named.",
+        "List a user's sessions in the order of their list: that they are there, and nothing that was said or named.",
         replies.UsersSessions,
         _OF_A_USER,
         callers=(USER,),
