@@ -36,6 +36,7 @@ from turnlog.domain.sessions import ListedSession, Move, Session, SessionSetting
 from turnlog.domain.turns import KEY_HASH, MAX_TURN_BYTES, Lease, ModelCall, Slot, Tombstone, Totals, Turn
 from turnlog.errors import (
     ClockBehind,
+    ErasureUnfinished,
     LeaseLost,
     QuotaExceeded,
     SessionNotFound,
@@ -1308,6 +1309,23 @@ class Erasing(Facts):
         view = store.read(OWNER, anew.id, START_MS, newest=1)
         assert (view.title, view.turns) == ("Anew", (turn,))
         assert store.session_ids(OWNER) == [anew.id]
+
+    def test_an_erasure_without_more_time_says_what_is_left_and_a_repeat_goes_on(
+        self, store: SessionStore, session: Session
+    ) -> None:
+        sessions = [session, *(store.create(new_session(), "") for _ in range(4))]
+        take_all(store, session, 2)
+        time_for_two = iter([True, True])
+        with pytest.raises(ErasureUnfinished) as unfinished:
+            store.erase(OWNER, START_MS, has_time=lambda: next(time_for_two, False))
+        assert (unfinished.value.erased, unfinished.value.left) == (2, 3)
+        assert sum(is_gone(store, each) for each in sessions) >= 2
+        with pytest.raises(ErasureUnfinished) as stopped:
+            store.erase(OWNER, START_MS, has_time=lambda: False)
+        assert (stopped.value.erased, stopped.value.left) == (0, 3)
+        assert store.erase(OWNER, START_MS) == 3
+        assert all(is_gone(store, each) for each in sessions)
+        assert store.create(new_session(), "")
 
     def test_who_has_nothing_can_be_erased(self, store: SessionStore) -> None:
         assert store.erase("nobody", START_MS) == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from turnlog.domain.quotas import QuotaCharge, QuotaCharges
@@ -112,7 +113,7 @@ class SessionStore(TurnStore, Protocol):
         SessionUnreadable for it, and `delete` takes it.
         """
 
-    def erase(self, owner: str, now_ms: int) -> int:
+    def erase(self, owner: str, now_ms: int, *, has_time: Callable[[], bool] = lambda: True) -> int:
         """Removes the owner's sessions, their listing, the counters of quotas and the data keys.
 
         A counter whose period is not over stays until it is, so that an owner who begins anew has no more than others.
@@ -120,6 +121,9 @@ class SessionStore(TurnStore, Protocol):
         Returns the number of sessions, expired ones that were not yet swept included. May be repeated after a crash,
         and is done only when it returned; then the owner may begin anew. Meanwhile `create` raises ErasureInProgress,
         or makes a session that counts as made after the erasure.
+
+        Raises ErasureUnfinished once `has_time` is false, which is asked before each session: the data keys are gone
+        then, and a repeat goes on.
         """
 
     def sweep(self, now_ms: int) -> int:

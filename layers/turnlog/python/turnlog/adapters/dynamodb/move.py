@@ -172,7 +172,7 @@ def _copy_and_commit(
     tombstone |= {"mk": {"B": request.key}, "dst": s(partition(new.owner, new.id)), "tok": s(lease.token)}
     refused = _commit(table, keys, request, old, meta, tombstone, new, usage_table)
     if refused is None:
-        _remove_moved_session(table, old.owner, old.id, tombstone)
+        _remove_moved_session(table, old.owner, old.id)
         return new
     slot, error = refused
     if slot is not None:
@@ -246,17 +246,17 @@ def _repeat(table: Table, keys: Keys, request: Move, tombstone: Item) -> Session
     pk = partition(request.to_owner, request.to_id)
     if bytes(tombstone["mk"]["B"]) != request.key or tombstone["dst"]["S"] != pk:
         raise SessionNotFound
-    _remove_moved_session(table, request.owner, request.session_id, tombstone)
+    _remove_moved_session(table, request.owner, request.session_id)
     header = table.get(key(pk, HEADER))
     if header is None:
         raise SessionNotFound
     return session_of(request.to_owner, request.to_id, header, keys)
 
 
-def _remove_moved_session(table: Table, owner: str, session_id: str, tombstone: Item) -> None:
+def _remove_moved_session(table: Table, owner: str, session_id: str) -> None:
     """Removes the content that the session left behind; its tombstone stays, for repeats of the move."""
     pk = partition(owner, session_id)
-    replace_with_tombstones(table, outline(table, pk), below=tombstone["sk"]["S"])
+    replace_with_tombstones(table, outline(table, pk))
     table.delete(key(pk, META))
     table.delete(key(pk, HEADER))
     table.delete(index_key(owner, session_id))

@@ -190,9 +190,9 @@ class DynamoDBSessionStore:
                 found.append(listed_session(owner, item, self._keys))
         return found
 
-    def erase(self, owner: str, now_ms: int) -> int:
+    def erase(self, owner: str, now_ms: int, *, has_time: Callable[[], bool] = lambda: True) -> int:
         self._keys.begin_erasure(owner)
-        deleted = delete_listed_sessions(self._sessions, owner_partition(owner))
+        deleted = delete_listed_sessions(self._sessions, owner_partition(owner), has_time)
         if self._quotas.name:
             erase_quotas(self._quotas, owner, now_ms)
         self._keys.finish_erasure(owner)

@@ -77,8 +77,11 @@ class LockedSessions(Protocol):
     def remove(self, owner: str, session_id: str, now_ms: int) -> bool:
         """Removes a session, and leaves a tombstone until its `ttl_s`. False when there is none."""
 
-    def remove_all(self, owner: str, now_ms: int) -> int:
-        """Removes all sessions of the owner, half-made ones too; says how many."""
+    def remove_all(self, owner: str, now_ms: int, has_time: Callable[[], bool]) -> int:
+        """Removes all sessions of the owner, half-made ones too; says how many.
+
+        Raises ErasureUnfinished once `has_time` is false, which is asked before each session.
+        """
 
     def counters(self, owner: str) -> QuotaCounters:
         """A copy of what the owner has used."""
@@ -206,9 +209,9 @@ class LockedSessionStore:
         with self._kept.locked(shared=True):
             return [ListedSession(each, self._created_ms(owner, each)) for each in self._kept.session_ids(owner)]
 
-    def erase(self, owner: str, now_ms: int) -> int:
+    def erase(self, owner: str, now_ms: int, *, has_time: Callable[[], bool] = lambda: True) -> int:
         with self._kept.locked():
-            erased = self._kept.remove_all(owner, now_ms)
+            erased = self._kept.remove_all(owner, now_ms, has_time)
             with suppress(ItemVersionUnknown):  # those of a later version stay: whether their period is over is unknown
                 counters = self._kept.counters(owner)
                 counters.erase(now_ms)

@@ -61,7 +61,8 @@ class Operation:
 
     `key` is True where an Idempotency-Key is needed, False where it may be left out, and None where the route takes
     none. `asks` are the query parameters, `headers` those of the good answer. A route with no `callers` is public; one
-    with `roles` is for signed-in callers who have all of them.
+    with `roles` is for signed-in callers who have all of them. `unfinished` is the status under which the same reply
+    says that there was no time for all, and that a repeat goes on.
     """
 
     name: str
@@ -77,6 +78,7 @@ class Operation:
     waits: bool = False
     headers: tuple[str, ...] = ()
     roles: tuple[str, ...] = ()
+    unfinished: int | None = None
 
     @property
     def takes_user(self) -> bool:
@@ -213,10 +215,11 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ),
     ("DELETE", "/me"): Operation(
         "eraseEverything",
-        "Have all that is kept of you erased; answered once nothing is left.",
+        "Have all that is kept of you erased; repeat it until nothing is left, which is 200.",
         replies.Erasure,
         (errors.Forbidden(), *_STORE),
         callers=(USER,),
+        unfinished=202,
     ),
     ("POST", "/anonymous/sessions"): Operation(
         "createAnonymousSession",
