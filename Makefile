@@ -73,7 +73,7 @@ pictures: $(VENV) $(MINISTACK)  ## draw the README's pictures anew: from templat
 	@.venv/bin/python -m local.calls_svg
 	@exec .venv/bin/python -m local.terminal_svg
 
-bench: $(VENV)  ## the costs of a turn, cold starts and memory, as tables and as .turnlog/bench.json
+bench: $(VENV)  ## the costs of turns, lists and erasures, cold starts and memory, as tables and .turnlog/bench.json
 	@PYTHONPATH=layers/turnlog/python exec .venv/bin/python -m tests.bench
 
 bench-peers: $(VENV) $(DYNAMODB_LOCAL) $(PEERS)  ## costs, limits and lost turns, here and in other stores; needs npm and a JDK

@@ -17,7 +17,8 @@ def routes() -> str:
     lines = ["| route | does | for | takes | answers |", "|---|---|---|---|---|"]
     for (method, path), operation in OPERATIONS.items():
         who = " and ".join(operation.roles) or ", ".join(_WHO[caller] for caller in operation.callers) or "anybody"
-        good = f"{operation.status} {operation.reply.__name__}" if operation.reply else str(operation.status)
+        status = f"{operation.status} or {operation.unfinished}" if operation.unfinished else str(operation.status)
+        good = f"{status} {operation.reply.__name__}" if operation.reply else status
         lines.append(f"| `{method} {path}` | {operation.summary} | {who} | {', '.join(_taken(operation))} | {good} |")
     return "\n".join(lines)
 

@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from tests.bench import cold_start, conversation, memory, whole_turn
+from tests.bench import cold_start, conversation, many_sessions, memory, whole_turn
 from tests.bench.capacity import READ_DOLLARS, WRITE_DOLLARS
 from tests.bench.conversation import TurnCost
 
@@ -20,7 +20,7 @@ def main() -> None:
         "hybrid, one environment": conversation.measure(caches=1)[-1],
         "hybrid, two environments in turn": conversation.measure(caches=2)[-1],
     }
-    starts, footprints = cold_start.measure(), memory.measure()
+    starts, footprints, many = cold_start.measure(), memory.measure(), many_sessions.measure()
     print("A conversation of 50 turns of 2,000 characters, window 25, through the session function's handler:\n")
     print("turn  calls  round trips  read units  write units  model calls  item bytes  $ a million turns  CPU ms")
     for cost in costs:
@@ -41,10 +41,12 @@ def main() -> None:
     print("\nMemory, and CPU in seconds, in a fresh process for each:\n", *memory.table(footprints), sep="\n")
     print("\nThe time that this takes at the memory in template.yaml, and the least memory by the rule:\n")
     print(*memory.times(footprints), sep="\n")
+    print("\nLists, exports and erasures by the number of a user's sessions:\n", *many_sessions.table(many), sep="\n")
     print("\nA turn in all, by the prices in tests/bench/whole_turn.py:\n", *whole_turn.table(), sep="\n")
     OUTPUT.parent.mkdir(mode=0o700, exist_ok=True)
     found = {"turns": conversation.as_json(costs), "stores": {name: asdict(last) for name, last in stores.items()}}
     found["cold_starts"] = [asdict(start) for start in starts]
+    found["many_sessions"] = [asdict(each) for each in many]
     found["memory"] = [asdict(each) for each in footprints]
     OUTPUT.write_text(json.dumps(found, indent=1) + "\n")
     print(f"\nAs JSON: {OUTPUT}")

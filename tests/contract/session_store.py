@@ -32,10 +32,11 @@ from tests.fakes import OWNER, START_MS, new_session, two_call_turn, with_conten
 from turnlog.domain.margins import CLOCK_TOLERANCE, SWEEP_MARGIN
 from turnlog.domain.messages import Message, Reply, Usage, to_json
 from turnlog.domain.quotas import QuotaCharge, QuotaCharges
-from turnlog.domain.sessions import Move, Session, SessionSettings, new_session_id
+from turnlog.domain.sessions import ListedSession, Move, Session, SessionSettings, new_session_id
 from turnlog.domain.turns import KEY_HASH, MAX_TURN_BYTES, Lease, ModelCall, Slot, Tombstone, Totals, Turn
 from turnlog.errors import (
     ClockBehind,
+    ErasureUnfinished,
     LeaseLost,
     QuotaExceeded,
     SessionNotFound,
@@ -1248,6 +1249,18 @@ class Listing(Facts):
         store.fork(session, 1, child, "")
         assert sorted(store.session_ids(OWNER)) == sorted([session.id, child.id])
 
+    def test_sessions_are_listed_with_the_times_of_their_creation(self, store: SessionStore, session: Session) -> None:
+        later = new_session(created_ms=START_MS + 5)
+        store.create(later, "")
+        take(store, session, 1)
+        expected = {ListedSession(session.id, START_MS), ListedSession(later.id, START_MS + 5)}
+        assert set(store.listed(OWNER)) == expected
+        assert store.listed("nobody") == []
+
+    def test_a_moved_session_is_listed_with_its_first_creation(self, store: SessionStore, session: Session) -> None:
+        moved = store.move(move_of(session))
+        assert store.listed(EVE) == [ListedSession(moved.id, session.created_ms)]
+
 
 class Erasing(Facts):
     def test_nothing_of_an_erased_owner_is_left_and_all_of_another_s_is(
@@ -1296,6 +1309,23 @@ class Erasing(Facts):
         view = store.read(OWNER, anew.id, START_MS, newest=1)
         assert (view.title, view.turns) == ("Anew", (turn,))
         assert store.session_ids(OWNER) == [anew.id]
+
+    def test_an_erasure_without_more_time_says_what_is_left_and_a_repeat_goes_on(
+        self, store: SessionStore, session: Session
+    ) -> None:
+        sessions = [session, *(store.create(new_session(), "") for _ in range(4))]
+        take_all(store, session, 2)
+        time_for_two = iter([True, True])
+        with pytest.raises(ErasureUnfinished) as unfinished:
+            store.erase(OWNER, START_MS, has_time=lambda: next(time_for_two, False))
+        assert (unfinished.value.erased, unfinished.value.left) == (2, 3)
+        assert sum(is_gone(store, each) for each in sessions) >= 2
+        with pytest.raises(ErasureUnfinished) as stopped:
+            store.erase(OWNER, START_MS, has_time=lambda: False)
+        assert (stopped.value.erased, stopped.value.left) == (0, 3)
+        assert store.erase(OWNER, START_MS) == 3
+        assert all(is_gone(store, each) for each in sessions)
+        assert store.create(new_session(), "")
 
     def test_who_has_nothing_can_be_erased(self, store: SessionStore) -> None:
         assert store.erase("nobody", START_MS) == 0

@@ -655,7 +655,7 @@ def test_a_crashed_erasure_is_finished_by_the_next(here: Environment) -> None:
         back = consistent.another().store.create(new_session(), "")
         assert consistent.store.session_ids(OWNER) == [back.id]
         steps += 1
-    assert steps > 20
+    assert steps > 15
 
 
 def test_two_erasures_at_once_leave_nothing(here: Environment, session: Session) -> None:

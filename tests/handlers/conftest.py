@@ -21,7 +21,7 @@ from turnlog import runtime
 from turnlog.adapters import telemetry
 from turnlog.adapters.local.memory import MemorySessionStore
 from turnlog.config import AnonymousLifeSettings, AnonymousLimitSettings, GatewaySettings, SessionLifeSettings
-from turnlog.domain.sessions import SessionView
+from turnlog.domain.sessions import ListedSession, SessionView
 from turnlog.entrypoints.http.api import Api
 from turnlog.errors import ItemUnreadable
 from turnlog.usecases.turn_protocol import TurnPolicy
@@ -136,7 +136,10 @@ class WithUnnamed:
         return getattr(self._store, name)
 
     def session_ids(self, owner: str) -> list[str]:
-        return [*([] if self.is_deleted else [self.NAME]), *self._store.session_ids(owner)]
+        return [each.id for each in self.listed(owner)]
+
+    def listed(self, owner: str) -> list[ListedSession]:
+        return [*([] if self.is_deleted else [ListedSession(self.NAME, 0)]), *self._store.listed(owner)]
 
     def read(self, owner: str, session_id: str, now_ms: int, newest: int) -> SessionView:
         if session_id == self.NAME:

@@ -183,7 +183,7 @@ class TestErasure:
         bucket.delete_object(Bucket=BUCKET, Key=f"inbox/{ADAS}/a.txt")
         answer = call("account", "DELETE", "/me")
         assert answer.status == 200
-        assert answer.body == {"erased_at": "2026-09-21T14:13:20.000Z", "sessions": 2, "documents": 2}
+        assert answer.body == {"erased_at": "2026-09-21T14:13:20.000Z", "sessions": 2, "documents": 2, "left": 0}
         assert backstage.store.session_ids(OWNER) == []
         assert left(bucket) == {f"inbox/{EVES}/b.txt"}
         for session in sessions:
@@ -214,7 +214,7 @@ class TestErasure:
         begun(backstage, 1)
         drop(bucket, f"inbox/{ADAS}/a.txt")
 
-        def fails(owner: str, now_ms: int) -> int:
+        def fails(owner: str, now_ms: int, **_: Any) -> int:
             raise StoreUnavailable
 
         with monkeypatch.context() as broken:
@@ -222,6 +222,32 @@ class TestErasure:
             assert call("account", "DELETE", "/me").status == 503
         assert call("account", "DELETE", "/me").body["sessions"] == 1
         assert left(bucket) == set()
+
+    def test_it_stops_in_time_and_a_repeat_goes_on_until_the_receipt(
+        self, call: Call, backstage: Backstage, bucket: S3Client, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for _ in range(50):
+            begun(backstage, 1)
+        drop(bucket, f"inbox/{ADAS}/a.txt")
+        remove = backstage.store._memory.remove
+
+        def slowly(owner: str, session_id: str, now_ms: int) -> bool:
+            backstage.clock.tick(seconds=1)
+            return remove(owner, session_id, now_ms)
+
+        monkeypatch.setattr(backstage.store._memory, "remove", slowly)
+        answers: list[Answered] = []
+        seconds: list[float] = []
+        while not answers or answers[-1].status == 202:
+            began_ms = backstage.clock()
+            answers.append(call("account", "DELETE", "/me"))
+            seconds.append((backstage.clock() - began_ms) / 1000)
+        assert [each.status for each in answers] == [202, 202, 200]
+        assert [each.body["left"] for each in answers] == [31, 12, 0]
+        assert [each.body["sessions"] for each in answers] == [19, 19, 12]
+        assert [each.body["documents"] for each in answers] == [1, 0, 0]
+        assert [each.body["erased_at"] is None for each in answers] == [True, True, False]
+        assert max(seconds) < runtime.gateway_s()
 
     def test_what_s3_does_not_remove_is_no_receipt(
         self, call: Call, bucket: S3Client, monkeypatch: pytest.MonkeyPatch

@@ -34,6 +34,32 @@ def test_a_turn_is_measured_in_calls_write_units_and_calls_of_the_model() -> Non
     assert hybrid[-1] == [2, 3, 1]
 
 
+MEASURE_MANY = """
+import json
+from tests.bench import many_sessions
+from turnlog.usecases import account, list_sessions
+list_sessions.MOST_READS, account.MOST_SESSIONS = 110, 20  # so that 130 sessions are many
+print(json.dumps([[cost.request, cost.calls, cost.write_units] for cost in many_sessions.measure((10, 130))]))
+"""
+
+
+def test_lists_exports_and_erasures_are_measured_by_the_number_of_sessions() -> None:
+    paths = os.environ | {"PYTHONPATH": os.pathsep.join(["layers/turnlog/python", "."])}
+    done = subprocess.run([sys.executable, "-c", MEASURE_MANY], env=paths, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    few, many = ({name: rest for name, *rest in found[at]} for at in (slice(5), slice(5, None)))
+    assert few["a page of 100 sessions"] == [11, 0]
+    listing = 1
+    assert many["a page of 100 sessions"] == [listing + 100, 0]
+    assert many["the page after it"] == [listing + 30, 0]
+    assert many["a part of an export"] == many["the part after it"] == [listing + 20, 0]
+    assert many["an administrator's page of 100"] == [listing + 100, 0]
+    batches, keys_and_counters = 4 * 6, 6
+    assert many["the erasure of all"] == [listing + 3 * 130 + batches + keys_and_counters, 6 * 130 + 2]
+    assert many["an administrator's end of all"] == [listing + 8 * 130 + 1, 6 * 130]  # and a key
+
+
 def test_the_price_of_a_whole_turn_is_in_the_documents() -> None:
     page = Path("docs/benchmarks.md").read_text()
     assert "\n".join(whole_turn.table()) in page

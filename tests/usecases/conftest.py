@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -111,13 +112,14 @@ class Service:
             now_ms=self.clock(),
         )
 
-    def erase(self, caller: Caller) -> Receipt:
+    def erase(self, caller: Caller, answer_s: Callable[[], float] = lambda: 29.0) -> Receipt:
         return erase_everything(
             caller,
             store=self.store,
             documents=NoDocuments(),
             audit=audit_of(caller, self.trail),
             now_ms=self.clock(),
+            answer_s=answer_s,
         )
 
     def _making(self, caller: Caller) -> dict[str, Any]:

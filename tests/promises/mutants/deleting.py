@@ -29,7 +29,7 @@ MUTANTS = (
     ),
     mutant(
         "a delete blanks every slot",
-        Edit(deletion._remove_items, calls(deletion.replace_with_tombstones), "None"),
+        Edit(deletion._remove, calls(deletion.replace_with_tombstones), "None"),
         quick=True,
     ),
     mutant(
@@ -42,7 +42,7 @@ MUTANTS = (
         Edit(
             deletion.replace_with_tombstones,
             calls(Table.put_all),
-            'table.delete_all([key(item["pk"]["S"], item["sk"]["S"]) for item in slots])',
+            'table.delete_all([key(item["pk"]["S"], item["sk"]["S"]) for item, _ in slots])',
         ),
     ),
     mutant(
@@ -64,7 +64,7 @@ MUTANTS = (
     ),
     mutant(
         "a delete reads again when no turn can come any more",
-        Edit(deletion.delete_session, comparisons(), "True"),
+        Edit(deletion._block, comparisons(), "True"),
     ),
     mutant(
         "a delete notices that a move was faster",
@@ -72,11 +72,15 @@ MUTANTS = (
     ),
     mutant(
         "a delete removes the header last",
-        Edit(deletion._remove_items, calls(deletion.replace_with_tombstones), "(table.delete(key(pk, HEADER)), THIS)"),
+        Edit(
+            deletion._remove,
+            calls(deletion.replace_with_tombstones),
+            "(table.delete_all([key(each.pk, HEADER) for each in blocked]), THIS)",
+        ),
     ),
     mutant(
         "a delete undoes the move that it stops",
-        Edit(deletion._remove_items, comparisons("und"), "False"),
+        Edit(deletion._remove, comparisons("und"), "False"),
     ),
     mutant(
         "the writes that a batch leaves over are repeated",

@@ -22,8 +22,8 @@ MUTANTS = (
     ),
     mutant(
         "an erasure takes the first slot of a session that is not there yet",
-        Edit(deletion.delete_listed_sessions, calls(Table.put, EMPTY), "table.delete(index_key)"),
-        Edit(deletion.delete_listed_sessions, calls(deletion.delete_session).second, "None"),
+        Edit(deletion._block_listed, calls(Table.put, EMPTY), "table.delete(index_key)"),
+        Edit(deletion._block_listed, calls(deletion._block).second, "None"),
     ),
     mutant(
         "a creation checks that its key is active",

@@ -162,6 +162,15 @@ class ErasureInProgress(Refusal):
     retry_after_s = 5
 
 
+class ErasureUnfinished(TurnlogError):
+    """There was no time for all of the owner's sessions: `erased` are gone, and a repeat goes on with those `left`."""
+
+    def __init__(self, erased: int, left: int) -> None:
+        super().__init__(erased, left)
+        self.erased = erased
+        self.left = left
+
+
 class TurnFormUnsupported(TurnlogError):
     """A turn of several model calls, which no store of this version can write; nothing was stored."""
 

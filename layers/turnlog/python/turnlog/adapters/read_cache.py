@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -37,7 +37,7 @@ class CachedSessionStore:
         self._durable = durable
         self._views = _Views(most_sessions, most_bytes)
         # These change no session that may be in a view.
-        self.turns, self.session_ids = durable.turns, durable.session_ids
+        self.turns, self.session_ids, self.listed = durable.turns, durable.session_ids, durable.listed
         self.create, self.fork = durable.create, durable.fork
 
     # --- what a turn needs
@@ -90,9 +90,9 @@ class CachedSessionStore:
         with self._dropped((owner, session_id)):
             return self._durable.delete(owner, session_id, now_ms)
 
-    def erase(self, owner: str, now_ms: int) -> int:
+    def erase(self, owner: str, now_ms: int, *, has_time: Callable[[], bool] = lambda: True) -> int:
         try:
-            return self._durable.erase(owner, now_ms)
+            return self._durable.erase(owner, now_ms, has_time=has_time)
         finally:
             self._views.clear()
 

@@ -94,6 +94,17 @@ class Move:
 
 
 @dataclass(frozen=True, slots=True)
+class ListedSession:
+    """A session as its owner's listing names it; only a read tells if it is alive.
+
+    `created_ms` is the time of its creation, or 0 where that cannot be read.
+    """
+
+    id: str
+    created_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class SessionView:
     """A live session as a store read it.
 

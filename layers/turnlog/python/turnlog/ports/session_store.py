@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from turnlog.domain.quotas import QuotaCharge, QuotaCharges
-from turnlog.domain.sessions import Move, Session, SessionView
+from turnlog.domain.sessions import ListedSession, Move, Session, SessionView
 from turnlog.domain.turns import Lease, Slot, Turn
 
 
@@ -103,13 +104,16 @@ class SessionStore(TurnStore, Protocol):
         """
 
     def session_ids(self, owner: str) -> list[str]:
-        """The ids of the owner's sessions in no order; some may have expired.
+        """The ids of the owner's `listed` sessions."""
+
+    def listed(self, owner: str) -> list[ListedSession]:
+        """The owner's sessions in no order; some may have expired.
 
         A session whose id cannot be read may be listed under another name, which is no id: `read` raises a kind of
         SessionUnreadable for it, and `delete` takes it.
         """
 
-    def erase(self, owner: str, now_ms: int) -> int:
+    def erase(self, owner: str, now_ms: int, *, has_time: Callable[[], bool] = lambda: True) -> int:
         """Removes the owner's sessions, their listing, the counters of quotas and the data keys.
 
         A counter whose period is not over stays until it is, so that an owner who begins anew has no more than others.
@@ -117,6 +121,9 @@ class SessionStore(TurnStore, Protocol):
         Returns the number of sessions, expired ones that were not yet swept included. May be repeated after a crash,
         and is done only when it returned; then the owner may begin anew. Meanwhile `create` raises ErasureInProgress,
         or makes a session that counts as made after the erasure.
+
+        Raises ErasureUnfinished once `has_time` is false, which is asked before each session: the data keys are gone
+        then, and a repeat goes on.
         """
 
     def sweep(self, now_ms: int) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from turnlog.domain.documents import Document
@@ -10,13 +10,19 @@ from turnlog.domain.owners import owner_hash
 from turnlog.domain.server_key import ServerKey
 from turnlog.domain.sessions import SessionView, is_session_id
 from turnlog.domain.turns import Turn
-from turnlog.errors import SessionCorrupt, SessionNotFound, SessionUnreadable
+from turnlog.errors import ErasureUnfinished, SessionCorrupt, SessionNotFound, SessionUnreadable
 from turnlog.ports.document_store import DocumentStore
 from turnlog.ports.session_store import SessionStore
 from turnlog.usecases.audit import Audit
 from turnlog.usecases.caller import Caller
 from turnlog.usecases.cursors import make_cursor, read_cursor
-from turnlog.usecases.turn_pages import MOST_TURNS, has_room, turns_after
+from turnlog.usecases.turn_pages import MOST_TURNS, READ_AT_ONCE, has_room, turns_after
+
+LEFT_FOR_A_DELETION_S = 10
+"""Seconds before the gateway gives up in which no deletion begins: that of a long session is many calls."""
+
+MOST_SESSIONS = 200
+"""Sessions that are read for one part of an export, one after the other: 2 to 4 s at 512 MB if they are short."""
 
 
 @dataclass(slots=True)
@@ -43,10 +49,14 @@ class ExportPart:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """The numbers of sessions and documents that an erasure removed; expired sessions that were not swept count."""
+    """The numbers of sessions and documents that an erasure removed; expired sessions that were not swept count.
+
+    `left` is the number of sessions for which there was no time: it is a receipt only when that is 0.
+    """
 
     sessions: int
     documents: int
+    left: int = 0
 
 
 def export_everything(
@@ -62,8 +72,8 @@ def export_everything(
     """Returns every session with its turns, and the documents, in as many parts as it takes.
 
     A session that is longer than a part goes on in the next one. A session that begins, or a turn that is taken,
-    between two parts may be missing. Raises Unauthorized, Forbidden, InvalidRequest for a bad cursor, AuditUnavailable
-    or StoreUnavailable.
+    between two parts may be missing. A part ends after MOST_SESSIONS, so where many have expired it may be empty.
+    Raises Unauthorized, Forbidden, InvalidRequest for a bad cursor, AuditUnavailable or StoreUnavailable.
     """
     owner, names = caller.require_user(), ("export", caller.owner)
     begin_at, after = "", 0
@@ -80,17 +90,28 @@ def export_everything(
 
 
 def erase_everything(
-    caller: Caller, *, store: SessionStore, documents: DocumentStore, audit: Audit, now_ms: int
+    caller: Caller,
+    *,
+    store: SessionStore,
+    documents: DocumentStore,
+    audit: Audit,
+    now_ms: int,
+    answer_s: Callable[[], float],
 ) -> Receipt:
-    """Removes everything of the caller; whatever cuts it off, a repeat finishes it.
+    """Removes everything of the caller, as much as there is time for; whatever cuts it off, a repeat goes on.
 
-    The keys go before the sessions, so that backups are unreadable from then on. Raises Unauthorized, Forbidden,
-    AuditUnavailable or StoreUnavailable.
+    The keys go before the sessions, so that sessions and backups are unreadable from then on. `answer_s` returns the
+    seconds until nobody waits for the answer any more. Raises Unauthorized, Forbidden, AuditUnavailable or
+    StoreUnavailable.
     """
     owner = caller.require_user()
     audit.act("erase")
     removed = documents.erase(owner_hash(owner))
-    return Receipt(store.erase(owner, now_ms), removed)
+    try:
+        erased = store.erase(owner, now_ms, has_time=lambda: answer_s() > LEFT_FOR_A_DELETION_S)
+    except ErasureUnfinished as error:
+        return Receipt(error.erased, removed, error.left)
+    return Receipt(erased, removed)
 
 
 def _fill(
@@ -98,12 +119,13 @@ def _fill(
 ) -> tuple[ExportPart, tuple[str, int] | None]:
     """Returns a part that begins after turn `after` of session `begin_at`, and where the next part begins."""
     part, held, prompts = ExportPart(), list[Turn](), 0
-    for session_id in sorted(each for each in store.session_ids(owner) if each >= begin_at):
+    for number, session_id in enumerate(sorted(each for each in store.session_ids(owner) if each >= begin_at)):
         already = after if session_id == begin_at else 0
-        if not has_room(held, prompts):
+        if number == MOST_SESSIONS or not has_room(held, prompts):
             return part, (session_id, already)
         try:
-            view = store.read(owner, session_id, now_ms, newest=1)
+            # A session that fits into one read costs one, and one that goes on needs its later turns alone.
+            view = store.read(owner, session_id, now_ms, newest=1 if already else READ_AT_ONCE)
             more_prompts = prompts + len(view.session.settings.system)
             turns = turns_after(store, view, already, MOST_TURNS, now_ms, beside=held, prompts=more_prompts)
         except SessionNotFound:

@@ -14,13 +14,13 @@ from turnlog.domain.server_key import ServerKey
 from turnlog.domain.sessions import new_session_id
 from turnlog.errors import SessionNotFound
 from turnlog.ports.session_store import SessionStore
+from turnlog.usecases.account import LEFT_FOR_A_DELETION_S
 from turnlog.usecases.audit import Audit
 from turnlog.usecases.caller import Caller
 from turnlog.usecases.list_sessions import SessionPage, page_of_sessions, read_position
 from turnlog.usecases.read_turns import TurnPage, page_of_turns, read_turn_number
 
 _AT_ONCE = 8  # sessions that are deleted side by side: fewer than are read, since each is many writes
-_LEFT_FOR_A_DELETION_S = 10  # before the gateway gives up: the deletion of a long session is many calls
 _ID_LENGTH = len(new_session_id())
 _REF = "admin-ref"
 
@@ -58,7 +58,7 @@ def list_users_sessions(
     audit: Audit,
     now_ms: int,
 ) -> SessionPage:
-    """Returns a page of a user's live sessions, the one used last first. Raises as `list_sessions`.
+    """Returns a page of a user's live sessions, in the order of their own list. Raises as `list_sessions`.
 
     The list's cursor is encrypted, since a session's id is in it.
     """
@@ -88,7 +88,7 @@ def terminate_users_sessions(
 
     def delete(session_id: str) -> bool | None:
         """Returns True if it was alive, None if there is no time."""
-        return store.delete(owner, session_id, clock()) if answer_s() > _LEFT_FOR_A_DELETION_S else None
+        return store.delete(owner, session_id, clock()) if answer_s() > LEFT_FOR_A_DELETION_S else None
 
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         done = list(pool.map(delete, store.session_ids(owner)))

@@ -16,7 +16,8 @@ MOST_CHARACTERS = 1_500_000
 MOST_TURNS = 1000
 """Turns of one part of an export; small ones have more around them than in them."""
 
-_READ_AT_ONCE = 50  # turns: 30 MB, if each is as large as a request and a reply can make it
+READ_AT_ONCE = 50
+"""Turns of one read: 30 MB, if each is as large as a request and a reply can make it."""
 
 
 def turns_after(
@@ -38,13 +39,18 @@ def turns_after(
     last, turns = min(after + limit, view.count), list[Turn]()
     while after + len(turns) < last and _fitting(beside, turns, prompts) >= len(turns):
         first = after + len(turns) + 1
-        upto = min(first + _READ_AT_ONCE - 1, last)
+        upto = min(first + READ_AT_ONCE - 1, last)
         turns += read_turns(store, view, first, upto, now_ms)
     return turns[: _fitting(beside, turns, prompts)]
 
 
 def read_turns(store: SessionStore, view: SessionView, first: int, last: int, now_ms: int) -> list[Turn]:
-    """Returns the turns `first` to `last` of the view. Raises TurnsMissing or SessionNotFound as `turns_after`."""
+    """Returns the turns `first` to `last` of the view, reading those that it lacks.
+
+    Raises TurnsMissing or SessionNotFound as `turns_after`.
+    """
+    if first > view.count - len(view.turns):
+        return [turn for turn in view.turns if first <= turn.number <= last]
     turns = store.turns(view.session, first, last)
     if len(turns) < last - first + 1:
         store.read(view.session.owner, view.session.id, now_ms, newest=1)  # raises SessionNotFound if it is gone

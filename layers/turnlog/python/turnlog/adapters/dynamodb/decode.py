@@ -15,14 +15,13 @@ from turnlog.adapters.dynamodb.items import (
     is_part,
     is_slot,
     part_sk,
-    partition,
 )
 from turnlog.adapters.dynamodb.table import Item, readable, s
 from turnlog.domain.content_encryption import PLAIN, ContentCipher
 from turnlog.domain.packing import unpack, unpack_turn
-from turnlog.domain.sessions import Session, SessionSettings
+from turnlog.domain.sessions import ListedSession, Session, SessionSettings
 from turnlog.domain.turns import Lease, Slot, Tombstone, Totals, Turn, UnknownLease
-from turnlog.errors import ItemVersionUnknown
+from turnlog.errors import ItemVersionUnknown, SessionUnreadable
 
 
 def _cipher_of(owner: str, item: Item, keys: Keys) -> ContentCipher:
@@ -60,14 +59,20 @@ def title_of(item: Item, cipher: ContentCipher) -> str:
         return _decrypted_text(item, "title", cipher)
 
 
-def listed_id(owner: str, item: Item, keys: Keys) -> str:
-    """The id of the session that an item of the owner's partition names. Raises as `session_of`."""
-    cipher = _cipher_of(owner, item, keys)
-    with readable():
-        session_id = _decrypted_text(item, "sid", cipher)
-        if partition(owner, session_id) != item["sk"]["S"]:
-            raise ValueError("the id of another session")
-        return session_id
+def listed_session(owner: str, item: Item, keys: Keys) -> ListedSession:
+    """The session that an item of the owner's partition names; its partition's name stands for an unreadable id.
+
+    Raises SessionNotFound when its key was erased, KeysUnavailable or StoreUnavailable.
+    """
+    created_ms = 0
+    with suppress(KeyError, ValueError, TypeError):
+        created_ms = int(item["created"]["N"])
+    try:
+        cipher = _cipher_of(owner, item, keys)
+        with readable():
+            return ListedSession(_decrypted_text(item, "sid", cipher), created_ms)
+    except SessionUnreadable:
+        return ListedSession(item["sk"]["S"], created_ms)
 
 
 def slots_of(items: Sequence[Item], cipher: ContentCipher) -> list[Slot]:

@@ -263,7 +263,7 @@ def _repeat(table: Table, keys: Keys, request: Move, tombstone: Item) -> Session
 def _remove_moved_session(table: Table, owner: str, session_id: str, tombstone: Item) -> None:
     """Removes the content that the session left behind; its tombstone stays, for repeats of the move."""
     pk = partition(owner, session_id)
-    replace_with_tombstones(table, outline(table, pk), below=tombstone["sk"]["S"])
+    replace_with_tombstones(table, [(outline(table, pk), tombstone["sk"]["S"])])
     table.delete(key(pk, META))
     table.delete(key(pk, HEADER))
     table.delete(index_key(owner, session_id))

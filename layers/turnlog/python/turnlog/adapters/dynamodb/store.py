@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from turnlog.adapters.dynamodb import sweeper
 from turnlog.adapters.dynamodb.data_keys import Keys, NoKeys
-from turnlog.adapters.dynamodb.decode import listed_id, slot_of
+from turnlog.adapters.dynamodb.decode import listed_session, slot_of
 from turnlog.adapters.dynamodb.deletion import delete_listed_sessions, delete_session, was_moved
 from turnlog.adapters.dynamodb.encode import (
     header_item,
@@ -27,7 +27,7 @@ from turnlog.adapters.dynamodb.quotas import charge_actions, erase_quotas, trans
 from turnlog.adapters.dynamodb.reads import READS, has_all, page_size, slots_between, view_of
 from turnlog.adapters.dynamodb.table import EMPTY, LAPSED, MINE, SAME_VERSION, Item, Table, item_that_failed, key
 from turnlog.domain.quotas import QuotaCharge, QuotaCharges
-from turnlog.domain.sessions import Move, Session, SessionView
+from turnlog.domain.sessions import ListedSession, Move, Session, SessionView
 from turnlog.domain.turns import Lease, Slot, Turn
 from turnlog.errors import (
     ItemUnreadable,
@@ -192,18 +192,18 @@ class DynamoDBSessionStore:
         return alive and not (top and was_moved(top))  # it may have been moved since it was read
 
     def session_ids(self, owner: str) -> list[str]:
+        return [each.id for each in self.listed(owner)]
+
+    def listed(self, owner: str) -> list[ListedSession]:
         found = []
         for item in self._sessions.query(owner_partition(owner)):
             with suppress(SessionNotFound):  # left by a creation during which the owner was erased
-                try:
-                    found.append(listed_id(owner, item, self._keys))
-                except SessionUnreadable:
-                    found.append(item["sk"]["S"])  # its partition is all that can be known of it
+                found.append(listed_session(owner, item, self._keys))
         return found
 
-    def erase(self, owner: str, now_ms: int) -> int:
+    def erase(self, owner: str, now_ms: int, *, has_time: Callable[[], bool] = lambda: True) -> int:
         self._keys.begin_erasure(owner)
-        deleted = delete_listed_sessions(self._sessions, owner_partition(owner))
+        deleted = delete_listed_sessions(self._sessions, owner_partition(owner), has_time)
         if self._quotas.name:
             erase_quotas(self._quotas, owner, now_ms)
         self._keys.finish_erasure(owner)

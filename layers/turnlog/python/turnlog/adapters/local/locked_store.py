@@ -9,7 +9,7 @@ from typing import Protocol
 
 from turnlog.domain.conditions import alive, can_be_taken, is_held, require_turn_storable
 from turnlog.domain.quotas import QuotaCharge, QuotaCharges, QuotaCounters, by_owner
-from turnlog.domain.sessions import Move, Session, SessionView
+from turnlog.domain.sessions import ListedSession, Move, Session, SessionView
 from turnlog.domain.turns import Lease, Slot, Tombstone, Turn, busy
 from turnlog.errors import ItemVersionUnknown, LeaseLost, SessionNotFound, SessionUnreadable
 
@@ -77,8 +77,11 @@ class LockedSessions(Protocol):
     def remove(self, owner: str, session_id: str, now_ms: int) -> bool:
         """Removes a session, and leaves a tombstone until its `ttl_s`. False when there is none."""
 
-    def remove_all(self, owner: str, now_ms: int) -> int:
-        """Removes all sessions of the owner, half-made ones too; says how many."""
+    def remove_all(self, owner: str, now_ms: int, has_time: Callable[[], bool]) -> int:
+        """Removes all sessions of the owner, half-made ones too; says how many.
+
+        Raises ErasureUnfinished once `has_time` is false, which is asked before each session.
+        """
 
     def counters(self, owner: str) -> QuotaCounters:
         """A copy of what the owner has used."""
@@ -202,9 +205,13 @@ class LockedSessionStore:
         with self._kept.locked(shared=True):
             return self._kept.session_ids(owner)
 
-    def erase(self, owner: str, now_ms: int) -> int:
+    def listed(self, owner: str) -> list[ListedSession]:
+        with self._kept.locked(shared=True):
+            return [ListedSession(each, self._created_ms(owner, each)) for each in self._kept.session_ids(owner)]
+
+    def erase(self, owner: str, now_ms: int, *, has_time: Callable[[], bool] = lambda: True) -> int:
         with self._kept.locked():
-            erased = self._kept.remove_all(owner, now_ms)
+            erased = self._kept.remove_all(owner, now_ms, has_time)
             with suppress(ItemVersionUnknown):  # those of a later version stay: whether their period is over is unknown
                 counters = self._kept.counters(owner)
                 counters.erase(now_ms)
@@ -230,6 +237,11 @@ class LockedSessionStore:
         if (stored := self._kept.find(owner, session_id)) is None:
             raise SessionNotFound
         return stored
+
+    def _created_ms(self, owner: str, session_id: str) -> int:
+        with suppress(SessionNotFound, SessionUnreadable):
+            return self._find(owner, session_id).session.created_ms
+        return 0
 
     def _make(self, new: StoredSession, quota: QuotaCharges | None) -> None:
         if self._kept.is_taken(new.session.owner, new.session.id):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -13,6 +13,7 @@ from turnlog.domain.conditions import content_bytes, is_due
 from turnlog.domain.quotas import QuotaCounters
 from turnlog.domain.sessions import Move
 from turnlog.domain.turns import Turn
+from turnlog.errors import ErasureUnfinished
 
 Key = tuple[str, str]
 """Owner and session id."""
@@ -101,8 +102,13 @@ class _Memory:
         self._end((owner, session_id))
         return True
 
-    def remove_all(self, owner: str, now_ms: int) -> int:
-        return sum(self.remove(owner, session_id, now_ms) for session_id in self.session_ids(owner))
+    def remove_all(self, owner: str, now_ms: int, has_time: Callable[[], bool]) -> int:
+        ids = self.session_ids(owner)
+        for removed, session_id in enumerate(ids):
+            if not has_time():
+                raise ErasureUnfinished(removed, len(ids) - removed)
+            self.remove(owner, session_id, now_ms)
+        return len(ids)
 
     def counters(self, owner: str) -> QuotaCounters:
         return QuotaCounters(dict(self.quotas[owner].used)) if owner in self.quotas else QuotaCounters()

@@ -36,7 +36,7 @@ def export(request: Request, invocation: Invocation) -> Response:
 
 
 def erase(request: Request, invocation: Invocation) -> Response:
-    """A receipt: nothing of the caller is left."""
+    """A receipt: nothing of the caller is left; or 202 with the number of sessions that are left for a repeat."""
     caller, now = request.user, runtime.now_ms()
     request.query()
     receipt = erase_everything(
@@ -45,6 +45,13 @@ def erase(request: Request, invocation: Invocation) -> Response:
         documents=runtime.document_store(),
         audit=invocation.audit,
         now_ms=now,
+        answer_s=invocation.answer_s,
     )
-    body = Erasure(erased_at=rfc3339(runtime.now_ms()), sessions=receipt.sessions, documents=receipt.documents)
-    return Response(200, body, noted={"count": receipt.sessions})
+    is_done = not receipt.left
+    body = Erasure(
+        erased_at=rfc3339(runtime.now_ms()) if is_done else None,
+        sessions=receipt.sessions,
+        documents=receipt.documents,
+        left=receipt.left,
+    )
+    return Response(200 if is_done else 202, body, noted={"count": receipt.sessions})

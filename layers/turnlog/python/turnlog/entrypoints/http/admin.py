@@ -16,7 +16,7 @@ from turnlog.usecases import admin
 
 
 def list_sessions(request: Request, invocation: Invocation) -> Response:
-    """A user's live sessions, the one used last first: that they are there, without their titles and content."""
+    """A user's live sessions, a page at a time: that they are there, without their titles and content."""
     request.require_role("admin")
     owner, now = _owner_of(request), runtime.now_ms()
     asked = request.query("limit", "cursor")

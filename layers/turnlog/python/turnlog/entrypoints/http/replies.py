@@ -209,7 +209,7 @@ class Session(_State, _Name):
 
 
 class Sessions(ResponseBody):
-    """The caller's sessions, the one used last first."""
+    """The caller's sessions: by last use or, of many, by creation, newest first."""
 
     items: Annotated[list[ListedSession], fields.Items]
     damaged: fields.DamagedIds
@@ -232,7 +232,7 @@ class UsersSession(_State, _RefName):
 
 
 class UsersSessions(ResponseBody):
-    """A user's sessions, the one used last first."""
+    """A user's sessions: by last use or, of many, by creation, newest first."""
 
     items: Annotated[list[UsersSession], fields.Items]
     damaged: Annotated[list[fields.Ref], described("Refs of sessions that cannot be read and can only be deleted.", [])]
@@ -303,11 +303,14 @@ class UserExport(ResponseBody):
 
 
 class Erasure(ResponseBody):
-    """A receipt: nothing is left."""
+    """A receipt, once nothing is left; until then the progress of an erasure that a repeat goes on with."""
 
-    erased_at: Annotated[str, time("The time at which nothing was left.", "09:20")]
-    sessions: Annotated[int, count("The number of sessions that there were.", 2)]
-    documents: Annotated[int, count("The number of documents and summaries that there were.", 1)]
+    erased_at: Annotated[str | None, time("The time at which nothing was left; null before.", "09:20")]
+    sessions: Annotated[int, count("The number of sessions that this request removed.", 2)]
+    documents: Annotated[int, count("The number of documents and summaries that this request removed.", 1)]
+    left: Annotated[
+        int, count("The number of sessions that are left for want of time: repeat the request until it is 0.", 0)
+    ]
 
 
 class Health(ResponseBody):

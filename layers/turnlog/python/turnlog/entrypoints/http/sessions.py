@@ -62,7 +62,7 @@ def _asked(body: SessionBody) -> NewSession:
 
 
 def list_all(request: Request, invocation: Invocation) -> Response:
-    """The caller's sessions, the one used last first, a page at a time; no content."""
+    """The caller's sessions, a page at a time; no content."""
     caller, now = request.user, runtime.now_ms()
     asked = request.query("limit", "cursor")
     page = list_sessions(

@@ -6,7 +6,7 @@ import hashlib
 import os
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +20,7 @@ from turnlog.domain.owners import owner_hash
 from turnlog.domain.quotas import QuotaCounters
 from turnlog.domain.sessions import Move, Session, SessionSettings
 from turnlog.domain.turns import Turn
-from turnlog.errors import ItemUnreadable, SessionUnreadable, TurnsMissing
+from turnlog.errors import ErasureUnfinished, ItemUnreadable, SessionUnreadable, TurnsMissing
 
 GONE = ".gone"
 
@@ -116,10 +116,14 @@ class FileSessions(Root):
     def remove(self, owner: str, session_id: str, now_ms: int) -> bool:
         return self._remove(session_path(self.path, owner, session_id), now_ms)
 
-    def remove_all(self, owner: str, now_ms: int) -> int:
+    def remove_all(self, owner: str, now_ms: int, has_time: Callable[[], bool]) -> int:
         folder = self._folder(owner)
-        unfinished = self._remove_unfinished(folder)
-        return unfinished + sum(self._remove(path, now_ms) for path in _sessions_in(folder))
+        unfinished, paths = self._remove_unfinished(folder), _sessions_in(folder)
+        for removed, path in enumerate(paths):
+            if not has_time():
+                raise ErasureUnfinished(unfinished + removed, len(paths) - removed)
+            self._remove(path, now_ms)
+        return unfinished + len(paths)
 
     def counters(self, owner: str) -> QuotaCounters:
         return self._counters(self._folder(owner))

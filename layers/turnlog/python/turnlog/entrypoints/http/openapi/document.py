@@ -135,6 +135,8 @@ def document() -> dict[str, Any]:
     for (method, path), operation in OPERATIONS.items():
         written = _operation(path, operation)
         good = {str(operation.status): _good(operation, components)}
+        if operation.unfinished:
+            good[str(operation.unfinished)] = _good(operation, components)
         paths.setdefault(path, {})[method.lower()] = written | {"responses": good | _problems(operation, examples)}
     return {
         "openapi": "3.1.1",

@@ -14,6 +14,7 @@ from turnlog.entrypoints.http import bodies, replies
 from turnlog.entrypoints.http.replies import ResponseBody
 from turnlog.entrypoints.http.request import Body
 from turnlog.errors import InvalidRequest, TurnlogError, ValueRefused
+from turnlog.usecases.list_sessions import MOST_READS
 
 USER, ANONYMOUS = "Bearer", "Session"
 """The security schemes by which a caller is known."""
@@ -60,7 +61,8 @@ class Operation:
 
     `key` is True where an Idempotency-Key is needed, False where it may be left out, and None where the route takes
     none. `asks` are the query parameters, `headers` those of the good answer. A route with no `callers` is public; one
-    with `roles` is for signed-in callers who have all of them.
+    with `roles` is for signed-in callers who have all of them. `unfinished` is the status under which the same reply
+    says that there was no time for all, and that a repeat goes on.
     """
 
     name: str
@@ -76,6 +78,7 @@ class Operation:
     waits: bool = False
     headers: tuple[str, ...] = ()
     roles: tuple[str, ...] = ()
+    unfinished: int | None = None
 
     @property
     def takes_user(self) -> bool:
@@ -115,7 +118,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ),
     ("GET", "/sessions"): Operation(
         "listSessions",
-        "List your sessions, the one used last first.",
+        f"List your sessions, the one used last first; of more than {MOST_READS}, the one created last first.",
         replies.Sessions,
         (errors.Forbidden(), *_STORE),
         callers=(USER,),
@@ -213,10 +216,11 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ),
     ("DELETE", "/me"): Operation(
         "eraseEverything",
-        "Have all that is kept of you erased; answered once nothing is left.",
+        "Have all that is kept of you erased; repeat it until nothing is left, which is 200.",
         replies.Erasure,
         (errors.Forbidden(), *_STORE),
         callers=(USER,),
+        unfinished=202,
     ),
     ("POST", "/anonymous/sessions"): Operation(
         "createAnonymousSession",
@@ -231,7 +235,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ),
     ("GET", "/admin/users/{owner}/sessions"): Operation(
         "listUsersSessions",
-        "List a user's sessions, the one used last first: that they are there, and nothing that was said or named.",
+        "List a user's sessions in the order of their list: that they are there, and nothing that was said or named.",
         replies.UsersSessions,
         _OF_A_USER,
         callers=(USER,),
