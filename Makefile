@@ -59,8 +59,9 @@ prove: $(VENV) $(MINISTACK)  ## the promises at length: 10,000 random runs, doub
 fuzz: $(VENV) $(MINISTACK)  ## the API's document against the stack at length: 300 requests of each kind to each route; EXAMPLES=300
 	@TURNLOG_FUZZ_EXAMPLES=$(or $(EXAMPLES),300) exec .venv/bin/python -m pytest --quiet tests/e2e/test_schema.py
 
-docs: $(VENV)  ## renew the tables of docs/api.md, which a test finds stale
-	@PYTHONPATH=layers/turnlog/python exec .venv/bin/python -m local.api_reference
+docs: $(VENV)  ## renew the tables of docs/api.md and the drawing docs/calls.svg, which tests find stale
+	@PYTHONPATH=layers/turnlog/python .venv/bin/python -m local.api_reference
+	@exec .venv/bin/python -m local.calls_svg
 
 pictures: $(VENV) $(MINISTACK)  ## draw the README's pictures anew: from template.yaml, and from a run of the stack
 	@.venv/bin/python -m local.calls_svg
