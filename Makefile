@@ -20,10 +20,10 @@ MINISTACK := .tools/ministack/.installed
 COMPILE := --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate $(if $(UPGRADE),--upgrade)
 
 .DEFAULT_GOAL := help
-.PHONY: help run token smoke test lint asvs prove fuzz docs pictures bench bench-peers build deploy user-aws token-aws lock clean
+.PHONY: help run token smoke sam-local sam-local-test test lint asvs prove fuzz docs pictures bench bench-peers build deploy user-aws token-aws lock clean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 run: $(VENV) $(MINISTACK)  ## Turnlog on this machine until Ctrl-C; PORT=8787, ANTHROPIC_API_KEY, CLAUDE_BASE_URL, ISSUER=cognito
 	@exec .venv/bin/python -m local.run $(if $(PORT),--port $(PORT))
@@ -42,6 +42,12 @@ smoke: export SMOKE_STACK = $(value STACK)
 smoke: export SMOKE_BUCKET = $(value BUCKET)
 smoke: $(VENV)  ## ask a deployment what its users ask, and say what it saw; URL=… TOKEN=…, ORIGIN, STACK, BUCKET
 	@exec .venv/bin/python -m tests.smoke
+
+sam-local: $(VENV)  ## let `sam local` run the functions in containers against the running stack until Ctrl-C; needs Docker
+	@exec .venv/bin/python -m local.sam_local
+
+sam-local-test: $(VENV) $(MINISTACK)  ## each function in a real container, by `sam local`; says so where there is no Docker
+	@exec .venv/bin/python -m tests.sam_local
 
 test: $(VENV) $(MINISTACK)  ## lint, types, template checks and every test, two parts at once; about 6 minutes on 2 cores
 	@exec .venv/bin/python -m tests

@@ -34,6 +34,8 @@ def checkout(tmp_path: Path) -> Path:
         ("run PORT=9000", "python -m local.run --port 9000"),
         ("token USER=ada ROLES=admin", "python -m local.token --user ada --roles admin"),
         ("smoke URL=https://api.example/v1 TOKEN=a.b.c", "python -m tests.smoke"),
+        ("sam-local", "python -m local.sam_local"),
+        ("sam-local-test", "python -m tests.sam_local"),
         ("test", "python -m tests"),
         ("lint", "python -m tests static"),
         ("build", "sam build"),
