@@ -20,10 +20,10 @@ MINISTACK := .tools/ministack/.installed
 COMPILE := --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate $(if $(UPGRADE),--upgrade)
 
 .DEFAULT_GOAL := help
-.PHONY: help run token logs sid smoke test lint asvs prove fuzz docs pictures bench bench-peers build deploy user-aws token-aws lock clean
+.PHONY: help run token logs sid smoke sam-local sam-local-test test lint asvs prove fuzz docs pictures bench bench-peers build deploy user-aws token-aws lock clean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 run: $(VENV) $(MINISTACK)  ## Turnlog on this machine until Ctrl-C; PORT=8787, ANTHROPIC_API_KEY, CLAUDE_BASE_URL, ISSUER=cognito, ORIGIN=http://localhost:5173
 	@exec .venv/bin/python -m local.run $(if $(PORT),--port $(PORT))
@@ -50,6 +50,12 @@ smoke: export SMOKE_BUCKET = $(value BUCKET)
 smoke: $(VENV)  ## ask a deployment what its users ask, and say what it saw; URL=… TOKEN=…, ORIGIN, STACK, BUCKET
 	@exec .venv/bin/python -m tests.smoke
 
+sam-local: $(VENV)  ## let `sam local` run the functions in containers against the running stack until Ctrl-C; needs Docker
+	@exec .venv/bin/python -m local.sam_local
+
+sam-local-test: $(VENV) $(MINISTACK)  ## each function in a real container, by `sam local`; says so where there is no Docker
+	@exec .venv/bin/python -m tests.sam_local
+
 test: $(VENV) $(MINISTACK)  ## lint, types, template checks and every test, two parts at once; about 6 minutes on 2 cores
 	@exec .venv/bin/python -m tests
 
@@ -66,8 +72,9 @@ prove: $(VENV) $(MINISTACK)  ## the promises at length: 10,000 random runs, doub
 fuzz: $(VENV) $(MINISTACK)  ## the API's document against the stack at length: 300 requests of each kind to each route; EXAMPLES=300
 	@TURNLOG_FUZZ_EXAMPLES=$(or $(EXAMPLES),300) exec .venv/bin/python -m pytest --quiet tests/e2e/test_schema.py
 
-docs: $(VENV)  ## renew the tables of docs/api.md, which a test finds stale
-	@PYTHONPATH=layers/turnlog/python exec .venv/bin/python -m local.api_reference
+docs: $(VENV)  ## renew the tables of docs/api.md and the drawing docs/calls.svg, which tests find stale
+	@PYTHONPATH=layers/turnlog/python .venv/bin/python -m local.api_reference
+	@exec .venv/bin/python -m local.calls_svg
 
 pictures: $(VENV) $(MINISTACK)  ## draw the README's pictures anew: from template.yaml, and from a run of the stack
 	@.venv/bin/python -m local.calls_svg

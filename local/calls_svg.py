@@ -80,7 +80,8 @@ def _names(policies: str, name: str) -> bool:
 def drawn(template: Mapping[str, Any]) -> str:
     """Returns the SVG, readable on a light and on a dark page. Raises KeyError when a function has no row here."""
     reach = reached(template)
-    rows = [(caller, name, note) for caller, functions in _CALLED.items() for name, note in functions.items()]
+    called = {**_CALLED, "API Gateway": _CALLED["API Gateway"] | _added(template)}
+    rows = [(caller, name, note) for caller, functions in called.items() for name, note in functions.items()]
     ungiven = reach.keys() - {name for _, name, _ in rows}
     if ungiven:
         raise KeyError(f"no row for {', '.join(sorted(ungiven))}")
@@ -94,6 +95,20 @@ def drawn(template: Mapping[str, Any]) -> str:
     head = f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img" aria-labelledby="title">'
     title = '<title id="title">Who calls which function, and what each function may reach</title>'
     return "\n".join([head, title, f"<style>{_STYLE}</style>", *body, "</svg>", ""])
+
+
+def _added(template: Mapping[str, Any]) -> dict[str, str]:
+    """The route of each function that the API calls and that has no row here."""
+    shown = {name for functions in _CALLED.values() for name in functions}
+    found = {}
+    for name, resource in template["Resources"].items():
+        if resource["Type"] == "AWS::Serverless::Function" and name.removesuffix("Function") not in shown:
+            events = resource["Properties"].get("Events", {}).values()
+            routes = [each["Properties"] for each in events if each["Type"] == "Api"]
+            if routes:
+                note = ", ".join(f"{route['Method'].upper()} {route['Path']}" for route in routes)
+                found[name.removesuffix("Function")] = note
+    return found
 
 
 def _headers(reach: list[set[str]]) -> Iterator[str]:

@@ -6,8 +6,10 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from local.claude_stand_in.markdown import prose_of
 from local.claude_stand_in.memory import recalled
 from local.claude_stand_in.sentences import sentences, summary, telling_words
+from local.claude_stand_in.tables import table_in
 
 MARK = "[stand-in, not Claude] "
 QUOTED_WORDS = 8
@@ -26,10 +28,12 @@ _OBSERVATIONS = (
 
 
 def answer(body: dict[str, Any]) -> str:
-    """The answer to a valid request: a recalled name or fact, else a review, a summary or an echo."""
+    """The answer to a valid request: the task of the system prompt, else a recalled fact, a summary or an echo."""
     system = text_of(body.get("system", ""))
     user_texts = [text_of(each["content"]) for each in body["messages"] if each["role"] == "user"]
-    return MARK + (recalled(user_texts) or _task_answer(system, user_texts) or _echo(user_texts))
+    return MARK + (
+        _task_answer(system, user_texts[-1]) or recalled(user_texts) or _asked_summary(user_texts) or _echo(user_texts)
+    )
 
 
 def text_of(content: str | list[dict[str, Any]]) -> str:
@@ -44,22 +48,26 @@ def last_user_text(body: dict[str, Any]) -> str:
     return text_of(body["messages"][-1]["content"])
 
 
-def _task_answer(system: str, user_texts: list[str]) -> str | None:
-    last = user_texts[-1]
-    if not last:
-        return None
-    if _CODE.search(system) and _REVIEW.search(system):
-        return _review(last)
-    if _SUMMARY.search(system):
-        return f"In short: {summary(last)}"
-    if _SUMMARY.search(last):
+def _task_answer(system: str, text: str) -> str | None:
+    if text and _CODE.search(system) and _REVIEW.search(system):
+        return _review(text)
+    if text and _SUMMARY.search(system):
+        return f"In short: {summary(text)}"
+    return None
+
+
+def _asked_summary(user_texts: list[str]) -> str | None:
+    if table := table_in(user_texts[-1]):
+        return f"In short: {table.description()}"
+    if _SUMMARY.search(user_texts[-1]):
         return f"In short: {summary(_text_to_summarise(user_texts))}"
     return None
 
 
 def _text_to_summarise(user_texts: list[str]) -> str:
     """The last message without its request for a summary; the user's earlier messages when nothing else is in it."""
-    for texts in (user_texts[-1:], user_texts[:-1]):
+    prose = [prose_of(text) for text in user_texts]
+    for texts in (prose[-1:], prose[:-1]):
         rest = "\n".join(_without_asking(texts))
         if rest:
             return rest

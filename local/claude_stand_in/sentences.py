@@ -6,11 +6,13 @@ import math
 import re
 from collections import Counter
 
+from local.claude_stand_in.markdown import prose_of
+from local.claude_stand_in.tables import table_in
+
 MOST_SENTENCES = 5
 MOST_WORDS = 30  # of one sentence in a summary: a text without full stops is one sentence
 
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s|\n(?![a-z])")
-_NO_PROSE = re.compile(r"^```.*?^```|^[ \t]*[|#].*?$", re.DOTALL | re.MULTILINE)  # Markdown's code, tables and titles
 _MARKUP = re.compile(r"</?\w[^<>\n]*>")
 _WORD = re.compile(r"[^\W\d_]{3,}")
 _PLAIN_WORDS = frozenset(  # they say nothing by themselves
@@ -38,16 +40,19 @@ def telling_words(text: str) -> Counter[str]:
 
 
 def summary(text: str) -> str:
-    """The most telling third of the sentences, at least one and at most MOST_SENTENCES, in their order, none twice.
+    """The columns of a table, else the most telling third of the sentences: 1 to MOST_SENTENCES in their order.
 
     A sentence tells more the more often its words occur in the whole text, for its length; the earlier wins a tie.
     A single sentence is cut to half its words, so that a summary never repeats the whole.
     """
-    all_sentences = list(dict.fromkeys(sentences(_NO_PROSE.sub("", text)) or sentences(text)))
+    if table := table_in(text):
+        return table.description()
+    prose = prose_of(text) or text
+    all_sentences = list(dict.fromkeys(sentences(prose)))
     if len(all_sentences) < 2:
         only = " ".join(all_sentences) or text
         return _first_words(only, min(MOST_WORDS, max(1, len(only.split()) // 2)))
-    frequency = telling_words(text)
+    frequency = telling_words(prose)
     ranked = sorted(range(len(all_sentences)), key=lambda number: -_weight(all_sentences[number], frequency))
     kept = sorted(ranked[: min(MOST_SENTENCES, max(1, len(all_sentences) // 3))])
     return " ".join(dict.fromkeys(_first_words(all_sentences[number], MOST_WORDS) for number in kept))

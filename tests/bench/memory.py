@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from tests import deployed
+from tests.added_function import single_turn_paths
 from tests.bench.deployment import ADMIN, NONE_KEPT, OWNER, Deployment, Event, Used, deployment, event, new_key, prose
 from turnlog.domain.window import WindowPolicy
 
@@ -137,7 +138,7 @@ def _requests(made: Deployment, turns: int = WindowPolicy().turns, many: int = 1
     made.fill(BOB, sessions=many, turns=1, body=small)
     yield Request("account", f"the erasure of {many} sessions", partial(event, "DELETE", "/me", owner=BOB))
     largest = {"message": prose(LARGEST_MESSAGE), "max_tokens": MOST_TOKENS}
-    for function, path in (("query", "/query"), ("analyze_code", "/analyze"), ("summarize", "/summarize")):
+    for function, path in single_turn_paths().items():
         body = largest | ({"continuable": True} if function == "query" else {})
         yield Request(function, "the largest message and reply", partial(event, "POST", path, body))
     at = {"id": made.fill(OWNER, sessions=1, turns=turns, body=largest)[0]}

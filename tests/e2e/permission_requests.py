@@ -20,6 +20,7 @@ import httpx2
 
 from local.issuer import Issuer
 from local.state import StateFolder
+from tests.added_function import single_turn_functions
 from tests.e2e.roles import Permission
 from tests.e2e.stack import PATIENCE_S, Stack
 from turnlog.adapters.dynamodb.items import index_key, owner_partition, partition
@@ -374,12 +375,11 @@ def _deleting(prepare: Prepare, refused: Outcome = UNAVAILABLE) -> _Requests:
 
 
 _BY_FUNCTION: Mapping[str, _Requests] = {
+    **{function: _stateless(function, path) for function, path in single_turn_functions().items()},
     "QueryFunction": {
         **_stateless("QueryFunction", "/query"),
         _SERVER: Request(question("/query", continuable=True), is_cold=True),
     },
-    "AnalyzeCodeFunction": _stateless("AnalyzeCodeFunction", "/analyze"),
-    "SummarizeFunction": _stateless("SummarizeFunction", "/summarize"),
     "SessionFunction": {
         **_encrypting(first_session),
         **_reading(session_made_elsewhere),

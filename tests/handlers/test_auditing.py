@@ -11,6 +11,7 @@ import pytest
 from samcli.yamlhelper import yaml_parse
 
 from local.checks import routes_of
+from tests.added_function import single_turn_paths
 from tests.fakes import OWNER, SERVER_KEY
 from tests.handlers import test_admin
 from tests.handlers.conftest import Answered, Backstage, Call, Context, app, event
@@ -74,9 +75,7 @@ ACTIONS = {
     ("POST", "/sessions/{id}/claim"): "claim",
 }
 LOGGED_ALONE = {
-    ("POST", "/query"),
-    ("POST", "/analyze"),
-    ("POST", "/summarize"),
+    *(("POST", path) for path in single_turn_paths().values()),
     ("GET", "/sessions/{id}"),
     ("POST", "/sessions/{id}/turns"),
     ("GET", "/sessions/{id}/turns"),

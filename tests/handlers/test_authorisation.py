@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from tests.added_function import single_turn_paths
 from tests.contract.session_store import turn_of
 from tests.fakes import SERVER_KEY, new_session
 from tests.handlers.conftest import Answered, Backstage, Context, app
@@ -97,9 +98,7 @@ def _new_secret() -> object:
 
 
 ROWS: dict[Route, Row] = {
-    ("POST", "/query"): Row(200, body=lambda: {"message": "Hello"}),
-    ("POST", "/analyze"): Row(200, body=lambda: {"message": "Hello"}),
-    ("POST", "/summarize"): Row(200, body=lambda: {"message": "Hello"}),
+    **{("POST", path): Row(200, body=lambda: {"message": "Hello"}) for path in single_turn_paths().values()},
     ("POST", "/sessions"): Row(201, body=dict),
     ("GET", "/sessions"): Row(200),
     ("POST", "/anonymous/sessions"): Row(201, 201, body=_new_secret, public=True),

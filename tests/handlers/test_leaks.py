@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from tests.added_function import single_turn_paths
 from tests.fakes import OWNER, new_session
 from tests.handlers.conftest import Answered, Backstage, Call
 from tests.handlers.test_authorisation import FUNCTION_OF, SECRET, named, ref
@@ -71,8 +72,7 @@ _NEW_SECRET = {"secret_sha256": hashlib.sha256(b"another").hexdigest()}
 SAID = {
     "a question": Said(("POST", "/query"), _texts(**_QUESTION)),
     "a question that goes on": Said(("POST", "/query"), _texts(continuable=True)),
-    "a file": Said(("POST", "/analyze"), _texts()),
-    "a document": Said(("POST", "/summarize"), _texts()),
+    **{f"a message to {path}": Said(("POST", path), _texts()) for path in single_turn_paths().values()},
     "a new session": Said(("POST", "/sessions"), {"system": f"{CANARY} system", "title": f"{CANARY} title"}, _KEY),
     "a forged continuation": Said(("POST", "/sessions"), {"continuation": f"{CANARY}{'A' * 200}"}),
     "a list": Said(("GET", "/sessions")),

@@ -16,6 +16,7 @@ from samcli.yamlhelper import yaml_parse
 
 import turnlog
 from tests import documented
+from tests.added_function import operation_lines
 from tests.fakes import OWNER
 from tests.handlers.conftest import Backstage, Call, Context, app, event
 from tests.handlers.every_route import Everybody
@@ -48,6 +49,8 @@ def test_it_has_the_routes_of_the_functions_and_of_the_template() -> None:
     }
     written = {(method.upper(), path) for path, item in documented.written()["paths"].items() for method in item}
     preflights = {("OPTIONS", path) for _, path in written}
+    missing = [operation_lines(path) for _, path in sorted(set(FUNCTION_OF) - written)]
+    assert not missing, "paste into OPERATIONS of entrypoints/http/openapi/operations.py:\n" + "\n".join(missing)
     assert written == set(FUNCTION_OF)
     assert written | preflights == routed
 

@@ -17,6 +17,7 @@ import pytest
 from samtranslator.model import apigateway
 
 from tests import documented
+from tests.added_function import alarm_line, preflight_line, single_turn_functions
 from tests.fakes import HeldClock
 from tests.handlers import test_admin
 from tests.handlers.conftest import Context, app, event
@@ -30,9 +31,9 @@ from turnlog.entrypoints.http.problems import WORDINGS
 from turnlog.entrypoints.http.request import MOST_WAIT_S
 from turnlog.usecases.turn_protocol import COMMIT_RESERVE_S
 
-ASK_CLAUDE = {"QueryFunction", "AnalyzeCodeFunction", "SummarizeFunction", "SessionFunction", "SummarizeUploadFunction"}
+ASK_CLAUDE = {*single_turn_functions(), "SessionFunction", "SummarizeUploadFunction"}
 KEEP_SESSIONS = {"SessionFunction", "AnonymousFunction", "SweepFunction", "AccountFunction", "AdminFunction"}
-COUNT_USE = {"SessionFunction", "AnonymousFunction", "QueryFunction", "AnalyzeCodeFunction", "SummarizeFunction"}
+COUNT_USE = {*single_turn_functions(), "SessionFunction", "AnonymousFunction"}
 ENCRYPT = {"SessionFunction", "AnonymousFunction"}
 DECRYPT = {"AccountFunction", "AdminFunction"}
 USE_SERVER_KEY = {"SessionFunction", "AnonymousFunction", "QueryFunction", "AccountFunction", "AdminFunction"}
@@ -523,7 +524,10 @@ class TestApi:
 
     def test_a_function_tells_pages_what_they_may_without_a_token(self, api: dict[str, Any]) -> None:
         """SAM's own preflights are MOCK integrations without contentHandling, which may fail: JSON is binary here."""
-        for path, methods in api["Body"]["paths"].items():
+        paths = api["Body"]["paths"]
+        missing = [preflight_line(path) for path, methods in paths.items() if "options" not in methods]
+        assert not missing, "paste among the events of ConsoleFunction:\n" + "\n".join(missing)
+        for path, methods in paths.items():
             integration = methods["options"]["x-amazon-apigateway-integration"]
             assert integration["type"] == "aws_proxy", path
             assert "ConsoleFunction" in json.dumps(integration["uri"]), path
@@ -843,7 +847,10 @@ class TestAlarms:
                 (dimension,) = alarm["Dimensions"]
                 assert dimension["Name"] == "FunctionName"
                 watched[alarm["MetricName"]].add(dimension["Value"]["Ref"])
-        assert watched == {"Errors": set(functions) - {"AuthorizerFunction"}, "Throttles": set(functions)}
+        wanted = {"Errors": set(functions) - {"AuthorizerFunction"}, "Throttles": set(functions)}
+        missing = [alarm_line(name, metric) for metric in wanted for name in sorted(wanted[metric] - watched[metric])]
+        assert not missing, "paste among the alarms of template.yaml:\n" + "\n".join(missing)
+        assert watched == wanted
 
     def test_each_watches_a_signal_that_somebody_sends(self, alarms: dict[str, Resource], of_type: OfType) -> None:
         made = of_type("AWS::Logs::MetricFilter").values()

@@ -208,7 +208,7 @@ class TestAnswers:
             ("Remember that the code word is heron!", "What's the code word again?", "The code word is heron."),
             ("my cat is Tom and my dog is Rex", "Who is my dog?", "Your dog is Rex."),
             ("My dog is Rex. No, my dog is Bo.", "Who is my dog?", "Your dog is Bo."),
-            ("Our train is at 9.15 from Basel.", "When is our train?", "Our train is at 9.15 from Basel."),
+            ("Our train is at 9.15 from Basel.", "When is our train?", "Your train is at 9.15 from Basel."),
             (
                 "Please remember the number 7.",
                 "What did I ask you to remember?",
@@ -220,6 +220,67 @@ class TestAnswers:
         self, sdk: anthropic.Anthropic, told: str, asked: str, answer: str
     ) -> None:
         assert said(sdk, told, "Yes.", asked) == answer
+
+    @pytest.mark.parametrize(
+        ("sentence", "asked", "answer"),
+        [
+            ("I have three hens, Pia and Ruth.", "What are my hens called?", "You have three hens, Pia and Ruth."),
+            ("I have three hens.", "How many hens do I have?", "You have three hens."),
+            ("I have three hens.", "What are my hens called?", None),
+            ("I have three hens.", "Do I have hens?", "You have three hens."),
+            ("We have a boat near Lyon.", "Where is our boat?", "You have a boat near Lyon."),
+            ("I have a fox. He is called Otto.", "What is my fox's name?", "You have a fox. He is called Otto."),
+            ("Hi! I live in Turin with my aunt.", "Where do I live?", "You live in Turin with your aunt."),
+            ("My aunt Rosa lives in Turin.", "Where does my aunt live?", "Your aunt Rosa lives in Turin."),
+            ("My aunt Rosa lives in Turin.", "Where does Rosa live?", "Your aunt Rosa lives in Turin."),
+            ("My aunt Rosa lives in Turin.", "Where do I live?", None),
+            ("My aunt Rosa lives in Turin.", "How old is my aunt?", None),
+            ("My son Leo is seven.", "How old is Leo?", "Your son Leo is seven."),
+            ("I'm 41 and I work as a baker.", "How old am I?", "You are 41."),
+            ("I'm 41 and I work as a baker.", "What is my job?", "You work as a baker."),
+            ("I work as a baker.", "Where do I work?", None),
+            ("I'm a plumber.", "What do I do for a living?", "You are a plumber."),
+            ("I'm from Peru, by the way.", "Where do I come from?", "You are from Peru, by the way."),
+            ("I like chess and sailing.", "Can you tell me what I like?", "You like chess and sailing."),
+            ("I speak Dutch.", "Which languages do I speak?", "You speak Dutch."),
+            ("Actually, my favorite fruit is a pear.", "What's my favourite fruit?", "Your favorite fruit is a pear."),
+            ("Blue is my favourite colour.", "Which colour is my favourite?", "Blue is your favourite colour."),
+            ("My brother's favourite colour is red.", "What is my favourite colour?", None),
+            ("I've got a bike.", "Which pets do I have?", None),
+            ("I moved to Oslo in 2019.", "When did I move to Oslo?", "You moved to Oslo in 2019."),
+            ("I was born in May.", "When was I born?", "You were born in May."),
+            ("My exam is on Monday.", "Do you remember when my exam is?", "Your exam is on Monday."),
+            ("My boss is strict.", "Who is my boss?", None),
+            ("Nina is my boss.", "Who is my boss?", "Nina is your boss."),
+            ("Nina is my boss.", "Who is Nina?", "Nina is your boss."),
+            ("Nina is my boss.", "Where does Nina work?", None),
+            ("The door code is 4711.", "What was the door code?", "The door code is 4711."),
+            ("I'm allergic to nuts; my sister is not.", "What am I allergic to?", "You are allergic to nuts."),
+            ("I'm Irish.", "What is my nationality?", None),
+        ],
+    )  # fmt: skip
+    def test_what_is_told_in_plain_sentences_can_be_asked_back(
+        self, sdk: anthropic.Anthropic, sentence: str, asked: str, answer: str | None
+    ) -> None:
+        """None stands for what the sentence does not tell."""
+        assert said(sdk, sentence, "Noted.", asked) == (answer or "You have not told me that.")
+
+    @pytest.mark.parametrize(
+        "asked",
+        ["How do I train a parrot?", "Where can I buy a parrot?", "Do you like my parrot?", "What is a heron?",
+         "Write a poem about my parrot."],
+    )  # fmt: skip
+    def test_advice_and_knowledge_are_not_taken_for_memory(self, sdk: anthropic.Anthropic, asked: str) -> None:
+        assert said(sdk, "I have a parrot in Turin.", "Noted.", asked).startswith("This is message 2")
+
+    def test_all_that_was_told_can_be_asked_back(self, sdk: anthropic.Anthropic) -> None:
+        answer = said(
+            sdk, "I have a parrot and I live in Turin. What is a heron?", "A bird.", "What do you know about me?"
+        )
+        assert answer == "You have a parrot. You live in Turin."
+
+    def test_a_nationality_is_no_name(self, sdk: anthropic.Anthropic) -> None:
+        assert said(sdk, "I'm Nora.", "Hello.", "I'm Norwegian.", "Yes.", "Who am I?") == "Your name is Nora."
 
     def test_what_was_told_twice_is_remembered_once(self, sdk: anthropic.Anthropic) -> None:
         told = "Remember the number 7."
@@ -308,6 +369,37 @@ class TestAnswers:
         )
         assert said(sdk, document, system="Write a summary.") == "In short: Herons eat fish."
         assert said(sdk, table, system="Write a summary.").startswith("In short: | herons")
+
+    def test_a_summary_of_a_readme_has_neither_links_nor_badges(self, sdk: anthropic.Anthropic) -> None:
+        readme = (
+            '<p align="center"><img\n src="heron.png"></p>\n\n# Heron\n\n'
+            "[![Build](https://ci.example/badge.svg)](https://ci.example) ![Version](https://v.example/v.svg)\n\n"
+            "Heron is a **fast** [parser](https://parser.example) of `YAML`. <!-- soon -->\n"
+            "Its [parser][docs] is small.\n\n"
+            "~~~\npip install heron\n~~~\n\n- It has no dependencies.\n"
+            "- See https://heron.example.\n\n[docs]: https://d.example\n"
+        )
+        answer = said(sdk, readme, system="Write a summary.")
+        assert answer == "In short: Heron is a fast parser of YAML."
+        assert said(sdk, f"Summarise this:\n{readme}") == answer
+
+    @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+    @pytest.mark.parametrize(
+        ("system", "begin"), [("Write a summary.", "<document>\n"), ("", "What is in this file?\n")]
+    )
+    def test_a_csv_is_described_by_its_columns(
+        self, sdk: anthropic.Anthropic, system: str, begin: str, delimiter: str
+    ) -> None:
+        rows = ["name,age,town", "Ada,36,London", "Grace,85,", '"Zoë",7.5,Bern', "Bo,12,Bern", "Cy,13,Rome"]
+        answer = said(sdk, begin + "\n".join(rows).replace(",", delimiter), system=system)
+        assert answer == (
+            "In short: A table of 5 rows and 3 columns: "
+            "name (Ada, Grace, Zoë and 2 more), age (7.5 to 85), town (London, Bern, Rome, 1 empty)."
+        )
+
+    def test_prose_with_commas_is_no_csv(self, sdk: anthropic.Anthropic) -> None:
+        prose = "Herons eat fish, frogs.\nIt rained, then stopped.\nA bus was late, again.\n"
+        assert said(sdk, prose, system="Write a summary.") == "In short: Herons eat fish, frogs."
 
     def test_a_cut_summary_does_not_repeat_its_first_words(self, sdk: anthropic.Anthropic) -> None:
         long = " ".join(["herons"] * 30)

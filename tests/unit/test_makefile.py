@@ -36,6 +36,8 @@ def checkout(tmp_path: Path) -> Path:
         ("logs", "python -m local.logs"),
         ("sid SESSION=ses_x", "python -m local.session_name"),
         ("smoke URL=https://api.example/v1 TOKEN=a.b.c", "python -m tests.smoke"),
+        ("sam-local", "python -m local.sam_local"),
+        ("sam-local-test", "python -m tests.sam_local"),
         ("test", "python -m tests"),
         ("lint", "python -m tests static"),
         ("build", "sam build"),

@@ -27,7 +27,7 @@ def texts(picture: str) -> list[str]:
 
 
 def test_the_calls_drawn_are_those_of_the_template() -> None:
-    assert calls_svg.drawn(TEMPLATE) == calls_svg.PICTURE.read_text(), "`make pictures` draws it anew"
+    assert calls_svg.drawn(TEMPLATE) == calls_svg.PICTURE.read_text(), "`make docs` draws it anew"
 
 
 def test_a_function_reaches_what_its_policies_name() -> None:

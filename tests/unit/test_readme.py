@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,6 +17,7 @@ from local import welcome
 from local.issuer import Issuer
 from local.launcher import DEFAULT_PORT
 from local.stack import Deployed
+from tests.added_function import alarm_line, operation_lines, preflight_line
 from turnlog.entrypoints.http.api import Api
 
 README = Path("README.md").read_text()
@@ -105,6 +109,57 @@ def test_the_template_lines_of_the_readme_are_like_those_of_other_functions() ->
     assert added["Type"] == present["Type"]
     assert set(added["Properties"]) == set(present["Properties"])
     assert len(code_block("six lines under", "yaml").strip().splitlines()) == 6
+
+
+ASKING = [  # every test that fails for a new function without the rest of its lines
+    "tests/unit/test_readme.py::test_every_function_is_in_the_tree",
+    "tests/unit/test_pictures.py::test_the_calls_drawn_are_those_of_the_template",
+    "tests/unit/test_api_reference.py",
+    "tests/handlers/test_examples.py",
+    "tests/handlers/test_openapi.py::test_it_has_the_routes_of_the_functions_and_of_the_template",
+    "tests/handlers/test_preflight.py::test_a_page_of_the_named_origin_may_use_what_the_path_has",
+    "tests/handlers/test_authorisation.py::test_every_route_has_a_row_and_every_row_a_route",
+    "tests/handlers/test_auditing.py::test_every_route_is_an_act_that_is_audited_or_one_that_is_only_logged",
+    "tests/handlers/test_leaks.py::test_every_route_is_said_something_on",
+    "tests/template/test_template.py::TestRoles",
+    "tests/template/test_template.py::TestApi::test_a_function_tells_pages_what_they_may_without_a_token",
+    "tests/template/test_template.py::TestAlarms::test_every_function_has_one_for_errors_and_one_for_throttles",
+]
+
+
+def test_the_function_that_the_readme_adds_needs_no_more_than_it_says(tmp_path: Path) -> None:
+    copy = tmp_path / "turnlog"
+    for name in ("docs", "events", "functions", "layers", "local", "tests"):
+        shutil.copytree(name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("README.md", "Makefile", "pyproject.toml", "template.yaml", "samconfig.toml", "requirements.lock"):
+        shutil.copy(name, copy)
+
+    def insert(file: str, before: str, lines: str) -> None:
+        text = (copy / file).read_text()
+        assert before in text, before
+        (copy / file).write_text(text.replace(before, f"{lines}\n{before}", 1))
+
+    def run(*command: str) -> None:
+        environment = os.environ | {"PYTHONPATH": "layers/turnlog/python"}
+        done = subprocess.run(
+            [sys.executable, "-m", *command], cwd=copy, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    (copy / "functions/translate").mkdir()
+    (copy / "functions/translate/app.py").write_text(code_block("`functions/translate/app.py`", "python"))
+    insert("template.yaml", "  SessionFunction:", code_block("six lines under", "yaml"))
+    insert("template.yaml", "  AccountErrors:", alarm_line("TranslateFunction", "Errors"))
+    insert("template.yaml", "  AccountThrottles:", alarm_line("TranslateFunction", "Throttles"))
+    insert("template.yaml", "        OfSummarize:", preflight_line("/translate"))
+    operations = "layers/turnlog/python/turnlog/entrypoints/http/openapi/operations.py"
+    insert(operations, '    ("POST", "/sessions"): Operation(', operation_lines("/translate"))
+    event = Path("events/summarize.json").read_text()
+    (copy / "events/translate.json").write_text(event.replace("/summarize", "/translate"))
+    insert("README.md", "  session/  ", "  translate/               POST /translate      a text in, plain English out")
+    run("local.api_reference")
+    run("local.calls_svg")
+    run("pytest", "--quiet", "-p", "no:cacheprovider", *ASKING)
 
 
 def test_every_place_of_the_package_that_a_decision_names_is_there() -> None:
