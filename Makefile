@@ -69,8 +69,8 @@ prove: $(VENV) $(MINISTACK)  ## the promises at length: 10,000 random runs, doub
 	@TURNLOG_PROVE=1 .venv/bin/python -m pytest --quiet tests/promises
 	@PYTHONPATH=layers/turnlog/python:. exec .venv/bin/python -m tests.promises prove
 
-fuzz: $(VENV) $(MINISTACK)  ## the API's document against the stack at length: 300 requests of each kind to each route; EXAMPLES=300
-	@TURNLOG_FUZZ_EXAMPLES=$(or $(EXAMPLES),300) exec .venv/bin/python -m pytest --quiet tests/e2e/test_schema.py
+fuzz: $(VENV) $(MINISTACK)  ## the API's document against the stack at length, and in Redocly and Prism if npm is there; EXAMPLES=300
+	@TURNLOG_FUZZ_EXAMPLES=$(or $(EXAMPLES),300) exec .venv/bin/python -m pytest --quiet -rs tests/e2e/test_schema.py tests/e2e/public_tools.py
 
 docs: $(VENV)  ## renew the tables of docs/api.md and the drawing docs/calls.svg, which tests find stale
 	@PYTHONPATH=layers/turnlog/python .venv/bin/python -m local.api_reference
