@@ -90,6 +90,13 @@ WORDINGS: dict[type[errors.TurnlogError], Wording] = {
         429, "Session limit reached", "The session has used up what it may.", {"stored": False}
     ),
     errors.QuotaExceeded: Wording(429, "Quota used up", "The caller has used up its quota for now.", {"stored": False}),
+    errors.QuotaTooSmall: Wording(
+        422,
+        "Quota too small",
+        "The request could use more than this quota is in all, so waiting does not help: ask for a shorter reply or "
+        "with a shorter message, or begin a new session.",
+        {"stored": False},
+    ),
     errors.TurnTooLarge: Wording(
         413, "Turn too large", "A turn holds at most 3.9 MB of message and reply.", {"stored": False}
     ),
@@ -237,4 +244,6 @@ def problem_of(error: errors.TurnlogError, *, is_anonymous: bool = False, is_adm
     if wording is WORDINGS[errors.SessionNotFound] and (is_admin or is_anonymous):
         wording = _NOT_FOUND_BY_ADMIN if is_admin else _NOT_FOUND_BY_SECRET
     limit = {"limit": error.limit} if isinstance(error, errors.LimitReached) else {}
+    if isinstance(error, errors.QuotaTooSmall):
+        limit |= {"most": f"{error.most:f}", "needed": f"{error.needed:f}"}
     return Problem(wording.status, error.code, wording.title, wording.detail, {**wording.more, **limit})
