@@ -16,12 +16,14 @@ from tests.fakes import OWNER, START_MS, new_session
 from tests.handlers.conftest import Answered, Backstage, Call, Context, WithUnnamed, app
 from turnlog import runtime
 from turnlog.adapters.s3_documents import S3DocumentStore
+from turnlog.domain.answers import bytes_in_answer, turn_bytes
 from turnlog.domain.limits import OwnerLimits
+from turnlog.domain.messages import to_json
 from turnlog.domain.owners import owner_hash
 from turnlog.domain.sessions import Session, SessionView
 from turnlog.domain.turns import Lease
 from turnlog.errors import ItemVersionUnknown, StoreUnavailable, TurnsMissing
-from turnlog.usecases import turn_pages
+from turnlog.usecases import account, turn_pages
 from turnlog.usecases.turn_protocol import TurnPolicy
 
 if TYPE_CHECKING:
@@ -80,6 +82,12 @@ def whole_export(call: Call) -> list[Any]:
             return parts
 
 
+def shorten(monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+    """Lets a part hold so many bytes, where a session takes those of its prompt alone."""
+    monkeypatch.setattr(turn_pages, "MOST_BYTES", most)
+    monkeypatch.setattr(account, "_SESSION_BYTES", 0)
+
+
 class TestExport:
     def test_it_has_every_session_with_its_turns_and_names_the_documents(
         self, call: Call, backstage: Backstage, bucket: S3Client
@@ -106,8 +114,8 @@ class TestExport:
         self, call: Call, backstage: Backstage, bucket: S3Client, monkeypatch: pytest.MonkeyPatch, turns_a_part: int
     ) -> None:
         sessions = {begun(backstage, turns).id: turns for turns in (3, 0, 4, 1)}
-        size = turn_pages._size(backstage.store.turns(begun(backstage, 1, EVE), 1, 1)[0])
-        monkeypatch.setattr(turn_pages, "MOST_CHARACTERS", turns_a_part * size)
+        size = turn_bytes(backstage.store.turns(begun(backstage, 1, EVE), 1, 1)[0])
+        shorten(monkeypatch, turns_a_part * size)
         parts = whole_export(call)
         held = [sum(len(each["turns"]) for each in part["sessions"]) for part in parts]
         assert all(1 <= turns <= turns_a_part for turns in held[:-1])
@@ -123,7 +131,7 @@ class TestExport:
         self, call: Call, backstage: Backstage, bucket: S3Client, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         sessions = [begun(backstage, turns) for turns in (0, 0, 0, 0, 1)]
-        monkeypatch.setattr(turn_pages, "MOST_CHARACTERS", 2 * len(sessions[0].settings.system))
+        shorten(monkeypatch, 2 * bytes_in_answer(to_json(sessions[0].settings.system)))
         held = [[each["session"]["session_id"] for each in part["sessions"]] for part in whole_export(call)]
         assert max(map(len, held)) == 2
         assert sorted(each for part in held for each in part) == sorted(session.id for session in sessions)
@@ -149,8 +157,8 @@ class TestExport:
         self, call: Call, backstage: Backstage, bucket: S3Client, monkeypatch: pytest.MonkeyPatch, turns_a_part: int
     ) -> None:
         whole = {begun(backstage, turns).id for turns in (1, 2, 0)}
-        size = turn_pages._size(backstage.store.turns(begun(backstage, 1, EVE), 1, 1)[0])
-        monkeypatch.setattr(turn_pages, "MOST_CHARACTERS", turns_a_part * size)
+        size = turn_bytes(backstage.store.turns(begun(backstage, 1, EVE), 1, 1)[0])
+        shorten(monkeypatch, turns_a_part * size)
         backstage.store = WithUnnamed(backstage.store)  # type: ignore[assignment] # a store all the same
         parts = whole_export(call)
         assert {each["session"]["session_id"] for part in parts for each in part["sessions"]} == whole
@@ -161,7 +169,7 @@ class TestExport:
         self, call: Call, backstage: Backstage, bucket: S3Client, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         begun(backstage, 3)
-        monkeypatch.setattr(turn_pages, "MOST_CHARACTERS", 1)
+        shorten(monkeypatch, 1)
         cursor = exported(call).body["next"]
         assert exported(call, query={"cursor": [cursor]}, owner=EVE).body["code"] == "cursor_invalid"
 

@@ -22,7 +22,7 @@ LISTS = [route for route, each in OPERATIONS.items() if "cursor" in each.asks]
 @pytest.mark.asvs("8.2.2")
 @pytest.mark.parametrize("route", LISTS, ids=" ".join)
 def test_it_is_taken_by_its_own_list_alone(call: Call, monkeypatch: pytest.MonkeyPatch, route: Route) -> None:
-    monkeypatch.setattr(turn_pages, "MOST_CHARACTERS", 1)  # so that every part has one turn
+    monkeypatch.setattr(turn_pages, "MOST_BYTES", 1)  # so that every part has one turn
     everybody = Everybody(call)
     take(call, everybody.own, "again")
     take(call, str(create(call).body["session_id"]), "hello")

@@ -152,7 +152,7 @@ class TestTokensThatTheServiceGives:
     def test_a_cursor_is_good_for_that_person_alone(
         self, call: Call, session_id: str, monkeypatch: pytest.MonkeyPatch, route: tuple[str, str]
     ) -> None:
-        monkeypatch.setattr("turnlog.usecases.turn_pages.MOST_CHARACTERS", 1)
+        monkeypatch.setattr("turnlog.usecases.turn_pages.MOST_BYTES", 1)
         take(call, session_id, "again", **AS_ADA)
         create(call, **AS_ADA)
         function = "account" if route[1].startswith("/me") else "session"

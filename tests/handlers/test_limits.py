@@ -91,6 +91,30 @@ class TestQuestions:
         assert (refused.status, refused.body["limit"]) == (429, "tokens")
         assert query(call).status == 200
 
+    @pytest.mark.parametrize(
+        ("unit", "budget", "most", "needed"),
+        [("tokens", "192", "192", "193"), ("usd", "0.00137", "0.00137", "0.001372")],
+    )
+    def test_what_can_never_fit_into_a_budget_is_not_told_to_wait(
+        self,
+        call: Call,
+        backstage: Backstage,
+        monkeypatch: pytest.MonkeyPatch,
+        unit: str,
+        budget: str,
+        most: str,
+        needed: str,
+    ) -> None:
+        session_id = str(create(call, {"max_tokens": 1000}).body["session_id"])
+        limited(monkeypatch, budget_a_day=Decimal(budget), budget_unit=unit)
+        refused = query(call)
+        assert [refused.body[name] for name in ("limit", "most", "needed")] == [unit, most, needed]
+        others = [call(name, "POST", path, SMALL | {"max_tokens": 1000}) for name, path in STATELESS]
+        for each in (refused, take(call, session_id, "hi"), *others):
+            assert (each.status, each.body["code"]) == (422, "quota_too_small")
+            assert "Retry-After" not in each.headers
+        assert backstage.model.requests == []
+
     def test_a_budget_of_dollars_counts_the_price(self, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
         limited(monkeypatch, budget_a_day=Decimal("0.00138"), budget_unit="usd")
         assert query(call).status == 200

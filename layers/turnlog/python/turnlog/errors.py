@@ -6,6 +6,7 @@ Messages are fixed texts: no content, no raw id and no text of another library e
 from __future__ import annotations
 
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 
@@ -147,6 +148,17 @@ class QuotaExceeded(LimitReached):
     """A quota of the owner, shared by all of the owner's sessions, is used up until its period ends."""
 
     code = "allowance_used_up"
+
+
+class QuotaTooSmall(QuotaExceeded):
+    """The request could use more than the whole of a quota, of which `most` is all that there is: no waiting helps."""
+
+    code = "quota_too_small"
+
+    def __init__(self, limit: str, most: Decimal, needed: Decimal) -> None:
+        super().__init__(limit)
+        self.most = most
+        self.needed = needed
 
 
 class TurnTooLarge(Refusal):

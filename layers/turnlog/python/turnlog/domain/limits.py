@@ -17,7 +17,7 @@ from turnlog.clock import utc, utc_date
 from turnlog.domain.messages import Message, ModelRequest
 from turnlog.domain.packing import pack
 from turnlog.domain.prices import most_usd
-from turnlog.domain.quotas import QuotaCharge, QuotaCharges
+from turnlog.domain.quotas import QuotaCharge, QuotaCharges, exceeded
 from turnlog.domain.sessions import SessionView
 from turnlog.domain.turns import MAX_TURN_BYTES, ModelCall, total_cost, total_tokens
 from turnlog.errors import QuotaExceeded, SessionLimitReached, TurnTooLarge
@@ -91,7 +91,8 @@ def charges(view: SessionView, message: Message, limits: OwnerLimits, now_ms: in
     """The charges for the session's next turn, to be taken together with its slot.
 
     The prompt is at most the tokens of the last call, which sent the window before, and one token for each byte of the
-    message. Raises QuotaExceeded when a budget of dollars meets a model without a price: money fails closed.
+    message. Raises QuotaTooSmall when that is more than a whole budget, and QuotaExceeded when a budget of dollars
+    meets a model without a price: money fails closed.
     """
     settings = view.session.settings
     before = view.turns[-1].calls[-1].usage.tokens if view.turns else len(settings.system.encode())
@@ -118,6 +119,8 @@ def _charges(model: str, prompt: int, max_tokens: int, limits: OwnerLimits, now_
         most = _most(model, prompt, max_tokens, limits.budget_unit, now_ms)
         counter = f"{limits.budget_unit}#{utc(day_ms):%Y-%m-%d}"
         taken.append(QuotaCharge(counter, most, limits.budget_a_day, day_ms + _DAY_MS))
+        if most > limits.budget_a_day:  # before a read or a write is made for what can never fit
+            raise exceeded(taken[-1], now_ms)
     return tuple(taken)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 from turnlog.domain.margins import GRACE
-from turnlog.errors import QuotaExceeded
+from turnlog.errors import QuotaExceeded, QuotaTooSmall
 
 _GRACE_MS = int(GRACE.total_seconds() * 1000)
 
@@ -45,8 +45,14 @@ class QuotaCharges:
 
 
 def exceeded(charge: QuotaCharge, now_ms: int) -> QuotaExceeded:
-    """The error to raise for a charge that does not fit: the quota, and seconds until its period ends, at least 1."""
-    return QuotaExceeded(charge.counter.partition("#")[0], max(1, -(-(charge.resets_ms - now_ms) // 1000)))
+    """The error to raise for a charge that does not fit: the quota, and seconds until its period ends, at least 1.
+
+    For a charge that is larger than its limit no period's end helps.
+    """
+    quota = charge.counter.partition("#")[0]
+    if charge.amount > charge.limit:
+        return QuotaTooSmall(quota, charge.limit, charge.amount)
+    return QuotaExceeded(quota, max(1, -(-(charge.resets_ms - now_ms) // 1000)))
 
 
 def by_owner(owner: str, charges: Iterable[QuotaCharge]) -> dict[str, list[QuotaCharge]]:

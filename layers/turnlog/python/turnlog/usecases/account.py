@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from turnlog.domain.answers import bytes_in_answer
 from turnlog.domain.documents import Document
+from turnlog.domain.messages import to_json
 from turnlog.domain.owners import owner_hash
 from turnlog.domain.server_key import ServerKey
 from turnlog.domain.sessions import SessionView, is_session_id
@@ -23,6 +25,8 @@ LEFT_FOR_A_DELETION_S = 10
 
 MOST_SESSIONS = 200
 """Sessions that are read for one part of an export, one after the other: 2 to 4 s at 512 MB if they are short."""
+
+_SESSION_BYTES = 2000  # of a session in an answer, beside its system prompt: the title is most of it
 
 
 @dataclass(slots=True)
@@ -118,16 +122,16 @@ def _fill(
     owner: str, store: SessionStore, now_ms: int, begin_at: str, after: int
 ) -> tuple[ExportPart, tuple[str, int] | None]:
     """Returns a part that begins after turn `after` of session `begin_at`, and where the next part begins."""
-    part, held, prompts = ExportPart(), list[Turn](), 0
+    part, held, others = ExportPart(), list[Turn](), 0
     for number, session_id in enumerate(sorted(each for each in store.session_ids(owner) if each >= begin_at)):
         already = after if session_id == begin_at else 0
-        if number == MOST_SESSIONS or not has_room(held, prompts):
+        if number == MOST_SESSIONS or not has_room(held, others):
             return part, (session_id, already)
         try:
             # A session that fits into one read costs one, and one that goes on needs its later turns alone.
             view = store.read(owner, session_id, now_ms, newest=1 if already else READ_AT_ONCE)
-            more_prompts = prompts + len(view.session.settings.system)
-            turns = turns_after(store, view, already, MOST_TURNS, now_ms, beside=held, prompts=more_prompts)
+            more = others + _SESSION_BYTES + bytes_in_answer(to_json(view.session.settings.system))
+            turns = turns_after(store, view, already, MOST_TURNS, now_ms, beside=held, others=more)
         except SessionNotFound:
             continue
         except SessionUnreadable as error:
@@ -141,7 +145,7 @@ def _fill(
         if held and not turns and already < view.count:
             return part, (session_id, already)
         held += turns
-        prompts = more_prompts
+        others = more
         part.sessions.append((view, turns))
         if already + len(turns) < view.count:
             return part, (session_id, already + len(turns))

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from turnlog.clock import Clock, utc_date
+from turnlog.domain.answers import require_answerable
 from turnlog.domain.limits import OwnerLimits, question_charges, settlement
 from turnlog.domain.messages import ModelRequest, Reply
 from turnlog.domain.prices import cost_usd
 from turnlog.domain.quotas import QuotaCharges
 from turnlog.domain.server_key import ServerKey
 from turnlog.domain.turns import ModelCall
-from turnlog.errors import QuotaUnavailable, StoreUnavailable
+from turnlog.errors import ModelProtocolError, QuotaUnavailable, StoreUnavailable, TurnTooLarge
 from turnlog.ports.chat_model import ChatModel
 from turnlog.ports.quota_store import QuotaStore
 from turnlog.usecases.caller import Caller
@@ -59,6 +60,10 @@ def ask(
         reply, cost = ask_model(question, model=model, seconds=seconds(), clock=clock)
     else:
         reply, cost = _ask_charged(question, charges, quotas=quotas, model=model, seconds=seconds, clock=clock)
+    try:
+        require_answerable(question.messages[-1], reply)
+    except TurnTooLarge as error:
+        raise ModelProtocolError from error
     if continuable_with is None:
         return QueryResult(reply, cost)
     return QueryResult(reply, cost, make_continuation(continuable_with, owner, question, reply, cost, clock()))

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import accumulate
 
+from turnlog.domain.answers import MOST_TURN_BYTES, turn_bytes
 from turnlog.domain.sessions import SessionView
 from turnlog.domain.turns import Turn
 from turnlog.errors import TurnsMissing
 from turnlog.ports.session_store import SessionStore
 
-MOST_CHARACTERS = 1_500_000
-"""Characters of turns and system prompts in one answer: Lambda's may have 6 MB (quota), of UTF-8 in JSON in JSON."""
+MOST_BYTES = MOST_TURN_BYTES
+"""The most bytes of turns, and of sessions beside them, in one answer."""
 
 MOST_TURNS = 1000
 """Turns of one part of an export; small ones have more around them than in them."""
@@ -28,20 +29,20 @@ def turns_after(
     now_ms: int,
     *,
     beside: Sequence[Turn] = (),
-    prompts: int = 0,
+    others: int = 0,
 ) -> Sequence[Turn]:
     """Returns the turns after number `after`, at most `limit`, as many as fit into one answer.
 
-    The answer holds the turns `beside` and system prompts of `prompts` characters already. Without others it takes at
-    least one turn, however large. Raises TurnsMissing if a turn of the view is not there, and SessionNotFound if the
+    The answer holds the turns `beside` and sessions of `others` bytes already. Without others it takes at least one
+    turn, which always fits. Raises TurnsMissing if a turn of the view is not there, and SessionNotFound if the
     session was deleted or expired between two reads.
     """
     last, turns = min(after + limit, view.count), list[Turn]()
-    while after + len(turns) < last and _fitting(beside, turns, prompts) >= len(turns):
+    while after + len(turns) < last and _fitting(beside, turns, others) >= len(turns):
         first = after + len(turns) + 1
         upto = min(first + READ_AT_ONCE - 1, last)
         turns += read_turns(store, view, first, upto, now_ms)
-    return turns[: _fitting(beside, turns, prompts)]
+    return turns[: _fitting(beside, turns, others)]
 
 
 def read_turns(store: SessionStore, view: SessionView, first: int, last: int, now_ms: int) -> list[Turn]:
@@ -58,16 +59,12 @@ def read_turns(store: SessionStore, view: SessionView, first: int, last: int, no
     return turns
 
 
-def has_room(beside: Sequence[Turn], prompts: int) -> bool:
-    """True if an answer with these turns, and system prompts of so many characters, has room for more."""
-    return prompts + sum(map(_size, beside)) < MOST_CHARACTERS and len(beside) < MOST_TURNS
+def has_room(beside: Sequence[Turn], others: int) -> bool:
+    """True if an answer with these turns, and with sessions of so many bytes, has room for more."""
+    return others + sum(map(turn_bytes, beside)) < MOST_BYTES and len(beside) < MOST_TURNS
 
 
-def _fitting(beside: Sequence[Turn], turns: Sequence[Turn], prompts: int) -> int:
+def _fitting(beside: Sequence[Turn], turns: Sequence[Turn], others: int) -> int:
     """Returns the number of turns that fit; the first one always, if it is alone."""
-    sizes = accumulate(map(_size, turns), initial=prompts + sum(map(_size, beside)))
-    return max(not beside, sum(size <= MOST_CHARACTERS for size in sizes) - 1)
-
-
-def _size(turn: Turn) -> int:
-    return len(turn.message.content) + 2 * len(turn.reply.content)
+    sizes = accumulate(map(turn_bytes, turns), initial=others + sum(map(turn_bytes, beside)))
+    return max(not beside, sum(size <= MOST_BYTES for size in sizes) - 1)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from turnlog.clock import Clock, utc_date
+from turnlog.domain.answers import require_answerable
 from turnlog.domain.limits import (
     OwnerLimits,
     SessionLimits,
@@ -282,6 +283,7 @@ class _Taking:
         try:
             seconds, retry_s = self.remaining_s() - COMMIT_RESERVE_S, self.answer_s() - COMMIT_RESERVE_S
             reply = self.model.reply(question, seconds, retry_s=retry_s)
+            require_answerable(self.request.message, reply)
             turn = self._turn(view, lease, reply)
             found = self.store.commit(view.session, turn, settlement(lease.charges, turn.calls))
         except StoreUnavailable:

@@ -56,6 +56,8 @@ class Problem(ResponseBody):
     stored: Annotated[Literal[False] | None, described("False: nothing of the request was kept.")] = None
     retry: Annotated[Literal["same-key", "again"] | None, described(_RETRY)] = None
     limit: Annotated[str | None, described("The limit that was reached.", "session_turns")] = None
+    most: Annotated[str | None, described("All that the limit allows in its period, as a decimal.", "100")] = None
+    needed: Annotated[str | None, described("The most that the request could use of it, as a decimal.", "193")] = None
     start_over: Annotated[StartOver | None, described("The request that begins a new session.")] = None
     next_turn: Annotated[int | None, count("The number that the next turn gets.", 3, minimum=1)] = None
     retry_after: Annotated[int | None, count("Seconds after which a repeat may succeed.", 2, minimum=1)] = None

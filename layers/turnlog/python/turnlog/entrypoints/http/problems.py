@@ -96,6 +96,13 @@ WORDINGS: dict[type[errors.TurnlogError], Wording] = {
         {"stored": False, "start_over": _START_OVER},
     ),
     errors.QuotaExceeded: Wording(429, "Quota used up", "The caller has used up its quota for now.", {"stored": False}),
+    errors.QuotaTooSmall: Wording(
+        422,
+        "Quota too small",
+        "The request could use more than this quota is in all, so waiting does not help: ask for a shorter reply or "
+        "with a shorter message, or begin a new session.",
+        {"stored": False},
+    ),
     errors.TurnTooLarge: Wording(
         413,
         "Turn too large",
@@ -261,6 +268,8 @@ def problem_of(error: errors.TurnlogError, *, is_anonymous: bool = False, is_adm
 
 
 def _facts(error: errors.TurnlogError) -> dict[str, Any]:
+    if isinstance(error, errors.QuotaTooSmall):
+        return {"limit": error.limit, "most": f"{error.most:f}", "needed": f"{error.needed:f}"}
     if isinstance(error, errors.LimitReached):
         return {"limit": error.limit}
     if isinstance(error, errors.TurnNumberTaken):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 
 from turnlog import errors
@@ -42,7 +43,11 @@ _MODEL: Errors = (
     errors.ContextTooLong(),
     errors.SecretUnavailable(),
 )
-_QUOTA: Errors = (errors.QuotaExceeded("tokens", 3600), errors.QuotaUnavailable())
+_QUOTA: Errors = (
+    errors.QuotaExceeded("tokens", 3600),
+    errors.QuotaTooSmall("tokens", Decimal(100), Decimal(193)),
+    errors.QuotaUnavailable(),
+)
 _QUESTION: Errors = (errors.Forbidden(), errors.AuditUnavailable(), *_QUOTA, *_MODEL)
 _SESSION: Errors = (errors.SessionNotFound(), *_STORE)
 _CREATION: Errors = (errors.KeyReused(), errors.KeyUsedUp(), errors.QuotaExceeded("sessions", 3600), *_STORE)
