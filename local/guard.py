@@ -11,6 +11,17 @@ from collections.abc import Iterable
 HOST = "127.0.0.1"  # the interface that every server here listens on
 
 
+_SOURCES = (b"x-forwarded-for", b"forwarded", b"x-real-ip")
+
+
+def without_sources(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """Returns the headers without those by which a request would choose the address that it comes from.
+
+    API Gateway looks at the connection alone; MiniStack believes X-Forwarded-For.
+    """
+    return [(name, value) for name, value in headers if name.lower() not in _SOURCES]
+
+
 def refusal(headers: Iterable[tuple[str, str]], port: int, page: str = "") -> str:
     """The reason why the server on `port` must not answer a request with these headers; empty when it may.
 

@@ -74,11 +74,12 @@ def _apply_gateway_responses(
 ) -> bool:
     """Applies the template's responses with a deployment of the stage, without which they have no effect."""
     client = aws.client("apigateway")
-    values = {name: each.get("Default") for name, each in template["Parameters"].items()} | dict(parameters)
+    declared = template["Parameters"].items()
+    given = {**template, "Parameters": {name: each | _default(parameters.get(name)) for name, each in declared}}
     changed = False
     for logical, api_id in deployed.named("AWS::ApiGateway::RestApi").items():
         api = template["Resources"][logical]["Properties"]
-        wanted = {kind: _response(each, values) for kind, each in api.get("GatewayResponses", {}).items()}
+        wanted = {kind: _response(each, given) for kind, each in api.get("GatewayResponses", {}).items()}
         present = {each["responseType"]: each for each in client.get_gateway_responses(restApiId=api_id)["items"]}
         if all(present.get(kind, {}).items() >= response.items() for kind, response in wanted.items()):
             continue
@@ -89,23 +90,44 @@ def _apply_gateway_responses(
     return changed
 
 
-def _response(written: dict[str, Any], parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """A SAM GatewayResponse in the form of API Gateway's own call, with the values of its parameters."""
+def _default(value: str | None) -> dict[str, str]:
+    """A parameter's declaration with the value that was given; without one it keeps its own."""
+    return {} if value is None else {"Default": value}
+
+
+def _response(written: dict[str, Any], template: Mapping[str, Any]) -> dict[str, Any]:
+    """A SAM GatewayResponse in the form of API Gateway's own call, with the defaults of the template's parameters."""
     sent: dict[str, Any] = {}
     if "StatusCode" in written:
         sent["statusCode"] = str(written["StatusCode"])
     headers = written.get("ResponseParameters", {}).get("Headers", {})
+    texts = {name: _text(value, template) for name, value in headers.items()}
     sent["responseParameters"] = {
-        f"gatewayresponse.header.{name}": _text(value, parameters) for name, value in headers.items()
+        f"gatewayresponse.header.{name}": text for name, text in texts.items() if text is not None
     }
     sent["responseTemplates"] = dict(written.get("ResponseTemplates", {}))
     return sent
 
 
-def _text(written: str | Mapping[str, str], parameters: Mapping[str, Any]) -> str:
-    if isinstance(written, str):
-        return written
-    return re.sub(r"\$\{(\w+)\}", lambda found: str(parameters[found[1]]), written["Fn::Sub"])
+def _text(written: str | Mapping[str, Any], template: Mapping[str, Any]) -> str | None:
+    """The text, or None where a condition leaves it out."""
+    parameters = template["Parameters"]
+    match written:
+        case {"Fn::If": [condition, then, otherwise]}:
+            return _text(then if _holds(template["Conditions"][condition], parameters) else otherwise, template)
+        case {"Ref": "AWS::NoValue"}:
+            return None
+        case {"Fn::Sub": str(text)}:
+            return re.sub(r"\$\{(\w+)\}", lambda found: str(parameters[found[1]]["Default"]), text)
+    return str(written)
+
+
+def _holds(condition: Mapping[str, Any], parameters: Mapping[str, Any]) -> bool:
+    """True if the condition, a comparison with a parameter, holds by the parameter's default."""
+    if "Fn::Not" in condition:
+        return not _holds(condition["Fn::Not"][0], parameters)
+    compared, value = condition["Fn::Equals"]
+    return bool(parameters[compared["Ref"]]["Default"] == value)
 
 
 def _limit_single_methods(aws: Aws, deployed: Deployed) -> bool:

@@ -33,7 +33,7 @@ from ministack.core.persistence import save_all  # type: ignore[import-not-found
 from ministack.services import apigateway_v1, lambda_svc, s3  # type: ignore[import-not-found]
 
 from local import executions, iam_request
-from local.guard import refusal
+from local.guard import refusal, without_sources
 from local.request_line import MOST_READ_BYTES, Answered, problem_code, spent
 from local.saved_code import SavedCode
 from local.shared_layers import SharedLayers
@@ -193,6 +193,7 @@ class Guard:
         prefix = f"/_aws/execute-api/{self.api_id}"
         inner = {
             **scope,
+            "headers": without_sources(scope["headers"]),
             "path": prefix + scope["path"],
             "raw_path": prefix.encode() + (scope.get("raw_path") or scope["path"].encode()),
         }

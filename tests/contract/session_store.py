@@ -306,7 +306,7 @@ class Reading(Facts):
         store.acquire(session, lease_of(1), over=None)
         totals = Totals(2**40, Decimal("12345.678901234567890123"), 2**41)
         turn = with_cost(turn_of(lease_of(1)), Decimal("0.000000000000000001"))
-        turn = replace(turn, totals=totals, window_from=7)
+        turn = replace(turn, totals=totals)
         store.commit(session, turn)
         assert store.read(OWNER, session.id, START_MS, newest=1).turns == (turn,)
 

@@ -582,6 +582,14 @@ def test_an_erasure_needs_no_key_and_works_on_damaged_sessions(here: Environment
     require_nothing_left(here, sessions=1)
 
 
+@pytest.mark.parametrize("lost", ["st", "made", "v"])
+def test_an_erasure_destroys_a_key_that_is_damaged(here: Environment, session: Session, lost: str) -> None:
+    (key,) = here.items(KEYS)
+    here.put({name: value for name, value in key.items() if name != lost}, KEYS)
+    assert here.another().store.erase(OWNER, START_MS) == 1
+    require_nothing_left(here, sessions=1)
+
+
 def test_an_erasure_takes_keys_of_every_age(here: Environment) -> None:
     here.store.create(new_session(), "")
     here.clock.tick(seconds=RENEWED_AFTER.total_seconds())

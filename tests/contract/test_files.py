@@ -334,6 +334,35 @@ def test_a_record_that_lacks_something_is_an_error(
         store.read(OWNER, session.id, START_MS, newest=25)
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b'"window_from":1', b'"window_from":2'),
+        (b'"window_from":1', b'"window_from":0'),
+        (b'"created_ms":1', b'"created_ms":-1'),
+        (b'"expires_ms":1', b'"expires_ms":1000000000'),
+        (b'"idle_ms":1', b'"idle_ms":-1'),
+        (b'"at_ms":1', b'"at_ms":1000000000'),
+        (b'"at_ms":1', b'"at_ms":2'),
+        (b'"lease_expires_ms":1', b'"lease_expires_ms":2'),
+    ],
+    ids=str,
+)
+def test_values_that_nothing_can_have_are_damage(
+    store: FileSessionStore, session: Session, path: Path, old: bytes, new: bytes
+) -> None:
+    take(store, session, 1)
+    if old.startswith(b'"lease'):
+        store.acquire(session, lease_of(2), over=None)
+    before = path.read_bytes()
+    rewritten(path, {old: new})
+    assert path.read_bytes() != before
+    with pytest.raises(SessionCorrupt):
+        store.read(OWNER, session.id, START_MS, newest=25)
+    assert store.delete(OWNER, session.id, START_MS) is True
+    assert store.session_ids(OWNER) == []
+
+
 def test_the_stored_form_is_this_one(store: FileSessionStore, path: Path, session: Session) -> None:
     """A field that is renamed in the domain would change what is stored, unseen by every other test."""
     lease = replace(lease_of(1, charges=(charge("1"),)), attempt=2, attempt_counts=b"counts!")

@@ -219,6 +219,30 @@ def test_a_proved_view_is_no_proof_against_a_turn_of_a_later_version() -> None:
     assert len(scene.model.requests) == 1
 
 
+def test_a_proved_view_has_no_lease_of_a_later_version_any_more() -> None:
+    scene = Scene(cached=True)
+    scene.store.sweep(START_MS)  # which makes the store forget its view
+    scene.lease_by_later()
+    with pytest.raises(TurnInProgress):
+        scene.take()
+    scene.tables.delete_item(TableName=SESSIONS, Key={"pk": {"S": scene.pk}, "sk": {"S": "000000003"}})
+    assert scene.take().turn.number == 3
+    scene.tables.query = None  # the next turn reads nothing
+    assert scene.take(b"m" * 16).turn.number == 4
+
+
+def test_a_title_of_a_later_version_that_came_after_the_read_is_not_overwritten(scene: Scene) -> None:
+    update = scene.tables.update_item
+
+    def slower(**arguments: Any) -> Any:
+        scene.make_later("meta")
+        return update(**arguments)
+
+    scene.tables.update_item = slower
+    require_unknown(lambda: scene.store.rename(OWNER, scene.session.id, "New", START_MS))
+    assert scene.item("meta")["title"] == {"S": "A title"}
+
+
 def test_an_old_turn_that_is_unknown_stops_only_what_needs_it(scene: Scene) -> None:
     for number in range(3, 41):
         take(scene.store, scene.session, number)
@@ -361,6 +385,17 @@ def test_an_unknown_entry_of_the_sweepers_list_stays_on_it_and_stops_no_sweep(sc
     assert swept(scene, hours=3) == 1
 
 
+def test_the_sweepers_mark_goes_on_to_be_one_of_a_later_version(scene: Scene) -> None:
+    swept(scene, hours=1)
+    before = scene.item("swept", "D#")
+    scene.put(before | LATER | {"new": {"S": "of it"}})
+    swept(scene, hours=1)
+    assert scene.item("swept", "D#") == before | LATER | {
+        "new": {"S": "of it"},
+        "span": {"N": str(int(before["span"]["N"]) + 4)},
+    }
+
+
 def test_the_sweeper_leaves_what_a_later_version_stores_while_it_looks(scene: Scene) -> None:
     query, looks = scene.tables.query, iter(range(99))
 
@@ -443,12 +478,15 @@ def test_a_data_key_of_a_later_version_is_neither_used_nor_replaced(state: str) 
     assert scene.item("000001", owner_partition(OWNER), KEYS) == key
 
 
-def test_an_erasure_destroys_a_data_key_of_a_later_version() -> None:
+@pytest.mark.parametrize("changed", [{}, {"st": {"S": "of its own"}}, {"st": {"N": "1"}}, {"st": None}])
+def test_an_erasure_destroys_a_data_key_of_a_later_version(changed: Item) -> None:
     scene = Scene(encrypted=True)
-    scene.make_later("000001", owner_partition(OWNER), KEYS)
+    key = scene.item("000001", owner_partition(OWNER), KEYS) | LATER | changed
+    scene.put({name: value for name, value in key.items() if value}, KEYS)
     scene.store.erase(OWNER, START_MS)
     assert "key" not in scene.item("000001", owner_partition(OWNER), KEYS)
     assert scene.left() == []
+    assert scene.store.create(new_session(), "").cipher.kid == "000002"
 
 
 def test_a_fork_that_a_later_version_began_is_not_continued(scene: Scene) -> None:
@@ -457,6 +495,19 @@ def test_a_fork_that_a_later_version_began_is_not_continued(scene: Scene) -> Non
     scene.put(index)
     require_unknown(lambda: scene.store.fork(scene.session, 1, child, ""))
     assert scene.item(partition(OWNER, child.id), owner_partition(OWNER)) == index
+
+
+def test_a_move_that_a_later_version_began_is_not_continued(scene: Scene) -> None:
+    """The name is all that it has made so far, before any copy."""
+    move = move_of(scene.session)
+    pk, named = owner_partition(move.to_owner), partition(move.to_owner, move.to_id)
+    index = scene.item(scene.pk, owner_partition(OWNER)) | {"pk": {"S": pk}, "sk": {"S": named}} | LATER
+    scene.put(index)
+    require_unknown(lambda: scene.store.move(move))
+    scene.clock.now_ms = move.at_ms
+    assert scene.take().turn.number == 3
+    swept(scene, hours=2)
+    assert scene.item(named, pk) == index
 
 
 @pytest.mark.parametrize("version", ["0", "-1", "2.5", "x"])

@@ -225,6 +225,29 @@ def test_an_administrator_reads_and_deletes_sessions_and_all_is_audited(stack: S
     assert sorted(to_her) == ["admin content", "admin list", "admin terminate", "admin terminate all"]
 
 
+def test_no_header_chooses_the_address_that_a_stranger_comes_from(stack: Stack) -> None:
+    before = len(of_strangers(stack))
+    chosen: list[dict[str, str]] = [{}, {"X-Forwarded-For": "198.51.100.1"}, {"x-forwarded-for": "198.51.100.2, ::1"}]
+    with caller(stack, None) as stranger:
+        for headers in chosen:
+            body = {"secret_sha256": secrets.token_hex(32)}
+            assert stranger.post("/anonymous/sessions", json=body, headers=headers).status_code == 201
+    trail = of_strangers(stack)
+    assert len(trail) == before + len(chosen)
+    assert len({event["source"] for event in trail}) == 1
+
+
+def of_strangers(stack: Stack) -> list[dict[str, Any]]:
+    return [event for event in stack.audited() if event["action"] == "create" and "source" in event]
+
+
+def test_the_gateway_lets_in_no_page_while_no_origin_is_named(stack: Stack) -> None:
+    with caller(stack, None) as stranger:
+        for refused in (stranger.get("/no-such-route"), stranger.get("/sessions")):
+            assert refused.status_code in (401, 404)
+            assert not [name for name in refused.headers if name.lower().startswith("access-control")]
+
+
 def test_foreign_deleted_and_unknown_sessions_answer_the_same_bytes(ada: httpx2.Client, eve: httpx2.Client) -> None:
     kept, deleted = new_session(ada), new_session(ada)
     take(ada, deleted, "forget this")

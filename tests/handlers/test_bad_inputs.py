@@ -41,7 +41,7 @@ from turnlog.errors import (
 from turnlog.usecases.turn_protocol import TurnPolicy
 
 CANARY = "canary-5b1d9a"
-KNOWN = {*REFUSED_FIELDS, "errors", "retry_after", "stored", "retry", "limit", "start_over"}
+KNOWN = {*REFUSED_FIELDS, "errors", "retry_after", "stored", "retry", "limit", "start_over", "next_turn"}
 
 
 def each(chosen: list[Route]) -> pytest.MarkDecorator:
@@ -133,8 +133,9 @@ NO_JSON: list[tuple[str, bytes, str]] = [
     ("a number of 5,000 digits", b'{"turn":' + b"9" * 5000 + b"}", "json_invalid"),
     ("a deep array", b"[" * _DEEP + b"]" * _DEEP, "json_invalid"),
     ("deep objects", b'{"message":' * 20_000 + b"1" + b"}" * 20_000, "json_invalid"),
-    ("half a surrogate pair", b'{"title":"\\ud800","message":"\\ud800"}', "json_invalid"),
-    ("a name with half a surrogate pair", b'{"\\udfff":1}', "json_invalid"),
+    ("half a surrogate pair", b'{"title":"\\ud800","message":"\\ud800"}', "encoding_invalid"),
+    ("a name with half a surrogate pair", b'{"\\udfff":1}', "encoding_invalid"),
+    ("halves of a pair the wrong way round", b'{"title":["\\udc26\\ud83d"]}', "encoding_invalid"),
     ("bytes that are no UTF-8", b'{"message":"canary-5b1d9a\xff\xfe"}', "encoding_invalid"),
     ("an overlong slash", b'{"message":"canary-5b1d9a\xc0\xaf"}', "encoding_invalid"),
     ("a surrogate in UTF-8", b'{"message":"canary-5b1d9a\xed\xa0\x80"}', "encoding_invalid"),
@@ -174,6 +175,7 @@ def test_more_bytes_than_the_limit_are_refused_by_every_route_whatever_else_they
     for raw in (b"x" * 262_145, b'{"message":"' + b"x" * 300_000 + b'"}', b"\xff" * 5_000_000):
         answer = watch.refused(route, 413, "body_too_large", raw=raw, headers={"Content-Type": "text/html"})
         assert "262144" in answer.body["detail"]
+        assert "escape" in answer.body["detail"]
     watch.refused(route, 413, "body_too_large", also={"body": "ü" * 131_073, "isBase64Encoded": False})
 
 
@@ -189,8 +191,15 @@ NO_MEDIA_TYPE: list[dict[str, str]] = [
     {"Content-Type": "application/json; charset=utf-16"},
     {"Content-Type": "application/json; charset=utf-8; charset=utf-16"},
     {"Content-Type": "application/json; charset=utf-7"},
-    {"Content-Type": "application/json; version=2"},
+    {"Content-Type": "application/json; charset=utf-8; charset=utf-8"},
+    {"Content-Type": "application/json; v=1; charset=latin-1"},
+    {"Content-Type": "application/json; charset="},
+    {"Content-Type": "application/json; charset"},
+    {"Content-Type": "application/json; charset = utf-8"},
+    {"Content-Type": 'application/json; charset="utf-8'},
     {"Content-Type": ";"},
+    {"Content-Type": ""},
+    {"Content-Type": " "},
     {"Content-Type": CANARY},
     {"Content-Encoding": "gzip"},
     {"Content-Encoding": "identity, gzip"},
@@ -205,15 +214,38 @@ def test_another_media_type_is_refused_by_every_route_before_the_body_is_looked_
         watch.refused(route, 415, "media_type_unsupported", raw=b"\xff", headers=headers)
     bomb = gzip.compress(b"x" * 50_000_000)
     watch.refused(route, 415, "media_type_unsupported", raw=bomb, headers={"Content-Encoding": "gzip"})
+    without = {"Idempotency-Key": "k", "Accept": "application/json"}
+    watch.refused(route, 415, "media_type_unsupported", raw=b"{}", also={"headers": without})
+
+
+MEDIA_TYPES = [
+    "application/json",
+    "Application/JSON",
+    "application/json;",
+    "application/json ; ;charset=utf-8",
+    "application/json; charset=UTF-8",
+    'application/json;charset="utf-8"',
+    "application/json; charset=utf-8; v=1",
+    "application/json; version=2",
+    'application/json; profile="https://example.com/a b"; charset=utf-8',
+]
+
+
+@pytest.mark.parametrize("media_type", MEDIA_TYPES)
+@each(WITH_BODY)
+def test_json_in_utf_8_is_taken_by_every_route_whatever_parameters_it_has(
+    call: Call, route: Route, media_type: str
+) -> None:
+    answer = Everybody(call).ask(route, headers={"Content-Type": media_type})
+    assert answer.status == OPERATIONS[route].status
 
 
 @each(WITH_BODY)
 @pytest.mark.parametrize("name", ["Content-Type", "Content-Encoding"])
 def test_a_header_that_has_one_value_is_refused_when_it_comes_twice(watch: Watch, route: Route, name: str) -> None:
     for values in (["application/json", "application/json"], ["identity", CANARY]):
-        watch.refused(
-            route, 400, "header_duplicate", also={"multiValueHeaders": {name: values, "Idempotency-Key": ["k"]}}
-        )
+        headers = {"Content-Type": ["application/json"], "Idempotency-Key": ["k"], name: values}
+        watch.refused(route, 400, "header_duplicate", also={"multiValueHeaders": headers})
 
 
 STRANGE_NAMES = [
@@ -240,8 +272,11 @@ def test_a_field_that_is_not_known_is_refused_by_every_route_and_never_named(wat
     for name in STRANGE_NAMES:
         body = dict(OPERATIONS[route].example) | {name: CANARY}
         answer = watch.refused(route, 400, "unknown_field", body=body)
+        where = {"pointer": "", "field": len(body)}
         allowed = list(BODIES[route].model_fields)
-        assert answer.body["errors"] == [{"pointer": "", "reason": "unknown_field", "allowed": allowed}]
+        assert answer.body["errors"] == [{"reason": "unknown_field", "allowed": allowed, **where}]
+    first = watch.refused(route, 400, "unknown_field", body={CANARY: 1, **OPERATIONS[route].example})
+    assert first.body["errors"][0]["field"] == 1
 
 
 @pytest.mark.asvs("15.3.5")
@@ -264,7 +299,7 @@ def test_a_field_that_is_needed_is_asked_for_by_every_route(watch: Watch, route:
 
 # --- values of a field ---
 
-_CONTROLS = ["a\x00", "\x01", "a\x0bb", "a\x0cb", "\x1b[31m", "\x7f", "a\x80", "\x9b", "\x85"]
+_CONTROLS = ["a\x00", "\x01", "a\x0bb", "\x1a", "\x1c", "\x7f", "a\x80", "\x9b", "\x85"]
 _UNSEEN = [
     "\u202egnp.exe",
     "a\u200bb",
@@ -274,6 +309,8 @@ _UNSEEN = [
     "tab\t",
     "a\u2028b",
     "a\u2029b",
+    "a\x0cb",
+    "\x1b[31m",
     *_CONTROLS,
 ]
 _OFF = [-1, 0, 10**9, 10**18, 10**30, -(10**30)]
@@ -281,8 +318,9 @@ _OFF = [-1, 0, 10**9, 10**18, 10**30, -(10**30)]
 VALUES: list[tuple[str, int, str, list[Any]]] = [
     ("message", 422, "message_empty", ["", " ", "\n\t ", "\u3000", [], [{"type": "text", "text": " "}]]),
     ("message", 400, "control_character", [*_CONTROLS, *([{"type": "text", "text": text}] for text in _CONTROLS)]),
-    ("message", 400, "wrong_type", [["a"], [None], [{}], [{"type": "text"}], [{"type": "image", "text": CANARY}]]),
-    ("message", 400, "wrong_type", [[{"type": "text", "text": 5}], [{"type": "tool_result", "text": CANARY}]]),
+    ("message", 400, "wrong_type", [["a"], [None], [{"type": "text", "text": 5}], [{"type": 5, "text": CANARY}]]),
+    ("message", 400, "field_missing", [[{}], [{"type": "text"}], [{"text": CANARY}], [{"type": "image"}]]),
+    ("message", 422, "block_type_unknown", [[{"type": kind, "text": CANARY}] for kind in ("image", "", CANARY)]),
     ("message", 400, "unknown_field", [[{"type": "text", "text": "a", "cache_control": {}}], [{CANARY: 1}]]),
     ("message", 400, "unknown_field", [[{"role": "assistant", "content": CANARY}]]),
     (
@@ -294,7 +332,7 @@ VALUES: list[tuple[str, int, str, list[Any]]] = [
     ("max_tokens", 422, "max_tokens_range", [*_OFF, 16_001]),
     ("system", 400, "control_character", _CONTROLS),
     ("stop_sequences", 422, "stop_sequences_range", [[""], [" "], ["x" * 101], ["a"] * 9, ["a"] * 10_000]),
-    ("stop_sequences", 400, "control_character", [["a\x00"], ["ok", "\x1b"]]),
+    ("stop_sequences", 400, "control_character", [["a\x00"], ["ok", "\x9b"]]),
     ("stop_sequences", 400, "wrong_type", ["END", [None], [["a"]], {"0": "a"}]),
     ("continuable", 400, "wrong_type", [0, 1, "true", CANARY]),
     ("continuation", 400, "wrong_type", [5, [CANARY]]),
@@ -341,12 +379,71 @@ def test_a_model_that_is_not_offered_is_answered_with_those_that_are(watch: Watc
 
 
 def test_a_field_that_a_text_block_has_not_is_answered_with_those_that_it_has(watch: Watch) -> None:
-    blocks = [{"type": "text", "text": "a", CANARY: CANARY}]
+    blocks = [{"type": "text", "text": "a"}, {"type": "text", "text": "a", CANARY: CANARY}]
     answer = watch.refused(("POST", "/query"), 400, "unknown_field", body={"message": blocks})
-    assert answer.body["errors"] == [{"pointer": "/message", "reason": "unknown_field", "allowed": ["type", "text"]}]
+    where = {"pointer": "/message/1", "field": 3}
+    assert answer.body["errors"] == [{"reason": "unknown_field", "allowed": ["type", "text"], **where}]
 
 
-BOUNDS: list[tuple[Route, str, Any, str, dict[str, int]]] = [
+_GOOD = {"type": "text", "text": "a"}
+BLOCKS: list[tuple[object, int, str, str]] = [
+    (CANARY, 400, "wrong_type", ""),
+    ([_GOOD], 400, "wrong_type", ""),
+    ({}, 400, "field_missing", "/type"),
+    ({"type": "text"}, 400, "field_missing", "/text"),
+    ({"type": ["text"], "text": CANARY}, 400, "wrong_type", "/type"),
+    ({"type": "text", "text": {"a": CANARY}}, 400, "wrong_type", "/text"),
+    ({"type": CANARY, "text": "a"}, 422, "block_type_unknown", "/type"),
+    ({"type": "text", "text": f"{CANARY}\x00"}, 400, "control_character", "/text"),
+    ({"type": "text", "text": " \n"}, 422, "message_empty", "/text"),
+]
+
+
+@each([route for route in WITH_BODY if "message" in BODIES[route].model_fields])
+def test_a_wrong_block_is_pointed_at_wherever_it_stands(watch: Watch, route: Route) -> None:
+    for block, status, code, within in BLOCKS:
+        for index in (0, 2):
+            message = [*[_GOOD] * index, block, _GOOD]
+            answer = watch.refused(route, status, code, body={"message": message})
+            said = answer.body["errors"][0]
+            assert (said["reason"], said["pointer"]) == (code, f"/message/{index}{within}")
+    assert watch.refused(route, 422, "message_empty", body={"message": []}).body["errors"][0]["pointer"] == "/message"
+
+
+POSITIONS: list[tuple[bytes, int, int]] = [
+    (b'{"message":"canary-5b1d9a",}', 1, 28),
+    (b'{"message":NaN}', 1, 12),
+    (b'{\n "message":\n  canary-5b1d9a}', 3, 3),
+    (b"\xef\xbb\xbf{}", 1, 1),
+    ('{"title":"ü",}'.encode(), 1, 15),
+    (b'{"message":"canary-5b1d9a', 1, 25),
+    (b" \n", 2, 0),
+    (b'{"turn":' + b"9" * 5000 + b"}", 1, 4310),
+    (b"[" * 300 + b"]" * 300, 1, 202),
+    (b"[" * _DEEP + b"]" * _DEEP, 1, 202),
+]
+
+
+@each(WITH_BODY)
+def test_invalid_json_is_answered_with_the_position_alone(watch: Watch, route: Route) -> None:
+    for raw, line, column in POSITIONS:
+        answer = watch.refused(route, 400, "json_invalid", raw=raw)
+        assert answer.body["errors"] == [{"reason": "json_invalid", "line": line, "column": column}]
+
+
+def test_form_feed_and_escape_are_data_wherever_text_is(call: Call, backstage: Backstage) -> None:
+    text = "\x0cdef f():\n\treturn '\x1b[31m'\r\n"
+    for route in (route for route in WITH_BODY if "message" in BODIES[route].model_fields):
+        for message in (text, [{"type": "text", "text": text}]):
+            answer = Everybody(call).ask(route, body={"message": message})
+            assert answer.status == 200
+            assert backstage.model.requests[-1].messages[-1].blocks[0]["text"] == text
+    body = {"message": "a", "system": text, "stop_sequences": ["\x0ca", "\x1b[0m"]}
+    assert call("query", "POST", "/query", body).status == 200
+    assert backstage.model.requests[-1].system == text
+
+
+BOUNDS: list[tuple[Route, str, Any, str, dict[str, Any]]] = [
     (("POST", "/query"), "max_tokens", 99_999, "/max_tokens", {"maximum": 16_000}),
     (("POST", "/query"), "max_tokens", 0, "/max_tokens", {"minimum": 1}),
     (("POST", "/query"), "stop_sequences", ["a"] * 9, "/stop_sequences", {"max_length": 8}),
@@ -356,7 +453,8 @@ BOUNDS: list[tuple[Route, str, Any, str, dict[str, int]]] = [
     (("POST", "/sessions"), "idle_timeout_s", 1801, "/idle_timeout_s", {"maximum": 1800}),
     (("POST", "/sessions"), "lifetime_s", 10**9, "/lifetime_s", {"maximum": 86_400}),
     (("POST", "/anonymous/sessions"), "lifetime_s", 3601, "/lifetime_s", {"maximum": 3600}),
-    (("POST", "/anonymous/sessions"), "secret_sha256", CANARY, "/secret_sha256", {}),
+    (("POST", "/anonymous/sessions"), "secret_sha256", CANARY, "/secret_sha256", {"pattern": "^[0-9a-f]{64}$"}),
+    (("POST", "/sessions/{id}/claim"), "secret", CANARY, "/secret", {"pattern": "^[A-Za-z0-9_-]{43}$"}),
     (("PATCH", "/sessions/{id}"), "title", "x" * 201, "/title", {"max_length": 200}),
     (("POST", "/sessions/{id}/turns"), "turn", 10**9, "/turn", {"maximum": 999_999_999}),
     (("POST", "/admin/sessions/{ref}/content"), "reason", "short", "/reason", {"min_length": 10}),
@@ -366,12 +464,12 @@ BOUNDS: list[tuple[Route, str, Any, str, dict[str, int]]] = [
 
 @pytest.mark.parametrize(("route", "name", "value", "pointer", "bounds"), BOUNDS)
 def test_a_value_that_is_out_of_its_range_is_answered_with_the_bound_that_it_breaks(
-    watch: Watch, route: Route, name: str, value: Any, pointer: str, bounds: dict[str, int]
+    watch: Watch, route: Route, name: str, value: Any, pointer: str, bounds: dict[str, Any]
 ) -> None:
     body = dict(OPERATIONS[route].example) | {name: value}
     answer = watch.refused(route, 422, f"{name}_range", reads=True, body=body)
     assert answer.body["errors"] == [{"pointer": pointer, "reason": f"{name}_range", **bounds}]
-    assert ("out of its range" in answer.body["detail"]) == (name not in ("secret_sha256", "stop_sequences"))
+    assert ("out of its range" in answer.body["detail"]) == (name not in ("secret", "secret_sha256", "stop_sequences"))
 
 
 @pytest.mark.parametrize("name", ["idle_timeout_s", "lifetime_s"])
@@ -607,7 +705,7 @@ def test_a_sessions_state_can_be_in_the_way(call: Call, backstage: Backstage, mo
     policy = TurnPolicy(session=SessionLimits(turns=1))
     monkeypatch.setattr(runtime, "turn_policy", lambda: policy)
     asked = len(backstage.model.requests)
-    seen += [take(call, full, CANARY), take(call, gone, CANARY), take(call, busy, CANARY, "slow")]
+    seen += [take(call, full, CANARY, "more"), take(call, gone, CANARY), take(call, busy, CANARY, "slow")]
     backstage.clock.tick(seconds=120)
     seen.append(take(call, ended, CANARY))
     assert [(answer.status, answer.body["code"]) for answer in seen] == [

@@ -14,7 +14,7 @@ from tests.handlers.test_session import EVE, busy_for, create, get, take
 from tests.handlers.test_single_turn import STATELESS
 from tests.handlers.test_transfers import claim, rotate
 from turnlog import runtime
-from turnlog.domain.limits import OwnerLimits
+from turnlog.domain.limits import OwnerLimits, SessionLimits
 from turnlog.errors import ModelTimeout, ModelUnavailable, StoreUnavailable
 from turnlog.usecases.turn_protocol import TurnPolicy
 
@@ -28,6 +28,38 @@ def limited(monkeypatch: pytest.MonkeyPatch, **limits: Any) -> None:
 
 def query(call: Call, body: dict[str, Any] | None = None, **more: Any) -> Answered:
     return call("query", "POST", "/query", SMALL if body is None else body, **more)
+
+
+class TestASession:
+    """The limits of one session; the answer says how to go on."""
+
+    def test_one_that_is_used_up_is_forked_or_begun_anew(self, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(runtime, "turn_policy", lambda: TurnPolicy(session=SessionLimits(turns=2)))
+        session_id, secret = str(create(call).body["session_id"]), new_secret()
+        anonymous = str(begin(call, secret).body["session_id"])
+        for who, its_id, href in (
+            ({}, session_id, "/v1/sessions"),
+            ({"secret": secret}, anonymous, "/v1/anonymous/sessions"),
+        ):
+            for key in ("1", "2"):
+                assert take(call, its_id, "hello", key, **who).status == 200
+            full = take(call, its_id, "hello", "3", **who)
+            assert (full.status, full.body["code"], full.body["limit"]) == (429, "session_limit", "session_turns")
+            assert "/v1/sessions/{id}/fork" in full.body["detail"]
+            assert full.body["start_over"] == {"method": "POST", "href": href}
+            assert "Retry-After" not in full.headers
+        fork = call("session", "POST", "/sessions/{id}/fork", {"turn": 1}, parameters={"id": session_id})
+        assert take(call, str(fork.body["session_id"]), "hello").body["turn"] == 2
+
+    def test_one_that_was_used_too_fast_is_waited_for(self, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(runtime, "turn_policy", lambda: TurnPolicy(session=SessionLimits(turns_a_minute=1)))
+        session_id = str(create(call).body["session_id"])
+        take(call, session_id, "hello", "1")
+        refused = take(call, session_id, "hello", "2")
+        assert (refused.status, refused.body["limit"]) == (429, "session_turns_a_minute")
+        assert "Retry-After" in refused.headers
+        assert "Retry-After" in refused.body["detail"]
+        assert "start_over" not in refused.body
 
 
 class TestQuestions:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import tomllib
@@ -24,6 +25,7 @@ from turnlog.entrypoints.http.openapi.operations import ANONYMOUS, OPERATIONS, U
 from turnlog.entrypoints.http.openapi.refusals import GATEWAY, TOKEN_UNCHECKED, refusals
 from turnlog.entrypoints.http.replies import ResponseBody
 from turnlog.entrypoints.http.request import Body, Request
+from turnlog.errors import Forbidden
 
 ROUTES = pytest.mark.parametrize("route", OPERATIONS, ids=" ".join)
 STRANGER = "s" * 43
@@ -233,6 +235,12 @@ def test_the_judge_sees_what_nobody_described(call: Call) -> None:
             documented.expect("GET", "/health", *changed)
 
 
+@ROUTES
+def test_an_answer_without_a_body_has_no_type_of_one(everybody: Everybody, route: tuple[str, str]) -> None:
+    answer = everybody.ask(route)
+    assert ("Content-Type" in answer.headers) == (answer.status != 204)
+
+
 class TestTheConsole:
     def test_the_example_event_learns_that_the_service_answers_and_its_version(self, backstage: Backstage) -> None:
         answer = app("console").handler(event("console"), Context())
@@ -275,11 +283,30 @@ def test_every_route_but_the_public_ones_lists_401() -> None:
         assert ("401" in written_one["responses"]) == bool(operation.callers)
 
 
-def test_every_operation_lists_the_gateways_refusals() -> None:
-    for route in OPERATIONS:
-        assert {"400", "403", "413", "415", "429", "500", "503", "504"} <= set(
-            documented.operation(*route)["responses"]
-        )
+def test_every_operation_lists_the_gateways_refusals_that_can_come() -> None:
+    for route, operation in OPERATIONS.items():
+        listed = set(documented.operation(*route)["responses"])
+        assert {"400", "429", "500", "503", "504"} <= listed
+        for_bodies = {"413", "415"} if operation.body else set()
+        assert listed & {"413", "415"} == for_bodies, route
+        knows_callers = operation.callers or any(isinstance(each, Forbidden) for each in operation.errors)
+        assert ("403" in listed) == bool(knows_callers), route
+
+
+def test_it_says_where_the_api_is_and_under_which_licence() -> None:
+    assert documented.written()["info"]["license"] == {"name": "MIT", "identifier": "MIT"}
+    assert Path("LICENSE").read_text().startswith("MIT License")
+    (server,) = documented.written()["servers"]
+    assert server["url"].startswith("https://")
+    assert set(re.findall(r"{(\w+)}", server["url"])) == set(server["variables"])
+    assert server["url"].endswith("/v1")
+
+
+def test_every_operation_has_one_tag_and_every_tag_is_explained_and_used() -> None:
+    tags = {each["name"] for each in documented.written()["tags"] if each["description"]}
+    used = [documented.operation(*route)["tags"] for route in OPERATIONS]
+    assert {len(each) for each in used} == {1}
+    assert {each[0] for each in used} == tags
 
 
 def test_names_of_operations_are_unlike() -> None:

@@ -19,6 +19,7 @@ def test_a_page_of_the_named_origin_may_use_what_the_path_has(
     monkeypatch.setattr(runtime, "cors_origin", lambda: ORIGIN)
     answer = call("console", "OPTIONS", path, owner=None, headers={"Origin": ORIGIN})
     assert (answer.status, answer.raw) == (204, "")
+    assert "Content-Type" not in answer.headers
     assert answer.headers["Access-Control-Allow-Origin"] == ORIGIN
     methods = set(answer.headers["Access-Control-Allow-Methods"].split(", "))
     assert methods == {method for method, known in FUNCTION_OF if known == path}

@@ -469,6 +469,7 @@ def test_a_turn_that_expects_another_number_is_refused_and_nothing_is_paid(call:
     for number in (1, 3):
         answer = call("session", "POST", "/sessions/{id}/turns", {"message": "hi", "turn": number}, **where)
         assert (answer.status, answer.body["code"], answer.body["stored"]) == (409, "turn_number_taken", False)
+        assert answer.body["next_turn"] == get(call, session_id).body["turns"] + 1
     assert len(backstage.model.requests) == 1
     assert call("session", "POST", "/sessions/{id}/turns", {"message": "hi", "turn": 2}, **where).body["turn"] == 2
 
@@ -590,7 +591,10 @@ def test_a_turn_that_prefers_to_wait_is_taken_when_the_session_is_free(
         ("wait=2, wait=1", 2.0),
         ("wait=0", 0.0),
         ("wait=25", 20.0),
-        ("wait=99999999999", 0.0),
+        ("wait=021", 20.0),
+        ("wait=0000000000002", 2.0),
+        ("wait=9999999999", 20.0),
+        (f"wait={'9' * 5000}", 20.0),
         ("wait=-1", 0.0),
         ("wait=1.5", 0.0),
         ("wait=x", 0.0),

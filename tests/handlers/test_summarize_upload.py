@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from tests.fakes import expected_text
 from tests.handlers.conftest import Backstage, Context, app, event
 from turnlog import runtime
 from turnlog.adapters.s3_documents import S3DocumentStore
-from turnlog.domain.documents import MAX_DOCUMENT, MAX_DOCUMENT_KEY, Upload
+from turnlog.domain.documents import MAX_DOCUMENT, Upload
 from turnlog.domain.messages import Message
 from turnlog.entrypoints.events.uploads import UploadFailed
 from turnlog.errors import ModelAccessDenied, ModelError, ModelRejected, ModelTimeout, StoreUnavailable
@@ -47,15 +48,19 @@ def upload(bucket: S3Client, content: bytes, sequencer: str = "0055AED6DCD90281E
     notify(sequencer)
 
 
-def notify(sequencer: str = "0055AED6DCD90281E5") -> None:
+def notify(sequencer: str = "0055AED6DCD90281E5", version: str | None = None) -> None:
     details = event("summarize_upload")
     details["detail"]["object"]["sequencer"] = sequencer
+    if version:
+        details["detail"]["object"]["version-id"] = version
     app("summarize_upload").handler(details, Context(120))
 
 
 def summary(bucket: S3Client) -> dict[str, Any]:
     stored = bucket.get_object(Bucket=BUCKET, Key=SUMMARY)["Body"].read()
     found: dict[str, Any] = json.loads(stored)
+    assert found.pop("sequencer")
+    assert found.pop("try")
     return found
 
 
@@ -95,6 +100,108 @@ def test_a_newer_version_that_overtakes_an_older_one_is_not_overwritten_by_it(
     upload(bucket, b"First.", "0055AED6DCD90281E5")
     second = expected_text((Message.of_text("Second."),))
     assert (summary(bucket)["status"], summary(bucket)["text"]) == ("done", second)
+
+
+class Race:
+    """Two versions of one document, each summarized in a thread that is stopped while it asks the model."""
+
+    def __init__(self, bucket: S3Client, backstage: Backstage) -> None:
+        bucket.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
+        self._threads: dict[str, threading.Thread] = {}
+        self._arrived = {name: threading.Event() for name in VERSIONS}
+        self._may_end = {name: threading.Event() for name in VERSIONS}
+        for name, sequencer in VERSIONS.items():
+            put = bucket.put_object(Bucket=BUCKET, Key=KEY, Body=name.encode())
+            self._threads[name] = threading.Thread(
+                target=self._notify, args=(name, sequencer, put["VersionId"]), name=name, daemon=True
+            )
+        backstage.model.during = self._stop
+
+    def begin(self, name: str) -> None:
+        self._threads[name].start()
+        assert self._arrived[name].wait(30)
+
+    def end(self, name: str) -> None:
+        self._may_end[name].set()
+        self._threads[name].join(30)
+
+    def _notify(self, name: str, sequencer: str, version: str) -> None:
+        try:
+            notify(sequencer, version)
+        finally:
+            self._arrived[name].set()  # also when there was nothing to do
+
+    def _stop(self) -> None:
+        name = threading.current_thread().name
+        self._arrived[name].set()
+        assert self._may_end[name].wait(30)
+
+
+VERSIONS = {"older": "0055AED6DCD90281E5", "newer": "0055AED6DCD90281E6"}
+ORDERS = [
+    ("begin older", "end older", "begin newer", "end newer"),
+    ("begin older", "begin newer", "end older", "end newer"),
+    ("begin older", "begin newer", "end newer", "end older"),
+    ("begin newer", "begin older", "end older", "end newer"),
+    ("begin newer", "begin older", "end newer", "end older"),
+    ("begin newer", "end newer", "begin older", "end older"),
+]
+
+
+@pytest.mark.parametrize("order", ORDERS, ids=", ".join)
+def test_the_newest_version_wins_in_every_order(bucket: S3Client, backstage: Backstage, order: tuple[str, ...]) -> None:
+    race = Race(bucket, backstage)
+    for step in order:
+        act, name = step.split()
+        getattr(race, act)(name)
+    found = summary(bucket)
+    assert (found["status"], found.get("text")) == ("done", expected_text((Message.of_text("newer"),)))
+
+
+def test_no_two_puts_of_a_summary_have_one_etag(bucket: S3Client) -> None:
+    documents, document = S3DocumentStore(bucket, BUCKET), Upload(KEY, "0055")
+    etags, last = set(), None
+    for _ in range(5):
+        last = documents.put_summary(document, {"status": "running"}, over=last, lease_expires_ms=1)
+        etags.add(last.etag)
+    assert len(etags) == 5
+
+
+def test_an_older_version_does_not_replace_what_is_left_of_a_newer_one(bucket: S3Client, backstage: Backstage) -> None:
+    backstage.model.fail_with = [ModelTimeout()]
+    with pytest.raises(UploadFailed):
+        upload(bucket, b"Herons.", VERSIONS["newer"])
+    notify(VERSIONS["older"])
+    assert len(backstage.model.requests) == 1
+    notify(VERSIONS["newer"])
+    assert summary(bucket)["status"] == "done"
+
+
+@pytest.mark.parametrize(("conflicts", "failures"), [(2, 0), (3, 1)], ids=["passing", "lasting"])
+def test_a_put_that_conflicts_with_one_that_may_fail_is_tried_again(
+    bucket: S3Client, monkeypatch: pytest.MonkeyPatch, conflicts: int, failures: int
+) -> None:
+    put_object, puts, failed = bucket.put_object, [], 0
+
+    def conflict(**asked: Any) -> Any:
+        puts.append(asked)
+        if 1 < len(puts) <= 1 + conflicts:  # the first put takes the lease
+            raise ClientError({"Error": {"Code": "ConditionalRequestConflict"}}, "PutObject")
+        return put_object(**asked)
+
+    bucket.put_object(Bucket=BUCKET, Key=KEY, Body=b"Herons.")
+    monkeypatch.setattr(bucket, "put_object", conflict)
+    while summary_status(bucket) != "done":
+        try:
+            notify()
+        except UploadFailed:
+            failed += 1
+    assert failed == failures
+
+
+def summary_status(bucket: S3Client) -> str:
+    is_there = "Contents" in bucket.list_objects_v2(Bucket=BUCKET, Prefix="outbox/")
+    return str(summary(bucket)["status"]) if is_there else ""
 
 
 def test_an_event_that_is_delivered_twice_at_once_is_paid_for_once(bucket: S3Client, backstage: Backstage) -> None:
@@ -184,9 +291,11 @@ def test_sequencers_compare_padded_on_the_right() -> None:
         (b"", "object_empty"),
         (b" \n", "object_empty"),
         (b"\xff\xfe\x00", "object_not_text"),
+        (b"Herons\x00", "object_not_text"),
+        ("Herons\x85".encode(), "object_not_text"),
         (b"x" * (MAX_DOCUMENT + 1), "object_too_large"),
     ],
-    ids=["empty", "blank", "not text", "too large"],
+    ids=["empty", "blank", "not text", "NUL", "a C1 control", "too large"],
 )
 def test_a_document_that_cannot_be_read_gets_a_reason(
     bucket: S3Client, backstage: Backstage, content: bytes, code: str
@@ -194,6 +303,28 @@ def test_a_document_that_cannot_be_read_gets_a_reason(
     upload(bucket, content)
     assert summary(bucket) == {"status": "failed", "code": code, "document": KEY}
     assert backstage.model.requests == []
+
+
+def test_form_feed_and_escape_are_data_as_in_messages(bucket: S3Client, backstage: Backstage) -> None:
+    upload(bucket, b"\x0cHerons \x1b[1mnest\x1b[0m early.\r\n")
+    assert summary(bucket)["status"] == "done"
+    assert backstage.model.requests[0].messages[0].blocks[0]["text"].startswith("\x0cHerons \x1b[1m")
+
+
+@pytest.mark.parametrize("letter", ["k", "ü", "鷺"])
+@pytest.mark.parametrize("size", [1010, 1011, 1012, 1024])
+def test_a_document_of_any_name_that_s3_takes_gets_a_summary(bucket: S3Client, letter: str, size: int) -> None:
+    key = "inbox/ada/" + letter * ((size - 10) // len(letter.encode()))
+    key += "k" * (size - len(key.encode()))
+    keys = [key, key[:-1] + "x"]  # alike up to where they may be cut
+    for each in keys:
+        bucket.put_object(Bucket=BUCKET, Key=each, Body=b"Herons.")
+        app("summarize_upload").handler(CREATED | {"detail": {"object": {"key": each}}}, Context(120))
+    stored = [each["Key"] for each in bucket.list_objects_v2(Bucket=BUCKET, Prefix="outbox/ada/")["Contents"]]
+    assert max(len(each.encode()) for each in stored) <= 1024
+    told = [json.loads(bucket.get_object(Bucket=BUCKET, Key=each)["Body"].read()) for each in stored]
+    assert {each["document"] for each in told} == set(keys)
+    assert {each["status"] for each in told} == {"done"}
 
 
 def test_of_a_document_that_was_deleted_meanwhile_nothing_appears(bucket: S3Client) -> None:
@@ -246,7 +377,6 @@ def test_a_passing_failure_is_raised_so_that_lambda_tries_again(
         CREATED | {"detail": {"object": {"key": 5}}},
         CREATED | {"detail": {"object": {"key": "inbox/x"}}},
         CREATED | {"detail": {"object": {"key": "outbox/a/b"}}},
-        CREATED | {"detail": {"object": {"key": "inbox/a/" + "k" * MAX_DOCUMENT_KEY}}},
         CREATED | {"detail": {"object": {"key": KEY, "sequencer": 5}}},
         CREATED | {"detail": {"object": {"key": KEY, "version-id": 5}}},
         CREATED | {"source": "aws.sqs", "detail": {"object": {"key": KEY}}},

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from tests.fakes import OWNER
+from tests.fakes import OWNER, SERVER_KEY
 from tests.handlers.conftest import Answered, Backstage, Call
 from tests.handlers.test_anonymous import begin, hash_of, new_secret
 from tests.handlers.test_session import EVE, create, delete, get, take
+from turnlog.domain.sessions import named_session_id
 
 
 def fork(call: Call, session_id: str, turn: object = 1, key: str = "", **more: Any) -> Answered:
@@ -55,6 +57,27 @@ class TestForking:
         assert (again.status, again.body["session_id"], again.body["turns"]) == (201, first.body["session_id"], 3)
         other = fork(call, session_id, 1, "k")
         assert (other.status, other.body["code"]) == (422, "idempotency_key_reused")
+
+    def test_a_key_of_a_fork_belongs_to_its_parent(self, call: Call, session_id: str) -> None:
+        second = str(create(call).body["session_id"])
+        take(call, second, "hello")
+        children = [fork(call, parent, 1, "k") for parent in (session_id, second, session_id, second)]
+        assert {child.status for child in children} == {201}
+        ids = [child.body["session_id"] for child in children]
+        assert (ids[:2], len(set(ids))) == (ids[2:], 2)
+        assert texts(call, ids[1]) == texts(call, second)[:1]
+
+    def test_a_fork_that_the_version_before_named_is_found_by_its_own_repeat_alone(
+        self, call: Call, backstage: Backstage, session_id: str
+    ) -> None:
+        named = named_session_id(SERVER_KEY.keyed_hash("fork", OWNER.encode(), b"k"))
+        parent = backstage.store.read(OWNER, session_id, backstage.clock.now_ms, newest=1).session
+        fingerprint = SERVER_KEY.keyed_hash("fingerprint", session_id.encode(), b"2")
+        backstage.store.fork(parent, 2, replace(parent, id=named, fingerprint=fingerprint), "")
+        assert fork(call, session_id, 2, "k").body["session_id"] == named
+        second = str(create(call).body["session_id"])
+        take(call, second, "hello")
+        assert fork(call, second, 1, "k").body["session_id"] != named
 
     def test_a_fork_that_has_ended_is_not_made_again(self, call: Call, session_id: str) -> None:
         delete(call, str(fork(call, session_id, 1, "k").body["session_id"]))
@@ -237,5 +260,5 @@ class TestClaiming:
     def test_what_is_no_secret_is_refused_without_an_echo(self, call: Call, anonymous_id: str, text: str) -> None:
         answer = claim(call, anonymous_id, text)
         assert (answer.status, answer.body["code"]) == (422, "secret_range")
-        assert answer.body["detail"] == "The secret has not the form that the API's document says."
+        assert answer.body["detail"] == "The secret is 43 characters: A to Z, a to z, 0 to 9, - and _."
         assert "a" * 42 not in answer.raw

@@ -517,7 +517,9 @@ class TestApi:
             assert re.fullmatch(parameter["AllowedPattern"], origin) is None
         given = [each for name, each in _leaves(api["Body"]) if name.endswith("Access-Control-Allow-Origin")]
         assert len(given) > 15
-        assert all(each == {"Fn::Sub": "'${CorsOrigin}'"} for each in given if "string" not in json.dumps(each))
+        named = {"Fn::If": ["NamesAnOrigin", {"Fn::Sub": "'${CorsOrigin}'"}, {"Ref": "AWS::NoValue"}]}
+        assert all(each == named for each in given if "string" not in json.dumps(each))
+        assert source["Conditions"]["NamesAnOrigin"] == {"Fn::Not": [{"Fn::Equals": [{"Ref": "CorsOrigin"}, "closed"]}]}
 
     def test_a_function_tells_pages_what_they_may_without_a_token(self, api: dict[str, Any]) -> None:
         """SAM's own preflights are MOCK integrations without contentHandling, which may fail: JSON is binary here."""
@@ -552,8 +554,24 @@ class TestApi:
         logged = json.loads(stage["AccessLogSetting"]["Format"])
         assert set(logged.values()) == {
             f"$context.{name}"
-            for name in ("requestId", "httpMethod", "resourcePath", "status", "error.responseType", "responseLatency")
+            for name in (
+                "requestId",
+                "authorizer.requestId",
+                "httpMethod",
+                "resourcePath",
+                "status",
+                "error.responseType",
+                "responseLatency",
+            )
         }
+
+    def test_the_stage_logs_by_which_id_the_audit_trail_has_a_denial_of_the_authorizer(
+        self, stage: dict[str, Any]
+    ) -> None:
+        """A TOKEN authorizer is not told the gateway's own id of the request, which the answer has."""
+        logged = json.loads(stage["AccessLogSetting"]["Format"])
+        assert logged["requestId"] == "$context.requestId"
+        assert logged["authorizerRequestId"] == "$context.authorizer.requestId"
 
     def test_the_stage_comes_after_the_role_that_lets_it_log_and_that_after_the_api(
         self, stage: dict[str, Any], of_type: OfType

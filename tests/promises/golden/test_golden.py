@@ -244,7 +244,7 @@ def test_a_turn_of_version_1_is_replayed_under_its_key() -> None:
 @pytest.mark.parametrize("more", [{}, LATER], ids=["as written", "with attributes of a later version"])
 def test_a_turn_of_version_1_in_parts_is_read_whole(more: Item) -> None:
     large = session("ses_CCCCCCCCCCCCCCCCCCCCCC")
-    scene = Scene([item | more for item in golden("header_of_parts", "turn_in_parts")])
+    scene = Scene([meta_item(large, ""), *(item | more for item in golden("header_of_parts", "turn_in_parts"))])
     assert scene.store.read(OWNER, large.id, NOW_MS, newest=25).turns == (IN_PARTS,)
     assert scene.store.delete(OWNER, large.id, NOW_MS)
     assert {item["st"]["S"] for item in scene.stored} == {"ended"}
@@ -345,6 +345,8 @@ def test_a_session_of_version_2_goes_on_under_its_key() -> None:
 def test_a_turn_of_version_2_in_parts_is_read_whole() -> None:
     large = session("ses_CCCCCCCCCCCCCCCCCCCCCC")
     scene = Scene(golden("sealed_header_of_parts", "sealed_turn_in_parts"), keys=golden("key"))
+    cipher = OwnerKeys(scene.client, KEYS, LocalWrapper(), scene.clock).current(OWNER)
+    scene.client.put_item(TableName=SESSIONS, Item=meta_item(replace(large, cipher=cipher), ""))
     assert scene.store.read(OWNER, large.id, NOW_MS, newest=25).turns == (IN_PARTS,)
 
 

@@ -10,6 +10,10 @@ Clock = Callable[[], int]
 """Gives the present as milliseconds since 1970-01-01T00:00:00Z."""
 
 
+LAST_MS = 253_402_300_799_999
+"""The end of the year 9999, the last time that a date can hold."""
+
+
 def system_clock() -> int:
     """The machine's clock. Lambda keeps it within a few milliseconds; leases and grace periods allow for minutes."""
     return time.time_ns() // 1_000_000
@@ -19,6 +23,11 @@ def rfc3339(epoch_ms: int) -> str:
     """Returns the time as text, in UTC: `2026-11-24T09:30:00.250Z`."""
     moment = datetime.fromtimestamp(epoch_ms // 1000, UTC)
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{epoch_ms % 1000:03d}Z"
+
+
+def is_time(epoch_ms: int) -> bool:
+    """True if a date can hold it, from 1970 on."""
+    return 0 <= epoch_ms <= LAST_MS
 
 
 def utc(epoch_ms: int) -> datetime:

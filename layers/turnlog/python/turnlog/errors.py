@@ -123,6 +123,10 @@ class TurnNumberTaken(Refusal):
 
     code = "turn_number_taken"
 
+    def __init__(self, next_turn: int) -> None:
+        super().__init__("turn number taken")
+        self.next_turn = next_turn
+
 
 class LimitReached(Refusal):
     """One more would exceed a limit. `limit` names which; nothing was stored, paid or charged."""
@@ -196,8 +200,8 @@ class ItemVersionUnknown(SessionUnreadable):
     retry_after_s = 60  # a rollback lasts for minutes at least
 
 
-class ClockBehind(TurnlogError):
-    """This machine's clock lies far before stored times, so nothing can be decided by it."""
+class ClockBehind(SessionUnreadable):
+    """This machine's clock lies far before the session's times, so nothing about it can be decided by the clock."""
 
     code = "dependency_unavailable"
     retry_after_s = 5

@@ -137,7 +137,8 @@ class _CachedView:
         if turn.number != self.view.count + 1:
             return None
         turns = (*self.view.turns, turn)[-self.newest :]
-        return _CachedView(replace(self.view, count=turn.number, turns=turns, running=None), self.newest, proved=True)
+        view = replace(self.view, count=turn.number, turns=turns, running=None, unknown_lease=None)
+        return _CachedView(view, self.newest, proved=True)
 
 
 class _Views:

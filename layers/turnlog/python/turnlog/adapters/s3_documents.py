@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from turnlog.domain.documents import INBOX, MAX_DOCUMENT, OUTBOX, Document, SummaryState, Upload
-from turnlog.domain.messages import to_json
+from turnlog.domain.messages import has_foreign_controls, to_json
 from turnlog.errors import DocumentRefused, StoreUnavailable, SummaryTaken
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-_TAKEN = ("PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey")
+_TAKEN = ("PreconditionFailed", "NoSuchKey")
+_UNDECIDED = "ConditionalRequestConflict"  # another write of the key is under way, and may fail
+_TRIES = 3
 
 
 class S3DocumentStore:
@@ -60,6 +63,8 @@ class S3DocumentStore:
             text = content.decode("utf-8-sig")
         except UnicodeDecodeError as error:
             raise DocumentRefused("object_not_text") from error
+        if has_foreign_controls(text):
+            raise DocumentRefused("object_not_text")
         if not text.strip():
             raise DocumentRefused("object_empty")
         return text
@@ -79,23 +84,35 @@ class S3DocumentStore:
     def put_summary(
         self, upload: Upload, summary: Mapping[str, object], over: SummaryState | None, lease_expires_ms: int = 0
     ) -> SummaryState:
+        # S3's ETag is a hash of the body. So no two puts have one body, or the ETag of one would let another pass.
+        content = {**summary, "sequencer": upload.sequencer, "try": secrets.token_urlsafe(12)}
+        metadata = {"sequencer": upload.sequencer, "until": str(lease_expires_ms)}
+        etag = self._put(upload.summary_key, to_json(content).encode(), metadata, over)
+        return SummaryState(etag, upload.sequencer, lease_expires_ms)
+
+    def _put(self, key: str, body: bytes, metadata: Mapping[str, str], over: SummaryState | None) -> str:
         condition = {"IfMatch": over.etag} if over else {"IfNoneMatch": "*"}
-        try:
-            done = self._client.put_object(
-                Bucket=self._bucket,
-                Key=upload.summary_key,
-                Body=to_json(summary).encode(),
-                ContentType="application/json; charset=utf-8",
-                Metadata={"sequencer": upload.sequencer, "until": str(lease_expires_ms)},
-                **condition,  # type: ignore[arg-type]
-            )
-        except ClientError as error:
-            if error.response["Error"]["Code"] in _TAKEN:
-                raise SummaryTaken from error
-            raise StoreUnavailable from error
-        except BotoCoreError as error:
-            raise StoreUnavailable from error
-        return SummaryState(done["ETag"], upload.sequencer, lease_expires_ms)
+        for tries_left in reversed(range(_TRIES)):
+            try:
+                done = self._client.put_object(
+                    Bucket=self._bucket,
+                    Key=key,
+                    Body=body,
+                    ContentType="application/json; charset=utf-8",
+                    Metadata=metadata,
+                    **condition,  # type: ignore[arg-type]
+                )
+            except ClientError as error:
+                code = error.response["Error"]["Code"]
+                if code in _TAKEN:
+                    raise SummaryTaken from error
+                if code != _UNDECIDED or not tries_left:
+                    raise StoreUnavailable from error
+            except BotoCoreError as error:
+                raise StoreUnavailable from error
+            else:
+                return done["ETag"]
+        raise AssertionError  # the last try returned or raised
 
     def list_documents(self, owner: str) -> list[Document]:
         return [

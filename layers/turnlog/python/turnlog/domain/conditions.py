@@ -4,19 +4,25 @@ from __future__ import annotations
 
 from typing import TypeGuard
 
-from turnlog.domain.margins import CLOCK_TOLERANCE, SWEEP_MARGIN
+from turnlog.domain.margins import CLOCK_TOLERANCE, GRACE, SWEEP_MARGIN
 from turnlog.domain.packing import pack_turn, require_packable
 from turnlog.domain.sessions import SessionView
 from turnlog.domain.turns import MAX_TURN_BYTES, Lease, Slot, Turn
-from turnlog.errors import ClockBehind, SessionNotFound
+from turnlog.errors import ClockBehind, ItemUnreadable, SessionNotFound
 
 _TOLERANCE_MS = int(CLOCK_TOLERANCE.total_seconds() * 1000)
+_GRACE_MS = int(GRACE.total_seconds() * 1000)
 _MARGIN_MS = int(SWEEP_MARGIN.total_seconds() * 1000)
 _FRAME_BYTES = 100  # more than packing puts around a turn's texts
 
 
 def alive(view: SessionView, now_ms: int) -> SessionView:
-    """Returns the view if its session is alive. Raises SessionNotFound, or ClockBehind when `now_ms` must be wrong."""
+    """Returns the view if its session is alive.
+
+    Raises SessionNotFound, ItemUnreadable when it was used after its end, and ClockBehind when `now_ms` must be wrong.
+    """
+    if view.active_ms > view.session.expires_ms + _GRACE_MS:
+        raise ItemUnreadable
     if now_ms + _TOLERANCE_MS < view.active_ms:
         raise ClockBehind
     if not view.alive_at(now_ms):

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
+
+from turnlog.domain import base64url
 
 INBOX, OUTBOX = "inbox/", "outbox/"
 
-MAX_DOCUMENT_KEY = 1024 - len(OUTBOX) + len(INBOX) - len(".summary.json")
-"""Bytes of a document's key, so that the key of its summary is one that S3 takes (1,024 bytes)."""
+_SUMMARY = ".summary.json"
+_MAX_KEY = 1024
+"""Bytes of a key at most (S3)."""
 
 MAX_DOCUMENT = 1024 * 1024
 """Bytes of a document; about 250,000 tokens, a quarter of the models' context."""
@@ -23,8 +27,15 @@ class Upload:
 
     @property
     def summary_key(self) -> str:
-        """The key of its summary, under another prefix, so that no summary is summarized."""
-        return OUTBOX + self.key.removeprefix(INBOX) + ".summary.json"
+        """The key of its summary, under another prefix, so that no summary is summarized.
+
+        A name that would make a longer key than S3 takes is cut, and the hash of the document's key follows it.
+        """
+        key = OUTBOX + self.key.removeprefix(INBOX)
+        if len(key.encode()) + len(_SUMMARY) <= _MAX_KEY:
+            return key + _SUMMARY
+        ending = "~" + base64url.encode(hashlib.sha256(self.key.encode()).digest()) + _SUMMARY
+        return key.encode()[: _MAX_KEY - len(ending)].decode(errors="ignore") + ending
 
     def is_newer_than(self, sequencer: str) -> bool:
         """True if this upload came later. The shorter sequencer is padded with zeros on the right (S3's rule)."""
@@ -43,12 +54,21 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class SummaryState:
-    """The summary stored for a document: being made until `lease_expires_ms`, or complete, which is 0."""
+    """The summary stored for a document: being made until `lease_expires_ms`, or complete, which is 0.
+
+    `etag` names the put that stored it, and no other one: whoever replaces it by that name has seen it.
+    """
 
     etag: str
     sequencer: str
     lease_expires_ms: int
 
     def can_be_replaced_by(self, upload: Upload, now_ms: int) -> bool:
-        """True if the upload is still to be summarized: it is newer, or the handler that began it has died."""
-        return upload.is_newer_than(self.sequencer) or 0 < self.lease_expires_ms < now_ms
+        """True if the upload is still to be summarized: it is newer, or the handler that began this very one has died.
+
+        What is left of a newer one is never replaced: its own event comes again.
+        """
+        if upload.is_newer_than(self.sequencer):
+            return True
+        is_older = Upload(upload.key, self.sequencer).is_newer_than(upload.sequencer)
+        return not is_older and 0 < self.lease_expires_ms < now_ms

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from turnlog.errors import ModelProtocolError
+
+_FOREIGN_CONTROLS = re.compile("[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f\x7f-\x9f]")
+"""All controls but those that texts really hold: tabs, line ends, the form feeds of source files, and the escapes of
+terminal logs.
+"""
+
+
+def has_foreign_controls(text: str) -> bool:
+    """True if the text holds a control character that is no data: in messages, documents and code alike."""
+    return _FOREIGN_CONTROLS.search(text) is not None
 
 
 def to_json(value: object) -> str:

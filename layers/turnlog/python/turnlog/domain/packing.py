@@ -55,5 +55,20 @@ def unpack_turn(packed: bytes, cost_usd: Decimal | None) -> tuple[tuple[Message,
     Raises ValueError, KeyError, TypeError or zlib.error when they are damaged.
     """
     body = unpack(packed)
+    _require_blocks(body["message"])
+    _require_blocks(body["reply"])
+    usage = Usage(to_json(body["usage"]))
+    if not isinstance(body["usage"], dict) or not isinstance(body["model"], str) or usage.tokens < 0:
+        raise ValueError("no usage of a call")
     messages = Message("user", to_json(body["message"])), Message("assistant", to_json(body["reply"]))
-    return messages, (ModelCall(body["model"], Usage(to_json(body["usage"])), cost_usd),)
+    return messages, (ModelCall(body["model"], usage, cost_usd),)
+
+
+def _require_blocks(blocks: Any) -> None:
+    """Raises ValueError or KeyError unless these are the content blocks of a message."""
+    if not isinstance(blocks, list) or not all(
+        isinstance(block, dict) and isinstance(block["type"], str) for block in blocks
+    ):
+        raise ValueError("no list of blocks")
+    if not all(isinstance(block["text"], str) for block in blocks if block["type"] == "text"):
+        raise ValueError("a text that is none")

@@ -10,6 +10,7 @@ import re
 import secrets
 from dataclasses import dataclass, field
 
+from turnlog.clock import is_time
 from turnlog.domain import base64url
 from turnlog.domain.content_encryption import PLAIN, ContentCipher
 from turnlog.domain.margins import GRACE
@@ -59,6 +60,12 @@ class Session:
     fingerprint: bytes = b""
     cipher: ContentCipher = field(default=PLAIN, compare=False, repr=False)
     """A store's own note: the cipher for the session's content. Only a session that a store returned has it."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError when the times are no life of a session."""
+        ends_in_time = is_time(self.expires_ms + int(GRACE.total_seconds()) * 1000)
+        if not (ends_in_time and 0 <= self.created_ms < self.expires_ms and self.idle_ms > 0):
+            raise ValueError("a session begins before it ends, and both are dates")
 
     @property
     def ttl_s(self) -> int:

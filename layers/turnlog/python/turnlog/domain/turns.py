@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
+from turnlog.clock import is_time
+from turnlog.domain.margins import GRACE
 from turnlog.domain.messages import Message, Reply, Usage, total_usage
 from turnlog.domain.quotas import QuotaCharge
 from turnlog.errors import ItemVersionUnknown, ModelProtocolError, TurnInProgress
@@ -15,6 +17,15 @@ MAX_TURN_BYTES = 3_900_000
 """The most bytes of a packed turn: one transaction of DynamoDB takes 4 MB, less the items around the turn."""
 
 _LONGEST_RETRY_AFTER_S = 5
+_GRACE_MS = int(GRACE.total_seconds() * 1000)
+
+KEY_HASH = 6
+"""Bytes of an older key's hash: a false hit once in 4 trillion keys, and each hit is checked against its turn."""
+
+COUNT_BYTES = KEY_HASH + 1
+"""Bytes of an attempt count: a key's hash and the count."""
+
+_MOST_COUNTED = 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +51,17 @@ class Lease:
     unfinished_move_to: str = ""
     """A store's own note: the target of a move that did not finish. Its copies are being discarded, or are gone."""
 
+    def __post_init__(self) -> None:
+        """Raises ValueError for a lease that nobody can have taken: one that lasts for hours, for example."""
+        if self.number < 1 or not 0 <= self.attempt <= _MOST_COUNTED or len(self.attempt_counts) % COUNT_BYTES:
+            raise ValueError("no such slot, or no such number of attempts")
+        if (
+            not is_time(self.at_ms)
+            or not is_time(self.lease_expires_ms)
+            or self.lease_expires_ms > self.at_ms + _GRACE_MS
+        ):
+            raise ValueError("no times of a lease")
+
     @property
     def inherited_attempt_counts(self) -> bytes:
         """Attempt counts that the next lease inherits: `attempt_counts` and this key's own."""
@@ -64,6 +86,11 @@ class UnknownLease:
     number: int
     lease_expires_ms: int
     at_ms: int
+
+    def __post_init__(self) -> None:
+        """Raises ValueError when the times are no dates."""
+        if not (is_time(self.at_ms) and is_time(self.lease_expires_ms)):
+            raise ValueError("no times of a lease")
 
 
 def busy(running: Lease | UnknownLease, now_ms: int) -> TurnInProgress:
@@ -148,9 +175,15 @@ class Turn:
     attempt_counts: bytes = b""
 
     def __post_init__(self) -> None:
-        """Raises ModelProtocolError without a stop reason, and ValueError when messages and calls are no turn."""
+        """Raises ModelProtocolError without a stop reason, and ValueError when the values are those of no turn."""
         if not self.stop_reason:
             raise ModelProtocolError
+        if not (1 <= self.window_from <= self.number and is_time(self.at_ms)):
+            raise ValueError("a turn has a time, and its window begins with it or before")
+        if self.totals.tokens < 0 or self.totals.cost_usd < 0 or self.totals.content_bytes < 0:
+            raise ValueError("sums of what is never negative")
+        if len(self.attempt_counts) % COUNT_BYTES:
+            raise ValueError("half a count of attempts")
         roles = [message.role for message in self.messages]
         if not roles or roles[0] != "user" or roles[-1] != "assistant" or roles.count("assistant") != len(self.calls):
             raise ValueError("a turn goes from the caller's message to the model's, with a call for each of the latter")
@@ -179,10 +212,6 @@ class Turn:
     def forked(self) -> Turn:
         """The turn as a fork keeps it: without keys, since a key names a turn of one session."""
         return replace(self, key=b"", fingerprint=b"", older_keys=b"", attempt_counts=b"")
-
-
-KEY_HASH = 6
-"""Bytes of an older key's hash: a false hit once in 4 trillion keys, and each hit is checked against its turn."""
 
 
 def key_hash(key: bytes) -> bytes:

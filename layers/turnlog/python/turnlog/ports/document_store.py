@@ -15,7 +15,7 @@ class DocumentStore(Protocol):
         """True if this version of the document is still there."""
 
     def read_text(self, upload: Upload) -> str:
-        """Returns the document. Raises DocumentRefused if it is gone, empty, too large or not UTF-8."""
+        """Returns the document. Raises DocumentRefused if it is gone, empty, too large or no text in UTF-8."""
 
     def find_summary(self, upload: Upload) -> SummaryState | None:
         """Returns the state of the document's summary; None if there is none."""
@@ -25,7 +25,8 @@ class DocumentStore(Protocol):
     ) -> SummaryState:
         """Stores the summary as JSON in place of `over`; `lease_expires_ms` says that it is still being made.
 
-        Raises SummaryTaken if something else was stored there meanwhile; then nothing has changed.
+        Each call stores under an etag of its own, also for equal summaries, so that `over` names one put alone. Raises
+        SummaryTaken if something else was stored there meanwhile; then nothing has changed.
         """
 
     def list_documents(self, owner: str) -> list[Document]:

@@ -10,7 +10,7 @@ from turnlog.domain.owners import owner_hash
 from turnlog.domain.server_key import ServerKey
 from turnlog.domain.sessions import SessionView, is_session_id
 from turnlog.domain.turns import Turn
-from turnlog.errors import ItemVersionUnknown, SessionNotFound, SessionUnreadable
+from turnlog.errors import SessionCorrupt, SessionNotFound, SessionUnreadable
 from turnlog.ports.document_store import DocumentStore
 from turnlog.ports.session_store import SessionStore
 from turnlog.usecases.audit import Audit
@@ -23,8 +23,9 @@ from turnlog.usecases.turn_pages import MOST_TURNS, has_room, turns_after
 class ExportPart:
     """One part of an export. `next` is the cursor of the next part; None when this is the last.
 
-    `damaged` are ids of sessions that cannot be read, `unavailable` those of sessions that a later version stored,
-    `unnamed` counts those whose very id cannot be read, and `documents` are in the first part alone.
+    `damaged` are ids of sessions that cannot be read, `unavailable` those of sessions that cannot be read now: a later
+    version stored them, or a clock is wrong. `unnamed` counts those whose very id cannot be read, and `documents` are
+    in the first part alone.
     """
 
     sessions: list[tuple[SessionView, Sequence[Turn]]] = field(default_factory=list)
@@ -110,10 +111,10 @@ def _fill(
         except SessionUnreadable as error:
             if not is_session_id(session_id):
                 part.unnamed += 1
-            elif isinstance(error, ItemVersionUnknown):
-                part.unavailable.append(session_id)
-            else:
+            elif isinstance(error, SessionCorrupt):
                 part.damaged.append(session_id)
+            else:
+                part.unavailable.append(session_id)
             continue
         if held and not turns and already < view.count:
             return part, (session_id, already)

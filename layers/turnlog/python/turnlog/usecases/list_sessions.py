@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from turnlog.domain.server_key import ServerKey
 from turnlog.domain.sessions import SessionView, is_session_id
-from turnlog.errors import ItemVersionUnknown, SessionNotFound, SessionUnreadable, TurnlogError
+from turnlog.errors import SessionCorrupt, SessionNotFound, SessionUnreadable, TurnlogError
 from turnlog.ports.session_store import SessionStore
 from turnlog.usecases.audit import Audit
 from turnlog.usecases.caller import Caller
@@ -26,8 +26,8 @@ class SessionPage:
     """Sessions with their last turn, and the cursor of the next page; None when this is the last.
 
     `damaged` are the ids of sessions that cannot be read, on the first page alone: they can still be deleted.
-    `unavailable` are there the ids of those that a later version stored: it can read them. `unnamed` counts further
-    ones whose very id cannot be read.
+    `unavailable` are there the ids of those that cannot be read now: a later version stored them, or a clock is wrong.
+    `unnamed` counts further ones whose very id cannot be read.
     """
 
     sessions: Sequence[SessionView]
@@ -51,7 +51,7 @@ def list_sessions(
 
     One query names all sessions and one read each shows its state, side by side; so a page costs by the number of the
     owner's sessions and not by their turns. A session that is used between two pages moves to the front: a later page
-    may miss it, but none is shown twice. Raises Unauthorized, Forbidden, InvalidRequest for a bad cursor, ClockBehind,
+    may miss it, but none is shown twice. Raises Unauthorized, Forbidden, InvalidRequest for a bad cursor,
     AuditUnavailable or StoreUnavailable.
     """
     owner = caller.require_user()
@@ -97,8 +97,8 @@ def page_of_sessions(
         found = list(pool.map(state, ids))
     unread = {session_id: each for session_id, each in zip(ids, found, strict=True) if isinstance(each, TurnlogError)}
     named = sorted(filter(is_session_id, unread)) if after is None else []
-    unavailable = [session_id for session_id in named if isinstance(unread[session_id], ItemVersionUnknown)]
-    damaged = [session_id for session_id in named if session_id not in unavailable]
+    damaged = [session_id for session_id in named if isinstance(unread[session_id], SessionCorrupt)]
+    unavailable = [session_id for session_id in named if session_id not in damaged]
     unnamed = len(unread) - len(named) if after is None else 0
     ordered = sorted((each for each in found if isinstance(each, SessionView)), key=_position, reverse=True)
     left = [view for view in ordered if after is None or _position(view) < after]

@@ -52,15 +52,25 @@ def fork_session(
         policy.require_anonymous_sessions()
     child_id, fingerprint = new_session_id(), b""
     if key is not None:
-        child_id = named_session_id(hashed("fork", owner.encode(), key.encode()))
+        child_id = named_session_id(hashed("fork", owner.encode(), parent_id.encode(), key.encode()))
         fingerprint = hashed("fingerprint", parent_id.encode(), b"%d" % turn)
+        # Earlier versions named a fork by its owner and key alone: a repeat still finds such a fork.
+        before = named_session_id(hashed("fork", owner.encode(), key.encode()))
+        made = find_existing(store, owner, before, now_ms)
+        child_id = before if made and made.session.fingerprint == fingerprint else child_id
     audit.act("fork", parent_id, to_id=child_id)
     view = None if key is None else find_existing(store, owner, child_id, now_ms)
     if view is None:
         parent = store.read(owner, parent_id, now_ms, newest=1)
         if turn > parent.count:
             raise TurnNotFound
-        view = _fork(store, parent, turn, child_id, fingerprint, policy.charges(caller, server_key, now_ms), now_ms)
+        try:
+            view = _fork(store, parent, turn, child_id, fingerprint, policy.charges(caller, server_key, now_ms), now_ms)
+        except SessionNotFound as error:
+            store.read(owner, parent_id, now_ms, newest=1)  # it may be the parent that ended meanwhile
+            if key is None:
+                raise
+            raise KeyUsedUp from error
     if view.session.fingerprint != fingerprint:
         raise KeyReused
     return view
@@ -167,10 +177,6 @@ def _fork(
     old = parent.session
     expires_ms = now_ms + old.expires_ms - old.created_ms
     child = Session(old.owner, child_id, now_ms, expires_ms, old.idle_ms, old.settings, fingerprint)
-    try:
-        with suppress(LeaseLost):  # another one was faster under this name, or is gone since: the read says which
-            store.fork(old, turn, child, parent.title, quota=charges)
-        return store.read(old.owner, child_id, now_ms, newest=1)
-    except SessionNotFound as error:
-        store.read(old.owner, old.id, now_ms, newest=1)  # it may be the parent that ended meanwhile
-        raise KeyUsedUp from error
+    with suppress(LeaseLost):  # another one was faster under this name, or is gone since: the read says which
+        store.fork(old, turn, child, parent.title, quota=charges)
+    return store.read(old.owner, child_id, now_ms, newest=1)

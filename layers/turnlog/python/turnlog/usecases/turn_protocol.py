@@ -21,6 +21,7 @@ from turnlog.domain.messages import Message, ModelRequest, Reply
 from turnlog.domain.prices import cost_usd
 from turnlog.domain.sessions import SessionView
 from turnlog.domain.turns import (
+    COUNT_BYTES,
     KEY_HASH,
     Lease,
     ModelCall,
@@ -67,8 +68,6 @@ change between versions.
 
 OTHER_KEYS = 16
 """The most keys without a turn for which a session remembers how often the model was asked."""
-
-_COUNT_BYTES = KEY_HASH + 1  # bytes of a key's hash and its count
 
 _ROUNDS = 4
 """The most reads of a session that other requests keep changing."""
@@ -230,7 +229,7 @@ class _Taking:
                 if turn.key == self.request.key:
                     return turn
         if self.request.number not in (None, view.count + 1):
-            raise TurnNumberTaken
+            raise TurnNumberTaken(view.count + 1)
         return None
 
     def _replay(self, view: SessionView, turn: Turn) -> TakenTurn:
@@ -263,7 +262,7 @@ class _Taking:
             at_ms=now,
             attempt=attempt,
             attempt_counts=b"".join(hashed + bytes([count]) for hashed, count in attempts.items())[
-                -OTHER_KEYS * _COUNT_BYTES :
+                -OTHER_KEYS * COUNT_BYTES :
             ],
             charges=taken,
         )
@@ -348,7 +347,7 @@ def _older_keys(view: SessionView) -> bytes:
 def _attempts(view: SessionView) -> dict[bytes, int]:
     """The number of handlers that began under each key without a turn, by the key's hash, the latest last."""
     held = view.running.attempt_counts if view.running else view.turns[-1].attempt_counts if view.turns else b""
-    counts = {held[at : at + KEY_HASH]: held[at + KEY_HASH] for at in range(0, len(held), _COUNT_BYTES)}
+    counts = {held[at : at + KEY_HASH]: held[at + KEY_HASH] for at in range(0, len(held), COUNT_BYTES)}
     if view.running and view.running.attempt:
         counts[key_hash(view.running.key)] = view.running.attempt
     return counts

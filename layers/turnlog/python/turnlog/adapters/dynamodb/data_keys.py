@@ -20,8 +20,8 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol
 
-from turnlog.adapters.dynamodb.items import is_of_later_version
-from turnlog.adapters.dynamodb.table import ACTIVE, EMPTY, Item, Table, key, n, readable, s
+from turnlog.adapters.dynamodb.items import is_of_later_version, state_of
+from turnlog.adapters.dynamodb.table import ACTIVE, EMPTY, LEFT, Item, Table, key, n, readable, s
 from turnlog.clock import Clock
 from turnlog.domain.content_encryption import PLAIN, ContentCipher, DataKey
 from turnlog.domain.owners import owner_hash
@@ -43,6 +43,7 @@ MOST_CACHED = 1_000
 
 VERSION = 1
 _ROUNDS = 10
+_GONE = "erasing", "erased"  # any other state, also one that only a later version knows, may have a key's bytes
 _NEWEST = ""  # the name under which the cache knows an owner's newest key
 
 
@@ -143,20 +144,21 @@ class OwnerKeys:
         hashed = owner_hash(owner)
         for _ in range(_ROUNDS):
             items = self._items(hashed)
-            active = [item for item in items if _state(item) == "active"]
-            if not active and any(_state(item) == "erasing" for item in items):
+            left = [item for item in items if state_of(item) not in _GONE]
+            if not left and any(state_of(item) == "erasing" for item in items):
                 self._drop(hashed)
                 return
-            for item in active:
-                self._table.put(_item(hashed, item["sk"]["S"], "erasing"), ACTIVE, {":active": s("active")})
-            if not active:
+            gone = {f":{state}": s(state) for state in _GONE}
+            for item in left:
+                self._table.put(_item(hashed, item["sk"]["S"], "erasing"), LEFT, gone)
+            if not left:
                 self._table.put(_item(hashed, _next_kid(items), "erasing"), EMPTY)
         raise StoreUnavailable
 
     def finish_erasure(self, owner: str) -> None:
         hashed = owner_hash(owner)
         for item in self._items(hashed):
-            if _state(item) == "erasing":
+            if state_of(item) == "erasing":
                 done = _item(hashed, item["sk"]["S"], "erased")
                 self._table.put(done, "st = :erasing", {":erasing": s("erasing")})
 
@@ -262,4 +264,5 @@ def _next_kid(items: Sequence[Item]) -> str:
 
 
 def _state(item: Item) -> str:
+    """The state of a key. Raises KeyError when it says none."""
     return str(item["st"]["S"])

@@ -15,6 +15,7 @@ from turnlog.adapters.dynamodb.items import (
     is_part,
     is_slot,
     part_sk,
+    partition,
 )
 from turnlog.adapters.dynamodb.table import Item, readable, s
 from turnlog.domain.content_encryption import PLAIN, ContentCipher
@@ -45,9 +46,11 @@ def session_of(owner: str, session_id: str, item: Item, keys: Keys) -> Session:
     with readable():
         chosen = unpack(_decrypted(item, "cfg", cipher))
         settings = SessionSettings(chosen["model"], chosen["max_tokens"], chosen["system"])
+        if [type(chosen[name]) for name in ("model", "max_tokens", "system")] != [str, int, str]:
+            raise ValueError("no settings of a session")
         created, expires, idle = (int(item[name]["N"]) for name in ("created", "dies", "idle"))
         fingerprint = bytes(item["fp"]["B"]) if "fp" in item else b""
-    return Session(owner, session_id, created, expires, idle, settings, fingerprint, cipher)
+        return Session(owner, session_id, created, expires, idle, settings, fingerprint, cipher)
 
 
 def title_of(item: Item, cipher: ContentCipher) -> str:
@@ -61,7 +64,10 @@ def listed_id(owner: str, item: Item, keys: Keys) -> str:
     """The id of the session that an item of the owner's partition names. Raises as `session_of`."""
     cipher = _cipher_of(owner, item, keys)
     with readable():
-        return _decrypted_text(item, "sid", cipher)
+        session_id = _decrypted_text(item, "sid", cipher)
+        if partition(owner, session_id) != item["sk"]["S"]:
+            raise ValueError("the id of another session")
+        return session_id
 
 
 def slots_of(items: Sequence[Item], cipher: ContentCipher) -> list[Slot]:

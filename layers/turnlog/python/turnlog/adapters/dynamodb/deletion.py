@@ -1,15 +1,16 @@
 """Deletion of a session: new turns are blocked first, then all content is removed, the header last.
 
-It works on whatever exists, so it can be repeated after a crash at any point, and it leaves no slot free in which an
-old lease could still commit. Items of a later version go, too, also under a lease that is running: whoever holds it
-finds a tombstone and can store nothing more, and the right to have all deleted does not wait for the end of a rollback.
+It works on whatever exists, damaged or not, so it can be repeated after a crash at any point, and it leaves no slot
+free in which an old lease could still commit. Items of a later version go, too, also under a lease that is running:
+whoever holds it finds a tombstone and can store nothing more, and the right to have all deleted does not wait for the
+end of a rollback.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from turnlog.adapters.dynamodb.encode import lease_values, tombstone_item, tombstone_over
+from turnlog.adapters.dynamodb.encode import lease_values, tombstone_item
 from turnlog.adapters.dynamodb.items import HEADER, META, is_header, is_slot, slot_sk, state_of
 from turnlog.adapters.dynamodb.table import EMPTY, MINE, Item, Table, key
 from turnlog.errors import StoreUnavailable
@@ -65,7 +66,7 @@ def delete_listed_sessions(table: Table, owner_pk: str) -> int:
         pk, index_key = item["sk"]["S"], key(item["pk"]["S"], item["sk"]["S"])
         if not delete_session(table, pk, index_key):
             # A copy of a turn may be on its way to this partition: it must find the first slot taken.
-            table.put(tombstone_item(pk, slot_sk(1), item["ttl"]), EMPTY)
+            table.put(tombstone_item(pk, slot_sk(1), item.get("ttl")), EMPTY)
             delete_session(table, pk, index_key)
     return len(listed)
 
@@ -80,19 +81,21 @@ def _block_new_turns(table: Table, items: Sequence[Item], pk: str) -> Item | Non
     if top and state == "ended":
         return top
     if top and state == "running":
-        tombstone = tombstone_over(top)
+        tombstone = tombstone_item(pk, top["sk"]["S"], _ttl_of(top, items))
         if unfinished_move := top.get("dst") or top.get("und"):
             tombstone["und"] = unfinished_move
-        refused = table.put(tombstone, MINE, lease_values(top["tok"]["S"]))
+        token = top.get("tok", {}).get("S", "")
+        # Nobody can commit or take over a lease that has lost its token.
+        refused = table.put(tombstone, *((MINE, lease_values(token)) if token else ()))
     else:
-        tombstone = tombstone_item(pk, slot_sk(int(top["sk"]["S"]) + 1 if top else 1), items[0]["ttl"])
+        tombstone = tombstone_item(pk, slot_sk(int(top["sk"]["S"]) + 1 if top else 1), _ttl_of(items[0], items))
         refused = table.put(tombstone, EMPTY)
     return tombstone if refused is None else None
 
 
 def _remove_items(table: Table, items: Sequence[Item], pk: str, index_key: Item, top: Item) -> None:
     if "und" in top:
-        discard_copies(table, top["und"]["S"], int(top["sk"]["S"]) - 1, top["ttl"])
+        discard_copies(table, top["und"]["S"], int(top["sk"]["S"]) - 1, top.get("ttl"))
     replace_with_tombstones(table, items, below=top["sk"]["S"])
     table.delete(key(pk, META))
     table.delete(key(pk, HEADER))
@@ -102,11 +105,17 @@ def _remove_items(table: Table, items: Sequence[Item], pk: str, index_key: Item,
 def replace_with_tombstones(table: Table, items: Sequence[Item], below: str) -> None:
     """Puts a tombstone into every slot before the one at `below`, and deletes all else but the header and the title."""
     slots = [item for item in items if is_slot(item) and item["sk"]["S"] < below]
-    table.put_all([tombstone_over(item) for item in slots if state_of(item) != "ended"])
+    left = [item for item in slots if state_of(item) != "ended"]
+    table.put_all([tombstone_item(item["pk"]["S"], item["sk"]["S"], _ttl_of(item, items)) for item in left])
     _delete_the_rest(table, items)
 
 
-def discard_copies(table: Table, pk: str, last: int, ttl: Item) -> None:
+def _ttl_of(item: Item, items: Sequence[Item]) -> Item | None:
+    """The item's TTL or, if it has lost that, the TTL of its session's other items, which is the same."""
+    return next((each["ttl"] for each in (item, *items) if "ttl" in each), None)
+
+
+def discard_copies(table: Table, pk: str, last: int, ttl: Item | None) -> None:
     """Puts tombstones into slots 1..`last` of a partition to which a move did not finish, whatever they hold.
 
     So a copy that is still on its way finds its slot taken. To be called only when the move can no longer make a

@@ -105,14 +105,9 @@ def turn_items(session: Session, turn: Turn) -> list[Item]:
     ]
 
 
-def tombstone_item(pk: str, sk: str, ttl: Item) -> Item:
+def tombstone_item(pk: str, sk: str, ttl: Item | None) -> Item:
     """The item that keeps a slot taken after its session was deleted or moved, or has expired."""
-    return key(pk, sk) | {"v": n(VERSION), "st": s("ended"), "ttl": ttl}
-
-
-def tombstone_over(item: Item) -> Item:
-    """A tombstone with the key and the TTL of this item."""
-    return tombstone_item(item["pk"]["S"], item["sk"]["S"], item["ttl"])
+    return key(pk, sk) | {"v": n(VERSION), "st": s("ended")} | ({"ttl": ttl} if ttl else {})
 
 
 def lease_values(token: str, now_ms: int | None = None) -> Item:

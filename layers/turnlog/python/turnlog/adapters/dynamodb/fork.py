@@ -6,8 +6,9 @@ from dataclasses import replace
 
 from turnlog.adapters.dynamodb.copies import copy_turn
 from turnlog.adapters.dynamodb.data_keys import Keys
+from turnlog.adapters.dynamodb.deletion import outline
 from turnlog.adapters.dynamodb.encode import header_item, index_item, meta_item
-from turnlog.adapters.dynamodb.items import is_header, is_of_later_version, partition, slot_sk
+from turnlog.adapters.dynamodb.items import is_header, is_of_later_version, is_slot, partition, slot_sk, state_of
 from turnlog.adapters.dynamodb.quotas import transact_charged
 from turnlog.adapters.dynamodb.reads import slots_between
 from turnlog.adapters.dynamodb.sweeper import sweep_entry
@@ -15,7 +16,7 @@ from turnlog.adapters.dynamodb.table import DONE, EMPTY, Table, key, s
 from turnlog.domain.quotas import QuotaCharges
 from turnlog.domain.sessions import Session
 from turnlog.domain.turns import Turn
-from turnlog.errors import ItemVersionUnknown, KeyReused, LeaseLost, SessionNotFound, StoreUnavailable
+from turnlog.errors import ItemVersionUnknown, KeyReused, LeaseLost, SessionNotFound, StoreUnavailable, TurnsMissing
 
 
 def fork_session(
@@ -34,13 +35,11 @@ def fork_session(
     """
     if _is_made(table, partition(child.owner, child.id)):
         return
-    turns = [slot.forked() for slot in slots_between(table, parent, 1, number) if isinstance(slot, Turn)]
-    if [turn.number for turn in turns] != list(range(1, number + 1)):
-        raise SessionNotFound
+    turns = _turns_of(table, parent, number)
     child = replace(child, cipher=keys.current(child.owner))
     _reserve_id(table, keys, child, quota, usage_table)
     for turn in turns:
-        copy_turn(table, child, turn)
+        copy_turn(table, child, turn.forked())
     made = [
         table.put_action(header_item(child), EMPTY),
         table.put_action(meta_item(child, title)),
@@ -51,6 +50,23 @@ def fork_session(
     reasons = table.transact(made)
     if reasons and "Item" not in reasons[0]:
         raise SessionNotFound if keys.was_erased(child, reasons) else StoreUnavailable
+
+
+def _turns_of(table: Table, parent: Session, number: int) -> list[Turn]:
+    """The parent's turns 1..`number`.
+
+    Raises SessionNotFound when it is gone or has fewer, a kind of SessionCorrupt when one of them is missing.
+    """
+    slots = slots_between(table, parent, 1, number)
+    turns = [slot for slot in slots if isinstance(slot, Turn)]
+    if [turn.number for turn in turns] == list(range(1, number + 1)):
+        return turns
+    items = outline(table, partition(parent.owner, parent.id))
+    states = {int(item["sk"]["S"]): state_of(item) for item in items if is_slot(item)}
+    is_gone = not items or not is_header(items[0]) or states.get(max(states, default=0)) == "ended"
+    if is_gone or number > max((each for each, state in states.items() if state == "done"), default=0):
+        raise SessionNotFound
+    raise TurnsMissing
 
 
 def _is_made(table: Table, pk: str) -> bool:

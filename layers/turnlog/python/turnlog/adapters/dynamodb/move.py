@@ -18,6 +18,7 @@ from turnlog.adapters.dynamodb.encode import (
     tombstone_item,
 )
 from turnlog.adapters.dynamodb.items import (
+    ENCRYPTED_VERSION,
     HEADER,
     META,
     READ_RANGE,
@@ -32,6 +33,7 @@ from turnlog.adapters.dynamodb.reads import READS, view_of
 from turnlog.adapters.dynamodb.sweeper import add_to_sweep_list
 from turnlog.adapters.dynamodb.table import (
     EMPTY,
+    KNOWN,
     LAPSED,
     MINE,
     TITLED,
@@ -40,12 +42,13 @@ from turnlog.adapters.dynamodb.table import (
     failed,
     item_that_failed,
     key,
+    n,
+    readable,
     s,
 )
 from turnlog.domain.sessions import Move, Session, SessionView
 from turnlog.domain.turns import Lease, busy, held_by_later_version
 from turnlog.errors import (
-    ItemUnreadable,
     ItemVersionUnknown,
     LeaseLost,
     SessionCorrupt,
@@ -98,10 +101,7 @@ def _read_once(table: Table, keys: Keys, request: Move) -> tuple[SessionView, It
             raise ItemVersionUnknown
         return top
     view = view_of(request.owner, request.session_id, items, request.at_ms, keys)
-    meta = next((item for item in items if item["sk"]["S"] == META), None)
-    if meta is None:
-        raise ItemUnreadable
-    return view, meta
+    return view, next(item for item in items if item["sk"]["S"] == META)
 
 
 def _acquire(table: Table, request: Move, view: SessionView, usage_table: str) -> Lease | None:
@@ -165,7 +165,7 @@ def _copy_and_commit(
     old = view.session
     try:
         _copy_turns(table, keys, request, view, new)
-    except LeaseLost:  # another session is there, or the copies of an earlier try of this move were discarded
+    except (LeaseLost, ItemVersionUnknown):  # another's session or copies are there, or this move's were discarded
         _expire_lease(table, old, lease, request.at_ms)
         raise
     tombstone = tombstone_item(partition(old.owner, old.id), slot_sk(lease.number), {"N": str(old.ttl_s)})
@@ -187,11 +187,16 @@ def _copy_and_commit(
 
 
 def _copy_turns(table: Table, keys: Keys, request: Move, view: SessionView, new: Session) -> None:
-    """Copies all turns. Raises LeaseLost when the target is another session's, or the copies were discarded."""
+    """Copies all turns. Raises LeaseLost when the target is another session's, or the copies were discarded, and
+    ItemVersionUnknown when a later version began to copy to it.
+    """
     if has_session(table, partition(new.owner, new.id)):
         raise LeaseLost
     add_to_sweep_list(table, new, request.at_ms, source=partition(view.session.owner, view.session.id))
-    reasons = table.transact([table.put_action(index_item(new)), *keys.still_active(new)])
+    named = table.put_action(index_item(new), KNOWN, {":newest": n(ENCRYPTED_VERSION)})
+    reasons = table.transact([named, *keys.still_active(new)])
+    if reasons and failed(reasons[0]):
+        raise ItemVersionUnknown
     if reasons:  # no session may be named that the erasure which took the key would not see
         keys.was_erased(new, reasons)
         raise LeaseLost
@@ -244,7 +249,9 @@ def _expire_lease(table: Table, session: Session, lease: Lease, now_ms: int) -> 
 def _repeat(table: Table, keys: Keys, request: Move, tombstone: Item) -> Session:
     """The session that a move under the same key made. Raises SessionNotFound if it was another move."""
     pk = partition(request.to_owner, request.to_id)
-    if bytes(tombstone["mk"]["B"]) != request.key or tombstone["dst"]["S"] != pk:
+    with readable():
+        is_this_move = bytes(tombstone["mk"]["B"]) == request.key and tombstone["dst"]["S"] == pk
+    if not is_this_move:
         raise SessionNotFound
     _remove_moved_session(table, request.owner, request.session_id, tombstone)
     header = table.get(key(pk, HEADER))

@@ -12,7 +12,7 @@ from turnlog.adapters.dynamodb.table import Item, Table
 from turnlog.domain.conditions import alive
 from turnlog.domain.sessions import Session, SessionView
 from turnlog.domain.turns import Lease, Slot, Tombstone, Turn, UnknownLease
-from turnlog.errors import ItemVersionUnknown, SessionCorrupt, SessionNotFound, TurnsMissing
+from turnlog.errors import ItemUnreadable, ItemVersionUnknown, SessionCorrupt, SessionNotFound, TurnsMissing
 
 READS = 3
 """Reads of a session that seems to be damaged, before that is believed: a query is no snapshot."""
@@ -57,7 +57,10 @@ def view_of(
     slots: list[Slot] = slots_of(items, session.cipher)
     if slots and isinstance(slots[-1], Tombstone):
         raise SessionNotFound
-    title = next((title_of(item, session.cipher) for item in items if item["sk"]["S"] == META), "")
+    meta = next((item for item in items if item["sk"]["S"] == META), None)
+    if meta is None:
+        raise ItemUnreadable
+    title = title_of(meta, session.cipher)
     top = slots.pop() if slots and isinstance(slots[-1], Lease | UnknownLease) else None
     if any(isinstance(slot, UnknownLease) for slot in slots):
         raise ItemVersionUnknown

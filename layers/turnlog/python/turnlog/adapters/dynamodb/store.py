@@ -25,11 +25,18 @@ from turnlog.adapters.dynamodb.items import READ_RANGE, index_key, is_partition,
 from turnlog.adapters.dynamodb.move import fence_unfinished_move, move_session
 from turnlog.adapters.dynamodb.quotas import charge_actions, erase_quotas, transact_charged
 from turnlog.adapters.dynamodb.reads import READS, has_all, page_size, slots_between, view_of
-from turnlog.adapters.dynamodb.table import EMPTY, EXISTS, LAPSED, MINE, Item, Table, item_that_failed, key
+from turnlog.adapters.dynamodb.table import EMPTY, LAPSED, MINE, SAME_VERSION, Item, Table, item_that_failed, key
 from turnlog.domain.quotas import QuotaCharge, QuotaCharges
 from turnlog.domain.sessions import Move, Session, SessionView
 from turnlog.domain.turns import Lease, Slot, Turn
-from turnlog.errors import ItemUnreadable, KeysUnavailable, SessionCorrupt, SessionNotFound, SessionUnreadable
+from turnlog.errors import (
+    ItemUnreadable,
+    ItemVersionUnknown,
+    KeysUnavailable,
+    SessionCorrupt,
+    SessionNotFound,
+    SessionUnreadable,
+)
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -160,8 +167,12 @@ class DynamoDBSessionStore:
     def rename(self, owner: str, session_id: str, title: str, now_ms: int) -> None:
         session = self.read(owner, session_id, now_ms, newest=1).session
         renamed = meta_item(session, title)
-        # Only where the item exists: a title must not come back after its session was deleted.
-        if self._sessions.update(renamed, "SET title = :title", {":title": renamed["title"]}, EXISTS) is not None:
+        # Only where the item is still as it was read: a title must not come back after its session was deleted.
+        given = {":title": renamed["title"], ":v": renamed["v"]}
+        found = self._sessions.update(renamed, "SET title = :title", given, SAME_VERSION)
+        if found:
+            raise ItemVersionUnknown
+        if found is not None:
             raise SessionNotFound
 
     def move(self, move: Move) -> Session:

@@ -16,10 +16,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 
 from turnlog.adapters.dynamodb.deletion import delete_session, outline
 from turnlog.adapters.dynamodb.encode import lease_values
 from turnlog.adapters.dynamodb.items import (
+    ENCRYPTED_VERSION,
     HEADER,
     META,
     VERSION,
@@ -29,19 +31,21 @@ from turnlog.adapters.dynamodb.items import (
     partition,
     state_of,
 )
-from turnlog.adapters.dynamodb.table import LAPSED, Item, Table, key, n, s
+from turnlog.adapters.dynamodb.table import KNOWN, LAPSED, Item, Table, key, n, readable, s
 from turnlog.domain.conditions import is_due
-from turnlog.domain.margins import SWEEP_MARGIN
+from turnlog.domain.margins import GRACE, SWEEP_MARGIN
 from turnlog.domain.sessions import Session
+from turnlog.errors import ItemUnreadable
 
 MOST_SWEPT = 1_000
 """The most sessions that one run checks; the next run goes on."""
 
 _SPAN_MS = 15 * 60 * 1000  # of one partition of the list
 _MARGIN_MS = int(SWEEP_MARGIN.total_seconds() * 1000)
+_GRACE_MS = int(GRACE.total_seconds() * 1000)
 _SHARDS = 4  # of a partition, since one takes 1,000 writes a second
 _LATE = 4  # spans that are read again: an entry may be late by a clock that was behind
-_MARK = key("D#", "swept")  # holds the first span that is not swept to its end
+_MARK = key("D#", "swept")  # holds the first span that is not swept to its end, in every version
 _FIRST_RUN = 104  # spans, 26 hours: as far as the first run looks back
 
 
@@ -65,14 +69,15 @@ def sweep(table: Table, now_ms: int) -> int:
     swept = int(mark["span"]["N"]) if mark else this_span - _FIRST_RUN
     for span in range(swept - _LATE if mark else swept, this_span + 1):
         for entry in _entries(table, span):
-            removed += _check(table, entry, now_ms)
+            with suppress(ItemUnreadable):  # a damaged entry must not hold up the others; TTL takes its session
+                removed += _check(table, entry, now_ms)
             table.delete(key(entry["pk"]["S"], entry["sk"]["S"]))
             checked += 1
         if checked >= MOST_SWEPT:
             break
         if swept < this_span and span >= swept:  # after each, so that a run which is cut off need not begin anew
             swept = min(span + 1, this_span)
-            table.put(_MARK | {"v": n(VERSION), "span": n(swept)})
+            table.put(_MARK | {"v": n(VERSION)} | (mark or {}) | {"span": n(swept)})
     return removed
 
 
@@ -93,31 +98,35 @@ def _entry_key(pk: str, due_ms: int) -> Item:
 def _check(table: Table, entry: Item, now_ms: int) -> bool:
     """Deletes the entry's session if it has expired, and returns True then.
 
-    An entry that is alive, or cannot be decided yet, is put onto the list again, at a later place.
+    An entry that is alive, or cannot be decided yet, is put onto the list again, at a later place. Raises
+    ItemUnreadable for an entry that is damaged.
     """
     pk = entry["sk"]["S"]
+    with readable():
+        _index_key(entry), int(entry["ttl"]["N"])
     items = outline(table, pk)
     if any(map(is_of_later_version, [entry, *items])):
         _reschedule(table, entry, now_ms + _MARGIN_MS)
         return False
-    alive_until_ms = _alive_until_ms(items)
+    alive_until_ms = _alive_until_ms(items, entry)
     removed = False
     if not is_due(alive_until_ms, now_ms):
         _reschedule(table, {name: each for name, each in entry.items() if name != "src"}, alive_until_ms + _MARGIN_MS)
     elif not _is_abandoned(table, entry, items, now_ms):
         _reschedule(table, entry, now_ms + _MARGIN_MS)
     elif _has_header(items) or any(item["sk"]["S"] != META and state_of(item) != "ended" for item in items):
-        top = delete_session(table, pk, _index_key(entry), only_if=lambda found: _may_be_swept(found, now_ms))
+        top = delete_session(table, pk, _index_key(entry), only_if=lambda found: _may_be_swept(found, entry, now_ms))
         removed = top is not None
         if not removed:  # a turn was taken that had begun before the session expired, or a later version came back
             _reschedule(table, entry, now_ms + _MARGIN_MS)
     else:
-        table.delete(_index_key(entry))  # of a session that was never made, or whose deletion stopped before this
+        # The name of a session that was never made, or whose deletion stopped before this.
+        table.delete(_index_key(entry), KNOWN, {":newest": n(ENCRYPTED_VERSION)})
     return removed
 
 
-def _may_be_swept(items: Sequence[Item], now_ms: int) -> bool:
-    return not any(map(is_of_later_version, items)) and is_due(_alive_until_ms(items), now_ms)
+def _may_be_swept(items: Sequence[Item], entry: Item, now_ms: int) -> bool:
+    return not any(map(is_of_later_version, items)) and is_due(_alive_until_ms(items, entry), now_ms)
 
 
 def _reschedule(table: Table, entry: Item, due_ms: int) -> None:
@@ -132,14 +141,19 @@ def _has_header(items: Sequence[Item]) -> bool:
     return bool(items) and bool(items[0]["sk"]["S"] == HEADER)
 
 
-def _alive_until_ms(items: Sequence[Item]) -> int:
-    """The time at which the outlined session expires unless it is used; 0 when it is deleted, moved or not made."""
+def _alive_until_ms(items: Sequence[Item], entry: Item) -> int:
+    """The time at which the outlined session expires unless it is used; 0 when it is deleted, moved or not made.
+
+    That of a damaged session is its absolute end, by the TTL that the list's entry has, too.
+    """
     top = next((item for item in items if is_slot(item)), None)
-    if not _has_header(items) or (top and top["st"]["S"] == "ended"):
+    if not _has_header(items) or (top and state_of(top) == "ended"):
         return 0
-    header = items[0]
-    active_ms = max(int(header["created"]["N"]), int(top["ts"]["N"]) if top else 0)
-    return min(active_ms + int(header["idle"]["N"]), int(header["dies"]["N"]))
+    header, absolute_ms = items[0], int(entry["ttl"]["N"]) * 1000 - _GRACE_MS
+    with suppress(ItemUnreadable), readable():
+        active_ms = max(int(header["created"]["N"]), int(top["ts"]["N"]) if top else 0)
+        return min(active_ms + int(header["idle"]["N"]), int(header["dies"]["N"]), absolute_ms)
+    return absolute_ms
 
 
 def _is_abandoned(table: Table, entry: Item, items: Sequence[Item], now_ms: int) -> bool:

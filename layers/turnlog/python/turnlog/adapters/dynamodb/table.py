@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError, HTTPClientError
 from botocore.exceptions import ConnectionError as NotConnected
 
-from turnlog.errors import ItemUnreadable, StoreUnavailable
+from turnlog.errors import ItemUnreadable, ModelProtocolError, StoreUnavailable
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -24,11 +24,14 @@ Item = dict[str, Any]
 # Conditions, each named for when it is true.
 EMPTY = "attribute_not_exists(pk)"  # nothing holds the slot, or the item does not exist yet
 EXISTS = "attribute_exists(pk)"
+KNOWN = "attribute_not_exists(v) OR v <= :newest"  # no later version stored the item
 MINE = "st = :running AND tok = :token"  # the slot still holds the lease with this token
 LAPSED = "st = :running AND tok = :token AND til < :now"  # ... and it has run out
+SAME_VERSION = "v = :v"  # the item exists, and no later version has replaced it
 TITLED = "title = :title"  # a session's title is still the one that was read
 DONE = "st = :done"  # the slot holds a finished turn
 ACTIVE = "st = :active"  # a key has its bytes
+LEFT = "NOT (st = :erasing OR st = :erased)"  # a key may have its bytes, whatever a later version calls its state
 NEVER = "attribute_exists(pk) AND n <= :room"  # of a counter, which is not negative, when there is no room
 WITHIN_LIMIT = "attribute_not_exists(n) OR n <= :room"  # the counter has room for the charge
 
@@ -45,6 +48,18 @@ _TRANSIENT = {
     "TransactionInProgressException",
 }
 _TRANSIENT_REASONS = {"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"}
+
+
+_DAMAGE = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    ModelProtocolError,  # a turn without a stop reason
+    RecursionError,  # JSON that is nested without end
+    TypeError,
+    ValueError,
+    zlib.error,
+)
 
 
 def s(text: str) -> Item:
@@ -67,7 +82,7 @@ def readable() -> Iterator[None]:
     """Raises ItemUnreadable when an item lacks something or has another form: damage never reads as less data."""
     try:
         yield
-    except (KeyError, ValueError, TypeError, zlib.error) as error:
+    except _DAMAGE as error:
         raise ItemUnreadable from error
 
 
@@ -93,7 +108,7 @@ class Table:
         return self._conditional(self._client.delete_item, condition, values, Key=item_key)
 
     def update(self, item: Item, expression: str, values: Item, condition: str) -> Item | None:
-        """Changes the item with the key of `item`, under a `condition` without values. Returns as `put`."""
+        """Changes the item with the key of `item`, under a `condition`, with the values of both. Returns as `put`."""
         arguments = {"Key": key(item["pk"]["S"], item["sk"]["S"]), "UpdateExpression": expression}
         return self._conditional(self._client.update_item, condition, values, **arguments)
 

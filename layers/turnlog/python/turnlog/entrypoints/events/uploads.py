@@ -7,7 +7,7 @@ from typing import Any
 
 from turnlog import runtime
 from turnlog.adapters import telemetry
-from turnlog.domain.documents import INBOX, MAX_DOCUMENT_KEY, Upload
+from turnlog.domain.documents import INBOX, Upload
 from turnlog.errors import TurnlogError
 from turnlog.usecases.summarize_upload import UploadOutcome, summarize_upload
 
@@ -73,6 +73,6 @@ def _upload(event: Mapping[str, Any]) -> Upload | None:
             sequencer, version = found.get("sequencer", ""), found.get("version-id")
             owner, _, name = key.removeprefix(INBOX).partition("/")
             well_formed = isinstance(sequencer, str) and isinstance(version, str | None)
-            if key.startswith(INBOX) and owner and name and well_formed and len(key.encode()) <= MAX_DOCUMENT_KEY:
+            if key.startswith(INBOX) and owner and name and well_formed:
                 return Upload(key, sequencer, version)
     return None

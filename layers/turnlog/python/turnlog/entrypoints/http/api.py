@@ -121,6 +121,8 @@ class Api:
             return _problem(problem, request, error.retry_after_s)
         except Exception as error:  # noqa: BLE001 (the last resort: any other error becomes a problem without its text)
             return _problem(INTERNAL, request, where=runtime.source_line(error))
+        if answer.body is None:
+            return answer
         content_type = {"Content-Type": "application/json; charset=utf-8"}
         return Response(answer.status, answer.body, {**content_type, **answer.headers}, answer.noted)
 

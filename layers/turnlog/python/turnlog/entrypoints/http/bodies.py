@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from turnlog import runtime
 from turnlog.domain.limits import DEFAULT_MAX_TOKENS
-from turnlog.domain.messages import Message, to_json
+from turnlog.domain.messages import Message, has_foreign_controls, to_json
 from turnlog.entrypoints.http.fields import described
 from turnlog.entrypoints.http.request import MAX_BODY, Body
 
@@ -20,12 +20,12 @@ MOST_MAX_TOKENS = 16_000
 SHORTEST_IDLE_S = 120
 """Longer than a turn's lease, of up to 95 s by GatewaySeconds, or a session could end under its own turn."""
 
-_PLAIN_CONTROLS = "\t\n\r"
+_OF_A_BLOCK = ("type", "text")
 _JOINERS = dict.fromkeys((0x200C, 0x200D))  # which spell words in Persian and Indic scripts, and join emoji
 
 
 def _plain_text(text: str) -> str:
-    if any(unicodedata.category(character) == "Cc" and character not in _PLAIN_CONTROLS for character in text):
+    if has_foreign_controls(text):
         raise PydanticCustomError("control_character", "control character")
     return text
 
@@ -52,20 +52,43 @@ def _not_blank(text: str) -> str:
 def _message(value: object) -> Message:
     """Reads a string or a list of text blocks."""
     if isinstance(value, str):
-        texts = [value]
-    elif isinstance(value, list) and all(isinstance(block, dict) for block in value):
-        if any(set(block) - {"type", "text"} for block in value):
-            raise PydanticCustomError("unknown_field", "unknown field", {"allowed": ["type", "text"]})
-        if any(block.get("type") != "text" or not isinstance(block.get("text"), str) for block in value):
-            raise PydanticCustomError("wrong_type", "wrong type")
-        texts = [block["text"] for block in value]
+        texts = [_text(value)]
+    elif isinstance(value, list):
+        texts = [_text_of_block(block, index) for index, block in enumerate(value)]
     else:
-        raise PydanticCustomError("wrong_type", "wrong type")
-    for text in texts:
-        _plain_text(text)
-    if not texts or not all(text.strip() for text in texts):
-        raise PydanticCustomError("message_empty", "empty message")
+        raise _wrong("wrong_type")
+    if not texts:
+        raise _wrong("message_empty")
     return Message("user", to_json([{"type": "text", "text": text} for text in texts]))
+
+
+def _text_of_block(block: object, index: int) -> str:
+    if not isinstance(block, dict):
+        raise _wrong("wrong_type", index)
+    for number, name in enumerate(block, start=1):
+        if name not in _OF_A_BLOCK:
+            raise _wrong("unknown_field", index, allowed=list(_OF_A_BLOCK), field=number)
+    for name in _OF_A_BLOCK:
+        if name not in block:
+            raise _wrong("field_missing", index, name)
+        if not isinstance(block[name], str):
+            raise _wrong("wrong_type", index, name)
+    if block["type"] != "text":
+        raise _wrong("block_type_unknown", index, "type", allowed=["text"])
+    return _text(block["text"], index, "text")
+
+
+def _text(text: str, *within: int | str) -> str:
+    if has_foreign_controls(text):
+        raise _wrong("control_character", *within)
+    if not text.strip():
+        raise _wrong("message_empty", *within)
+    return text
+
+
+def _wrong(kind: str, *within: int | str, **details: object) -> PydanticCustomError:
+    """Returns the error of the part of a message that is `within` it: the block's index and the field's name."""
+    return PydanticCustomError(kind, "refused", {"within": within, **details})
 
 
 def _offered_model(name: str) -> str:
@@ -84,7 +107,9 @@ _TEXT_BLOCK = {
 _MESSAGE = {"oneOf": [{"type": "string", "minLength": 1}, {"type": "array", "minItems": 1, "items": _TEXT_BLOCK}]}
 _LONG = {"maxLength": MAX_BODY}  # for readers: no longer text can arrive
 
-_QUESTION = "A string, or a list of text blocks. Not blank; no control characters but tab and line ends."
+_QUESTION = (
+    "A string, or a list of text blocks. Not blank; no control characters but tab, line ends, form feed and escape."
+)
 Question = Annotated[Any, BeforeValidator(_message), WithJsonSchema(_MESSAGE), described(_QUESTION)]
 SystemPrompt = Annotated[
     str,

@@ -43,7 +43,9 @@ ExpiresAt = Annotated[str, time("The time at which the session ends, whatever ha
 IdleExpiresAt = Annotated[str, time("The time at which the session ends unless another turn begins.", "09:30")]
 ExportedAt = Annotated[str, time("The time of the export.", "09:15")]
 DamagedIds = Annotated[list[str], described("Ids of sessions that cannot be read and can only be deleted.", [])]
-STORED_LATER = "that a later version of the service stored: they are whole, and are read again once it is back."
+STORED_LATER = (
+    "that cannot be read now, and are whole: a later version of the service stored them, or a clock of it is wrong."
+)
 UnavailableIds = Annotated[list[str], described(f"Ids of sessions {STORED_LATER}", [])]
 _UNNAMED = (
     "The number of further sessions whose very id cannot be read. They end with all of the user's, by an administrator "

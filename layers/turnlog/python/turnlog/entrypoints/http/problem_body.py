@@ -14,12 +14,18 @@ class RefusedPart(ResponseBody):
 
     reason: Annotated[str, described("The code of the rule that is broken.", "wrong_type")]
     pointer: Annotated[str | None, described("The place in the body (RFC 6901).", "/message")] = None
+    field: Annotated[int | None, count("The number of the unknown field among those of its object.", 2, minimum=1)] = (
+        None
+    )
+    line: Annotated[int | None, count("The line at which the body stops being JSON.", 1, minimum=1)] = None
+    column: Annotated[int | None, count("The byte of that line, from 1; 0 for its beginning.", 17)] = None
     parameter: Annotated[str | None, described("The query parameter.", "limit")] = None
     allowed: Annotated[list[str] | None, described("The names or values that would do, if any.")] = None
     minimum: Annotated[int | None, count("The smallest number that would do.", 1)] = None
     maximum: Annotated[int | None, count("The largest number that would do.", 16_000)] = None
     min_length: Annotated[int | None, count("The fewest characters of a text.", 10)] = None
     max_length: Annotated[int | None, count("The most characters of a text, or items of an array.", 200)] = None
+    pattern: Annotated[str | None, described("The form of a text, as a regular expression.", "^[0-9a-f]{64}$")] = None
 
 
 class StartOver(ResponseBody):
@@ -51,6 +57,7 @@ class Problem(ResponseBody):
     retry: Annotated[Literal["same-key", "again"] | None, described(_RETRY)] = None
     limit: Annotated[str | None, described("The limit that was reached.", "session_turns")] = None
     start_over: Annotated[StartOver | None, described("The request that begins a new session.")] = None
+    next_turn: Annotated[int | None, count("The number that the next turn gets.", 3, minimum=1)] = None
     retry_after: Annotated[int | None, count("Seconds after which a repeat may succeed.", 2, minimum=1)] = None
 
 

@@ -33,6 +33,8 @@ class Wording:
 
 
 _NOT_STORED = {"stored": False, "retry": "same-key"}
+_START_OVER = {"method": "POST", "href": "/v1/sessions"}
+_START_OVER_BY_SECRET = {"method": "POST", "href": "/v1/anonymous/sessions"}
 
 INTERNAL = Problem(500, "internal_error", "Internal error", "The request failed inside the service.")
 ROUTE_NOT_FOUND = Problem(404, "route_not_found", "Not found", "There is no such route or method.")
@@ -48,7 +50,7 @@ WORDINGS: dict[type[errors.TurnlogError], Wording] = {
         404,
         "Session not found",
         "There is no such session, or it is gone. Start a new one with POST /v1/sessions.",
-        {"start_over": {"method": "POST", "href": "/v1/sessions"}},
+        {"start_over": _START_OVER},
     ),
     errors.KeyUsedUp: Wording(
         404,
@@ -83,15 +85,22 @@ WORDINGS: dict[type[errors.TurnlogError], Wording] = {
     errors.TurnNumberTaken: Wording(
         409,
         "Another turn is next",
-        "The next turn of this session has another number than the request expects; nothing was paid.",
+        "The request expects another number than next_turn, which the session's next turn has; nothing was paid.",
         {"stored": False},
     ),
     errors.SessionLimitReached: Wording(
-        429, "Session limit reached", "The session has used up what it may.", {"stored": False}
+        429,
+        "Session limit reached",
+        "The session has used up what it may. Fork it at an earlier turn with POST /v1/sessions/{id}/fork, or start a "
+        "new one.",
+        {"stored": False, "start_over": _START_OVER},
     ),
     errors.QuotaExceeded: Wording(429, "Quota used up", "The caller has used up its quota for now.", {"stored": False}),
     errors.TurnTooLarge: Wording(
-        413, "Turn too large", "A turn holds at most 3.9 MB of message and reply.", {"stored": False}
+        413,
+        "Turn too large",
+        "A turn holds at most 3.9 MB of message and reply, as JSON with its escapes.",
+        {"stored": False},
     ),
     errors.ErasureInProgress: Wording(
         409, "Erasure in progress", "All that is yours is being erased.", {"stored": False}
@@ -164,11 +173,17 @@ _NOT_FOUND_BY_SECRET = replace(
     WORDINGS[errors.SessionNotFound],
     detail="There is no such session, or it is gone. Start a new one under another secret with "
     "POST /v1/anonymous/sessions.",
-    more={"start_over": {"method": "POST", "href": "/v1/anonymous/sessions"}},
+    more={"start_over": _START_OVER_BY_SECRET},
 )
 
 _NOT_FOUND_BY_ADMIN = replace(
     WORDINGS[errors.SessionNotFound], detail="There is no such session, or it is gone.", more={}
+)
+
+_RATE_OF_SESSION = replace(
+    WORDINGS[errors.SessionLimitReached],
+    detail="The session has used up what it may for now. Repeat the turn after Retry-After.",
+    more={"stored": False},
 )
 
 _INVALID_STATUSES: dict[type, int] = {
@@ -188,13 +203,14 @@ _INVALID_TITLES = {
 _INVALID_DETAILS = {
     "base64_invalid": "The body is not valid base64.",
     "body_missing": "Send a JSON object as the body.",
-    "body_too_large": "The body is larger than 262144 bytes.",
+    "block_type_unknown": "A message takes blocks of the type text alone.",
+    "body_too_large": "The body is larger than 262144 bytes as it is sent: an escape such as \\u00e9 counts as six.",
     "continuation_invalid": "The continuation is not one that this caller was given within the last 15 minutes.",
     "continuation_settles": "The continuation brings its own system prompt, model and max_tokens.",
-    "control_character": "Text may hold no control characters but tab, line feed and carriage return; "
-    "one line, such as a title, may hold none, nor invisible format characters.",
+    "control_character": "Text may hold no control characters but tab, line ends, form feed and escape; one line, "
+    "such as a title, may hold none, nor invisible format characters.",
     "cursor_invalid": "The cursor is not one that this list gave.",
-    "encoding_invalid": "The body is not UTF-8.",
+    "encoding_invalid": "The body is not UTF-8, or an escape in it is half of a surrogate pair.",
     "field_missing": "A required field is missing.",
     "header_duplicate": "A header that has one value is given twice.",
     "idempotency_key_invalid": "An Idempotency-Key consists of the visible ASCII characters 0x21 to 0x7E.",
@@ -202,7 +218,7 @@ _INVALID_DETAILS = {
     "idempotency_key_too_long": "An Idempotency-Key has at most 255 characters.",
     "json_duplicate_key": "An object has the same key twice.",
     "json_invalid": "The body is not valid JSON.",
-    "media_type_unsupported": "Send application/json in UTF-8, without content encoding.",
+    "media_type_unsupported": "Send Content-Type: application/json, in UTF-8 and without content encoding.",
     "message_empty": "The message has no text.",
     "model_unknown": "The model is not one of those that this service offers.",
     "owner_invalid": "The path names a user by the base64url of the owner, as the API's document says.",
@@ -210,8 +226,8 @@ _INVALID_DETAILS = {
     "parameter_invalid": "A query parameter has no valid value.",
     "parameter_unknown": "There is no such query parameter here; those that there are stand in errors.",
     "secret_not_new": "The new secret is the old one.",
-    "secret_range": "The secret has not the form that the API's document says.",
-    "secret_sha256_range": "The hash of the secret has not the form that the API's document says.",
+    "secret_range": "The secret is 43 characters: A to Z, a to z, 0 to 9, - and _.",
+    "secret_sha256_range": "The hash of the secret is SHA-256 as 64 digits 0 to 9 and a to f.",
     "stop_sequences_range": "There are too many stop sequences, or one of them is too long or blank.",
     "turnlog_user_invalid": "A Turnlog-User consists of the visible ASCII characters 0x21 to 0x7E.",
     "turnlog_user_too_long": "A Turnlog-User has at most 128 characters.",
@@ -236,5 +252,17 @@ def problem_of(error: errors.TurnlogError, *, is_anonymous: bool = False, is_adm
         return INTERNAL
     if wording is WORDINGS[errors.SessionNotFound] and (is_admin or is_anonymous):
         wording = _NOT_FOUND_BY_ADMIN if is_admin else _NOT_FOUND_BY_SECRET
-    limit = {"limit": error.limit} if isinstance(error, errors.LimitReached) else {}
-    return Problem(wording.status, error.code, wording.title, wording.detail, {**wording.more, **limit})
+    if isinstance(error, errors.SessionLimitReached) and error.retry_after_s is not None:
+        wording = _RATE_OF_SESSION
+    members = {**wording.more, **_facts(error)}
+    if "start_over" in members and is_anonymous:
+        members["start_over"] = _START_OVER_BY_SECRET
+    return Problem(wording.status, error.code, wording.title, wording.detail, members)
+
+
+def _facts(error: errors.TurnlogError) -> dict[str, Any]:
+    if isinstance(error, errors.LimitReached):
+        return {"limit": error.limit}
+    if isinstance(error, errors.TurnNumberTaken):
+        return {"next_turn": error.next_turn}
+    return {}

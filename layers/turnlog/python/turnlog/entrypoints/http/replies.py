@@ -322,7 +322,11 @@ class Document(ResponseBody):
 
     openapi: Annotated[str, described("The version of OpenAPI.", "3.1.1")]
     info: Annotated[dict[str, Any], described("The API's name and version.", {"title": "Turnlog", "version": "0.1.0"})]
-    servers: Annotated[list[dict[str, Any]], described("The addresses of the API.", [{"url": "/v1"}])]
+    servers: Annotated[
+        list[dict[str, Any]],
+        described("The addresses of the API.", [{"url": "https://{api}.execute-api.{region}.amazonaws.com/v1"}]),
+    ]
+    tags: Annotated[list[dict[str, Any]], described("The groups of routes.", [{"name": "Sessions"}])]
     paths: Annotated[dict[str, Any], described("The routes.", {})]
     components: Annotated[dict[str, Any], described("The parts to which the routes refer.", {})]
 

@@ -11,7 +11,7 @@ from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Any, NoReturn, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
-from pydantic_core import PydanticCustomError
+from pydantic_core import PydanticCustomError, from_json
 
 from turnlog.domain.owners import MAX_USER, delegated_owner, is_user
 from turnlog.domain.sessions import is_session_id
@@ -32,17 +32,21 @@ MAX_BODY = 256 * 1024
 MOST_WAIT_S = 20
 """For a busy session: of the 29 s or more that the gateway waits, so that some are left for the turn itself."""
 
-_WAIT = re.compile(r"\s*wait\s*=\s*\"?([0-9]{1,9})\"?\s*(?:;.*)?", re.IGNORECASE)
+_WAIT = re.compile(r"\s*wait\s*=\s*\"?([0-9]+)\"?\s*(?:;.*)?", re.IGNORECASE)
+_PARAMETER = re.compile(r"\s*([!#$%&'*+.^_`|~0-9A-Za-z-]+)=([^\s\"]+|\"[^\"]*\")\s*")
+_POSITION = re.compile(r" at line (\d+) column (\d+)$")
 MAX_KEY = 255
 _USER = "turnlog-user"
 DEFAULT_LIMIT, MOST_LIMIT = 20, 100
 
 _TOLD = {
     "allowed": "allowed",
+    "field": "field",
     "ge": "minimum",
     "le": "maximum",
     "min_length": "min_length",
     "max_length": "max_length",
+    "pattern": "pattern",
 }
 """What callers are told of a rule that they broke, by pydantic's name for it: the rest of its context may be theirs."""
 
@@ -248,7 +252,7 @@ class Request:
         """
         for wish in ",".join(self._headers.get("prefer", [])).split(","):
             if found := _WAIT.fullmatch(wish):
-                return min(int(found[1]), MOST_WAIT_S)
+                return min(int(found[1].lstrip("0")[:3] or "0"), MOST_WAIT_S)  # three digits are more than the most
         return None
 
     def body(self, kind: type[AnyBody]) -> AnyBody:
@@ -256,11 +260,11 @@ class Request:
         self._require_size()
         self._require_json()
         raw = self._bytes()
-        _require_plain_json(raw)
+        parsed = _plain_json(raw)
         try:
             return kind.model_validate_json(raw)
         except ValidationError as error:
-            _refuse(error, kind)
+            _refuse(error, kind, parsed)
 
     def _header(self, name: str) -> str:
         """The header's value, empty when it was not sent. Raises InvalidRequest when it was sent twice."""
@@ -289,9 +293,8 @@ class Request:
         return bytes(raw)
 
     def _require_json(self) -> None:
-        media_type, _, parameters = (self._header("content-type") or "application/json").partition(";")
-        charset = parameters.strip().lower().replace('"', "")
-        if media_type.strip().lower() != "application/json" or charset not in ("", "charset=utf-8"):
+        media_type, _, parameters = self._header("content-type").partition(";")
+        if media_type.strip().lower() != "application/json" or not _is_utf_8(parameters):
             raise MediaTypeUnsupported("media_type_unsupported")
         if (self._header("content-encoding") or "identity").lower() != "identity":
             raise MediaTypeUnsupported("media_type_unsupported")
@@ -307,41 +310,73 @@ def _headers(event: Mapping[str, Any]) -> dict[str, list[str]]:
     return found
 
 
-def _require_plain_json(raw: bytes) -> None:
-    """Refuses what pydantic's parser lets pass: repeated keys, NaN and Infinity."""
+def _is_utf_8(parameters: str) -> bool:
+    """True if the parameters of a media type (RFC 9110, 5.6.6) are well formed and name no other charset than UTF-8.
+
+    JSON defines none, so any other parameter is ignored, and an empty one is too.
+    """
+    read = [_PARAMETER.fullmatch(each) for each in parameters.split(";") if each.strip()]
+    charsets = [each[2].strip('"').lower() for each in read if each and each[1].lower() == "charset"]
+    return all(read) and charsets in ([], ["utf-8"])
+
+
+def _plain_json(raw: bytes) -> Any:
+    """Returns the parsed body. Refuses what pydantic's parser lets pass: repeated keys, NaN and Infinity.
+
+    Half of a surrogate pair, written as an escape, is refused here for what it is: text that has no encoding.
+    """
     try:
-        text = raw.decode()
-    except UnicodeDecodeError as error:
+        parsed = json.loads(raw.decode(), object_pairs_hook=_distinct, parse_constant=_no_constant)
+        json.dumps(parsed, ensure_ascii=False).encode()
+    except UnicodeError as error:
         raise InvalidRequest("encoding_invalid") from error
-    try:
-        json.loads(text, object_pairs_hook=_distinct, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
-        raise InvalidRequest("json_invalid") from error
+        raise InvalidRequest("json_invalid", details=_where_json_breaks(raw)) from error
+    return parsed
 
 
-def _distinct(pairs: list[tuple[str, Any]]) -> None:
-    if len({key for key, _ in pairs}) < len(pairs):
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
         raise InvalidRequest("json_duplicate_key")
+    return found
 
 
 def _no_constant(_: str) -> NoReturn:
     raise ValueError
 
 
-def _refuse(error: ValidationError, body: type[Body]) -> NoReturn:
+def _where_json_breaks(raw: bytes) -> dict[str, int]:
+    """Returns the position at which the body stops being JSON."""
+    try:
+        from_json(raw, allow_inf_nan=False)
+    except ValueError as error:
+        return _position(str(error))
+    return {}
+
+
+def _position(said: str) -> dict[str, int]:
+    """Returns the position that ends the parser's own text, of which nothing else is passed on; {} without one."""
+    found = _POSITION.search(said)
+    return {"line": int(found[1]), "column": int(found[2])} if found else {}
+
+
+def _refuse(error: ValidationError, body: type[Body], parsed: Any) -> NoReturn:
+    """Raises what `error` says first. `parsed` is the body, in which an unknown field is counted."""
     first = error.errors(include_input=False, include_url=False)[0]
     kind, location, rule = first["type"], first["loc"], first.get("ctx", {})
     details = {ours: rule[theirs] for theirs, ours in _TOLD.items() if theirs in rule}
-    pointer = "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in location)
-    if kind == "json_invalid":
-        raise InvalidRequest("json_invalid")
-    if kind == "missing":
+    pointer = "".join(f"/{part}" for part in (*location, *rule.get("within", ())))
+    if kind == "json_invalid":  # too deep for pydantic's parser
+        raise InvalidRequest("json_invalid", details=_position(rule["error"]))
+    if kind in ("missing", "field_missing"):
         raise InvalidRequest("field_missing", pointer)
     if kind == "extra_forbidden":
-        # The name of the field is the caller's text: only where it stands is said, and what may stand there.
-        raise InvalidRequest("unknown_field", "", {"allowed": list(body.model_fields)})
+        # The name of the field is the caller's text: only its number is said, and which there are.
+        number = list(parsed).index(location[0]) + 1
+        raise InvalidRequest("unknown_field", "", {"allowed": list(body.model_fields), "field": number})
     if kind in ("control_character", "wrong_type", "unknown_field") or kind.endswith(("_type", "_parsing")):
         raise InvalidRequest(kind if kind in ("control_character", "unknown_field") else "wrong_type", pointer, details)
-    if kind in ("message_empty", "model_unknown"):
+    if kind in ("message_empty", "model_unknown", "block_type_unknown"):
         raise ValueRefused(kind, pointer, details)
     raise ValueRefused(f"{location[0]}_range" if location else "value_range", pointer, details)

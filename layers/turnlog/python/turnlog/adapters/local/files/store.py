@@ -252,7 +252,10 @@ def _stored(owner: str, path: Path, data: bytes) -> StoredSession:
     if path.name not in head.ids:
         raise ItemUnreadable
     times = head.created_ms, head.expires_ms, head.idle_ms
-    session = Session(owner, head.ids[path.name], *times, settings, head.fingerprint)
+    try:
+        session = Session(owner, head.ids[path.name], *times, settings, head.fingerprint)
+    except ValueError as error:
+        raise ItemUnreadable from error
     return StoredSession(session, head.title, _Turns(turns), None if is_a(Turn, records[-1]) else head.lease)
 
 

@@ -75,6 +75,37 @@ _USER = {
     "schema": {"type": "string", "pattern": f"^[\\x21-\\x7e]{{1,{MAX_USER}}}$", "examples": ["ada"]},
 }
 
+_TAGS = {
+    "Questions": "One question, one reply; nothing is stored.",
+    "Sessions": "Conversations that survive cold starts, races and retries.",
+    "Anonymous": "Sessions of whoever holds a secret.",
+    "Account": "All that is kept of the caller.",
+    "Administration": "Sessions of other users, for administrators.",
+    "Service": "The service itself.",
+}
+_TAG_OF = {
+    "query": "Questions",
+    "analyze": "Questions",
+    "summarize": "Questions",
+    "sessions": "Sessions",
+    "anonymous": "Anonymous",
+    "me": "Account",
+    "admin": "Administration",
+    "health": "Service",
+    "openapi.json": "Service",
+}
+"""The tag of a path, by its first word."""
+
+_SERVER = {
+    "url": "https://{api}.execute-api.{region}.amazonaws.com/v1",
+    "description": "A deployment, by its stack's output `ApiUrl`.",
+    "variables": {
+        "api": {"default": "a1b2c3d4e5", "description": "The id of the API."},
+        "region": {"default": "us-east-1", "description": "The Region of the stack."},
+    },
+}
+"""Absolute, so that tools take it, and without a request's Host, which is the caller's text."""
+
 _EVERY_ANSWER = ("Cache-Control", "Strict-Transport-Security", "X-Content-Type-Options")
 _HEADERS: dict[str, tuple[str, Schema]] = {
     "Cache-Control": ("No answer is kept.", {"const": "no-store"}),
@@ -107,8 +138,10 @@ def document() -> dict[str, Any]:
         paths.setdefault(path, {})[method.lower()] = written | {"responses": good | _problems(operation, examples)}
     return {
         "openapi": "3.1.1",
-        "info": {"title": "Turnlog", "version": turnlog.__version__, "description": _DESCRIPTION},
-        "servers": [{"url": "/v1"}],
+        "info": {"title": "Turnlog", "version": turnlog.__version__, "description": _DESCRIPTION}
+        | {"license": {"name": "MIT", "identifier": "MIT"}},
+        "servers": [_SERVER],
+        "tags": [{"name": name, "description": said} for name, said in _TAGS.items()],
         "paths": paths,
         "components": {
             "securitySchemes": _SECURITY,
@@ -123,6 +156,7 @@ def _operation(path: str, operation: Operation) -> dict[str, Any]:
     written: dict[str, Any] = {
         "operationId": operation.name,
         "summary": operation.summary,
+        "tags": [_TAG_OF[path.split("/")[1]]],
         "security": [{caller: list(operation.roles)} for caller in operation.callers],
         "parameters": _parameters(path, operation),
     }

@@ -182,9 +182,10 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         (
             errors.TurnInProgress(2),
             errors.LeaseLost(),
-            errors.TurnNumberTaken(),
+            errors.TurnNumberTaken(3),
             errors.KeyReused(),
             errors.SessionLimitReached("session_turns"),
+            errors.SessionLimitReached("session_turns_a_minute", 20),
             errors.AttemptsExhausted(),
             *_QUOTA,
             *_MODEL,

@@ -58,8 +58,8 @@ GATEWAY: tuple[Example, ...] = (
         retry="same-key",
     ),
 )
-"""The answers that the gateway gives by itself on any route, as the template has them; those that a function gives in
-the same words are left out.
+"""The answers that the gateway gives by itself, as the template has them; those that a function gives in the same words
+are left out.
 """
 
 TOKEN_UNCHECKED = _by_gateway(*_UNAVAILABLE, "The token could not be checked. Try again.", retry_after=5)
@@ -85,8 +85,11 @@ def _example_of(error: TurnlogError, operation: Operation, *, is_anonymous: bool
     return _example(problem, error.retry_after_s, has_key=operation.key is not None)
 
 
-def _gateway(operation: Operation) -> tuple[Example, ...]:
-    return (*GATEWAY, TOKEN_UNCHECKED) if operation.callers else GATEWAY
+def _gateway(operation: Operation) -> list[Example]:
+    """Returns what can come on this route: without a body none is too large, and without a caller nobody is refused."""
+    never = {*(() if operation.body else (413, 415)), *(() if operation.callers else (403,))}
+    asked = [TOKEN_UNCHECKED] if operation.callers else []
+    return [each for each in [*GATEWAY, *asked] if each["status"] not in never]
 
 
 def errors_of(operation: Operation) -> Iterator[TurnlogError]:
@@ -115,12 +118,13 @@ def errors_of(operation: Operation) -> Iterator[TurnlogError]:
 def _of_body(kind: type[Body]) -> Iterator[TurnlogError]:
     schema = schema_of(kind)
     first = next(iter(schema["properties"]))
-    for code in ("body_missing", "json_invalid", "json_duplicate_key", "encoding_invalid", "base64_invalid"):
+    for code in ("body_missing", "json_duplicate_key", "encoding_invalid", "base64_invalid"):
         yield InvalidRequest(code)
+    yield InvalidRequest("json_invalid", details={"line": 1, "column": 17})
     yield InvalidRequest("header_duplicate")
     yield errors.MediaTypeUnsupported("media_type_unsupported")
     yield errors.BodyTooLarge("body_too_large")
-    yield InvalidRequest("unknown_field", "", {"allowed": list(schema["properties"])})
+    yield InvalidRequest("unknown_field", "", {"allowed": list(schema["properties"]), "field": 2})
     yield InvalidRequest("wrong_type", f"/{first}")
     if "required" in schema:
         yield InvalidRequest("field_missing", f"/{schema['required'][0]}")
@@ -128,9 +132,11 @@ def _of_body(kind: type[Body]) -> Iterator[TurnlogError]:
         yield InvalidRequest("control_character", f"/{texts[0]}")
     if "message" in schema["properties"]:
         yield ValueRefused("message_empty", "/message")
+        yield ValueRefused("block_type_unknown", "/message/0/type", {"allowed": ["text"]})
     if "model" in schema["properties"]:
         yield ValueRefused("model_unknown", "/model", {"allowed": ["claude-sonnet-5-5", "claude-haiku-5-5"]})
     for name, each in schema["properties"].items():
         bounds = [{said: each[bound]} for bound, said in _BOUNDS.items() if each.get(bound, MAX_BODY) != MAX_BODY]
-        if name != "message" and (bounds or "pattern" in each):
-            yield ValueRefused(f"{name}_range", f"/{name}", bounds[-1] if bounds else {})
+        form = {"pattern": each["pattern"]} if "pattern" in each else {}
+        if name != "message" and (bounds or form):
+            yield ValueRefused(f"{name}_range", f"/{name}", bounds[-1] if bounds else form)
