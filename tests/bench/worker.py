@@ -51,6 +51,7 @@ tell(None)
 make_client = runtime._client.__wrapped__
 # Its calls wait as long as a busy machine takes: it is no part of what is measured.
 runtime._client = cache(lambda service, attempts=1, read_timeout_s=60: make_client(service, attempts, 60))
+runtime.gateway_s = lambda: 3600  # type: ignore[assignment] # so that no request stops for want of time
 for line in sys.stdin:
     ahead_ms, event = json.loads(line)
     runtime.now_ms = partial(later, ahead_ms)

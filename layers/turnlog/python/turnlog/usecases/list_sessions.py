@@ -18,7 +18,7 @@ READS_AT_ONCE = 16
 """Sessions that are read side by side, since each read waits for the network. A client has a connection for each."""
 
 MOST_READS = 400
-"""Sessions that are read for one page: as many as live at once under the template's limits, in 3 to 4 s at 512 MB."""
+"""Sessions that are read for one page: as many as live at once under the template's limits, in 2 to 3 s at 512 MB."""
 
 _BY_CREATION = "by creation"
 """A further name of the cursors of that order, so that they are good for no other, in an earlier version neither."""
