@@ -110,11 +110,11 @@ CREATIONS = (
     ),
     mutant(
         "a fork needs all turns that it copies",
-        Edit(fork.fork_session, comparisons(Field(Turn, "number")), "False"),
+        Edit(fork._turns_of, comparisons(Field(Turn, "number")), "True"),
     ),
     mutant(
         "a fork forgets the keys",
-        Edit(fork.fork_session, calls(Turn.forked), "slot"),
+        Edit(fork.fork_session, calls(Turn.forked), "turn"),
     ),
     mutant(
         "a fork is conditional",

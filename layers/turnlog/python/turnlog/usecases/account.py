@@ -122,16 +122,16 @@ def _fill(
     owner: str, store: SessionStore, now_ms: int, begin_at: str, after: int
 ) -> tuple[ExportPart, tuple[str, int] | None]:
     """Returns a part that begins after turn `after` of session `begin_at`, and where the next part begins."""
-    part, held, others = ExportPart(), list[Turn](), 0
+    part, held, beside_bytes = ExportPart(), list[Turn](), 0
     for number, session_id in enumerate(sorted(each for each in store.session_ids(owner) if each >= begin_at)):
         already = after if session_id == begin_at else 0
-        if number == MOST_SESSIONS or not has_room(held, others):
+        if number == MOST_SESSIONS or not has_room(held, beside_bytes):
             return part, (session_id, already)
         try:
             # A session that fits into one read costs one, and one that goes on needs its later turns alone.
             view = store.read(owner, session_id, now_ms, newest=1 if already else READ_AT_ONCE)
-            more = others + _SESSION_BYTES + bytes_in_answer(to_json(view.session.settings.system))
-            turns = turns_after(store, view, already, MOST_TURNS, now_ms, beside=held, others=more)
+            more = beside_bytes + _SESSION_BYTES + bytes_in_answer(to_json(view.session.settings.system))
+            turns = turns_after(store, view, already, MOST_TURNS, now_ms, beside=held, beside_bytes=more)
         except SessionNotFound:
             continue
         except SessionUnreadable as error:
@@ -145,7 +145,7 @@ def _fill(
         if held and not turns and already < view.count:
             return part, (session_id, already)
         held += turns
-        others = more
+        beside_bytes = more
         part.sessions.append((view, turns))
         if already + len(turns) < view.count:
             return part, (session_id, already + len(turns))

@@ -29,20 +29,20 @@ def turns_after(
     now_ms: int,
     *,
     beside: Sequence[Turn] = (),
-    others: int = 0,
+    beside_bytes: int = 0,
 ) -> Sequence[Turn]:
     """Returns the turns after number `after`, at most `limit`, as many as fit into one answer.
 
-    The answer holds the turns `beside` and sessions of `others` bytes already. Without others it takes at least one
-    turn, which always fits. Raises TurnsMissing if a turn of the view is not there, and SessionNotFound if the
+    The answer holds the turns `beside` and sessions of `beside_bytes` already. Without other turns it takes at least
+    one, which always fits. Raises TurnsMissing if a turn of the view is not there, and SessionNotFound if the
     session was deleted or expired between two reads.
     """
     last, turns = min(after + limit, view.count), list[Turn]()
-    while after + len(turns) < last and _fitting(beside, turns, others) >= len(turns):
+    while after + len(turns) < last and _fitting(beside, turns, beside_bytes) >= len(turns):
         first = after + len(turns) + 1
         upto = min(first + READ_AT_ONCE - 1, last)
         turns += read_turns(store, view, first, upto, now_ms)
-    return turns[: _fitting(beside, turns, others)]
+    return turns[: _fitting(beside, turns, beside_bytes)]
 
 
 def read_turns(store: SessionStore, view: SessionView, first: int, last: int, now_ms: int) -> list[Turn]:
@@ -59,12 +59,12 @@ def read_turns(store: SessionStore, view: SessionView, first: int, last: int, no
     return turns
 
 
-def has_room(beside: Sequence[Turn], others: int) -> bool:
+def has_room(beside: Sequence[Turn], beside_bytes: int) -> bool:
     """True if an answer with these turns, and with sessions of so many bytes, has room for more."""
-    return others + sum(map(turn_bytes, beside)) < MOST_BYTES and len(beside) < MOST_TURNS
+    return beside_bytes + sum(map(turn_bytes, beside)) < MOST_BYTES and len(beside) < MOST_TURNS
 
 
-def _fitting(beside: Sequence[Turn], turns: Sequence[Turn], others: int) -> int:
+def _fitting(beside: Sequence[Turn], turns: Sequence[Turn], beside_bytes: int) -> int:
     """Returns the number of turns that fit; the first one always, if it is alone."""
-    sizes = accumulate(map(turn_bytes, turns), initial=others + sum(map(turn_bytes, beside)))
+    sizes = accumulate(map(turn_bytes, turns), initial=beside_bytes + sum(map(turn_bytes, beside)))
     return max(not beside, sum(size <= MOST_BYTES for size in sizes) - 1)

@@ -120,9 +120,10 @@ def _block_new_turns(table: Table, items: Sequence[Item], pk: str) -> Item | Non
         tombstone = tombstone_item(pk, top["sk"]["S"], _ttl_of(top, items))
         if unfinished_move := top.get("dst") or top.get("und"):
             tombstone["und"] = unfinished_move
-        token = top.get("tok", {}).get("S", "")
-        # Nobody can commit or take over a lease that has lost its token.
-        refused = table.put(tombstone, *((MINE, lease_values(token)) if token else ()))
+        if "S" in top.get("tok", {}):
+            refused = table.put(tombstone, MINE, lease_values(top["tok"]["S"]))
+        else:  # nobody can commit or take over a lease that has lost its token
+            refused = table.put(tombstone)
     else:
         tombstone = tombstone_item(pk, slot_sk(int(top["sk"]["S"]) + 1 if top else 1), _ttl_of(items[0], items))
         refused = table.put(tombstone, EMPTY)
