@@ -173,7 +173,7 @@ def test_as_many_as_are_read_for_a_page_still_come_by_last_activity(
 
 
 @pytest.mark.usefixtures("few_reads")
-def test_pages_by_creation_hold_each_session_once_whatever_is_used_created_and_deleted_meanwhile(
+def test_pages_by_creation_hold_each_session_once_whatever_happens_meanwhile(
     store: MemorySessionStore,
 ) -> None:
     ids = created(store, 60)

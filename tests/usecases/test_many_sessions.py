@@ -81,7 +81,7 @@ def test_expired_sessions_make_parts_empty_and_hide_none(service: Service) -> No
     assert set(ids_in(parts)) == alive
 
 
-def test_an_export_holds_each_session_once_whatever_is_used_created_and_deleted_meanwhile(service: Service) -> None:
+def test_an_export_holds_each_session_once_whatever_happens_meanwhile(service: Service) -> None:
     ids = make(service, 3 * MOST_SESSIONS)
     deleted: set[str] = set()
 

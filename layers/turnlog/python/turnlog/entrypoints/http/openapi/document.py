@@ -84,9 +84,6 @@ _TAGS = {
     "Service": "The service itself.",
 }
 _TAG_OF = {
-    "query": "Questions",
-    "analyze": "Questions",
-    "summarize": "Questions",
     "sessions": "Sessions",
     "anonymous": "Anonymous",
     "me": "Account",
@@ -94,7 +91,7 @@ _TAG_OF = {
     "health": "Service",
     "openapi.json": "Service",
 }
-"""The tag of a path, by its first word."""
+"""The tag of a path, by its first word; any other path is that of a function that answers questions."""
 
 _SERVER = {
     "url": "https://{api}.execute-api.{region}.amazonaws.com/v1",
@@ -158,7 +155,7 @@ def _operation(path: str, operation: Operation) -> dict[str, Any]:
     written: dict[str, Any] = {
         "operationId": operation.name,
         "summary": operation.summary,
-        "tags": [_TAG_OF[path.split("/")[1]]],
+        "tags": [_TAG_OF.get(path.split("/")[1], "Questions")],
         "security": [{caller: list(operation.roles)} for caller in operation.callers],
         "parameters": _parameters(path, operation),
     }
