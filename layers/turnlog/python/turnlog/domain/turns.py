@@ -69,10 +69,11 @@ class Lease:
 
     def after_release(self, billed: bool, now_ms: int) -> Lease | None:
         """The lapsed lease that stays in the slot to count attempts that may have been billed; None when none were."""
+        lapsed_ms = min(self.lease_expires_ms, now_ms - 1)  # a handler may have stood still past its end
         if billed:
-            return replace(self, lease_expires_ms=now_ms - 1)
+            return replace(self, lease_expires_ms=lapsed_ms)
         # Under another token, so that a release which is repeated gives nothing back a second time.
-        left = replace(self, token=self.token + "~", lease_expires_ms=now_ms - 1, attempt=self.attempt - 1)
+        left = replace(self, token=self.token + "~", lease_expires_ms=lapsed_ms, attempt=self.attempt - 1)
         return left if left.attempt or left.attempt_counts else None
 
 

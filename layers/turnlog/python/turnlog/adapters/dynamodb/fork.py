@@ -57,15 +57,16 @@ def _turns_of(table: Table, parent: Session, number: int) -> list[Turn]:
 
     Raises SessionNotFound when it is gone or has fewer, a kind of SessionCorrupt when one of them is missing.
     """
-    slots = slots_between(table, parent, 1, number)
-    turns = [slot for slot in slots if isinstance(slot, Turn)]
-    if [turn.number for turn in turns] == list(range(1, number + 1)):
-        return turns
-    items = outline(table, partition(parent.owner, parent.id))
-    states = {int(item["sk"]["S"]): state_of(item) for item in items if is_slot(item)}
-    is_gone = not items or not is_header(items[0]) or states.get(max(states, default=0)) == "ended"
-    if is_gone or number > max((each for each, state in states.items() if state == "done"), default=0):
-        raise SessionNotFound
+    for _ in range(2):  # a turn may be committed between two reads, or a deletion begin: the second look is sure
+        slots = slots_between(table, parent, 1, number)
+        turns = [slot for slot in slots if isinstance(slot, Turn)]
+        if [turn.number for turn in turns] == list(range(1, number + 1)):
+            return turns
+        items = outline(table, partition(parent.owner, parent.id))
+        states = {int(item["sk"]["S"]): state_of(item) for item in items if is_slot(item)}
+        is_gone = not items or not is_header(items[0]) or states.get(max(states, default=0)) == "ended"
+        if is_gone or number > max((each for each, state in states.items() if state == "done"), default=0):
+            raise SessionNotFound
     raise TurnsMissing
 
 
