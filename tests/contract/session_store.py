@@ -586,7 +586,8 @@ class Charging(Facts):
         self.require_used(store, "8", owner=EVE)
 
     def test_a_refusal_says_at_least_a_second_though_the_window_is_over(self, store: SessionStore) -> None:
-        late = replace(charge("11"), resets_ms=START_MS)
+        self.charge_one(store, charge("10"))
+        late = replace(charge("1"), resets_ms=START_MS)
         with pytest.raises(QuotaExceeded) as refused:
             self.charge_one(store, late)
         assert refused.value.retry_after_s == 1
@@ -845,10 +846,9 @@ class Billing(Facts):
         self, store: SessionStore, session: Session
     ) -> None:
         turn = take(store, session, 1)
-        quota, used_up = (
-            QuotaCharges("address", (charge("1", "1"),)),
-            QuotaCharges("another address", (charge("1", "0"),)),
-        )
+        quota = QuotaCharges("address", (charge("1", "1"),))
+        used_up = QuotaCharges("another address", (charge("1", "1"),))
+        store.move(replace(move_of(store.create(new_session(), "")), quota=used_up))
         move = replace(move_of(session), quota=quota)
         with pytest.raises(QuotaExceeded) as error:
             store.move(replace(move, quota=used_up))

@@ -370,7 +370,7 @@ def _reading(prepare: Prepare) -> _Requests:
 
 
 def _deleting(prepare: Prepare, refused: Outcome = UNAVAILABLE) -> _Requests:
-    actions = ("PutItem", "DeleteItem", "BatchWriteItem")
+    actions = ("PutItem", "BatchWriteItem")
     return {f"dynamodb:{action} SessionsTable": Request(prepare, refused) for action in actions}
 
 
@@ -390,6 +390,7 @@ _BY_FUNCTION: Mapping[str, _Requests] = {
         "dynamodb:UpdateItem SessionsTable": Request(on_session("PATCH", {"title": "New"})),
         "dynamodb:UpdateItem UsageTable": Request(anonymous_turn),
         "dynamodb:ConditionCheckItem UsageTable": Request(rotation),
+        "dynamodb:DeleteItem SessionsTable": Request(rotation),
     },
     "AnonymousFunction": {
         **_encrypting(anonymous_session),
@@ -424,6 +425,7 @@ _BY_FUNCTION: Mapping[str, _Requests] = {
     },
     "SweepFunction": {
         **_deleting(sweep, FAILED),
+        "dynamodb:DeleteItem SessionsTable": Request(sweep, FAILED),
         "dynamodb:Query SessionsTable": Request(sweep, FAILED),
         "dynamodb:GetItem SessionsTable": Request(sweep, FAILED),
     },

@@ -54,7 +54,7 @@ def test_it_has_one_text_alone(length: int) -> None:
 
 @pytest.mark.parametrize("route", LISTS, ids=" ".join)
 def test_every_list_takes_it_as_it_came_alone(call: Call, monkeypatch: pytest.MonkeyPatch, route: Route) -> None:
-    monkeypatch.setattr(turn_pages, "MOST_CHARACTERS", 1)  # so that every part has one turn
+    monkeypatch.setattr(turn_pages, "MOST_BYTES", 1)  # so that every part has one turn
     everybody = Everybody(call)
     take(call, everybody.own, "again")
     take(call, str(create(call).body["session_id"]), "hello")

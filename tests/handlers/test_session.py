@@ -15,6 +15,7 @@ from tests.handlers.conftest import REFUSED_FIELDS, Answered, Backstage, Call, C
 from turnlog import runtime
 from turnlog.adapters.claude import Claude
 from turnlog.config import SessionLifeSettings
+from turnlog.domain.answers import MAX_ANSWER_BYTES
 from turnlog.domain.limits import OwnerLimits
 from turnlog.domain.messages import Message, Reply, Usage, to_json
 from turnlog.domain.sessions import new_session_id
@@ -494,16 +495,16 @@ def test_two_keys_on_one_turn_are_refused(call: Call, backstage: Backstage) -> N
 
 def test_a_page_of_turns_ends_where_an_answer_would_grow_too_large(call: Call, backstage: Backstage) -> None:
     session_id = str(create(call).body["session_id"])
-    for number in range(9):
+    for number in range(25):
         take(call, session_id, "x" * 250_000, f"k{number}")
     pages, cursor = [], ""
     while cursor is not None:
-        query = {"limit": ["9"]} | ({"cursor": [cursor]} if cursor else {})
+        query = {"limit": ["25"]} | ({"cursor": [cursor]} if cursor else {})
         answer = call("session", "GET", "/sessions/{id}/turns", parameters={"id": session_id}, query=query)
-        assert len(answer.raw.encode()) < 3_000_000
+        assert len(answer.raw.encode()) < MAX_ANSWER_BYTES
         pages.append([item["turn"] for item in answer.body["items"]])
         cursor = answer.body["next"]
-    assert pages == [[1, 2, 3, 4, 5], [6, 7, 8, 9]]
+    assert pages == [list(range(1, 23)), [23, 24, 25]]
 
 
 def test_a_turn_that_could_not_reach_its_secret_leaves_the_session_free(call: Call, backstage: Backstage) -> None:
@@ -783,17 +784,17 @@ def test_an_export_has_all_that_is_kept_of_the_session(call: Call) -> None:
 
 def test_a_large_export_comes_in_parts(call: Call) -> None:
     session_id = str(create(call).body["session_id"])
-    for number in range(9):
+    for number in range(25):
         take(call, session_id, "x" * 250_000, f"k{number}")
     seen: list[int] = []
     cursor = None
     for _ in range(2):
         part = export(call, session_id, cursor)
-        assert len(part.raw.encode()) < 3_000_000
-        assert part.body["session"]["turns"] == 9
+        assert len(part.raw.encode()) < MAX_ANSWER_BYTES
+        assert part.body["session"]["turns"] == 25
         seen += [turn["turn"] for turn in part.body["turns"]]
         cursor = part.body["next"]
-    assert (seen, cursor) == (list(range(1, 10)), None)
+    assert (seen, cursor) == (list(range(1, 26)), None)
 
 
 def test_an_empty_session_can_be_exported_and_another_s_cannot(call: Call, session_id: str) -> None:

@@ -54,12 +54,14 @@ def fork_session(
     if key is not None:
         child_id = named_session_id(hashed("fork", owner.encode(), parent_id.encode(), key.encode()))
         fingerprint = hashed("fingerprint", parent_id.encode(), b"%d" % turn)
+    audit.act("fork", parent_id, to_id=child_id)
+    view = None
+    if key is not None:
+        view = find_existing(store, owner, child_id, now_ms)
         # Earlier versions named a fork by its owner and key alone: a repeat still finds such a fork.
         before = named_session_id(hashed("fork", owner.encode(), key.encode()))
-        made = find_existing(store, owner, before, now_ms)
-        child_id = before if made and made.session.fingerprint == fingerprint else child_id
-    audit.act("fork", parent_id, to_id=child_id)
-    view = None if key is None else find_existing(store, owner, child_id, now_ms)
+        if view is None and (made := find_existing(store, owner, before, now_ms)):
+            view = made if made.session.fingerprint == fingerprint else None
     if view is None:
         parent = store.read(owner, parent_id, now_ms, newest=1)
         if turn > parent.count:

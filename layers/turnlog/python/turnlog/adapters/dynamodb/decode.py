@@ -15,6 +15,7 @@ from turnlog.adapters.dynamodb.items import (
     is_part,
     is_slot,
     part_sk,
+    partition,
 )
 from turnlog.adapters.dynamodb.table import Item, readable, s
 from turnlog.domain.content_encryption import PLAIN, ContentCipher
@@ -70,7 +71,10 @@ def listed_session(owner: str, item: Item, keys: Keys) -> ListedSession:
     try:
         cipher = _cipher_of(owner, item, keys)
         with readable():
-            return ListedSession(_decrypted_text(item, "sid", cipher), created_ms)
+            session_id = _decrypted_text(item, "sid", cipher)
+            if partition(owner, session_id) != item["sk"]["S"]:
+                raise ValueError("the id of another session")
+            return ListedSession(session_id, created_ms)
     except SessionUnreadable:
         return ListedSession(item["sk"]["S"], created_ms)
 

@@ -219,7 +219,7 @@ class DynamoDBSessionStore:
             return False
         if delete_session(self._sessions, pk, index):
             return True
-        self._sessions.delete(index)
+        self._sessions.delete_all([index])
         return False
 
     def _view(self, owner: str, session_id: str, now_ms: int, newest: int, consistent: bool) -> SessionView:
