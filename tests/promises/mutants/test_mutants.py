@@ -48,7 +48,7 @@ def test_a_patch_is_gone_after_its_run() -> None:
         (Edit(key_hash, calls(Lease.after_release), "2"), "key_hash has 0 times: call of after_release"),
         (Edit(key_hash, uses(KEY_HASH).every, "KEY_HASH"), "key_hash stays as it is"),
         (Edit(key_hash, uses(KEY_HASH).every, "_KEY_BYTES"), "key_hash does not know _KEY_BYTES"),
-        (Edit(Lease.after_release, uses(Local("now_ms")), "0"), "after_release has 2 times: use of Local"),
+        (Edit(Lease.after_release, uses(Local("lapsed_ms")), "0"), "after_release has 2 times: use of Local"),
     ],
 )
 def test_a_patch_that_no_longer_fits_is_an_error(edit: Edit, message: str) -> None:
