@@ -16,20 +16,25 @@ from turnlog.usecases import turn_pages
 from turnlog.usecases.cursors import make_cursor, read_cursor
 
 ALPHABET = string.ascii_uppercase + string.ascii_lowercase + string.digits + "-_"
+WHO = {"owner": OWNER, "roles": "admin admin:content"}
 LISTS = [route for route, each in OPERATIONS.items() if "cursor" in each.asks]
+
+
+def with_cursor(call: Call, monkeypatch: pytest.MonkeyPatch, route: Route) -> tuple[Everybody, str]:
+    """The scene after the first page of the list, which has one item, and the cursor of the next."""
+    monkeypatch.setattr(turn_pages, "MOST_BYTES", 1)  # so that every part has one turn
+    everybody = Everybody(call)
+    take(call, everybody.own, "again")
+    take(call, str(create(call).body["session_id"]), "hello")
+    first = {"limit": ["1"]} if "limit" in OPERATIONS[route].asks else None
+    return everybody, everybody.ask(route, query=first, **WHO).body["next"]
 
 
 @pytest.mark.asvs("8.2.2")
 @pytest.mark.parametrize("route", LISTS, ids=" ".join)
 def test_it_is_taken_by_its_own_list_alone(call: Call, monkeypatch: pytest.MonkeyPatch, route: Route) -> None:
-    monkeypatch.setattr(turn_pages, "MOST_BYTES", 1)  # so that every part has one turn
-    everybody = Everybody(call)
-    take(call, everybody.own, "again")
-    take(call, str(create(call).body["session_id"]), "hello")
-    who = {"owner": OWNER, "roles": "admin admin:content"}
-    first = {"limit": ["1"]} if "limit" in OPERATIONS[route].asks else None
-    cursor = everybody.ask(route, query=first, **who).body["next"]
-    taken = {each for each in LISTS if everybody.ask(each, query={"cursor": [cursor]}, **who).status == 200}
+    everybody, cursor = with_cursor(call, monkeypatch, route)
+    taken = {each for each in LISTS if everybody.ask(each, query={"cursor": [cursor]}, **WHO).status == 200}
     assert taken == {route}
 
 
@@ -54,15 +59,9 @@ def test_it_has_one_text_alone(length: int) -> None:
 
 @pytest.mark.parametrize("route", LISTS, ids=" ".join)
 def test_every_list_takes_it_as_it_came_alone(call: Call, monkeypatch: pytest.MonkeyPatch, route: Route) -> None:
-    monkeypatch.setattr(turn_pages, "MOST_BYTES", 1)  # so that every part has one turn
-    everybody = Everybody(call)
-    take(call, everybody.own, "again")
-    take(call, str(create(call).body["session_id"]), "hello")
-    who = {"owner": OWNER, "roles": "admin admin:content"}
-    first = {"limit": ["1"]} if "limit" in OPERATIONS[route].asks else None
-    cursor = everybody.ask(route, query=first, **who).body["next"]
+    everybody, cursor = with_cursor(call, monkeypatch, route)
     for text in other_texts(cursor):
-        answer = everybody.ask(route, query={"cursor": [text]}, **who)
+        answer = everybody.ask(route, query={"cursor": [text]}, **WHO)
         assert (answer.status, answer.body["code"]) == (400, "cursor_invalid")
 
 
