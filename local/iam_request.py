@@ -1,4 +1,4 @@
-"""What AWS knows of a request when it checks a role, and MiniStack leaves out.
+"""The facts of a request that AWS knows when it checks a role, and MiniStack leaves out.
 
 These are facts about requests. The policies that are checked stay as they are.
 """

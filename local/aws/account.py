@@ -1,4 +1,4 @@
-"""What a deploy asks an AWS account before it changes anything there. Everything here only reads."""
+"""The questions that a deploy asks an AWS account before it changes anything there."""
 
 from __future__ import annotations
 

@@ -168,7 +168,7 @@ class Worker:
         self.start = self._read()[1]
 
     def ask(self, event: Event, ahead_ms: int = 0) -> Used:
-        """What the function used for an event. Raises RuntimeError for an answer of 400 or more."""
+        """Returns the memory and CPU used for an event. Raises RuntimeError for an answer of 400 or more."""
         return self._ask(event, ahead_ms)[1]
 
     def answer(self, event: Event) -> dict[str, Any]:

@@ -352,7 +352,7 @@ def _stateless(function: str, path: str) -> _Requests:
 
 
 def _encrypting(prepare: Prepare) -> _Requests:
-    """What the first session of somebody needs."""
+    """The permissions that the first session of somebody needs."""
     return {
         "dynamodb:Query KeysTable": Request(prepare),
         "dynamodb:PutItem KeysTable": Request(prepare),
@@ -365,7 +365,7 @@ def _encrypting(prepare: Prepare) -> _Requests:
 
 
 def _reading(prepare: Prepare) -> _Requests:
-    """What the content of somebody needs whose key is not in memory."""
+    """The permissions that content needs whose key is not in memory."""
     return {"dynamodb:GetItem KeysTable": Request(prepare), "kms:Decrypt ContentKey": Request(prepare)}
 
 

@@ -246,7 +246,7 @@ def _authorized(caller: str, resource: str) -> Any:
 
 
 def _functions() -> dict[Route, str]:
-    """Which function has each route, by the functions themselves; preflights aside, which tell everybody the same."""
+    """The function of each route, by the functions themselves; preflights aside, which tell everybody the same."""
     found: dict[Route, str] = {}
     for folder in sorted(Path("functions").iterdir()):
         if (folder / "app.py").exists():

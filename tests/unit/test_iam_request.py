@@ -1,4 +1,4 @@
-"""What MiniStack is told of a request, so that it checks a role as AWS does."""
+"""MiniStack is told of a request what it needs to check a role as AWS does."""
 
 from __future__ import annotations
 

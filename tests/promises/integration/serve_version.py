@@ -17,7 +17,7 @@ from typing import Any
 
 
 class Context:
-    """What Lambda tells a handler of its invocation."""
+    """The facts of an invocation that Lambda gives a handler."""
 
     aws_request_id = "req-1"
 
