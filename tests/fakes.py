@@ -67,7 +67,7 @@ class HashModel:
             raise self.fail_with.pop(0)
         content = to_json([{"type": "text", "text": expected_text(request.messages)}])
         usage = json.dumps({"input_tokens": self.tokens, "output_tokens": 5})
-        reply = Reply(request.model, content, "end_turn", Usage(usage))
+        reply = Reply(request.settings.model, content, "end_turn", Usage(usage))
         if on_event:
             for event in events_of(reply):
                 on_event(event)

@@ -440,7 +440,7 @@ def test_form_feed_and_escape_are_data_wherever_text_is(call: Call, backstage: B
             assert backstage.model.requests[-1].messages[-1].blocks[0]["text"] == text
     body = {"message": "a", "system": text, "stop_sequences": ["\x0ca", "\x1b[0m"]}
     assert call("query", "POST", "/query", body).status == 200
-    assert backstage.model.requests[-1].system == text
+    assert backstage.model.requests[-1].settings.system == text
 
 
 BOUNDS: list[tuple[Route, str, Any, str, dict[str, Any]]] = [

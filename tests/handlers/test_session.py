@@ -149,13 +149,13 @@ def test_the_model_sees_the_system_prompt_and_all_turns_before(call: Call, backs
     first = take(call, session_id, "one").body["text"]
     take(call, session_id, "two")
     request = backstage.model.requests[-1]
-    assert request.system == "Be kind."
+    assert request.settings.system == "Be kind."
     assert [(message.role, message.blocks[0]["text"]) for message in request.messages] == [
         ("user", "one"),
         ("assistant", first),
         ("user", "two"),
     ]
-    assert request.cached
+    assert request.cached == "5m"
 
 
 def test_the_same_key_answers_with_the_same_bytes(call: Call, backstage: Backstage, session_id: str) -> None:

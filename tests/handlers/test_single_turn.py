@@ -57,9 +57,13 @@ def test_a_query_passes_on_what_the_caller_chose(call: Call, backstage: Backstag
     chosen = {"system": "Be kind.", "model": "claude-haiku-5-5", "max_tokens": 7, "stop_sequences": ["END"]}
     assert call("query", "POST", "/query", {"message": "hello"} | chosen).status == 200
     request = backstage.model.requests[0]
-    assert (request.system, request.model, request.max_tokens) == ("Be kind.", "claude-haiku-5-5", 7)
-    assert request.stop_sequences == ("END",)
-    assert request.cached is False
+    assert (request.settings.system, request.settings.model, request.settings.max_tokens) == (
+        "Be kind.",
+        "claude-haiku-5-5",
+        7,
+    )
+    assert request.settings.stop_sequences == ("END",)
+    assert request.cached == ""
 
 
 def test_text_blocks_are_passed_on_one_by_one(call: Call, backstage: Backstage) -> None:
@@ -318,7 +322,7 @@ def test_a_request_is_one_log_line_without_content(call: Call, logged: io.String
 
 def test_a_blank_system_prompt_is_none(call: Call, backstage: Backstage) -> None:
     assert call("query", "POST", "/query", {"message": "a", "system": " \n"}).status == 200
-    assert backstage.model.requests[0].system == ""
+    assert backstage.model.requests[0].settings.system == ""
 
 
 def test_a_route_that_the_function_does_not_have_is_404(call: Call) -> None:

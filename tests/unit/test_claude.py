@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -17,7 +17,7 @@ from local.loopback import GuardedHandler, LoopbackServer
 from tests.fakes import put_together
 from turnlog.adapters import claude
 from turnlog.adapters.claude import Claude
-from turnlog.domain.messages import Message, ModelRequest, to_json
+from turnlog.domain.messages import CacheLifetime, Message, ModelRequest, ModelSettings, to_json
 from turnlog.domain.reply_events import ReplyEvent
 from turnlog.errors import (
     ContextTooLong,
@@ -60,8 +60,9 @@ def model(stand_in: StandIn) -> Claude:
     return Claude(stand_in.url, the_key, allows_stand_in=True)
 
 
-def asked(*messages: Message, **more: Any) -> ModelRequest:
-    return ModelRequest("claude-sonnet-5-5", messages or (Message.of_text("hello"),), 1000, **more)
+def asked(*messages: Message, cached: CacheLifetime | Literal[""] = "", **settings: Any) -> ModelRequest:
+    chosen = ModelSettings("claude-sonnet-5-5", 1000, **settings)
+    return ModelRequest(chosen, messages or (Message.of_text("hello"),), cached)
 
 
 def sent(stand_in: StandIn, index: int = -1) -> dict[str, Any]:
@@ -112,7 +113,7 @@ def test_content_reaches_the_provider_json_equal_whatever_blocks_it_has(model: C
 
 
 def test_cache_breakpoints_are_sent_when_asked_for(model: Claude, stand_in: StandIn) -> None:
-    model.reply(asked(*HISTORY, system="Be kind.", cached=True), seconds=5)
+    model.reply(asked(*HISTORY, system="Be kind.", cached="5m"), seconds=5)
     model.reply(asked(*HISTORY, system="Be kind."), seconds=5)
     cached, plain = sent(stand_in, -2), sent(stand_in)
     mark = {"cache_control": {"type": "ephemeral"}}

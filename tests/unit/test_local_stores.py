@@ -11,7 +11,7 @@ import pytest
 from tests.fakes import MODEL, OWNER, START_MS, HashModel, HeldClock, new_session
 from turnlog import runtime
 from turnlog.domain.limits import OwnerLimits
-from turnlog.domain.messages import Message, ModelRequest
+from turnlog.domain.messages import Message, ModelRequest, ModelSettings
 from turnlog.domain.sessions import Session
 from turnlog.errors import QuotaExceeded
 from turnlog.usecases.ask import ask
@@ -51,7 +51,7 @@ def take_turn(session: Session, number: int) -> None:
 def ask_question() -> None:
     ask(
         Caller(OWNER),
-        ModelRequest(MODEL, (Message.of_text("why?"),), 100),
+        ModelRequest(ModelSettings(MODEL, 100), (Message.of_text("why?"),)),
         model=HashModel(),
         quotas=runtime.quota_store(),
         limits=TWO_A_MINUTE,

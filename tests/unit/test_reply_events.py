@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.fakes import TOOL_USE, HashModel, put_together
-from turnlog.domain.messages import Message, ModelRequest, Reply, Usage, to_json
+from turnlog.domain.messages import Message, ModelRequest, ModelSettings, Reply, Usage, to_json
 from turnlog.domain.reply_events import ReplyEvent, events_of
 
 USAGE = Usage('{"input_tokens":3,"output_tokens":5,"later":{"a":null}}')
@@ -31,5 +31,5 @@ def test_the_events_begin_and_end_as_a_stream_does() -> None:
 
 def test_the_fake_model_keeps_the_promise_of_the_port() -> None:
     events: list[ReplyEvent] = []
-    reply = HashModel().reply(ModelRequest("m", (Message.of_text("hello"),), 100), 5, events.append)
+    reply = HashModel().reply(ModelRequest(ModelSettings("m", 100), (Message.of_text("hello"),)), 5, events.append)
     assert put_together(events).text == reply.text

@@ -13,11 +13,11 @@ from local.claude_stand_in import StandIn
 from turnlog import runtime
 from turnlog.adapters import telemetry
 from turnlog.adapters.claude import Claude
-from turnlog.domain.messages import Message, ModelRequest
+from turnlog.domain.messages import Message, ModelRequest, ModelSettings
 from turnlog.usecases import admin
 from turnlog.usecases.list_sessions import READS_AT_ONCE
 
-QUESTION = ModelRequest("claude-sonnet-5-5", (Message.of_text("hello"),), 100)
+QUESTION = ModelRequest(ModelSettings("claude-sonnet-5-5", 100), (Message.of_text("hello"),))
 make_client = runtime._client.__wrapped__
 
 

@@ -86,7 +86,7 @@ def test_totals_count_the_dollars_of_calls_with_a_price() -> None:
 @pytest.mark.parametrize(
     ("messages", "calls"),
     [
-        pytest.param((), 0, id="no messages"),
+        pytest.param((), 1, id="no messages"),
         pytest.param((Message.of_text("hello"),), 0, id="no reply"),
         pytest.param((Message("assistant", TOOL_USE), Message.of_text("hello")), 1, id="reply first"),
         pytest.param((Message.of_text("hello"), Message("assistant", TOOL_USE)), 2, id="a call without a reply"),

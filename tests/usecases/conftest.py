@@ -12,7 +12,7 @@ import pytest
 from tests.fakes import MODEL, OWNER, SERVER_KEY, HashModel, HeldClock, NoDocuments, NotedTrail, audit_of
 from turnlog.adapters.local.memory import MemorySessionStore
 from turnlog.domain.limits import DEFAULT_MAX_TOKENS, OwnerLimits
-from turnlog.domain.messages import Message, ModelRequest
+from turnlog.domain.messages import Message, ModelRequest, ModelSettings
 from turnlog.domain.sessions import SessionSettings, SessionView
 from turnlog.domain.window import WindowPolicy
 from turnlog.usecases.account import ExportPart, Receipt, erase_everything, export_everything
@@ -92,7 +92,7 @@ class Service:
     ) -> QueryResult:
         return ask(
             caller,
-            ModelRequest(MODEL, (Message.of_text(text),), DEFAULT_MAX_TOKENS),
+            ModelRequest(ModelSettings(MODEL, DEFAULT_MAX_TOKENS), (Message.of_text(text),)),
             model=self.model,
             quotas=self.store,
             limits=limits or OwnerLimits(),

@@ -81,7 +81,7 @@ class RemoteModel:
         self, request: ModelRequest, seconds: float, on_event: OnEvent | None = None, *, retry_s: float | None = None
     ) -> Reply:
         shown = [[message.role, message.content] for message in request.messages]
-        asked = to_json({"session": request.system, "messages": shown}).encode()
+        asked = to_json({"session": request.settings.system, "messages": shown}).encode()
         connection = http.client.HTTPConnection(self._address, timeout=PATIENCE_S + 5)
         try:
             connection.request("POST", "/", asked)
@@ -89,7 +89,7 @@ class RemoteModel:
         finally:
             connection.close()
         content = to_json([{"type": "text", "text": answer["text"]}])
-        return Reply(request.model, content, "end_turn", Usage(to_json(answer["usage"])))
+        return Reply(request.settings.model, content, "end_turn", Usage(to_json(answer["usage"])))
 
 
 def require_one_order(turns: Sequence[Turn], policy: WindowPolicy | None = None) -> None:

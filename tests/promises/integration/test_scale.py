@@ -272,7 +272,7 @@ class EchoModel(HashModel):
         self, request: ModelRequest, seconds: float, on_event: OnEvent | None = None, *, retry_s: float | None = None
     ) -> Reply:
         short = super().reply(request, seconds)
-        seen = [request.system, *(block["text"] for message in request.messages for block in message.blocks)]
+        seen = [request.settings.system, *(block["text"] for message in request.messages for block in message.blocks)]
         return replace(short, content=to_json([{"type": "text", "text": f"{short.text} {' '.join(seen)}"[-4000:]}]))
 
 
@@ -352,7 +352,7 @@ def test_64_users_of_one_warm_process_see_no_word_of_each_other(
             status, body = user.send("POST", "/sessions/{id}/turns", asked, id=user.session_id, key=f"turn-{turn}")
             assert status == 200, body
             assert canaries([body]) == {user.canary}
-            shown = [message.content for message in model.requests[-1].messages] + [model.requests[-1].system]
+            shown = [message.content for message in model.requests[-1].messages] + [model.requests[-1].settings.system]
             assert canaries(shown) == {user.canary}
             assert len(shown) == 2 * turn
     unknown = users[0].send("GET", "/sessions/{id}", id="ses_" + "A" * 22)

@@ -42,7 +42,9 @@ class AskedModel:
             "cache_read_input_tokens": sum(map(len, shown[:-1])) // 4,
             "output_tokens": len(said) // 4,
         }
-        return Reply(request.model, to_json([{"type": "text", "text": said}]), "end_turn", Usage(to_json(usage)))
+        return Reply(
+            request.settings.model, to_json([{"type": "text", "text": said}]), "end_turn", Usage(to_json(usage))
+        )
 
 
 def text(message: Message) -> str:

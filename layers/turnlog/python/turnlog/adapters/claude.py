@@ -177,15 +177,16 @@ class _Bounded(httpx2.SyncByteStream):
 
 def _arguments(request: ModelRequest) -> dict[str, Any]:
     sent: list[dict[str, Any]] = [{"role": message.role, "content": message.blocks} for message in request.messages]
-    arguments: dict[str, Any] = {"model": request.model, "max_tokens": request.max_tokens, "messages": sent}
+    settings = request.settings
+    arguments: dict[str, Any] = {"model": settings.model, "max_tokens": settings.max_tokens, "messages": sent}
     if request.cached:
         # At send time only, never stored: what is stored must stay the same whatever is cached.
         sent[-1]["content"][-1]["cache_control"] = _BREAKPOINT
-    if request.system:
-        system = {"type": "text", "text": request.system}
+    if settings.system:
+        system = {"type": "text", "text": settings.system}
         arguments["system"] = [system | {"cache_control": _BREAKPOINT} if request.cached else system]
-    if request.stop_sequences:
-        arguments["stop_sequences"] = list(request.stop_sequences)
+    if settings.stop_sequences:
+        arguments["stop_sequences"] = list(settings.stop_sequences)
     return arguments
 
 

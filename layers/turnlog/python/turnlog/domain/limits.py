@@ -102,9 +102,10 @@ def charges(view: SessionView, message: Message, limits: OwnerLimits, now_ms: in
 
 def question_charges(owner: str, question: ModelRequest, limits: OwnerLimits, now_ms: int) -> QuotaCharges | None:
     """The charges for a question without a session, to the counters that turns are charged to. Raises as `charges`."""
-    texts = [question.system, *question.stop_sequences, *(message.content for message in question.messages)]
+    settings = question.settings
+    texts = [settings.system, *settings.stop_sequences, *(message.content for message in question.messages)]
     prompt = sum(len(text.encode()) for text in texts) + _FRAME_TOKENS
-    taken = _charges(question.model, prompt, question.max_tokens, limits, now_ms)
+    taken = _charges(settings.model, prompt, settings.max_tokens, limits, now_ms)
     return QuotaCharges(owner, taken) if taken else None
 
 

@@ -31,10 +31,11 @@ class Message:
     """One message of a conversation.
 
     `content` is the JSON text of a list of content blocks. It stays text because signatures of thinking blocks, tool
-    ids and block types that this version does not know must go back to Claude just as they came.
+    ids and block types that this version does not know must go back to Claude just as they came. A `system` message is
+    an instruction from this place of the conversation on, which leaves all that was sent before as it was.
     """
 
-    role: Literal["user", "assistant"]
+    role: Literal["user", "assistant", "system"]
     content: str
 
     @classmethod
@@ -108,12 +109,21 @@ def _summed(total: dict[str, Any], fields: dict[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """One answer of the model, up to its stop reason. `content` is JSON text as in Message."""
+    """One answer of the model, up to its stop reason. `content` is JSON text as in Message, and may be an empty list.
+
+    `id` is the provider's name of the message and `request_id` that of the request, by which its support finds them;
+    empty where the provider gave none. `stop_sequence` is the text at which the reply stopped, and `stop_details` the
+    JSON text of what the provider says about the stop; empty when there is none.
+    """
 
     model: str
     content: str
     stop_reason: str
     usage: Usage
+    id: str = ""
+    request_id: str = ""
+    stop_sequence: str = ""
+    stop_details: str = ""
 
     def __post_init__(self) -> None:
         """Raises ModelProtocolError without a stop reason: such a reply is a piece of one, and is never stored."""
@@ -131,16 +141,43 @@ class Reply:
         return Message("assistant", self.content)
 
 
-@dataclass(frozen=True, slots=True)
-class ModelRequest:
-    """The settings and messages of one call: user and assistant messages in order, the last one the user's.
+Effort = Literal["low", "medium", "high", "xhigh", "max"]
+CacheLifetime = Literal["5m", "1h"]
 
-    `cached` asks for cache breakpoints, which pay when the same prefix comes again within minutes, as in a session.
+
+@dataclass(frozen=True, slots=True)
+class ModelSettings:
+    """The settings of a call, beside its messages; "" or an empty tuple leaves one to the model.
+
+    `thinking` is JSON text of the API's `thinking` object. `tools` is JSON text of the API's list of tools, `own_tools`
+    are the names of those that the service runs itself, and `tool_choice` is "auto" or "none". `output_schema` is JSON
+    text of the schema of the object that the reply must be.
     """
 
     model: str
-    messages: tuple[Message, ...]
     max_tokens: int
     system: str = ""
     stop_sequences: tuple[str, ...] = ()
-    cached: bool = False
+    thinking: str = ""
+    effort: Effort | Literal[""] = ""
+    tools: str = ""
+    own_tools: tuple[str, ...] = ()
+    tool_choice: Literal["", "auto", "none"] = ""
+    output_schema: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRequest:
+    """The settings and messages of one call. The messages are in order; the last one is the user's.
+
+    After a reply with the stop reason `pause_turn` the last one is that reply, which the model then goes on with.
+
+    `cached` asks for cache breakpoints with this lifetime, which pay when the same prefix comes again within it, as in
+    a session. Beside the one at the end there is one at the end of the first `cached_messages` messages, if there are
+    any: those that the last call sent, which the provider's look-back of 20 blocks may not reach from the end.
+    """
+
+    settings: ModelSettings
+    messages: tuple[Message, ...]
+    cached: CacheLifetime | Literal[""] = ""
+    cached_messages: int = 0

@@ -14,6 +14,7 @@ from turnlog.clock import is_time
 from turnlog.domain import base64url
 from turnlog.domain.content_encryption import PLAIN, ContentCipher
 from turnlog.domain.margins import GRACE
+from turnlog.domain.messages import CacheLifetime, ModelSettings
 from turnlog.domain.quotas import QuotaCharges
 from turnlog.domain.turns import Lease, Totals, Turn, UnknownLease
 
@@ -36,12 +37,10 @@ def is_session_id(text: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class SessionSettings:
-    """The creator's choices for every turn of the session."""
+class SessionSettings(ModelSettings):
+    """The creator's choices for every turn of the session; `cache` is the lifetime of what the provider caches."""
 
-    model: str
-    max_tokens: int
-    system: str = ""
+    cache: CacheLifetime = "5m"
 
 
 @dataclass(frozen=True, slots=True)

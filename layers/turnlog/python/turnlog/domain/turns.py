@@ -16,6 +16,12 @@ from turnlog.errors import ItemVersionUnknown, ModelProtocolError, TurnInProgres
 MAX_TURN_BYTES = 3_900_000
 """The most bytes of a packed turn: one transaction of DynamoDB takes 4 MB, less the items around the turn."""
 
+MAX_STEPS = 100
+"""The most calls of the model in one turn."""
+
+MAX_CONTENT_BYTES = 5_500_000
+"""The most bytes of a turn's messages as JSON in UTF-8. One answer of Lambda, of 6 MB, must be able to return them."""
+
 _LONGEST_RETRY_AFTER_S = 5
 _GRACE_MS = int(GRACE.total_seconds() * 1000)
 
@@ -33,8 +39,13 @@ class Lease:
     """A slot taken by a handler that is asking the model. It holds no content.
 
     `token` is random for each try and fences the commit. Until `lease_expires_ms` nobody else may take the slot.
-    `attempt` counts the handlers that began under the same key, and `attempt_counts` those under keys that have no turn
-    so far. `charges` are taken together with the slot, all or nothing.
+    `attempt` counts the handlers that began the same step under the same key, and `attempt_counts` those under keys
+    that have no turn so far. `charges` are taken together with the slot, all or nothing; they are those of the call
+    that runs.
+
+    Its handler writes it again while the turn goes on: `sequence` is 0 at first and another number at each such write,
+    so that a write that comes late changes nothing. `steps` is the number of finished steps that are stored with it,
+    and `stop_asked` is true when the owner wants the turn to stop.
     """
 
     number: int
@@ -46,6 +57,9 @@ class Lease:
     attempt: int = 1
     attempt_counts: bytes = b""
     charges: tuple[QuotaCharge, ...] = ()
+    sequence: int = 0
+    steps: int = 0
+    stop_asked: bool = False
     moving_to: str = ""
     """A store's own note: the target of a move that has begun. Its copies must go if the move does not finish."""
     unfinished_move_to: str = ""
@@ -55,6 +69,8 @@ class Lease:
         """Raises ValueError for a lease that nobody can have taken: one that lasts for hours, for example."""
         if self.number < 1 or not 0 <= self.attempt <= _MOST_COUNTED or len(self.attempt_counts) % COUNT_BYTES:
             raise ValueError("no such slot, or no such number of attempts")
+        if self.sequence < 0 or not 0 <= self.steps <= MAX_STEPS:
+            raise ValueError("no such number of steps, or of writes")
         if (
             not is_time(self.at_ms)
             or not is_time(self.lease_expires_ms)
@@ -68,13 +84,14 @@ class Lease:
         return self.attempt_counts + (key_hash(self.key) + bytes([self.attempt]) if self.attempt else b"")
 
     def after_release(self, billed: bool, now_ms: int) -> Lease | None:
-        """The lapsed lease that stays in the slot to count attempts that may have been billed; None when none were."""
+        """The lapsed lease that stays, for attempts that may have been billed or for steps; None without any."""
         lapsed_ms = min(self.lease_expires_ms, now_ms - 1)  # a handler may have stood still past its end
         if billed:
             return replace(self, lease_expires_ms=lapsed_ms)
         # Under another token, so that a release which is repeated gives nothing back a second time.
         left = replace(self, token=self.token + "~", lease_expires_ms=lapsed_ms, attempt=self.attempt - 1)
-        return left if left.attempt or left.attempt_counts else None
+        # One that was written again tells how long the session was in use, and one with steps has content.
+        return left if left.attempt or left.attempt_counts or left.sequence or left.steps else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,12 +130,36 @@ def held_by_later_version(lease: UnknownLease, now_ms: int) -> TurnInProgress | 
 class ModelCall:
     """One call of the model: the model that answered, what it used and what that cost.
 
-    `cost_usd` is None when the model's price is not known.
+    `cost_usd` is None when the model's price is not known. `id`, `request_id`, `stop_sequence` and `stop_details` are
+    those of the Reply.
     """
 
     model: str
     usage: Usage
     cost_usd: Decimal | None
+    id: str = ""
+    request_id: str = ""
+    stop_sequence: str = ""
+    stop_details: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One finished call of a turn that goes on: the model's message and, once its tools have run, their results.
+
+    `number` counts from 1. `results` is a message of the user with a tool_result block for each call of a tool of the
+    service; None while they are missing, or when there is nothing to run, as after `pause_turn`.
+    """
+
+    number: int
+    reply: Message
+    call: ModelCall
+    results: Message | None = None
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        """The reply and, if there are any, the results."""
+        return (self.reply, self.results) if self.results else (self.reply,)
 
 
 def total_cost(calls: Sequence[ModelCall]) -> Decimal | None:
@@ -150,13 +191,26 @@ class Totals:
         return Totals(self.tokens + total_tokens(calls), cost, self.content_bytes + size)
 
 
+INTERRUPTED, STOPPED, PAUSED = "interrupted", "stopped", "pause_turn"
+"""The stop reasons of a turn that ended between two calls: its handler died and another request went on, its owner
+stopped it, or it had as many steps or bytes as a turn may have. The last one is the API's own word for that.
+"""
+
+_ENDS_WITH_RESULTS = (INTERRUPTED, STOPPED, PAUSED, "tool_use")
+
+
 @dataclass(frozen=True, slots=True)
 class Turn:
     """One finished turn: the caller's message and all up to the reply at which the model stopped for the caller.
 
-    `messages` are in order: the caller's first, then the model's and those with the results of tools, the last one the
-    model's. `calls` has one entry for each message of the model, in the same order. The replies were computed from
-    exactly the turns before this one. `stop_reason` is that of the last reply.
+    `messages` are in order: the caller's first, then the model's and those with the results of tools. `calls` has one
+    entry for each message of the model, in the same order. The replies were computed from exactly the turns before this
+    one. `stop_reason` is that of the last reply, or INTERRUPTED, STOPPED or PAUSED. The last message is the model's. It
+    is one with results if the service ended the turn before their reply, or if the model waits for more results from
+    the caller (`tool_use`).
+
+    A store may leave out the content of turns that the model is not shown: then `messages` and `calls` are empty.
+    `steps` is the number of calls that had been stored as steps before the turn was finished.
 
     `window_from` is the first turn that the next turn sends to the model. `older_keys` are six-byte hashes of the keys
     of some turns before this one, and `attempt_counts` counts attempts as on a lease.
@@ -174,6 +228,7 @@ class Turn:
     window_from: int
     older_keys: bytes
     attempt_counts: bytes = b""
+    steps: int = 0
 
     def __post_init__(self) -> None:
         """Raises ModelProtocolError without a stop reason, and ValueError when the values are those of no turn."""
@@ -185,20 +240,42 @@ class Turn:
             raise ValueError("sums of what is never negative")
         if len(self.attempt_counts) % COUNT_BYTES:
             raise ValueError("half a count of attempts")
-        roles = [message.role for message in self.messages]
-        if not roles or roles[0] != "user" or roles[-1] != "assistant" or roles.count("assistant") != len(self.calls):
+        if not 0 <= self.steps <= MAX_STEPS:
+            raise ValueError("no such number of steps")
+        if self.is_read:
+            self._require_roles()
+
+    def _require_roles(self) -> None:
+        roles = [message.role for message in self.messages if message.role != "system"]
+        ends = ("assistant", "user") if self.stop_reason in _ENDS_WITH_RESULTS else ("assistant",)
+        if roles[:1] != ["user"] or roles[-1] not in ends or not 0 < roles.count("assistant") == len(self.calls):
             raise ValueError("a turn goes from the caller's message to the model's, with a call for each of the latter")
+
+    @property
+    def is_read(self) -> bool:
+        """True unless the store left out the content."""
+        return bool(self.messages or self.calls)
 
     @property
     def message(self) -> Message:
         """The caller's message, with which the turn began."""
-        return self.messages[0]
+        return next(message for message in self.messages if message.role == "user")
 
     @property
     def reply(self) -> Reply:
-        """The last reply, with the model and the usage of the call that gave it."""
+        """The last reply, with the model and the usage of the call that gave it, and the turn's stop reason."""
         last = self.calls[-1]
-        return Reply(last.model, self.messages[-1].content, self.stop_reason, last.usage)
+        content = next(message.content for message in reversed(self.messages) if message.role == "assistant")
+        return Reply(
+            last.model,
+            content,
+            self.stop_reason,
+            last.usage,
+            last.id,
+            last.request_id,
+            last.stop_sequence,
+            last.stop_details,
+        )
 
     @property
     def usage(self) -> Usage:
@@ -212,7 +289,7 @@ class Turn:
 
     def forked(self) -> Turn:
         """The turn as a fork keeps it: without keys, since a key names a turn of one session."""
-        return replace(self, key=b"", fingerprint=b"", older_keys=b"", attempt_counts=b"")
+        return replace(self, key=b"", fingerprint=b"", older_keys=b"", attempt_counts=b"", steps=0)
 
 
 def key_hash(key: bytes) -> bytes:

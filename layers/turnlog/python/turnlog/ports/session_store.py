@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from turnlog.domain.messages import Message
 from turnlog.domain.quotas import QuotaCharge, QuotaCharges
 from turnlog.domain.sessions import ListedSession, Move, Session, SessionView
-from turnlog.domain.turns import Lease, Slot, Turn
+from turnlog.domain.turns import Lease, Slot, Step, Turn
 
 
 class TurnStore(Protocol):
@@ -19,6 +20,8 @@ class TurnStore(Protocol):
 
     def read(self, owner: str, session_id: str, now_ms: int, newest: int, *, consistent: bool = True) -> SessionView:
         """The session with its `newest` last turns (at least 1; fewer when it has fewer).
+
+        The content of turns before the newest one's `window_from` may be left out, since the model is not shown it.
 
         With `consistent` it sees every write that has returned. Otherwise it may be the session as it was a moment ago,
         whole and without a gap, and SessionNotFound may be wrong: for callers who then take a lease, which proves the
@@ -60,6 +63,56 @@ class TurnStore(Protocol):
         empty. Raises ItemVersionUnknown when a later version has stored a turn there, TurnTooLarge when the turn packs
         to more than MAX_TURN_BYTES, and TurnFormUnsupported for a turn of several model calls.
         """
+
+
+class StepStore(TurnStore, Protocol):
+    """The part of a store that a turn of several calls needs: its lease goes on, and its finished steps are kept.
+
+    A step is stored in two writes: with the model's reply, before its tools run, and with their results. Both write the
+    lease, too, all or nothing. `seen` is the sequence number under which this handler last wrote the lease, 0 if it
+    never did since it took the slot. These methods return the slot as it is afterwards: `lease` itself on success, also
+    when only the answer of an earlier try was lost; else what is there, nothing of the call having been stored. They
+    raise ItemVersionUnknown when a later version has stored a turn there.
+    """
+
+    def renew(self, session: Session, lease: Lease, seen: int) -> Slot | None:
+        """Stores the lease with its new end and number.
+
+        Does so if the slot holds a lease with its token and the number `seen`, and nobody asked the turn to stop.
+        """
+
+    def checkpoint(
+        self,
+        session: Session,
+        lease: Lease,
+        seen: int,
+        step: Step,
+        *,
+        message: Sequence[Message] = (),
+        settlement: tuple[QuotaCharge, ...] = (),
+        charges: tuple[QuotaCharge, ...] = (),
+    ) -> Slot | None:
+        """Does `renew`, and stores with it the step's reply or, if the step has them, only its results.
+
+        `lease.steps` is the step's number. `message` are the caller's messages, given with the first step's reply.
+        `settlement` is added to its counters, and `charges` if they fit. Raises QuotaExceeded when they do not, and
+        TurnTooLarge when it packs to more than MAX_TURN_BYTES; then nothing was stored.
+        """
+
+    def steps(self, session: Session, lease: Lease) -> tuple[tuple[Message, ...], tuple[Step, ...]]:
+        """The caller's messages and the finished steps of a lease that has steps, the last one maybe without results.
+
+        Raises a kind of SessionCorrupt when the slot goes on holding that lease and they cannot be read.
+        """
+
+    def interrupt(self, session: Session, turn: Turn, over: Lease) -> Slot | None:
+        """Stores the turn, all of whose calls are steps, in the place of the lease `over`, which has lapsed.
+
+        `turn.at_ms` is the time at which it must have lapsed. Returns as `commit`.
+        """
+
+    def ask_to_stop(self, session: Session, lease: Lease) -> bool:
+        """Asks the turn that runs under this lease to stop at its next write. False if it no longer runs."""
 
 
 class SessionStore(TurnStore, Protocol):

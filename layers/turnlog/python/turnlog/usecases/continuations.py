@@ -39,9 +39,9 @@ def make_continuation(
     """Returns the continuation of a question; None when it would be longer than a request can bring back."""
     said = {
         "at_ms": now_ms,
-        "model": question.model,
-        "max_tokens": question.max_tokens,
-        "system": question.system,
+        "model": question.settings.model,
+        "max_tokens": question.settings.max_tokens,
+        "system": question.settings.system,
         "message": question.messages[-1].content,
         "reply": reply.content,
         "reply_model": reply.model,

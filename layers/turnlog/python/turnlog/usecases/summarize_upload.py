@@ -11,7 +11,7 @@ from typing import Literal
 from turnlog.clock import Clock
 from turnlog.domain.documents import SummaryState, Upload
 from turnlog.domain.limits import DEFAULT_MAX_TOKENS
-from turnlog.domain.messages import Message, ModelRequest, Reply
+from turnlog.domain.messages import Message, ModelRequest, ModelSettings, Reply
 from turnlog.errors import ContextTooLong, DocumentRefused, ModelRejected, SummaryTaken, TurnlogError
 from turnlog.ports.chat_model import ChatModel
 from turnlog.ports.document_store import DocumentStore
@@ -99,9 +99,8 @@ def _summarize(
     remaining_s: Callable[[], float],
 ) -> UploadOutcome:
     try:
-        question = ModelRequest(
-            model_name, (Message.of_text(documents.read_text(upload)),), DEFAULT_MAX_TOKENS, SUMMARIZE
-        )
+        settings = ModelSettings(model_name, DEFAULT_MAX_TOKENS, SUMMARIZE)
+        question = ModelRequest(settings, (Message.of_text(documents.read_text(upload)),))
         reply, cost = ask_model(question, model=model, seconds=remaining_s() - _PUT_RESERVE_S, clock=clock)
     except DocumentRefused as error:
         return UploadOutcome("refused", error.code)

@@ -279,7 +279,7 @@ class _Taking:
     def _answer(self, view: SessionView, lease: Lease) -> Turn:
         settings = view.session.settings
         sent = messages(view.turns, self.request.message)
-        question = ModelRequest(settings.model, sent, settings.max_tokens, settings.system, cached=True)
+        question = ModelRequest(settings, sent, cached=settings.cache)
         try:
             seconds, retry_s = self.remaining_s() - COMMIT_RESERVE_S, self.answer_s() - COMMIT_RESERVE_S
             reply = self.model.reply(question, seconds, retry_s=retry_s)

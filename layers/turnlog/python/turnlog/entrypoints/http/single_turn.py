@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from turnlog import runtime
-from turnlog.domain.messages import ModelRequest
+from turnlog.domain.messages import ModelRequest, ModelSettings
 from turnlog.entrypoints.http.api import Api, Invocation, Response
 from turnlog.entrypoints.http.bodies import QueryBody, SingleTurnBody, chosen_model
 from turnlog.entrypoints.http.replies import Reply
@@ -26,13 +26,13 @@ def single_turn(path: str, system: str | None = None) -> Api:
         request.query()
         asked = request.body(kind)
         own = asked if isinstance(asked, QueryBody) else None
-        question = ModelRequest(
+        settings = ModelSettings(
             model=chosen_model(asked.model),
-            messages=(asked.message,),
             max_tokens=asked.max_tokens,
             system=own.system if own else system or "",
             stop_sequences=own.stop_sequences if own else (),
         )
+        question = ModelRequest(settings, (asked.message,))
         continuable = own is not None and own.continuable
         given = ask(
             caller,
