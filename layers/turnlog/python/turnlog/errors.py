@@ -291,9 +291,13 @@ class AuditUnavailable(TurnlogError):
 
 
 class ModelError(TurnlogError):
-    """The model gave no usable reply. `billed` is true if the provider may have charged for it."""
+    """The model gave no usable reply. `billed` is true if the provider may have charged for it.
+
+    `provider_request_id` is the provider's name of the call, for the log; empty if it gave none.
+    """
 
     billed = True
+    provider_request_id = ""
 
 
 class ModelUnavailable(ModelError):
