@@ -52,7 +52,7 @@ _MARKABLE = frozenset(("text", "image", "document", "search_result", "tool_resul
 _COUNTS = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens", "output_tokens")
 _MOST_TOKENS = 10**9  # of one call; far more than any model takes, and what every reader of a number can hold
 _LONGEST_NAME = 200  # of a model, a stop reason or an id
-_LONGEST_DETAILS = 4_000  # characters of what the provider says about a stop; longer ones are not kept
+_LONGEST_STOP = 4_000  # characters of what the provider says about a stop; longer ones are not kept
 _UNTIL = "turnlog_until"  # the extension of a request with the time at which its reply must be here
 # Nothing was sent that could be billed.
 _NOT_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.UnsupportedProtocol, httpx2.LocalProtocolError)
@@ -322,8 +322,8 @@ def _reply(body: bytes, request_id: str = "") -> Reply:
         Usage(kept[3]),
         id=_short(received.get("id")),
         request_id=request_id,
-        stop_sequence=stopped_by,
-        stop_details=said if len(said) <= _LONGEST_DETAILS else "",
+        stop_sequence=stopped_by if len(stopped_by) <= _LONGEST_STOP else "",
+        stop_details=said if len(said) <= _LONGEST_STOP else "",
     )
 
 

@@ -18,7 +18,7 @@ MOST_TURN_BYTES = MAX_ANSWER_BYTES - 600_000
 a continuation, and headers.
 """
 
-_FRAME_BYTES = 600  # of a turn's other fields and their names
+_FRAME_BYTES = 1_400  # of a turn's other fields and their names, two names of the provider and a notice among them
 
 
 def bytes_in_answer(json_text: str) -> int:
@@ -38,5 +38,5 @@ def require_answerable(message: Message, reply: Reply) -> None:
 
 
 def _bytes_of(message: Message, reply: Reply) -> int:
-    texts = message.content, reply.content, reply.content, reply.usage.received
+    texts = message.content, reply.content, reply.content, reply.usage.received, reply.stop_sequence, reply.stop_details
     return _FRAME_BYTES + sum(map(bytes_in_answer, texts))
