@@ -19,6 +19,7 @@ from turnlog.domain.limits import (
     settlement,
 )
 from turnlog.domain.messages import Message, ModelRequest, Reply
+from turnlog.domain.models import require_not_retired
 from turnlog.domain.prices import cost_usd
 from turnlog.domain.sessions import SessionView
 from turnlog.domain.turns import (
@@ -249,6 +250,7 @@ class _Taking:
         attempt = attempts.pop(key_hash(request.key), 0) + 1
         if attempt > ATTEMPTS:
             raise AttemptsExhausted
+        require_not_retired(view.session.settings.model, utc_date(now))
         require_room(view, self.policy.session, now)
         require_message_storable(request.message, view.session.settings.max_tokens)
         # By the clock of this moment: however long the read took, the lease outlasts the handler.
