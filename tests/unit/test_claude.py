@@ -23,8 +23,10 @@ from turnlog.domain.reply_events import ReplyEvent
 from turnlog.errors import (
     ContextTooLong,
     ModelAccessDenied,
+    ModelCreditUsedUp,
     ModelError,
     ModelFailed,
+    ModelNotServed,
     ModelProtocolError,
     ModelRejected,
     ModelTimeout,
@@ -665,6 +667,47 @@ def test_a_prompt_too_long_is_its_own_error(monkeypatch: pytest.MonkeyPatch, mod
     monkeypatch.setattr(model, "_reply_once", refuse)
     with pytest.raises(ContextTooLong):
         model.reply(asked(), seconds=5)
+
+
+def meaning(status: int, kind: str, message: str, model: str = "claude-opus-4-5") -> ModelError:
+    """The meaning of an answer of the provider, in the form of its errors."""
+    body = {"type": "error", "error": {"type": kind, "message": message}}
+    with provider(lambda handler: whole(handler, body), status) as url, pytest.raises(ModelError) as failed:
+        Claude(url, the_key, allows_stand_in=True).reply(replace(asked(), settings=ModelSettings(model, 9)), seconds=5)
+    assert not failed.value.billed
+    return failed.value
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "message"),
+    [
+        (400, "invalid_request_error", "Your credit balance is too low to access the Anthropic API."),
+        (402, "billing_error", "Pay."),
+    ],
+)
+def test_an_account_without_credit_is_its_own_error(status: int, kind: str, message: str) -> None:
+    assert isinstance(meaning(status, kind, message), ModelCreditUsedUp)
+
+
+@pytest.mark.parametrize(
+    ("model", "successor"),
+    [("claude-opus-4-5", "claude-opus-5-5"), ("us.anthropic.claude-opus-4-1-v1:0", "claude-opus-5-5"), ("odd", None)],
+)
+def test_a_model_that_is_not_served_is_its_own_error(model: str, successor: str | None) -> None:
+    refused = meaning(404, "not_found_error", f"model: {model}", model)
+    assert isinstance(refused, ModelNotServed)
+    assert refused.successor == successor
+
+
+def test_another_404_says_nothing_of_the_model() -> None:
+    assert type(meaning(404, "not_found_error", "Not Found")) is ModelRejected
+
+
+@pytest.mark.parametrize(
+    ("status", "message"), [(413, "Request too large"), (400, "input length exceed context limit")]
+)
+def test_a_prompt_that_cannot_fit_is_a_context_too_long(status: int, message: str) -> None:
+    assert isinstance(meaning(status, "invalid_request_error", message), ContextTooLong)
 
 
 def refusal(status: int, message: str = "", **headers: str) -> Any:

@@ -19,13 +19,16 @@ import anthropic
 import httpx2
 
 from turnlog.domain.messages import ModelRequest, ModelSettings, Reply, Usage, to_json
+from turnlog.domain.models import successor_of
 from turnlog.domain.reply_events import OnEvent, events_of
 from turnlog.domain.window import without_thinking
 from turnlog.errors import (
     ContextTooLong,
     ModelAccessDenied,
+    ModelCreditUsedUp,
     ModelError,
     ModelFailed,
+    ModelNotServed,
     ModelProtocolError,
     ModelRejected,
     ModelTimeout,
@@ -39,6 +42,8 @@ _RETRY_AFTER_S = 5  # for callers when the provider gave none
 _LONGEST_RETRY_AFTER_S = 3600.0  # a longer one of the provider is cut to this
 _OVERLOADED = 529
 _TOO_LONG = ("prompt is too long", "exceed context limit")  # the only marks of it: the API has no code for it
+_NO_CREDIT = "credit balance is too low"
+_NO_MODEL = "model"  # of a 404: one of a wrong base URL is another server's, or says nothing of a model
 # Likewise of thinking blocks that are not taken back, since what was sent before them has changed.
 _THINKING_REFUSED = ("bound to a different conversation", "in `thinking` block", "`redacted_thinking` blocks")
 _STAND_IN = "x-turnlog-stand-in"
@@ -145,7 +150,7 @@ class Claude:
             try:
                 return self._reply_once(client, request, deadline - began, _connect_s(retry_until - began))
             except anthropic.APIError as error:
-                meaning = _meaning(error)
+                meaning = _meaning(error, request.settings.model)
                 meaning.provider_request_id = _request_id(error)
                 self._note(request, began, error, meaning)
                 if _refuses_thinking(error) and (bare := _bare(request)).messages != request.messages:
@@ -363,7 +368,7 @@ def _no_constant(name: str) -> NoReturn:
     raise ValueError(name)
 
 
-def _meaning(error: anthropic.APIError) -> ModelError:
+def _meaning(error: anthropic.APIError, model: str) -> ModelError:
     if isinstance(error, anthropic.APITimeoutError):
         return ModelUnavailable(_RETRY_AFTER_S) if isinstance(error.__cause__, _NOT_SENT) else ModelTimeout()
     if isinstance(error, anthropic.APIConnectionError):
@@ -373,12 +378,16 @@ def _meaning(error: anthropic.APIError) -> ModelError:
     status = error.status_code
     if status in (429, _OVERLOADED):
         return ModelUnavailable(max(1, round(_retry_after_s(error))) if _retry_after_s(error) else _RETRY_AFTER_S)
-    if status in (401, 402, 403):
+    if status == 402 or (status == 400 and _NO_CREDIT in _provider_message(error)):
+        return ModelCreditUsedUp()
+    if status in (401, 403):
         return ModelAccessDenied()
     if status in (408, 409):
         return ModelUnavailable(_RETRY_AFTER_S)
     if status == 413 or (status == 400 and any(mark in _provider_message(error) for mark in _TOO_LONG)):
         return ContextTooLong()
+    if status == 404 and _NO_MODEL in _provider_message(error):
+        return ModelNotServed(successor_of(model))
     return ModelRejected() if status < 500 else ModelFailed()
 
 
