@@ -26,6 +26,8 @@ from turnlog import runtime
 from turnlog.adapters import telemetry
 from turnlog.adapters.local.memory import MemorySessionStore
 from turnlog.config import GatewaySettings
+from turnlog.domain.models import MODELS
+from turnlog.domain.prices import PRICES
 from turnlog.entrypoints.http.bodies import SHORTEST_IDLE_S
 from turnlog.entrypoints.http.problems import WORDINGS
 from turnlog.entrypoints.http.request import MOST_WAIT_S
@@ -1025,6 +1027,15 @@ class TestParameters:
         assert models == {
             "Fn::If": ["NamesModels", {"Ref": "ClaudeModels"}, {"Fn::FindInMap": ["Release", "Claude", "Models"]}]
         }
+
+    def test_the_models_of_a_release_are_known_priced_and_not_about_to_retire(self, source: dict[str, Any]) -> None:
+        """None of them has a day of retirement yet: the provider announces one 60 days before."""
+        offered = source["Mappings"]["Release"]["Claude"]["Models"].split(",")
+        assert offered
+        for name in offered:
+            model = MODELS[name]
+            assert (model.deprecated, model.retires, model.successor) == (None, None, None), name
+            assert PRICES[name]
 
     def test_logs_are_kept_for_a_time_that_cloudwatch_accepts(self, source: dict[str, Any]) -> None:
         logs, audit = (source["Parameters"][name] for name in ("LogRetentionDays", "AuditRetentionDays"))
