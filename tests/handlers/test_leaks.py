@@ -29,7 +29,9 @@ from turnlog.errors import (
     ContextTooLong,
     ItemVersionUnknown,
     ModelAccessDenied,
+    ModelCreditUsedUp,
     ModelFailed,
+    ModelNotServed,
     ModelProtocolError,
     ModelRejected,
     ModelTimeout,
@@ -101,6 +103,8 @@ SAID = {
     "a turn by a secret": Said(("POST", "/sessions/{id}/turns"), _texts(), _KEY, secret=SECRET),
     "a list of turns": Said(("GET", "/sessions/{id}/turns")),
     "a stored turn": Said(("GET", "/sessions/{id}/turns/{n}")),
+    "a list of models": Said(("GET", "/models"), query={"after_id": [CANARY]}),
+    "an unknown model's page": Said(("GET", "/models/{model_id}"), session_id=f"{CANARY}-model"),
     "a look at the service": Said(("GET", "/health"), query={CANARY: [CANARY]}),
     "a look at the document": Said(("GET", "/openapi.json"), query={CANARY: [CANARY]}),
     "an unknown field": Said(("POST", "/query"), _texts(**{f"{CANARY}field": CANARY})),
@@ -138,6 +142,8 @@ SAID = {
 MODEL_ERRORS = (
     ModelUnavailable(1),
     ModelAccessDenied(),
+    ModelCreditUsedUp(),
+    ModelNotServed("claude-sonnet-5-5"),
     ContextTooLong(),
     ModelRejected(),
     ModelTimeout(),
@@ -225,7 +231,8 @@ def _send(call: Call, backstage: Backstage, said: Said) -> tuple[Answered, str]:
         query=said.query,
         roles=said.roles,
         user=said.user,
-        parameters={"id": session_id, "n": "1", "owner": named(owner.encode()), "ref": ref(owner, session_id)},
+        parameters={"id": session_id, "n": "1", "owner": named(owner.encode()), "ref": ref(owner, session_id)}
+        | {"model_id": session_id},
         source="198.51.100.77",
     )
     return answered, session_id

@@ -163,6 +163,7 @@ WORDINGS: dict[type[errors.TurnlogError], Wording] = {
         "The service's account with the model's provider has no credit; its owner must pay.",
         _NOT_STORED,
     ),
+    errors.ModelNotFound: Wording(404, "Model not found", "This service offers no such model."),
     errors.ModelRetired: Wording(
         422,
         "Model retired",

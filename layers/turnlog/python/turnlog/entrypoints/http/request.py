@@ -214,13 +214,11 @@ class Request:
         return {name: values[0] for name, values in given.items()}
 
     @staticmethod
-    def limit(asked: Mapping[str, str]) -> int:
+    def limit(asked: Mapping[str, str], most: int = MOST_LIMIT) -> int:
         """Returns the most items of a page, from the query parameter `limit`. Raises InvalidRequest."""
         text = asked.get("limit", str(DEFAULT_LIMIT))
-        if not (text.isascii() and text.isdigit() and len(text) <= 3 and 1 <= int(text) <= MOST_LIMIT):
-            raise InvalidRequest(
-                "parameter_invalid", details={"parameter": "limit", "minimum": 1, "maximum": MOST_LIMIT}
-            )
+        if not (text.isascii() and text.isdigit() and len(text) <= 4 and 1 <= int(text) <= most):
+            raise InvalidRequest("parameter_invalid", details={"parameter": "limit", "minimum": 1, "maximum": most})
         return int(text)
 
     @property

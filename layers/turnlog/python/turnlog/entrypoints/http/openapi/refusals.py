@@ -10,7 +10,7 @@ from turnlog.entrypoints.http.openapi.components import schema_of
 from turnlog.entrypoints.http.openapi.operations import ANONYMOUS, Operation
 from turnlog.entrypoints.http.problem_body import problem_body
 from turnlog.entrypoints.http.problems import INTERNAL, Problem, problem_of
-from turnlog.entrypoints.http.request import MAX_BODY, MOST_LIMIT, Body
+from turnlog.entrypoints.http.request import MAX_BODY, Body
 from turnlog.errors import InvalidRequest, TurnlogError, ValueRefused
 
 Example = dict[str, Any]
@@ -99,7 +99,9 @@ def errors_of(operation: Operation) -> Iterator[TurnlogError]:
     yield InvalidRequest("parameter_unknown", details=unknown)
     yield InvalidRequest("parameter_duplicate", details={"parameter": operation.asks[0]} if operation.asks else unknown)
     if "limit" in operation.asks:
-        yield InvalidRequest("parameter_invalid", details={"parameter": "limit", "minimum": 1, "maximum": MOST_LIMIT})
+        yield InvalidRequest(
+            "parameter_invalid", details={"parameter": "limit", "minimum": 1, "maximum": operation.most}
+        )
     if "cursor" in operation.asks:
         yield InvalidRequest("cursor_invalid", details={"parameter": "cursor"})
     if operation.callers:
