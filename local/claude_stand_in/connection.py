@@ -11,13 +11,13 @@ from dataclasses import asdict, replace
 from typing import Any
 from urllib.parse import urlsplit
 
-from local.claude_stand_in.answers import last_user_text
 from local.claude_stand_in.errors import ApiError, invalid
 from local.claude_stand_in.faults import Fault, Faults
 from local.claude_stand_in.record import KEPT_HEADERS, Record, Request
 from local.claude_stand_in.replies import Reply, reply_to
 from local.claude_stand_in.rules import check_count_request, check_message_request, parsed
 from local.claude_stand_in.tokens import input_tokens
+from local.claude_stand_in.turns import last_user_text
 from local.loopback import GuardedHandler
 
 MOST_BYTES = 32 * 1024 * 1024  # the API's limit of a request

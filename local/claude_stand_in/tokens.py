@@ -20,7 +20,7 @@ def tokens_of_content(content: str | list[dict[str, Any]]) -> int:
     """Tokens of a string or of its blocks one by one. Cache breakpoints change nothing."""
     if isinstance(content, str):
         return tokens_of(content)
-    return sum(_tokens_of_block(block) for block in content)
+    return sum(tokens_of_block(block) for block in content)
 
 
 def input_tokens(body: dict[str, Any]) -> int:
@@ -30,7 +30,8 @@ def input_tokens(body: dict[str, Any]) -> int:
     return total + sum(TOKENS_PER_MESSAGE + tokens_of_content(each["content"]) for each in body["messages"])
 
 
-def _tokens_of_block(block: dict[str, Any]) -> int:
+def tokens_of_block(block: dict[str, Any]) -> int:
+    """Tokens of one block: of its text, of a picture, or of its JSON."""
     if block["type"] == "text":
         return tokens_of(block["text"])
     if block["type"] in _MEDIA:

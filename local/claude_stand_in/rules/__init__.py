@@ -1,0 +1,42 @@
+"""The rules of the Messages API, one idea a module, each as strict as Claude's own.
+
+The wording follows the API's own where it is known. A rule's source stands in the name or the docstring of its test.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from local.claude_stand_in.rules.history import check_history
+from local.claude_stand_in.rules.marks import check_marks
+from local.claude_stand_in.rules.request import (
+    COUNT_OPTIONAL_FIELDS,
+    COUNT_REQUIRED_FIELDS,
+    OPTIONAL_FIELDS,
+    REQUIRED_FIELDS,
+    check_fields,
+    check_sampling,
+    parsed,
+)
+from local.claude_stand_in.rules.tools import check_tools
+
+__all__ = ["check_count_request", "check_message_request", "parsed"]
+
+
+def check_message_request(body: dict[str, Any]) -> None:
+    """Raises ApiError for a body that POST /v1/messages refuses."""
+    check_fields(body, REQUIRED_FIELDS, OPTIONAL_FIELDS)
+    check_sampling(body)
+    _check_prompt(body)
+
+
+def check_count_request(body: dict[str, Any]) -> None:
+    """Raises ApiError for a body that POST /v1/messages/count_tokens refuses."""
+    check_fields(body, COUNT_REQUIRED_FIELDS, COUNT_OPTIONAL_FIELDS)
+    _check_prompt(body)
+
+
+def _check_prompt(body: dict[str, Any]) -> None:
+    check_tools(body)
+    check_history(body)
+    check_marks(body)
