@@ -12,7 +12,7 @@ Schema = dict[str, Any]
 _DEEPEST = 8  # below this depth fields that are not required are left out, so that a schema may name itself
 _MOST_ITEMS = 3
 _TITLE_WORDS = 6
-_FORMATS = {
+FORMATS = {
     "date-time": "2026-01-01T00:00:00Z",
     "time": "00:00:00Z",
     "date": "2026-01-01",
@@ -73,7 +73,7 @@ class _Maker:
         if kind == "array":
             return self._array(schema, name, depth)
         if kind in ("integer", "number"):
-            return self._number(schema, kind)
+            return self._number(schema, name, kind)
         return {"boolean": True, "null": None}[kind] if kind in ("boolean", "null") else self._string(schema, name)
 
     def _resolved(self, schema: Schema) -> Schema:
@@ -122,15 +122,16 @@ class _Maker:
             return texts + [f"{name} {number}" for number in range(len(texts), least)]
         return [self.value(items, name, depth + 1) for _ in range(min(max(least, 1), most))]
 
-    def _number(self, schema: Schema, kind: str) -> int | float:
+    def _number(self, schema: Schema, name: str, kind: str) -> int | float:
         least, most = schema.get("minimum", schema.get("exclusiveMinimum", 0) + 1), schema.get("maximum", 10**9)
-        found = (float(each) for each in _NUMBER.findall(self._text))
+        numbers = [] if "line" in name.lower() else _NUMBER.findall(self._text)
+        found = (float(each) for each in numbers)
         number = next((each for each in found if least <= each <= most and (kind == "number" or each % 1 == 0)), least)
         return int(number) if kind == "integer" or number % 1 == 0 else number
 
     def _string(self, schema: Schema, name: str) -> str:
-        if schema.get("format") in _FORMATS:
-            return found_in(self._text, str(schema["format"])) or _FORMATS[str(schema["format"])]
+        if schema.get("format") in FORMATS:
+            return found_in(self._text, str(schema["format"])) or FORMATS[str(schema["format"])]
         return self._free_text(name, schema)
 
     def _free_text(self, name: str, schema: Schema) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 from local.claude_stand_in.drafts import digest_of, draft_of
 from local.claude_stand_in.limits import limited
+from local.claude_stand_in.server_tools import uses_in
 from local.claude_stand_in.stream import events_of
 from local.claude_stand_in.tokens import input_tokens, tokens_of_block
 from local.claude_stand_in.turns import Block
@@ -21,6 +22,7 @@ class Reply:
     content: list[Block]
     stop_reason: str | None
     stop_sequence: str | None
+    stop_details: dict[str, Any] | None
     usage: dict[str, Any]
 
     def message(self) -> dict[str, Any]:
@@ -33,7 +35,7 @@ class Reply:
             "content": self.content,
             "stop_reason": self.stop_reason,
             "stop_sequence": self.stop_sequence,
-            "stop_details": None,
+            "stop_details": self.stop_details,
             "usage": self.usage,
         }
 
@@ -46,11 +48,29 @@ def reply_to(body: dict[str, Any]) -> Reply:
     """The reply to a valid request. Equal requests have equal replies, streamed or not."""
     digest = digest_of(body)
     draft = draft_of(body, digest)
-    content, stop_reason, stop_sequence = limited(draft.blocks, body["max_tokens"], body.get("stop_sequences", []))
-    usage = {
+    stops = body.get("stop_sequences", [])
+    content, limit, sequence = limited(draft.blocks, body["max_tokens"], stops)
+    reason = limit or draft.stop_reason
+    if reason == "stop_sequence" and limit is None:
+        sequence = next(iter(stops), None)
+    return Reply(
+        f"msg_{digest}", body["model"], content, reason, sequence, _details_of(reason), _usage_of(body, content)
+    )
+
+
+def _details_of(reason: str) -> dict[str, Any] | None:
+    if reason != "refusal":
+        return None
+    return {"type": "refusal", "category": None, "explanation": "The stand-in was asked to refuse."}
+
+
+def _usage_of(body: dict[str, Any], content: list[Block]) -> dict[str, Any]:
+    usage: dict[str, Any] = {
         "input_tokens": input_tokens(body),
         "cache_creation_input_tokens": 0,
         "cache_read_input_tokens": 0,
         "output_tokens": max(1, sum(map(tokens_of_block, content))),
     }
-    return Reply(f"msg_{digest}", body["model"], content, stop_reason or draft.stop_reason, stop_sequence, usage)
+    if uses := uses_in(content):
+        usage["server_tool_use"] = uses
+    return usage

@@ -18,6 +18,7 @@ from local.claude_stand_in.rules.request import (
     check_sampling,
     parsed,
 )
+from local.claude_stand_in.rules.schemas import check_output
 from local.claude_stand_in.rules.tools import check_tools
 
 __all__ = ["check_count_request", "check_message_request", "parsed"]
@@ -38,5 +39,6 @@ def check_count_request(body: dict[str, Any]) -> None:
 
 def _check_prompt(body: dict[str, Any]) -> None:
     check_tools(body)
+    check_output(body)
     check_history(body)
     check_marks(body)
