@@ -10,6 +10,7 @@ from typing import Any
 from local.claude_stand_in.answers import MARK, answer
 from local.claude_stand_in.objects import object_for
 from local.claude_stand_in.server_tools import call_of, pending, result_of, searched
+from local.claude_stand_in.thinking import with_thinking
 from local.claude_stand_in.tool_calls import calls_now
 from local.claude_stand_in.turns import Block, Turn, asking, text_of
 from local.claude_stand_in.wishes import Wishes, wishes_in
@@ -35,8 +36,9 @@ def draft_of(body: dict[str, Any], digest: str) -> Draft:
         return Draft([*begin, _marked("I look further."), search], "pause_turn")
     if calls := calls_now(body):
         said = _marked(f"I call {_listed([name for name, _ in calls])}.")
-        return Draft([*begin, said, *_tool_uses(calls, digest)], "tool_use")
-    return Draft([*begin, *_content(body, wishes, text, since, digest)], wishes.stop_reason or "end_turn")
+        return Draft([*begin, *with_thinking([said, *_tool_uses(calls, digest)], body, text)], "tool_use")
+    content = with_thinking(_content(body, wishes, text, since, digest), body, text)
+    return Draft([*begin, *content], wishes.stop_reason or "end_turn")
 
 
 def _content(body: dict[str, Any], wishes: Wishes, text: str, since: list[Turn], digest: str) -> list[Block]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from local.claude_stand_in.tokens import tokens_of_block
+from local.claude_stand_in.tokens import tokens_of, tokens_of_block
 from local.claude_stand_in.turns import Block
 
 
@@ -11,10 +11,12 @@ def limited(
 ) -> tuple[list[Block], str | None, str | None]:
     """The blocks up to where they stop, why they stop there, and the stop sequence when it is that.
 
-    The reason is None when nothing stops them. A call of a tool that does not fit is left out; a text is cut.
+    The reason is None when nothing stops them. What does not fit is left out, but a text and a thought are cut.
     """
     kept: list[Block] = []
     left = max_tokens
+    if not left:  # the prompt is cached, and nothing is written
+        return kept, "max_tokens", None
     for block in blocks:
         if block["type"] == "text":
             text, sequence = _until(block["text"].encode()[: left * 4].decode(errors="ignore"), stop_sequences)
@@ -24,12 +26,20 @@ def limited(
                 return kept, "stop_sequence", sequence
             if text != block["text"]:
                 return kept, "max_tokens", None
-        elif tokens_of_block(block) > left:
+        elif block["type"] == "thinking" and tokens_of(block["thinking"]) > left:
+            thought = block["thinking"].encode()[: left * 4].decode(errors="ignore")
+            return [*kept, block | {"thinking": thought}], "max_tokens", None
+        elif written_tokens(block) > left:
             return kept, "max_tokens", None
         else:
             kept.append(block)
-        left -= tokens_of_block(kept[-1])
+        left -= written_tokens(kept[-1])
     return kept, None, None
+
+
+def written_tokens(block: Block) -> int:
+    """Tokens that a block of a reply costs: of thinking its text, whether it is shown or not."""
+    return tokens_of(block["thinking"]) if block["type"] == "thinking" else tokens_of_block(block)
 
 
 def _until(text: str, stop_sequences: list[str]) -> tuple[str, str | None]:

@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from local.claude_stand_in.drafts import digest_of, draft_of
-from local.claude_stand_in.limits import limited
+from local.claude_stand_in.limits import limited, written_tokens
+from local.claude_stand_in.models import Model
+from local.claude_stand_in.prompt import input_tokens
 from local.claude_stand_in.server_tools import uses_in
+from local.claude_stand_in.signatures import signed
 from local.claude_stand_in.stream import events_of
-from local.claude_stand_in.tokens import input_tokens, tokens_of_block
+from local.claude_stand_in.thinking import shows_thinking
 from local.claude_stand_in.turns import Block
 
 
@@ -44,18 +47,21 @@ class Reply:
         return events_of(self.message())
 
 
-def reply_to(body: dict[str, Any]) -> Reply:
+def reply_to(body: dict[str, Any], model: Model) -> Reply:
     """The reply to a valid request. Equal requests have equal replies, streamed or not."""
     digest = digest_of(body)
     draft = draft_of(body, digest)
     stops = body.get("stop_sequences", [])
-    content, limit, sequence = limited(draft.blocks, body["max_tokens"], stops)
+    left = model.context - input_tokens(body)
+    written, limit, sequence = limited(draft.blocks, min(body["max_tokens"], left), stops)
+    if limit == "max_tokens" and left < body["max_tokens"]:
+        limit = "model_context_window_exceeded"
+    content = signed(written, body, model.id, shows=shows_thinking(body, model))
     reason = limit or draft.stop_reason
     if reason == "stop_sequence" and limit is None:
         sequence = next(iter(stops), None)
-    return Reply(
-        f"msg_{digest}", body["model"], content, reason, sequence, _details_of(reason), _usage_of(body, content)
-    )
+    usage = _usage_of(body, written)
+    return Reply(f"msg_{digest}", body["model"], content, reason, sequence, _details_of(reason), usage)
 
 
 def _details_of(reason: str) -> dict[str, Any] | None:
@@ -64,13 +70,15 @@ def _details_of(reason: str) -> dict[str, Any] | None:
     return {"type": "refusal", "category": None, "explanation": "The stand-in was asked to refuse."}
 
 
-def _usage_of(body: dict[str, Any], content: list[Block]) -> dict[str, Any]:
+def _usage_of(body: dict[str, Any], written: list[Block]) -> dict[str, Any]:
     usage: dict[str, Any] = {
         "input_tokens": input_tokens(body),
         "cache_creation_input_tokens": 0,
         "cache_read_input_tokens": 0,
-        "output_tokens": max(1, sum(map(tokens_of_block, content))),
+        "output_tokens": max(min(1, body["max_tokens"]), sum(map(written_tokens, written))),
     }
-    if uses := uses_in(content):
+    if thinking := sum(written_tokens(block) for block in written if block["type"] == "thinking"):
+        usage["output_tokens_details"] = {"thinking_tokens": thinking}
+    if uses := uses_in(written):
         usage["server_tool_use"] = uses
     return usage

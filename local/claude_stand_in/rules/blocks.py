@@ -44,6 +44,8 @@ def check_block(path: str, block: object, role: str) -> None:
     _check_fields(f"{path}.{kind}", block)
     if kind == "text":
         check_text(path, block["text"])
+    if role == "system" and kind != "text":
+        raise invalid(f"{path}: Input should be a text block")
     if kind not in _EITHER and (kind in _BY_USER) != (role == "user"):
         message = path.rpartition(".content.")[0]
         raise invalid(

@@ -52,11 +52,22 @@ def _check_messages(messages: object) -> None:
         _check_message(f"messages.{number}", message)
     if messages[0]["role"] != "user":
         raise invalid('messages: first message must use the "user" role')
-    last = turns_of(messages)[-1]
-    if last.role == "assistant" and not is_paused(last):
+    turns = turns_of(messages)
+    _check_system_messages(turns)
+    if turns[-1].role == "assistant" and not is_paused(turns[-1]):
         raise invalid(
             "This model does not support assistant message prefill. The conversation must end with a user message."
         )
+
+
+def _check_system_messages(turns: list[Turn]) -> None:
+    """Raises ApiError unless each message of the system follows one of the user and ends the conversation so far."""
+    for before, turn, after in zip(turns, turns[1:], [*turns[2:], None], strict=False):
+        if turn.role == "system" and (before.role != "user" or (after and after.role != "assistant")):
+            raise invalid(
+                f"messages.{turn.number}: a message of role 'system' must directly follow a message of role 'user',"
+                " and be the last message or be followed by one of role 'assistant'"
+            )
 
 
 def _check_message(path: str, message: object) -> None:
@@ -66,8 +77,8 @@ def _check_message(path: str, message: object) -> None:
         raise invalid(f"{path}.{field}: Field required")
     for field in message.keys() - MESSAGE_FIELDS:
         raise invalid(f"{path}.{field}: Extra inputs are not permitted")
-    if message["role"] not in ("user", "assistant"):
-        raise invalid(f"{path}.role: Input should be 'user' or 'assistant'")
+    if message["role"] not in ("user", "assistant", "system"):
+        raise invalid(f"{path}.role: Input should be 'user', 'assistant' or 'system'")
     _check_content(path, message["content"], message["role"])
 
 

@@ -13,6 +13,7 @@ OPTIONAL_FIELDS = frozenset(
         "cache_control",
         "container",
         "context_management",
+        "diagnostics",
         "inference_geo",
         "mcp_servers",
         "metadata",
@@ -30,6 +31,7 @@ OPTIONAL_FIELDS = frozenset(
 COUNT_REQUIRED_FIELDS = ("model", "messages")
 COUNT_OPTIONAL_FIELDS = OPTIONAL_FIELDS - {
     "container",
+    "diagnostics",
     "inference_geo",
     "metadata",
     "service_tier",
@@ -68,6 +70,7 @@ def check_sampling(body: dict[str, Any]) -> None:
     if not isinstance(body.get("stream", False), bool):
         raise invalid("stream: Input should be a valid boolean")
     _check_stop_sequences(body.get("stop_sequences", []))
+    _check_diagnostics(body.get("diagnostics"))
 
 
 def _refuse_constant(name: str) -> NoReturn:
@@ -77,8 +80,17 @@ def _refuse_constant(name: str) -> NoReturn:
 def _check_max_tokens(max_tokens: object) -> None:
     if not isinstance(max_tokens, int) or isinstance(max_tokens, bool):
         raise invalid("max_tokens: Input should be a valid integer")
-    if max_tokens < 1:
-        raise invalid("max_tokens: Input should be greater than or equal to 1")
+    if max_tokens < 0:
+        raise invalid("max_tokens: Input should be greater than or equal to 0")
+
+
+def _check_diagnostics(diagnostics: object) -> None:
+    if diagnostics is None:
+        return
+    if not isinstance(diagnostics, dict) or diagnostics.keys() - {"previous_message_id"}:
+        raise invalid("diagnostics: Input should be an object with previous_message_id")
+    if not isinstance(diagnostics.get("previous_message_id"), str | None):
+        raise invalid("diagnostics.previous_message_id: Input should be a valid string")
 
 
 def _check_stop_sequences(sequences: object) -> None:

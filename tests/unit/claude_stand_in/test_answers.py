@@ -146,10 +146,6 @@ class TestAnswers:
             {"type": "text", "text": "My name is Ada."},
         ]
         tool_call: ContentBlockParam = {"type": "tool_use", "id": "t", "name": "clock", "input": {}}
-        thinking: list[ContentBlockParam] = [
-            {"type": "thinking", "thinking": "", "signature": "s"},
-            {"type": "redacted_thinking", "data": "d"},
-        ]
         result: ContentBlockParam = {"type": "tool_result", "tool_use_id": "t", "content": "noon"}
         document = cast("DocumentBlockParam", {"type": "document", "source": {}})  # its source is not read
         reply = sdk.messages.create(
@@ -158,7 +154,7 @@ class TestAnswers:
             system=[{"type": "text", "text": "Be kind.", "cache_control": {"type": "ephemeral"}}],
             messages=[
                 {"role": "user", "content": blocks},
-                {"role": "assistant", "content": [*thinking, tool_call]},
+                {"role": "assistant", "content": [tool_call]},
                 {"role": "user", "content": [result, document]},
                 {"role": "user", "content": "Who am I?"},
             ],
