@@ -12,9 +12,11 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
+from local.claude_stand_in.cache import PromptCache
+from local.claude_stand_in.diagnosis import Diagnoses
 from local.claude_stand_in.errors import ApiError, invalid
 from local.claude_stand_in.faults import Fault, Faults
-from local.claude_stand_in.prompt import input_tokens
+from local.claude_stand_in.prompt import digest, input_tokens
 from local.claude_stand_in.record import KEPT_HEADERS, Record, Request
 from local.claude_stand_in.replies import Reply, reply_to
 from local.claude_stand_in.rules import check_count_request, check_message_request, parsed
@@ -34,12 +36,15 @@ class Connection(GuardedHandler):
     record: Record
     faults: Faults
     clock: Callable[[], float]
+    cache: PromptCache
+    diagnoses: Diagnoses
     request_id = ""
 
     @classmethod
     def serving(cls, record: Record, faults: Faults, clock: Callable[[], float]) -> type[Connection]:
         """The handler class for one server. `clock` returns seconds since 1970."""
-        return type("Connection", (cls,), {"record": record, "faults": faults, "clock": staticmethod(clock)})
+        served = {"record": record, "faults": faults, "clock": staticmethod(clock)}
+        return type("Connection", (cls,), served | {"cache": PromptCache(), "diagnoses": Diagnoses()})
 
     def refuse(self, reason: str) -> None:
         self.request_id = _new_request_id()
@@ -145,6 +150,7 @@ class Connection(GuardedHandler):
         self.wfile.write(last_bytes)
 
     def _begin_answer(self, raw: bytes) -> bytes:
+        began_s = self.clock()
         body = self._received(raw)
         model = check_message_request(body, self._now())
         streamed = body.get("stream", False)
@@ -157,8 +163,15 @@ class Connection(GuardedHandler):
             return b""
         if kind == "garbage":
             return self._begin_garbage(streamed=streamed)
-        reply = reply_to(body, model)
+        account = self._account()
+        reply = reply_to(body, model, self.cache.use(account, model, body, began_s))
+        reply = replace(reply, diagnostics=self.diagnoses.diagnosis(account, body, reply.id))
         return self._begin_stream(reply, kind) if streamed else self._begin_plain(reply, kind)
+
+    def _account(self) -> str:
+        """A name for whoever has this key, which does not tell the key."""
+        bearer = self.headers.get("authorization", "").partition(" ")[2]
+        return digest(self.headers.get("x-api-key") or bearer)
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self.clock(), UTC)

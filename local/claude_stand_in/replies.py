@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from local.claude_stand_in.cache import CacheUse
 from local.claude_stand_in.drafts import digest_of, draft_of
 from local.claude_stand_in.limits import limited, written_tokens
 from local.claude_stand_in.models import Model
@@ -27,10 +28,12 @@ class Reply:
     stop_sequence: str | None
     stop_details: dict[str, Any] | None
     usage: dict[str, Any]
+    diagnostics: dict[str, Any] | None = None
 
     def message(self) -> dict[str, Any]:
         """The body of a plain answer. A reply that stopped before its first character has no content."""
-        return {
+        diagnosed = {"diagnostics": self.diagnostics} if self.diagnostics else {}
+        return diagnosed | {
             "id": self.id,
             "type": "message",
             "role": "assistant",
@@ -47,8 +50,8 @@ class Reply:
         return events_of(self.message())
 
 
-def reply_to(body: dict[str, Any], model: Model) -> Reply:
-    """The reply to a valid request. Equal requests have equal replies, streamed or not."""
+def reply_to(body: dict[str, Any], model: Model, cached: CacheUse) -> Reply:
+    """The reply to a valid request. Equal requests have equal replies, streamed or not, but for what is `cached`."""
     digest = digest_of(body)
     draft = draft_of(body, digest)
     stops = body.get("stop_sequences", [])
@@ -60,7 +63,7 @@ def reply_to(body: dict[str, Any], model: Model) -> Reply:
     reason = limit or draft.stop_reason
     if reason == "stop_sequence" and limit is None:
         sequence = next(iter(stops), None)
-    usage = _usage_of(body, written)
+    usage = cached.usage() | _output_usage(written, body["max_tokens"])
     return Reply(f"msg_{digest}", body["model"], content, reason, sequence, _details_of(reason), usage)
 
 
@@ -70,13 +73,8 @@ def _details_of(reason: str) -> dict[str, Any] | None:
     return {"type": "refusal", "category": None, "explanation": "The stand-in was asked to refuse."}
 
 
-def _usage_of(body: dict[str, Any], written: list[Block]) -> dict[str, Any]:
-    usage: dict[str, Any] = {
-        "input_tokens": input_tokens(body),
-        "cache_creation_input_tokens": 0,
-        "cache_read_input_tokens": 0,
-        "output_tokens": max(min(1, body["max_tokens"]), sum(map(written_tokens, written))),
-    }
+def _output_usage(written: list[Block], max_tokens: int) -> dict[str, Any]:
+    usage: dict[str, Any] = {"output_tokens": max(min(1, max_tokens), sum(map(written_tokens, written)))}
     if thinking := sum(written_tokens(block) for block in written if block["type"] == "thinking"):
         usage["output_tokens_details"] = {"thinking_tokens": thinking}
     if uses := uses_in(written):

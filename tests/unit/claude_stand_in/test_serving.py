@@ -81,7 +81,7 @@ class TestServing:
     def test_its_own_failure_is_told_without_what_was_said(
         self, claude: StandIn, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def fails(body: dict[str, Any], _: object) -> None:
+        def fails(body: dict[str, Any], *_: object) -> None:
             raise KeyError(body["messages"])
 
         monkeypatch.setattr("local.claude_stand_in.connection.reply_to", fails)
