@@ -211,6 +211,33 @@ class TestRoles:
         assert not {"dynamodb:UpdateItem", "dynamodb:ConditionCheckItem"} & set(actions(owned))
         assert not re.search("ClaudeKey|UsageTable|documents", json.dumps(owned))
 
+    def test_the_function_of_document_tools_can_read_uploads_and_reach_nothing_else(
+        self, statements: dict[str, list[dict[str, Any]]], functions: dict[str, Resource]
+    ) -> None:
+        reading, listing = statements["DocumentsToolFunction"]
+        assert reading == {
+            "Effect": "Allow",
+            "Action": "s3:GetObject",
+            "Resource": {"Fn::Sub": "${DocumentsBucket.Arn}/inbox/*"},
+        }
+        assert listing["Action"] == "s3:ListBucket"
+        assert listing["Condition"] == {"StringLikeIfExists": {"s3:prefix": "inbox/*"}}
+        told = functions["DocumentsToolFunction"]["Environment"]["Variables"]
+        assert not {"SESSIONS_TABLE", "KEYS_TABLE", "SERVER_KEY_SECRET", "CONTENT_KEY"} & set(told)
+
+    def test_only_functions_with_tools_run_them_and_only_the_function_of_tools(
+        self, statements: dict[str, list[dict[str, Any]]], functions: dict[str, Resource]
+    ) -> None:
+        running = {name: owned for name, owned in statements.items() if "lambda:InvokeFunction" in set(actions(owned))}
+        assert set(running) == {"QueryFunction", "SessionFunction"}
+        for owned in running.values():
+            (one,) = [each for each in owned if "lambda:" in json.dumps(each)]
+            assert one["Action"] == "lambda:InvokeFunction"
+            assert one["Resource"] == {"Fn::GetAtt": ["DocumentsToolFunction", "Arn"]}
+        documents = [name for name, owned in statements.items() if "DocumentsBucket" in json.dumps(owned)]
+        assert not set(running) & set(documents)
+        assert {name for name, each in functions.items() if "TOOLS" in each["Environment"]["Variables"]} == set(running)
+
     def test_no_role_can_scan_or_change_the_table(self, statements: dict[str, list[dict[str, Any]]]) -> None:
         for owned in statements.values():
             assert not {"dynamodb:Scan", "dynamodb:DeleteTable", "dynamodb:UpdateTimeToLive"} & set(actions(owned))
@@ -280,7 +307,12 @@ class TestRoles:
             for each in owned
             if "Audit" in json.dumps(each["Resource"])
         }
-        reached = set(statements) - {"SweepFunction", "SummarizeUploadFunction", "ConsoleFunction"}
+        reached = set(statements) - {
+            "SweepFunction",
+            "SummarizeUploadFunction",
+            "ConsoleFunction",
+            "DocumentsToolFunction",
+        }
         assert adding == {name: ["logs:CreateLogStream", "logs:PutLogEvents"] for name in reached}
 
     def test_only_functions_that_ask_claude_can_read_its_key(self, statements: dict[str, list[dict[str, Any]]]) -> None:
@@ -339,6 +371,7 @@ class TestFunctions:
         assert timeouts.pop("SweepFunction") == 600
         assert timeouts.pop("AccountFunction") == 300  # an erasure goes on, and a repeat finds it done
         assert timeouts.pop("AuthorizerFunction") == 10
+        assert timeouts.pop("DocumentsToolFunction") == 15  # more than its tools have
         assert all(each == {"Ref": "GatewaySeconds"} for each in timeouts.values())
 
     def test_every_function_is_told_how_long_the_gateway_waits(self, functions: dict[str, Resource]) -> None:
