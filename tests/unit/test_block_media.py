@@ -119,7 +119,7 @@ def test_two_megabytes_of_media_fit_into_the_budget_of_a_day() -> None:
         view = SessionView(new_session(), "", 0, ())
         [charge] = charges(view, message(block), limits, START_MS)
         assert charge.amount < 800_000
-        question = ModelRequest(MODEL, (message(block),), 1_000)
+        question = ModelRequest(ModelSettings(MODEL, 1_000), (message(block),))
         asked = question_charges(OWNER, question, limits, START_MS)
         assert asked
         assert asked.charges[0].amount < 800_000
