@@ -101,7 +101,16 @@ class LockedSessionStore:
 
     # --- what a turn needs
 
-    def read(self, owner: str, session_id: str, now_ms: int, newest: int, *, consistent: bool = True) -> SessionView:  # noqa: ARG002
+    def read(
+        self,
+        owner: str,
+        session_id: str,
+        now_ms: int,
+        newest: int,
+        *,
+        consistent: bool = True,  # noqa: ARG002
+        with_content: bool = True,  # noqa: ARG002
+    ) -> SessionView:
         with self._kept.locked(shared=True):
             return alive(self._find(owner, session_id).view(newest), now_ms)
 
