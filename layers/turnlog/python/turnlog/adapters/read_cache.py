@@ -42,13 +42,25 @@ class CachedSessionStore:
 
     # --- what a turn needs
 
-    def read(self, owner: str, session_id: str, now_ms: int, newest: int, *, consistent: bool = True) -> SessionView:
+    def read(
+        self,
+        owner: str,
+        session_id: str,
+        now_ms: int,
+        newest: int,
+        *,
+        consistent: bool = True,
+        with_content: bool = True,
+    ) -> SessionView:
         key = owner, session_id
         if not consistent and (known := self._views.get(key)) and known.answers(now_ms, newest):
             return replace(known.view, turns=known.view.turns[-newest:])
         with self._dropped(key, only_on_failure=True):
-            found = self._durable.read(owner, session_id, now_ms, newest, consistent=consistent)
-        self._views.learn(key, _CachedView(found, newest))
+            found = self._durable.read(
+                owner, session_id, now_ms, newest, consistent=consistent, with_content=with_content
+            )
+        if with_content:
+            self._views.learn(key, _CachedView(found, newest))
         return found
 
     def acquire(self, session: Session, lease: Lease, over: Lease | None) -> Slot | None:
