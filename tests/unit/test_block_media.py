@@ -25,7 +25,7 @@ from turnlog.domain.blocks.images import ImageSize
 from turnlog.domain.blocks.media import Load, load_of, media_bytes, size_of
 from turnlog.domain.blocks.tokens import MOST_IMAGE_TOKENS, PAGE_TEXT_TOKENS, image_tokens, tokens_of
 from turnlog.domain.limits import OwnerLimits, charges, question_charges
-from turnlog.domain.messages import Message, ModelRequest, to_json
+from turnlog.domain.messages import Message, ModelRequest, ModelSettings, to_json
 from turnlog.domain.sessions import SessionView
 
 BEFORE = "claude-haiku-4-5"
