@@ -38,7 +38,7 @@ from turnlog.errors import (
     StoreUnavailable,
     TurnlogError,
 )
-from turnlog.usecases.turn_protocol import TurnPolicy
+from turnlog.usecases.turn_request import TurnPolicy
 
 CANARY = "canary-5b1d9a"
 KNOWN = {*REFUSED_FIELDS, "errors", "retry_after", "stored", "retry", "limit", "start_over", "next_turn"}

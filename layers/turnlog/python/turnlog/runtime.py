@@ -47,7 +47,7 @@ from turnlog.ports.session_store import SessionStore
 from turnlog.ports.token_verifier import TokenVerifier
 from turnlog.usecases.list_sessions import READS_AT_ONCE
 from turnlog.usecases.policy import AnonymousLimits, CreationPolicy, SessionLife
-from turnlog.usecases.turn_protocol import TurnPolicy
+from turnlog.usecases.turn_request import TurnPolicy
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
