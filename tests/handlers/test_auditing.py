@@ -80,6 +80,7 @@ LOGGED_ALONE = {
     ("POST", "/sessions/{id}/turns"),
     ("GET", "/sessions/{id}/turns"),
     ("GET", "/sessions/{id}/turns/{n}"),
+    ("POST", "/sessions/{id}/turns/{n}/cancel"),
     ("GET", "/health"),
     ("GET", "/openapi.json"),
 }

@@ -41,7 +41,7 @@ from turnlog.errors import (
 from turnlog.usecases.turn_request import TurnPolicy
 
 CANARY = "canary-5b1d9a"
-KNOWN = {*REFUSED_FIELDS, "errors", "retry_after", "stored", "retry", "limit", "start_over", "next_turn"}
+KNOWN = {*REFUSED_FIELDS, "errors", "retry_after", "stored", "retry", "limit", "start_over", "next_turn", "missing"}
 
 
 def each(chosen: list[Route]) -> pytest.MarkDecorator:

@@ -101,6 +101,7 @@ SAID = {
     "a turn by a secret": Said(("POST", "/sessions/{id}/turns"), _texts(), _KEY, secret=SECRET),
     "a list of turns": Said(("GET", "/sessions/{id}/turns")),
     "a stored turn": Said(("GET", "/sessions/{id}/turns/{n}")),
+    "a cancelled turn": Said(("POST", "/sessions/{id}/turns/{n}/cancel")),
     "a look at the service": Said(("GET", "/health"), query={CANARY: [CANARY]}),
     "a look at the document": Said(("GET", "/openapi.json"), query={CANARY: [CANARY]}),
     "an unknown field": Said(("POST", "/query"), _texts(**{f"{CANARY}field": CANARY})),
