@@ -196,7 +196,7 @@ INTERRUPTED, STOPPED, PAUSED = "interrupted", "stopped", "pause_turn"
 stopped it, or it had as many steps or bytes as a turn may have. The last one is the API's own word for that.
 """
 
-_ENDS_WITH_RESULTS = (INTERRUPTED, STOPPED, PAUSED, "tool_use")
+_ENDS_WITH_RESULTS = (INTERRUPTED, STOPPED, PAUSED, "tool_use", "model_context_window_exceeded")
 
 
 @dataclass(frozen=True, slots=True)

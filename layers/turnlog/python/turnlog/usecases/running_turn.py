@@ -77,7 +77,9 @@ STEP_S = 3.0
 """Seconds without which no further call is begun: the turn goes on with the next request."""
 
 MOST_RESULT_BYTES = 1_000_000
-"""The most bytes of all results of a step, as JSON; one that would exceed it is left out, and the model is told so."""
+"""The most bytes of all results of a step; one that would exceed it is left out, and the model is told so."""
+
+_FRAMES = 50_000  # of the bytes of a turn: for what stands around its blocks, and for the usage of each call
 
 _WRITES = 3  # of a lease that another write of this handler keeps ahead of: late ones come one after the other
 _LEFT_OUT = "The result was left out: together with the others it is too large."
@@ -197,7 +199,8 @@ class RunningTurn:
             raise TurnUnfinished
         with self.renewing(self._renew):
             results = self.tools.run(calls, self.request.owner, self.remaining_s() - COMMIT_RESERVE_S)
-        self._keep_results(replace(last, results=message_of_results(_bounded(results))))
+        bounded = _bounded(results, min(MOST_RESULT_BYTES, self._bytes_left()))
+        self._keep_results(replace(last, results=message_of_results(bounded)))
 
     def _has_room(self) -> bool:
         """True if the turn may have another step, and its session another reply."""
@@ -205,14 +208,18 @@ class RunningTurn:
             return True
         if len(self.steps) >= MAX_STEPS:
             return False
-        held = sum(bytes_in_answer(message.content) for message in self._messages)
-        if held + 2 * self.view.session.settings.max_tokens * REPLY_BYTES_PER_TOKEN > MOST_TURN_BYTES:
+        if 2 * self.view.session.settings.max_tokens * REPLY_BYTES_PER_TOKEN + MOST_RESULT_BYTES > self._bytes_left():
             return False
         limits, totals = self.policy.session, self._totals(self._messages, self._calls)
         return not any(
             limit is not None and used >= limit
             for used, limit in ((totals.tokens, limits.tokens), (totals.content_bytes, limits.content_bytes))
         )
+
+    def _bytes_left(self) -> int:
+        """The bytes that the turn may still get, so that one answer can return it: its last reply is in that twice."""
+        held = sum(bytes_in_answer(message.content) for message in self._messages)
+        return MOST_TURN_BYTES - held - bytes_in_answer(self.steps[-1].reply.content) - _FRAMES
 
     # --- what there is of the turn
 
@@ -419,12 +426,12 @@ def may_be_billed(error: Exception) -> bool:
     return not isinstance(error, SecretUnavailable | QuotaExceeded | TurnUnfinished | TurnStopped)
 
 
-def _bounded(results: Sequence[ToolResult]) -> Iterator[ToolResult]:
-    """The results, in order, without the content of those that would make them too large together."""
+def _bounded(results: Sequence[ToolResult], most: int) -> Iterator[ToolResult]:
+    """The results, in order, without the content of those with which they would exceed `most` bytes in an answer."""
     held = 0
     for result in results:
-        size = len(result.content.encode())
-        if held + size > MOST_RESULT_BYTES:
+        size = bytes_in_answer(result.content)
+        if held + size > most:
             yield ToolResult(result.id, to_json(_LEFT_OUT), is_error=True)
         else:
             held += size
