@@ -12,7 +12,7 @@ from tests.fakes import expected_text
 from tests.handlers.conftest import REFUSED_FIELDS, Backstage, Call, Context, app, event
 from turnlog import runtime
 from turnlog.domain.limits import OwnerLimits
-from turnlog.domain.messages import Message
+from turnlog.domain.messages import Message, Reply, Usage
 from turnlog.domain.quotas import QuotaCharges
 from turnlog.entrypoints.http.api import COLD_START_S
 from turnlog.entrypoints.http.single_turn import single_turn
@@ -64,6 +64,30 @@ def test_a_query_passes_on_what_the_caller_chose(call: Call, backstage: Backstag
     )
     assert request.settings.stop_sequences == ("END",)
     assert request.cached == ""
+
+
+def test_an_empty_reply_is_answered_with_a_notice_and_its_price(
+    call: Call, backstage: Backstage, monkeypatch: pytest.MonkeyPatch, logged: io.StringIO
+) -> None:
+    reply = Reply("claude-sonnet-5-5", "[]", "max_tokens", Usage('{"output_tokens":7}'), id="msg_1", request_id="req_1")
+    monkeypatch.setattr(backstage.model, "reply", lambda *_, **__: reply)
+    answer = call("query", "POST", "/query", {"message": "hello"})
+    assert (answer.status, answer.body["text"], answer.body["notice"]["code"]) == (200, "", "empty_reply")
+    assert (answer.body["message_id"], answer.body["provider_request_id"]) == ("msg_1", "req_1")
+    assert answer.body["cost_usd"] == "0.00007"
+    assert '"provider_request_id":"req_1","message_id":"msg_1"' in logged.getvalue()
+
+
+def test_the_providers_name_of_a_failed_call_is_in_the_log_alone(
+    call: Call, backstage: Backstage, logged: io.StringIO
+) -> None:
+    failed = ModelRejected()
+    failed.provider_request_id = "req_2"
+    backstage.model.fail_with = [failed]
+    answer = call("query", "POST", "/query", {"message": "hello"})
+    assert answer.body["code"] == "model_rejected"
+    assert "req_2" not in answer.raw
+    assert '"provider_request_id":"req_2"' in logged.getvalue()
 
 
 def test_text_blocks_are_passed_on_one_by_one(call: Call, backstage: Backstage) -> None:

@@ -326,9 +326,13 @@ class AuditUnavailable(TurnlogError):
 
 
 class ModelError(TurnlogError):
-    """The model gave no usable reply. `billed` is true if the provider may have charged for it."""
+    """The model gave no usable reply. `billed` is true if the provider may have charged for it.
+
+    `provider_request_id` is the provider's name of the call, for the log; empty if it gave none.
+    """
 
     billed = True
+    provider_request_id = ""
 
 
 class ModelUnavailable(ModelError):
@@ -348,6 +352,39 @@ class ModelAccessDenied(ModelError):
     code = "model_unavailable"
     billed = False
     retry_after_s = 30
+
+
+class ModelCreditUsedUp(ModelError):
+    """The service's account with the provider has no credit; not billed. The owner of the service must pay."""
+
+    code = "model_credit_used_up"
+    billed = False
+    retry_after_s = 300
+
+
+class ModelRetired(ModelError, Refusal):
+    """The model that is asked for has retired, so nothing was asked. `successor` is the one to take, if it is known."""
+
+    code = "model_retired"
+    billed = False
+
+    def __init__(self, successor: str | None = None) -> None:
+        super().__init__("model retired")
+        self.successor = successor
+
+
+class ModelNotServed(ModelError):
+    """The provider knows no such model, or none any more; not billed. `successor` is the one to take, if it is known.
+
+    A caller gets the code of ModelRetired, since the same helps against both.
+    """
+
+    code = "model_retired"
+    billed = False
+
+    def __init__(self, successor: str | None = None) -> None:
+        super().__init__("model not served")
+        self.successor = successor
 
 
 class ContextTooLong(ModelError, Refusal):

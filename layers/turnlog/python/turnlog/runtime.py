@@ -159,6 +159,7 @@ def chat_model() -> ChatModel:
         settings.claude_base_url,
         partial(secret, settings.claude_key_secret),
         allows_stand_in=settings.allows_stand_in,
+        note_call=partial(telemetry.note, "model call"),
     )
 
 

@@ -20,7 +20,7 @@ MOST_TURN_BYTES = MAX_ANSWER_BYTES - 600_000
 a continuation, and headers.
 """
 
-_FRAME_BYTES = 600  # of a turn's other fields and their names
+_FRAME_BYTES = 1_400  # of a turn's other fields and their names, two names of the provider and a notice among them
 
 
 def bytes_in_answer(json_text: str) -> int:
@@ -31,7 +31,7 @@ def bytes_in_answer(json_text: str) -> int:
 def turn_bytes(turn: Turn) -> int:
     """Returns the most bytes that the turn takes in an answer: each message, the usage of each call, the last reply."""
     said = [*(message.content for message in turn.messages), turn.reply.content]
-    said += [text for call in turn.calls for text in (call.usage.received, call.stop_details)]
+    said += [text for call in turn.calls for text in (call.usage.received, call.stop_sequence, call.stop_details)]
     return _bytes_of(said)
 
 
@@ -43,7 +43,8 @@ def require_answerable(turn: Turn) -> None:
 
 def require_reply_answerable(message: Message, reply: Reply) -> None:
     """Raises TurnTooLarge unless every answer with this message and reply can be given."""
-    if _bytes_of([message.content, reply.content, reply.content, reply.usage.received]) > MOST_TURN_BYTES:
+    said = [message.content, reply.content, reply.content, reply.usage.received]
+    if _bytes_of([*said, reply.stop_sequence, reply.stop_details]) > MOST_TURN_BYTES:
         raise TurnTooLarge
 
 

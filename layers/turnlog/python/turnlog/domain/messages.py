@@ -86,6 +86,13 @@ class Usage:
         )
 
     @property
+    def thinking_tokens(self) -> int:
+        """The tokens of the reply that were thinking; 0 when the API did not say."""
+        details = self.fields.get("output_tokens_details")
+        count = details.get("thinking_tokens") if isinstance(details, dict) else 0
+        return count if isinstance(count, int) else 0
+
+    @property
     def tokens(self) -> int:
         """All tokens that were sent and received."""
         return self.prompt_tokens + self.count("output_tokens")

@@ -36,10 +36,9 @@ from turnlog.domain.turns import (
 )
 from turnlog.domain.window import (
     WindowPolicy,
-    already_sent,
     messages,
     next_from,
-    sendable,
+    sent_before,
     system_before,
     system_of,
 )
@@ -172,16 +171,23 @@ class RunningTurn:
             raise TurnUnfinished
         seconds, retry_s = self.remaining_s() - COMMIT_RESERVE_S, self.answer_s() - COMMIT_RESERVE_S
         settings = self.view.session.settings
-        sent = messages(self.view.turns, *self._messages)
         settings = replace(settings, system=system_of(self.view.turns, settings.system))
-        request = ModelRequest(settings, sent, settings.cache, already_sent(sent))
+        sent = messages(self.view.turns, *self._messages)
+        request = ModelRequest(settings, sent, settings.cache, self._sent_before())
         with self.renewing(self._renew):
             return self.model.reply(request, seconds, retry_s=retry_s)
+
+    def _sent_before(self) -> int:
+        """The number of messages that the last call of the turn, or of the one before, had sent."""
+        if not self.steps:
+            return sent_before(self.view.turns)
+        begun = [*self.request.messages, *(each for step in self.steps[:-1] for each in step.messages)]
+        return len(messages(self.view.turns, *begun))
 
     def _goes_on(self, reply: Reply) -> bool:
         """True if the service has to do something before the caller can: to run a tool, or to let the model go on."""
         if reply.stop_reason == "pause_turn":
-            return sendable(reply.message) is not None
+            return reply.content != "[]"
         return reply.stop_reason == "tool_use" and bool(self._own_calls(reply.message))
 
     def _own_calls(self, reply: Message) -> tuple[ToolCall, ...]:

@@ -7,10 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
-from turnlog.clock import Clock
+from turnlog.clock import Clock, utc_date
 from turnlog.domain import older_keys
 from turnlog.domain.limits import charges, require_message_storable, require_room, step_charges
 from turnlog.domain.messages import Message, Reply
+from turnlog.domain.models import require_not_retired
 from turnlog.domain.older_keys import attempts, numbers_to_check, packed_attempts
 from turnlog.domain.quotas import QuotaCharge
 from turnlog.domain.sessions import SessionView
@@ -202,6 +203,7 @@ class _Taking:
         attempt = counts.pop(key_hash(request.key), 0) + 1
         if attempt > ATTEMPTS:
             raise AttemptsExhausted
+        require_not_retired(view.session.settings.model, utc_date(now))
         require_room(view, self.policy.session, now)
         require_message_storable(request.message, view.session.settings.max_tokens)
         require_results(view.turns[-1:], request.message)

@@ -204,9 +204,12 @@ class ClaimBody(Body):
 
 
 class ForkBody(Body):
-    """The turn up to which a new session has the turns of the old one."""
+    """The turn up to which a new session has the turns of the old one, and the model with which it goes on."""
 
     turn: Annotated[TurnNumber, described("The number of the last turn that both sessions have.")]
+    model: Annotated[ModelName | None, described("Another of the deployment's models, instead of the session's.")] = (
+        None
+    )
 
 
 class ReasonBody(Body):

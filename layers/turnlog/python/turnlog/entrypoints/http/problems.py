@@ -181,6 +181,26 @@ WORDINGS: dict[type[errors.TurnlogError], Wording] = {
     errors.ModelAccessDenied: Wording(
         503, "Model unavailable", "The model's provider refuses this service.", _NOT_STORED
     ),
+    errors.ModelCreditUsedUp: Wording(
+        503,
+        "Model unavailable",
+        "The service's account with the model's provider has no credit; its owner must pay.",
+        _NOT_STORED,
+    ),
+    errors.ModelRetired: Wording(
+        422,
+        "Model retired",
+        "The model has retired. Name another one, such as its successor; a session goes on with it as a fork, by "
+        "POST /v1/sessions/{id}/fork.",
+        {"stored": False},
+    ),
+    errors.ModelNotServed: Wording(
+        502,
+        "Model not served",
+        "The model's provider serves no such model, or none any more. Name another one; a session goes on with it as "
+        "a fork, by POST /v1/sessions/{id}/fork.",
+        {"stored": False},
+    ),
     errors.ContextTooLong: Wording(
         422,
         "Context too long",
@@ -296,6 +316,8 @@ def _facts(error: errors.TurnlogError) -> dict[str, Any]:
         return {"limit": error.limit, "most": f"{error.most:f}", "needed": f"{error.needed:f}"}
     if isinstance(error, errors.LimitReached):
         return {"limit": error.limit}
+    if isinstance(error, errors.ModelRetired | errors.ModelNotServed):
+        return {"successor": error.successor} if error.successor else {}
     if isinstance(error, errors.TurnNumberTaken):
         return {"next_turn": error.next_turn}
     if isinstance(error, errors.ToolResultsExpected):

@@ -46,6 +46,8 @@ def take(request: Request, invocation: Invocation) -> Response:
         "model": turn.reply.model,
         "tokens": turn.usage.tokens,
         "cost_usd": turn.cost_usd,
+        "message_id": turn.reply.id,
+        "provider_request_id": turn.reply.request_id,
     }
     headers = {"Idempotent-Replayed": "true"} if taken.replayed else {}
     if request.wait_s is not None:

@@ -40,6 +40,9 @@ _MODEL: Errors = (
     errors.ModelProtocolError(),
     errors.ModelRejected(),
     errors.ModelTimeout(),
+    errors.ModelCreditUsedUp(),
+    errors.ModelRetired("claude-sonnet-5-5"),
+    errors.ModelNotServed("claude-sonnet-5-5"),
     errors.ContextTooLong(),
     errors.SecretUnavailable(),
 )
@@ -152,7 +155,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ),
     ("POST", "/sessions/{id}/fork"): Operation(
         "forkSession",
-        "Begin a session with another's turns up to one of them, its title and its settings.",
+        "Begin a session with another's turns up to one of them, its title and its settings; or with another model.",
         replies.Session,
         (errors.Forbidden(), errors.SessionNotFound(), errors.TurnNotFound(), *_ERASED, *_CREATION),
         status=201,

@@ -135,6 +135,7 @@ def _of_body(kind: type[Body]) -> Iterator[TurnlogError]:
         yield ValueRefused("block_type_unknown", "/message/0/type", {"allowed": ["text"]})
     if "model" in schema["properties"]:
         yield ValueRefused("model_unknown", "/model", {"allowed": ["claude-sonnet-5-5", "claude-haiku-5-5"]})
+        yield errors.ModelRetired("claude-sonnet-5-5")
     for name, each in schema["properties"].items():
         bounds = [{said: each[bound]} for bound, said in _BOUNDS.items() if each.get(bound, MAX_BODY) != MAX_BODY]
         form = {"pattern": each["pattern"]} if "pattern" in each else {}
