@@ -44,10 +44,11 @@ def messages(turns: Sequence[Turn], *asked: Message) -> tuple[Message, ...]:
     `asked` is the turn so far: the caller's message, maybe a system message, replies and results. The model goes on
     with a reply that stands last.
 
-    A refused turn is left out, as the provider asks, but what it changed of the instructions stays. Of a reply blank text is left out, which the provider sends but
-    does not take, and thinking at its end, with the rest of its thinking. Thinking blocks are bound by their signature
-    to all that was sent before them, so those made before the last cut go. A reply that is empty then is left out, and
-    the caller's messages around it stand side by side, which the provider takes for one. A call of a tool whose result was never stored gets one that says so.
+    A refused turn is left out, as the provider asks, but what it changed of the instructions stays. Of a reply blank
+    text is left out, which the provider sends but does not take, and thinking at its end, with the rest of its
+    thinking. Thinking blocks are bound by their signature to all that was sent before them, so those made before the
+    last cut go. A reply that is empty then is left out, and the caller's messages around it stand side by side, which
+    the provider takes for one. A call of a tool whose result was never stored gets one that says so.
     """
     window_from = turns[-1].window_from if turns else 1
     sent: list[Message] = []
