@@ -149,8 +149,8 @@ class _Taking:
         if stored := self._find_stored(view):
             return self._replay(view, stored)
         running = view.running
-        if running and running.key != self.request.key and not view.running_at(now) and running.steps:
-            keep_interrupted(self.store, view, now, self.policy.window)
+        is_others = running is not None and running.key != self.request.key
+        if is_others and keep_interrupted(self.store, view, now, self.policy.window):
             return None
         steps: tuple[Step, ...] = ()
         if running and running.key == self.request.key and running.steps and not view.running_at(now):
