@@ -307,7 +307,8 @@ class _Taking:
         """The turn to commit: the caller's message and the one reply."""
         last, now = view.turns[-1] if view.turns else None, self.clock()
         exchange = (self.request.message, reply.message)
-        calls = (ModelCall(reply.model, reply.usage, cost_usd(reply.model, reply.usage, utc_date(now))),)
+        cost = cost_usd(reply.model, reply.usage, utc_date(now), view.session.settings.model)
+        calls = (ModelCall(reply.model, reply.usage, cost),)
         return Turn(
             number=lease.number,
             token=lease.token,
