@@ -77,7 +77,7 @@ def ask_model(
 ) -> tuple[Reply, Decimal | None]:
     """Returns the reply and its price, charged to nobody. Raises ModelError."""
     reply = model.reply(question, seconds)
-    return reply, cost_usd(reply.model, reply.usage, utc_date(clock()))
+    return reply, cost_usd(reply.model, reply.usage, utc_date(clock()), question.settings.model)
 
 
 def _ask_charged(

@@ -238,7 +238,8 @@ class RunningTurn:
         return tuple(step.call for step in self.steps)
 
     def _call_of(self, reply: Reply) -> ModelCall:
-        cost = cost_usd(reply.model, reply.usage, utc_date(self.clock()))
+        asked = self.view.session.settings.model
+        cost = cost_usd(reply.model, reply.usage, utc_date(self.clock()), asked)
         ids = reply.id, reply.request_id, reply.stop_sequence, reply.stop_details
         return ModelCall(reply.model, reply.usage, cost, *ids)
 
