@@ -223,7 +223,7 @@ class _Taking:
         """The turn under the request's key, also before those of the view. Raises TurnNumberTaken."""
         for turn in reversed(view.turns):
             if turn.key == self.request.key:
-                return turn
+                return turn if turn.is_read else self._whole(view, turn)
         # Older keys, and the number that the caller expects, are hints; only the turn itself proves its key.
         for number in _numbers_to_check(view, self.request):
             for turn in self.store.turns(view.session, number, number):
@@ -232,6 +232,10 @@ class _Taking:
         if self.request.number not in (None, view.count + 1):
             raise TurnNumberTaken(view.count + 1)
         return None
+
+    def _whole(self, view: SessionView, turn: Turn) -> Turn | None:
+        """The turn with its content, which the view left out; None if it is gone since."""
+        return next(iter(self.store.turns(view.session, turn.number, turn.number)), None)
 
     def _replay(self, view: SessionView, turn: Turn) -> TakenTurn:
         self._require_same_body(turn)
