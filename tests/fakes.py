@@ -167,8 +167,15 @@ def put_together(events: Iterable[ReplyEvent]) -> Reply:
         else:
             assert event.type == "message_stop"
             assert open_block is None
+    details = message.get("stop_details")
     return Reply(
-        message["model"], to_json(message["content"]), message["stop_reason"], Usage(to_json(message["usage"]))
+        message["model"],
+        to_json(message["content"]),
+        message["stop_reason"],
+        Usage(to_json(message["usage"])),
+        id=message.get("id", ""),
+        stop_sequence=message.get("stop_sequence", ""),
+        stop_details=to_json(details) if details else "",
     )
 
 

@@ -1,4 +1,4 @@
-"""The contract of every StepStore: turns of several calls, whose lease goes on and whose steps are kept.
+"""The contract of every TurnStore: turns of several calls, whose lease goes on and whose steps are kept.
 
 Compose it with SessionStoreContract, and give it the same `store`.
 """
@@ -46,13 +46,13 @@ from turnlog.domain.turns import (
     Turn,
 )
 from turnlog.errors import LeaseLost, QuotaExceeded, SessionNotFound, TurnInProgress, TurnTooLarge
-from turnlog.ports.session_store import SessionStore, StepStore
+from turnlog.ports.session_store import SessionStore, TurnStore
 
 EVERY_MS = 20_000
 QUESTION = (Message.of_text("Who is ada?"),)
 
 
-class Store(SessionStore, StepStore, Protocol):
+class Store(SessionStore, TurnStore, Protocol):
     """A store of sessions that keeps steps, too."""
 
 
@@ -830,7 +830,7 @@ def taken_after(store: Store, session: Session, turn: Turn) -> Lease:
     return taken(store, session, turn.number + 1)
 
 
-class StepStoreContract(
+class TurnStoreContract(
     Renewing,
     Stopping,
     Checkpointing,

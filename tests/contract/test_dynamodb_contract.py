@@ -11,7 +11,7 @@ import pytest
 from tests.contract.conftest import KEYS_TABLE, TABLE, USAGE_TABLE
 from tests.contract.later_versions import LaterVersionContract, StoreLater
 from tests.contract.session_store import SessionStoreContract
-from tests.contract.steps import StepStoreContract, Store
+from tests.contract.steps import Store, TurnStoreContract
 from tests.fakes import HeldClock
 from tests.wrapping import LocalWrapper
 from turnlog.adapters.dynamodb import DynamoDBSessionStore, OwnerKeys
@@ -61,14 +61,14 @@ class DynamoDBLaterVersions(LaterVersionContract):
         return make_later
 
 
-class TestDynamoDB(SessionStoreContract, StepStoreContract, DynamoDBLaterVersions):
+class TestDynamoDB(SessionStoreContract, TurnStoreContract, DynamoDBLaterVersions):
     @pytest.fixture
     def store(self, dynamodb: DynamoDBClient) -> Store:
         client: Any = OneAtATime(dynamodb)
         return DynamoDBSessionStore(client, TABLE, USAGE_TABLE, sleep=lambda _: None)
 
 
-class TestEncryptedDynamoDB(SessionStoreContract, StepStoreContract, DynamoDBLaterVersions):
+class TestEncryptedDynamoDB(SessionStoreContract, TurnStoreContract, DynamoDBLaterVersions):
     """The same facts hold when all content is encrypted."""
 
     @pytest.fixture

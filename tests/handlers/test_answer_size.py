@@ -24,7 +24,7 @@ class Verbose:
 
     def __init__(self, character: str, fraction: float = 1) -> None:
         frame = 2 * bytes_in_answer(to_json([{"type": "text", "text": ""}])) + bytes_in_answer(USAGE.received)
-        rest = MOST_TURN_BYTES * fraction - 600 - bytes_in_answer(Message.of_text(LONG).content) - frame
+        rest = MOST_TURN_BYTES * fraction - 1_400 - bytes_in_answer(Message.of_text(LONG).content) - frame
         text = character * int(rest // (2 * (bytes_in_answer(to_json(character)) - 4)))
         self.answer = Reply(MODEL, to_json([{"type": "text", "text": text}]), "end_turn", USAGE)
 

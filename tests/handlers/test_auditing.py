@@ -80,6 +80,9 @@ LOGGED_ALONE = {
     ("POST", "/sessions/{id}/turns"),
     ("GET", "/sessions/{id}/turns"),
     ("GET", "/sessions/{id}/turns/{n}"),
+    ("GET", "/models"),
+    ("GET", "/models/{model_id}"),
+    ("POST", "/sessions/{id}/turns/{n}/cancel"),
     ("GET", "/health"),
     ("GET", "/openapi.json"),
 }

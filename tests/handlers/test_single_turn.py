@@ -12,7 +12,7 @@ from tests.fakes import expected_text
 from tests.handlers.conftest import REFUSED_FIELDS, Backstage, Call, Context, app, event
 from turnlog import runtime
 from turnlog.domain.limits import OwnerLimits
-from turnlog.domain.messages import Message
+from turnlog.domain.messages import Message, Reply, Usage
 from turnlog.domain.quotas import QuotaCharges
 from turnlog.entrypoints.http.api import COLD_START_S
 from turnlog.entrypoints.http.single_turn import single_turn
@@ -25,7 +25,7 @@ from turnlog.errors import (
     ModelTimeout,
     ModelUnavailable,
 )
-from turnlog.usecases.turn_protocol import TurnPolicy
+from turnlog.usecases.turn_request import TurnPolicy
 
 STATELESS = [("query", "/query"), ("summarize", "/summarize"), ("analyze_code", "/analyze")]
 CANARY = "canary-5b1d9a"
@@ -64,6 +64,30 @@ def test_a_query_passes_on_what_the_caller_chose(call: Call, backstage: Backstag
     )
     assert request.settings.stop_sequences == ("END",)
     assert request.cached == ""
+
+
+def test_an_empty_reply_is_answered_with_a_notice_and_its_price(
+    call: Call, backstage: Backstage, monkeypatch: pytest.MonkeyPatch, logged: io.StringIO
+) -> None:
+    reply = Reply("claude-sonnet-5-5", "[]", "max_tokens", Usage('{"output_tokens":7}'), id="msg_1", request_id="req_1")
+    monkeypatch.setattr(backstage.model, "reply", lambda *_, **__: reply)
+    answer = call("query", "POST", "/query", {"message": "hello"})
+    assert (answer.status, answer.body["text"], answer.body["notice"]["code"]) == (200, "", "empty_reply")
+    assert (answer.body["message_id"], answer.body["provider_request_id"]) == ("msg_1", "req_1")
+    assert answer.body["cost_usd"] == "0.00007"
+    assert '"provider_request_id":"req_1","message_id":"msg_1"' in logged.getvalue()
+
+
+def test_the_providers_name_of_a_failed_call_is_in_the_log_alone(
+    call: Call, backstage: Backstage, logged: io.StringIO
+) -> None:
+    failed = ModelRejected()
+    failed.provider_request_id = "req_2"
+    backstage.model.fail_with = [failed]
+    answer = call("query", "POST", "/query", {"message": "hello"})
+    assert answer.body["code"] == "model_rejected"
+    assert "req_2" not in answer.raw
+    assert '"provider_request_id":"req_2"' in logged.getvalue()
 
 
 def test_text_blocks_are_passed_on_one_by_one(call: Call, backstage: Backstage) -> None:
@@ -128,7 +152,8 @@ BAD_BODIES = [
     (b'{"message":null}', 400, "wrong_type"),
     (b'{"message":5}', 400, "wrong_type"),
     (b'{"message":["a"]}', 400, "wrong_type"),
-    (b'{"message":[{"type":"image","text":"a"}]}', 422, "block_type_unknown"),
+    (b'{"message":[{"type":"audio","text":"a"}]}', 422, "block_type_unknown"),
+    (b'{"message":[{"type":"image","text":"a"}]}', 400, "unknown_field"),
     (b'{"message":[{"type":"text"}]}', 400, "field_missing"),
     (b'{"message":[{"type":"text","text":"a","cache_control":{}}]}', 400, "unknown_field"),
     (b'{"message":"a","owner":"eve"}', 400, "unknown_field"),
@@ -153,7 +178,8 @@ BAD_BODIES = [
     (b'{"message":"a","stop_sequences":[""]}', 422, "stop_sequences_range"),
     (b'{"message":"a","stop_sequences":[" \\n"]}', 422, "stop_sequences_range"),
     (b'{"message":"a","stop_sequences":["' + b'","'.join([b"x"] * 10000) + b'"]}', 422, "stop_sequences_range"),
-    (b'{"message":"' + b"x" * (256 * 1024) + b'"}', 413, "body_too_large"),
+    (b'{"message":"' + b"x" * (256 * 1024) + b'"}', 413, "text_too_large"),
+    (b'{"message":"' + b"x" * 4_500_000 + b'"}', 413, "body_too_large"),
 ]
 
 
@@ -231,7 +257,7 @@ def test_a_caller_who_is_not_verified_any_more_gets_401(
 
 def test_size_comes_before_media_type_and_media_type_before_syntax(call: Call) -> None:
     html = {"Content-Type": "text/html"}
-    cases = [(b"x" * (256 * 1024 + 1), 413), (b"x" * 256 * 1024, 415), (b"", 415), (b"\xff", 415)]
+    cases = [(b"x" * 4_500_001, 413), (b"x" * 4_500_000, 415), (b"", 415), (b"\xff", 415)]
     assert [call("query", "POST", "/query", raw=raw, headers=html).status for raw, _ in cases] == [
         status for _, status in cases
     ]

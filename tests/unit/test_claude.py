@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
+from types import MappingProxyType
 from typing import Any, Literal
 
 import pytest
@@ -22,8 +23,10 @@ from turnlog.domain.reply_events import ReplyEvent
 from turnlog.errors import (
     ContextTooLong,
     ModelAccessDenied,
+    ModelCreditUsedUp,
     ModelError,
     ModelFailed,
+    ModelNotServed,
     ModelProtocolError,
     ModelRejected,
     ModelTimeout,
@@ -60,9 +63,11 @@ def model(stand_in: StandIn) -> Claude:
     return Claude(stand_in.url, the_key, allows_stand_in=True)
 
 
-def asked(*messages: Message, cached: CacheLifetime | Literal[""] = "", **settings: Any) -> ModelRequest:
+def asked(
+    *messages: Message, cached: CacheLifetime | Literal[""] = "", cached_messages: int = 0, **settings: Any
+) -> ModelRequest:
     chosen = ModelSettings("claude-sonnet-5-5", 1000, **settings)
-    return ModelRequest(chosen, messages or (Message.of_text("hello"),), cached)
+    return ModelRequest(chosen, messages or (Message.of_text("hello"),), cached, cached_messages)
 
 
 def sent(stand_in: StandIn, index: int = -1) -> dict[str, Any]:
@@ -82,14 +87,14 @@ def test_the_reply_is_computed_from_the_history_that_was_sent(model: Claude) -> 
 def test_a_listener_gets_the_whole_reply_as_events(model: Claude) -> None:
     events: list[ReplyEvent] = []
     reply = model.reply(asked(*HISTORY), 5, events.append)
-    assert put_together(events) == reply
+    assert put_together(events) == replace(reply, request_id="")  # which is in a header
 
 
 def test_a_repeated_call_gives_events_of_one_reply(model: Claude, stand_in: StandIn) -> None:
     stand_in.fail("overloaded", retry_after_s=0)
     events: list[ReplyEvent] = []
     reply = model.reply(asked(), 10, events.append)
-    assert put_together(events) == reply
+    assert put_together(events) == replace(reply, request_id="")
     assert [event.type for event in events].count("message_start") == 1
 
 
@@ -102,12 +107,10 @@ def test_a_call_that_fails_gives_no_events(model: Claude, stand_in: StandIn) -> 
 
 
 def test_content_reaches_the_provider_json_equal_whatever_blocks_it_has(model: Claude, stand_in: StandIn) -> None:
-    blocks = [
-        {"type": "thinking", "thinking": "Hm…", "signature": "c2lnbmVk/+=="},
-        {"type": "redacted_thinking", "data": "b3BhcXVl"},
-        {"type": "text", "text": "Hello Ada.", "citations": None},
-    ]
-    history = (HISTORY[0], Message("assistant", to_json(blocks)), HISTORY[2])
+    first = Message.of_text("Think twice. My name is Ada.")
+    thought = model.reply(asked(first), seconds=5).message.blocks
+    blocks = [*thought, {"type": "text", "text": "Hello Ada.", "citations": None}]
+    history = (first, Message("assistant", to_json(blocks)), HISTORY[2])
     model.reply(asked(*history), seconds=5)
     assert sent(stand_in)["messages"][1] == {"role": "assistant", "content": blocks}
 
@@ -121,6 +124,186 @@ def test_cache_breakpoints_are_sent_when_asked_for(model: Claude, stand_in: Stan
     assert cached["messages"][-1]["content"] == [{"type": "text", "text": "What is my name?"} | mark]
     assert json.dumps(cached).count("cache_control") == 2
     assert "cache_control" not in json.dumps(plain)
+
+
+MARK = {"cache_control": {"type": "ephemeral"}}
+PICTURE = {"type": "image", "source": {"type": "url", "url": "https://example.com/a.png"}}
+THOUGHT = {"type": "thinking", "thinking": "Hm.", "signature": "c2lnbmVk"}
+TOOL = {"name": "look_up", "input_schema": {"type": "object"}}
+
+
+def marked(request: ModelRequest) -> list[tuple[int, int]]:
+    """The places of the breakpoints, as numbers of a message and of its block."""
+    sent = claude._arguments(request)["messages"]
+    places = ((m, b) for m, message in enumerate(sent) for b in range(len(message["content"])))
+    return [(m, b) for m, b in places if "cache_control" in sent[m]["content"][b]]
+
+
+def test_a_second_breakpoint_ends_what_the_last_call_sent() -> None:
+    assert marked(asked(*HISTORY, cached="5m", cached_messages=1)) == [(0, 0), (2, 0)]
+    assert marked(asked(*HISTORY, cached="5m")) == [(2, 0)]
+    assert marked(asked(*HISTORY, cached="5m", cached_messages=3)) == [(2, 0)]
+
+
+def test_a_reply_bears_no_breakpoint() -> None:
+    """It may end with thinking, and one that the model goes on with is sent as it is."""
+    replied = Message("assistant", to_json([{"type": "text", "text": "Hello."}, THOUGHT]))
+    assert marked(asked(HISTORY[0], replied, HISTORY[2], replied, cached="5m", cached_messages=2)) == [(0, 0), (2, 0)]
+
+
+def test_a_breakpoint_stands_on_a_block_that_takes_one() -> None:
+    odd = Message("user", to_json([PICTURE, {"type": "from_the_future"}]))
+    assert marked(asked(odd, cached="5m")) == [(0, 0)]
+    assert marked(asked(Message("user", to_json([{"type": "from_the_future"}])), cached="5m")) == []
+
+
+def test_tools_without_a_system_prompt_bear_a_breakpoint() -> None:
+    tools = to_json([TOOL, TOOL | {"name": "later"}])
+    assert claude._arguments(asked(tools=tools, cached="5m"))["tools"] == [TOOL, TOOL | {"name": "later"} | MARK]
+    both = claude._arguments(asked(tools=tools, system="Be kind.", cached="5m"))
+    assert (both["tools"], both["system"]) == (json.loads(tools), [{"type": "text", "text": "Be kind."} | MARK])
+
+
+def test_a_lifetime_of_an_hour_is_sent_and_the_usual_one_is_not() -> None:
+    long = to_json(claude._arguments(asked(*HISTORY, system="Be kind.", cached="1h", cached_messages=1)))
+    assert long.count('"cache_control":{"type":"ephemeral","ttl":"1h"}') == long.count("cache_control") == 3
+    assert "ttl" not in to_json(claude._arguments(asked(*HISTORY, system="Be kind.", cached="5m", cached_messages=1)))
+
+
+def test_all_settings_are_sent() -> None:
+    thinking, schema = {"type": "adaptive", "display": "omitted"}, {"type": "object"}
+    chosen: dict[str, Any] = {
+        "thinking": to_json(thinking),
+        "effort": "xhigh",
+        "tools": to_json([TOOL]),
+        "tool_choice": "none",
+        "output_schema": to_json(schema),
+    }
+    sent_settings = claude._arguments(asked(**chosen))
+    assert sent_settings["thinking"] == thinking
+    assert sent_settings["output_config"] == {"effort": "xhigh", "format": {"type": "json_schema", "schema": schema}}
+    assert (sent_settings["tools"], sent_settings["tool_choice"]) == ([TOOL], {"type": "none"})
+
+
+def test_settings_that_nobody_made_are_not_sent() -> None:
+    assert claude._arguments(asked(tool_choice="auto")).keys() == {"model", "max_tokens", "messages"}
+
+
+STUCK = [
+    "messages.1.content.0: Invalid `signature` in `thinking` block. The block is bound to a different conversation.",
+    "messages.1.content.0: Invalid `signature` in `thinking` block",
+    "messages.1: `thinking` or `redacted_thinking` blocks in the latest assistant message cannot be modified.",
+]
+
+
+@contextmanager
+def refusing_thinking(message: str, *, always: bool = False) -> Iterator[tuple[str, list[Any]]]:
+    """A provider that takes no thinking, and the messages of each request."""
+    seen: list[Any] = []
+
+    class Refusing(GuardedHandler):
+        def answer(self) -> None:
+            seen.append(json.loads(self.rfile.read(int(self.headers["Content-Length"])))["messages"])
+            refused = always or "thinking" in json.dumps(seen[-1])
+            error = {"type": "error", "error": {"type": "invalid_request_error", "message": message}}
+            body = json.dumps(error if refused else GOOD).encode()
+            self.send_response(400 if refused else 200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+    with LoopbackServer(0, Refusing, "provider") as server:
+        yield server.url, seen
+
+
+def thoughtful() -> ModelRequest:
+    replies = [[THOUGHT, {"type": "text", "text": "Hello."}], [{"type": "redacted_thinking", "data": "b3BhcXVl"}]]
+    answers = [Message("assistant", to_json(blocks)) for blocks in replies]
+    return asked(HISTORY[0], answers[0], HISTORY[0], answers[1], HISTORY[2], cached="5m", cached_messages=3)
+
+
+@pytest.mark.parametrize("message", STUCK, ids=["bound", "signature", "modified"])
+def test_thinking_that_is_not_taken_back_is_left_out(message: str) -> None:
+    with refusing_thinking(message) as (url, seen):
+        assert Claude(url, the_key, allows_stand_in=True).reply(thoughtful(), seconds=10).text == "x"
+    assert [each["role"] for each in seen[1]] == ["user", "assistant", "user", "user"]
+    assert seen[1][1]["content"] == [{"type": "text", "text": "Hello."}]
+    assert len(seen) == 2
+
+
+def test_what_is_refused_without_thinking_too_is_not_asked_again() -> None:
+    with refusing_thinking(STUCK[0], always=True) as (url, seen), pytest.raises(ModelRejected) as refused:
+        Claude(url, the_key, allows_stand_in=True).reply(thoughtful(), seconds=10)
+    assert len(seen) == 2
+    assert not refused.value.billed
+
+
+def test_a_request_without_thinking_is_not_asked_again() -> None:
+    with refusing_thinking(STUCK[0], always=True) as (url, seen), pytest.raises(ModelRejected):
+        Claude(url, the_key, allows_stand_in=True).reply(asked(*HISTORY, cached="5m", cached_messages=1), seconds=10)
+    assert len(seen) == 1
+
+
+def test_another_refusal_keeps_the_thinking() -> None:
+    with refusing_thinking("messages.0: no") as (url, seen), pytest.raises(ModelRejected):
+        Claude(url, the_key, allows_stand_in=True).reply(thoughtful(), seconds=10)
+    assert len(seen) == 1
+
+
+def noting(url: str) -> tuple[Claude, list[dict[str, Any]]]:
+    """A client, and what it notes of its calls."""
+    noted: list[dict[str, Any]] = []
+    return Claude(url, the_key, allows_stand_in=True, note_call=lambda **fields: noted.append(fields)), noted
+
+
+def test_a_call_is_noted_with_the_providers_name_and_what_is_left() -> None:
+    headers = {
+        "request-id": "req_1",
+        "anthropic-ratelimit-requests-remaining": "49",
+        "anthropic-ratelimit-input-tokens-remaining": "many",
+        "anthropic-ratelimit-output-tokens-remaining": "7000",
+    }
+    with provider(lambda handler: whole(handler, GOOD), headers=headers) as url:
+        model, noted = noting(url)
+        model.reply(asked(), seconds=5)
+    assert [each | {"ms": 0} for each in noted] == [
+        {
+            "model": "claude-sonnet-5-5",
+            "ms": 0,
+            "provider_request_id": "req_1",
+            "status": 200,
+            "requests_left": 49,
+            "output_tokens_left": 7000,
+        }
+    ]
+
+
+@pytest.mark.parametrize(("status", "code"), [(400, "model_rejected"), (500, "model_failed")])
+def test_a_call_that_fails_is_noted_with_the_providers_name(status: int, code: str) -> None:
+    with provider(lambda handler: whole(handler, {}), status, {"request-id": "req_2"}) as url:
+        model, noted = noting(url)
+        with pytest.raises(ModelError) as failed:
+            model.reply(asked(), seconds=5)
+    assert failed.value.provider_request_id == "req_2"
+    assert [(each["status"], each["code"], each["provider_request_id"]) for each in noted] == [(status, code, "req_2")]
+
+
+def test_a_reply_that_cannot_be_read_has_the_providers_name() -> None:
+    with provider(lambda handler: whole(handler, {}), headers={"request-id": "req_3"}) as url:
+        model, noted = noting(url)
+        with pytest.raises(ModelProtocolError) as failed:
+            model.reply(asked(), seconds=5)
+    assert failed.value.provider_request_id == "req_3"
+    assert [each["status"] for each in noted] == [200]
+
+
+def test_a_call_without_an_answer_is_noted_too() -> None:
+    model, noted = noting("http://127.0.0.1:9")
+    with pytest.raises(ModelUnavailable):
+        model.reply(asked(), seconds=1.5)
+    assert noted[0]["code"] == "model_unavailable"
+    assert (noted[0]["status"], noted[0]["provider_request_id"]) == (None, "")
 
 
 def test_stop_sequences_and_the_most_tokens_are_sent(model: Claude, stand_in: StandIn) -> None:
@@ -255,7 +438,9 @@ def test_silence_ends_with_the_time_budget(model: Claude, stand_in: StandIn) -> 
 
 
 @contextmanager
-def provider(send: Callable[[GuardedHandler], None], status: int = 200) -> Iterator[str]:
+def provider(
+    send: Callable[[GuardedHandler], None], status: int = 200, headers: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[str]:
     """A server that answers with the body that `send` writes, piece by piece."""
 
     class Provider(GuardedHandler):
@@ -263,12 +448,18 @@ def provider(send: Callable[[GuardedHandler], None], status: int = 200) -> Itera
             self.rfile.read(int(self.headers["Content-Length"]))
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
+            for name, value in headers.items():
+                self.send_header(name, value)
             self.close_connection = True
             self.end_headers()
             send(self)
 
     with LoopbackServer(0, Provider, "provider") as server:
         yield server.url
+
+
+def whole(handler: GuardedHandler, received: dict[str, Any]) -> None:
+    handler.wfile.write(json.dumps(received).encode())
 
 
 def trickle(handler: GuardedHandler) -> None:
@@ -283,7 +474,7 @@ def test_a_trickling_reply_ends_with_the_time_budget(status: int) -> None:
     with provider(trickle, status) as url, pytest.raises(ModelTimeout) as late:
         Claude(url, the_key, allows_stand_in=True, clock=lambda: next(ticks)).reply(asked(), seconds=27)
     assert late.value.billed
-    assert next(ticks) < 27 + 5  # one tick a look, and a look a byte
+    assert next(ticks) < 27 + 8  # one tick a look, and a look a byte
 
 
 def test_a_silent_body_ends_within_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -384,7 +575,6 @@ def test_the_key_is_asked_for_with_each_request(stand_in: StandIn) -> None:
         b"null",
         b"[]",
         b"{}",
-        b'{"content":[],"model":"m","stop_reason":"end_turn","usage":{"input_tokens":1}}',
         b'{"content":[{"type":"text","text":"x"}],"model":"m","stop_reason":null,"usage":{"input_tokens":1}}',
         b'{"content":[{"type":"text","text":"x"}],"model":"m","stop_reason":"end_turn","usage":null}',
         b'{"content":[{"type":"text","text":"\\ud800"}],"model":"m","stop_reason":"end_turn","usage":{"input_tokens":1}}',
@@ -401,8 +591,6 @@ def test_the_key_is_asked_for_with_each_request(stand_in: StandIn) -> None:
                 {"content": [{"text": "no type"}]},
                 {"content": [{"type": "text"}]},
                 {"content": [{"type": "text", "text": 5}]},
-                {"content": [{"type": "text", "text": ""}]},
-                {"content": [{"type": "text", "text": " \n"}]},
                 {"content": [{"type": "odd", "value": float("nan")}]},
                 {"model": ""},
                 {"model": "\ud800"},
@@ -414,6 +602,8 @@ def test_the_key_is_asked_for_with_each_request(stand_in: StandIn) -> None:
                 {"usage": {"input_tokens": 1, "cache_creation": "none"}},
                 {"usage": {"input_tokens": 1, "cache_creation": {"ephemeral_1h_input_tokens": "1"}}},
                 {"usage": {"note": "\udfff"}},
+                {"stop_sequence": "\ud800"},
+                {"stop_details": {"explanation": "\ud800"}},
             )
         ),
         b"[" * 100_000,
@@ -425,9 +615,33 @@ def test_an_incomplete_reply_is_refused(body: bytes) -> None:
         claude._reply(body)
 
 
-def test_an_empty_refusal_is_a_reply() -> None:
-    body = b'{"content":[],"model":"m","stop_reason":"refusal","usage":{"input_tokens":1}}'
-    assert claude._reply(body).stop_reason == "refusal"
+@pytest.mark.parametrize("content", [[], [{"type": "text", "text": ""}], [{"type": "text", "text": " \n"}]], ids=str)
+@pytest.mark.parametrize(
+    "stop_reason",
+    ["end_turn", "max_tokens", "stop_sequence", "tool_use", "refusal", "model_context_window_exceeded", "later"],
+)
+def test_an_empty_reply_is_a_reply(content: list[Any], stop_reason: str) -> None:
+    reply = claude._reply(json.dumps(GOOD | {"content": content, "stop_reason": stop_reason}).encode())
+    assert (reply.text.strip(), reply.stop_reason, reply.message.blocks) == ("", stop_reason, content)
+
+
+def test_the_providers_names_and_the_stop_are_kept() -> None:
+    details = {"type": "refusal", "category": None, "later": 1.50}
+    received = GOOD | {"id": "msg_1", "stop_sequence": "END", "stop_details": details}
+    with provider(lambda handler: whole(handler, received), headers={"request-id": "req_1"}) as url:
+        reply = Claude(url, the_key, allows_stand_in=True).reply(asked(), seconds=5)
+    assert (reply.id, reply.request_id, reply.stop_sequence) == ("msg_1", "req_1", "END")
+    assert json.loads(reply.stop_details) == details
+
+
+@pytest.mark.parametrize("odd", [None, 5, [], "two\nlines", "x" * 201, "grüß"], ids=str)
+def test_a_name_that_no_log_can_hold_is_left_out(odd: Any) -> None:
+    assert claude._reply(json.dumps(GOOD | {"id": odd}).encode()).id == ""
+
+
+@pytest.mark.parametrize("details", [None, "said", {"explanation": "x" * 5_000}], ids=["null", "text", "endless"])
+def test_details_of_a_stop_that_cannot_be_kept_are_left_out(details: Any) -> None:
+    assert claude._reply(json.dumps(GOOD | {"stop_details": details}).encode()).stop_details == ""
 
 
 def test_unknown_blocks_and_usage_fields_are_kept_as_received() -> None:
@@ -451,6 +665,47 @@ def test_a_prompt_too_long_is_its_own_error(monkeypatch: pytest.MonkeyPatch, mod
     monkeypatch.setattr(model, "_reply_once", refuse)
     with pytest.raises(ContextTooLong):
         model.reply(asked(), seconds=5)
+
+
+def meaning(status: int, kind: str, message: str, model: str = "claude-opus-4-5") -> ModelError:
+    """The meaning of an answer of the provider, in the form of its errors."""
+    body = {"type": "error", "error": {"type": kind, "message": message}}
+    with provider(lambda handler: whole(handler, body), status) as url, pytest.raises(ModelError) as failed:
+        Claude(url, the_key, allows_stand_in=True).reply(replace(asked(), settings=ModelSettings(model, 9)), seconds=5)
+    assert not failed.value.billed
+    return failed.value
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "message"),
+    [
+        (400, "invalid_request_error", "Your credit balance is too low to access the Anthropic API."),
+        (402, "billing_error", "Pay."),
+    ],
+)
+def test_an_account_without_credit_is_its_own_error(status: int, kind: str, message: str) -> None:
+    assert isinstance(meaning(status, kind, message), ModelCreditUsedUp)
+
+
+@pytest.mark.parametrize(
+    ("model", "successor"),
+    [("claude-opus-4-5", "claude-opus-5-5"), ("us.anthropic.claude-opus-4-1-v1:0", "claude-opus-5-5"), ("odd", None)],
+)
+def test_a_model_that_is_not_served_is_its_own_error(model: str, successor: str | None) -> None:
+    refused = meaning(404, "not_found_error", f"model: {model}", model)
+    assert isinstance(refused, ModelNotServed)
+    assert refused.successor == successor
+
+
+def test_another_404_says_nothing_of_the_model() -> None:
+    assert type(meaning(404, "not_found_error", "Not Found")) is ModelRejected
+
+
+@pytest.mark.parametrize(
+    ("status", "message"), [(413, "Request too large"), (400, "input length exceed context limit")]
+)
+def test_a_prompt_that_cannot_fit_is_a_context_too_long(status: int, message: str) -> None:
+    assert isinstance(meaning(status, "invalid_request_error", message), ContextTooLong)
 
 
 def refusal(status: int, message: str = "", **headers: str) -> Any:

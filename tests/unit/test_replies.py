@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
 
-from tests.fakes import two_call_turn
+from tests.fakes import two_call_turn, with_content
 from turnlog.domain.messages import Message, Reply, Usage, to_json
 from turnlog.domain.sessions import Session, SessionSettings, SessionView
 from turnlog.domain.window import WindowPolicy
@@ -49,6 +50,27 @@ def test_content_and_usage_are_sent_as_they_were_received(block: dict[str, objec
     sent = json.loads(replies.Reply.of(reply(received, to_json({"later": block})), None).to_json())
     assert sent["content"] == [block]
     assert sent["usage"] == {"later": block}
+
+
+def test_the_providers_names_and_a_notice_are_sent_if_there_are_any() -> None:
+    empty = replace(reply("[]"), id="msg_1", request_id="req_1", stop_sequence="END", stop_details='{"type":"later"}')
+    sent = json.loads(replies.Reply.of(empty, None).to_json())
+    assert (sent["message_id"], sent["provider_request_id"], sent["stop_sequence"]) == ("msg_1", "req_1", "END")
+    assert sent["stop_details"] == {"type": "later"}
+    assert sent["notice"]["code"] == "empty_reply"
+    assert not {"message_id", "notice", "stop_details"} & json.loads(replies.Reply.of(reply(), None).to_json()).keys()
+
+
+def test_a_stored_turn_says_the_same_as_when_it_was_taken() -> None:
+    empty = replace(reply("[]"), id="msg_1", request_id="req_1")
+    turn = with_content(two_call_turn(), reply=empty)
+    turn = replace(turn, calls=(replace(turn.calls[0], id="msg_1", request_id="req_1"),))
+    taken, stored = (
+        json.loads(body.to_json()) for body in (replies.TakenTurn.of(TakenTurn(turn, view())), replies.Turn.of(turn))
+    )
+    for name in ("text", "notice", "message_id", "provider_request_id"):
+        assert taken[name] == stored[name]
+    assert taken["notice"]["code"] == "empty_reply"
 
 
 def test_a_turn_tells_the_usage_and_cost_of_all_its_calls() -> None:

@@ -5,7 +5,7 @@ Messages are fixed texts: no content, no raw id and no text of another library e
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -117,6 +117,41 @@ class KeyReused(Refusal):
     """The idempotency key already stands for a request with another body."""
 
     code = "idempotency_key_reused"
+
+
+class ToolResultsExpected(Refusal):
+    """The last turn waits for results of the caller's tools; `missing` are the ids of their calls."""
+
+    code = "tool_results_expected"
+
+    def __init__(self, missing: Sequence[str]) -> None:
+        super().__init__("tool results expected")
+        self.missing = tuple(missing)
+
+
+class ToolResultUnexpected(Refusal):
+    """The message has a result for which there is no call, or two for one."""
+
+    code = "tool_result_unexpected"
+
+
+class TurnUnfinished(Refusal):
+    """The turn needs more time than this request has. Its finished steps are kept: the same key goes on after them."""
+
+    code = "turn_unfinished"
+    retry_after_s = 1
+
+
+class TurnStopped(Refusal):
+    """The owner stopped the turn before anything of it was there."""
+
+    code = "turn_stopped"
+
+
+class TurnNotRunning(Refusal):
+    """No turn of this number is running, so there is nothing to stop."""
+
+    code = "turn_not_running"
 
 
 class TurnNumberTaken(Refusal):
@@ -242,6 +277,8 @@ class DocumentRefused(Refusal):
 class SummaryTaken(TurnlogError):
     """Another handler has written to the place of the summary."""
 
+    code = "summary_taken"
+
 
 # --- what Turnlog depends on ---
 
@@ -291,9 +328,13 @@ class AuditUnavailable(TurnlogError):
 
 
 class ModelError(TurnlogError):
-    """The model gave no usable reply. `billed` is true if the provider may have charged for it."""
+    """The model gave no usable reply. `billed` is true if the provider may have charged for it.
+
+    `provider_request_id` is the provider's name of the call, for the log; empty if it gave none.
+    """
 
     billed = True
+    provider_request_id = ""
 
 
 class ModelUnavailable(ModelError):
@@ -313,6 +354,45 @@ class ModelAccessDenied(ModelError):
     code = "model_unavailable"
     billed = False
     retry_after_s = 30
+
+
+class ModelCreditUsedUp(ModelError):
+    """The service's account with the provider has no credit; not billed. The owner of the service must pay."""
+
+    code = "model_credit_used_up"
+    billed = False
+    retry_after_s = 300
+
+
+class ModelNotFound(Refusal):
+    """The service offers no such model."""
+
+    code = "model_not_found"
+
+
+class ModelRetired(ModelError, Refusal):
+    """The model that is asked for has retired, so nothing was asked. `successor` is the one to take, if it is known."""
+
+    code = "model_retired"
+    billed = False
+
+    def __init__(self, successor: str | None = None) -> None:
+        super().__init__("model retired")
+        self.successor = successor
+
+
+class ModelNotServed(ModelError):
+    """The provider knows no such model, or none any more; not billed. `successor` is the one to take, if it is known.
+
+    A caller gets the code of ModelRetired, since the same helps against both.
+    """
+
+    code = "model_retired"
+    billed = False
+
+    def __init__(self, successor: str | None = None) -> None:
+        super().__init__("model not served")
+        self.successor = successor
 
 
 class ContextTooLong(ModelError, Refusal):

@@ -39,6 +39,8 @@ class CachedSessionStore:
         # These change no session that may be in a view.
         self.turns, self.session_ids, self.listed = durable.turns, durable.session_ids, durable.listed
         self.create, self.fork = durable.create, durable.fork
+        self.renew, self.checkpoint, self.steps = durable.renew, durable.checkpoint, durable.steps
+        self.ask_to_stop = durable.ask_to_stop
 
     # --- what a turn needs
 
@@ -87,6 +89,10 @@ class CachedSessionStore:
         else:
             self._views.drop(key)
         return found
+
+    def interrupt(self, session: Session, turn: Turn, over: Lease) -> Slot | None:
+        with self._dropped((session.owner, session.id)):
+            return self._durable.interrupt(session, turn, over)
 
     # --- the rest
 

@@ -43,8 +43,16 @@ def note(
     cost_usd: Decimal | None = None,
     count: int | None = None,
     where: str = "",
+    provider_request_id: str = "",
+    message_id: str = "",
+    requests_left: int | None = None,
+    input_tokens_left: int | None = None,
+    output_tokens_left: int | None = None,
 ) -> None:
-    """Writes what happened. `session` is a keyed hash of the id; `where` a place in the code. Empty fields stay out."""
+    """Writes what happened. `session` is a keyed hash of the id; `where` a place in the code. Empty fields stay out.
+
+    The last five are the provider's: its names of a request and a reply, and what it says is left of its rate limits.
+    """
     fields = {name: value for name, value in locals().items() if name != "event" and value not in ("", None)}
     _logger().info(event, extra={name: _plain(value) for name, value in fields.items()})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -25,10 +26,12 @@ def events_of(reply: Reply) -> Iterator[ReplyEvent]:
     """The events of a reply that came whole; put together as the API's events are, they make up the same reply.
 
     A text comes in one delta. Every other block comes whole in its start event, which is right for any type. Fields of
-    the API that a Reply does not keep, such as the message's id, are left out.
+    the API that a Reply does not keep are left out, and so are those that are empty.
     """
     usage = reply.usage.fields
     message = {"type": "message", "role": "assistant", "model": reply.model, "content": [], "usage": usage}
+    if reply.id:
+        message["id"] = reply.id
     yield _event("message_start", message=message | {"stop_reason": None})
     for index, block in enumerate(reply.message.blocks):
         if block["type"] == "text":
@@ -37,7 +40,12 @@ def events_of(reply: Reply) -> Iterator[ReplyEvent]:
         else:
             yield _event("content_block_start", index=index, content_block=block)
         yield _event("content_block_stop", index=index)
-    yield _event("message_delta", delta={"stop_reason": reply.stop_reason}, usage=usage)
+    delta: dict[str, Any] = {"stop_reason": reply.stop_reason}
+    if reply.stop_sequence:
+        delta["stop_sequence"] = reply.stop_sequence
+    if reply.stop_details:
+        delta["stop_details"] = json.loads(reply.stop_details)
+    yield _event("message_delta", delta=delta, usage=usage)
     yield _event("message_stop")
 
 

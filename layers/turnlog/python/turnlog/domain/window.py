@@ -8,10 +8,11 @@ $2.62 against $13.28).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from turnlog.domain.messages import Message, Usage, to_json
+from turnlog.domain.tools import open_calls, unknown_outcomes
 from turnlog.domain.turns import Turn
 
 _THINKING = ("thinking", "redacted_thinking")
@@ -37,38 +38,136 @@ def next_from(number: int, last_usage: Usage, window_from: int, policy: WindowPo
     return number + 1 - max(1, held // 2)
 
 
-def messages(turns: Sequence[Turn], message: Message) -> tuple[Message, ...]:
-    """The messages to send for `message` after `turns`, which end with the newest and include all of its window.
+def messages(turns: Sequence[Turn], *asked: Message) -> tuple[Message, ...]:
+    """The messages to send for the turn `asked` after `turns`, which end with the newest and include all of its window.
 
-    All messages of a turn are sent, in order, or none. A refused turn is left out, as the provider asks, and so is
-    blank text, which the provider sends but does not take. Thinking blocks are bound by their signature to all that
-    was sent before them, so those made before the last cut go. A turn of which a reply would be empty then is left out.
+    `asked` is the turn so far: the caller's message, maybe a system message, replies and results. The model goes on
+    with a reply that stands last.
+
+    A refused turn is left out, as the provider asks, but what it changed of the instructions stays. Of a reply blank
+    text is left out, which the provider sends but does not take, and thinking at its end, with the rest of its
+    thinking. Thinking blocks are bound by their signature to all that was sent before them, so those made before the
+    last cut go. A reply that is empty then is left out, and the caller's messages around it stand side by side, which
+    the provider takes for one. A call of a tool whose result was never stored gets one that says so.
     """
-    if not turns:
-        return (message,)
-    window_from = turns[-1].window_from
+    window_from = turns[-1].window_from if turns else 1
     sent: list[Message] = []
     seen_from = 1  # the first turn of the window of the turn at hand: the turn before it says so, 1 for the first
     for turn in turns:
-        if turn.number >= window_from and turn.stop_reason != "refusal":
-            uncut = window_from in (1, seen_from)
-            sendable = [_sendable(each, with_thinking=uncut) for each in turn.messages]
-            if None not in sendable:
-                sent += [each for each in sendable if each]
+        if turn.number >= window_from:
+            shown = turn.messages if turn.stop_reason != "refusal" else _instructions(turn.messages)
+            sent += _sendable(shown, with_thinking=window_from in (1, seen_from))
         seen_from = turn.window_from
-    return (*sent, message)
+    return tuple(_with_unknown_outcomes(_with_system_in_place([*sent, *_sendable(asked, goes_on=True)])))
 
 
-def _sendable(message: Message, *, with_thinking: bool) -> Message | None:
-    """The message as the provider takes it; None when nothing of a reply is left. Callers' messages go as they are."""
-    if message.role == "user":
-        return message
-    blocks = message.blocks
+def system_before(window_from: int, turns: Sequence[Turn], held: str) -> str:
+    """The instructions that hold before turn `window_from`, if a turn changed the session's own; else "".
+
+    `turns` are those that were sent, the new one included, and `held` what held before them.
+    """
+    changes = [each for turn in turns if turn.number < window_from for each in _instructions(turn.messages)]
+    return changes[-1].text if changes else held
+
+
+def system_of(turns: Sequence[Turn], own: str) -> str:
+    """The system prompt to send after these turns: the session's `own`, unless one before the window changed it."""
+    return (turns[-1].window_system if turns else "") or own
+
+
+def sent_before(turns: Sequence[Turn]) -> int:
+    """The number of messages with which the next prompt and that of the last call both begin; 0 after a cut."""
+    if not turns:
+        return 0
+    last = turns[-1].messages
+    replies = [index for index, message in enumerate(last) if message.role == "assistant"]
+    before = messages(turns[:-1], *last[: replies[-1] if replies else None])
+    common = 0
+    for sent, again in zip(before, messages(turns, Message("user", "[]")), strict=False):
+        if sent != again:
+            break
+        common += 1
+    return common
+
+
+def without_thinking(sent: Sequence[Message]) -> tuple[Message, ...]:
+    """The messages without any thinking; a reply of thinking alone is left out."""
+    return tuple(_with_system_in_place(_sendable(sent, with_thinking=False, goes_on=True)))
+
+
+def _sendable(sent: Sequence[Message], *, with_thinking: bool = True, goes_on: bool = False) -> list[Message]:
+    """The messages as the provider takes them. Callers' messages go as they are.
+
+    With `goes_on` the model goes on with a reply that stands last, so that it may end with thinking.
+    """
+    taken = []
+    for index, message in enumerate(sent):
+        kept: Message | None = message
+        if message.role == "assistant":
+            # The provider takes replies that stand side by side for one.
+            is_open = sent[index + 1].role == "assistant" if index + 1 < len(sent) else goes_on
+            kept = _without(message, thinking=not with_thinking)
+            if kept and not is_open and kept.blocks[-1]["type"] in _THINKING:
+                kept = _without(kept, thinking=True)
+        taken += [kept] if kept else []
+    return taken
+
+
+def _without(reply: Message, *, thinking: bool) -> Message | None:
+    """The reply without blank text and, if it is to be, without thinking; None when nothing is left."""
+    blocks = reply.blocks
     kept = [
         block
         for block in blocks
-        if (with_thinking or block["type"] not in _THINKING) and (block["type"] != "text" or block["text"].strip())
+        if not (thinking and block["type"] in _THINKING) and (block["type"] != "text" or block["text"].strip())
     ]
-    if len(kept) == len(blocks):
-        return message
-    return Message(message.role, to_json(kept)) if kept else None
+    if not kept or len(kept) == len(blocks):
+        return reply if kept else None
+    return Message(reply.role, to_json(kept))
+
+
+def _with_system_in_place(sent: Sequence[Message]) -> list[Message]:
+    """The messages with each system message where the provider takes it: after a user's, before a reply or at the end.
+
+    Where a reply was left out, one may stand before the user's next message: then it moves behind that.
+    """
+    placed: list[Message] = []
+    held: list[Message] = []
+    for message in sent:
+        if message.role == "assistant":
+            placed += _as_one(held)
+            held = []
+        if message.role == "system":
+            held.append(message)
+        else:
+            placed.append(message)
+    return [*placed, *_as_one(held)]
+
+
+def _as_one(held: Sequence[Message]) -> Sequence[Message]:
+    if len(held) < 2:
+        return held
+    return [Message("system", to_json([block for message in held for block in message.blocks]))]
+
+
+def _instructions(messages: Sequence[Message]) -> list[Message]:
+    return [message for message in messages if message.role == "system"]
+
+
+def _with_unknown_outcomes(sent: Iterable[Message]) -> Iterator[Message]:
+    """The messages, with a result for each call that has none when the user speaks again."""
+    since_reply: list[Message] = []  # the last reply itself included
+    for message in sent:
+        if message.role == "assistant":
+            yield from _completed(since_reply)
+            since_reply = []
+        since_reply.append(message)
+    yield from _completed(since_reply) if len(since_reply) > 1 else since_reply
+
+
+def _completed(messages: list[Message]) -> Iterator[Message]:
+    """A reply and the user's messages after it, with the results that are missing right after the reply."""
+    yield from messages[:1]
+    if missing := open_calls(messages):
+        yield unknown_outcomes(missing)
+    yield from messages[1:]

@@ -16,6 +16,13 @@ class TurnStore(Protocol):
 
     Every write may be repeated safely, since each is conditional on what was seen. All methods raise StoreUnavailable
     when the store cannot be reached or throttles, after the store's own retries.
+
+    The lease of a turn of several calls goes on, and its finished steps are kept. A step is stored in two writes: with
+    the model's reply, before its tools run, and with their results. Both write the lease, too, all or nothing. `seen`
+    is the sequence number under which this handler last wrote the lease, 0 if it never did since it took the slot.
+    These methods return the slot as it is afterwards: `lease` itself on success, also when only the answer of an
+    earlier try was lost; else what is there, nothing of the call having been stored. They raise ItemVersionUnknown when
+    a later version has stored a turn there.
     """
 
     def read(
@@ -74,16 +81,7 @@ class TurnStore(Protocol):
         yet stored of the turn packs to more than MAX_TURN_BYTES.
         """
 
-
-class StepStore(TurnStore, Protocol):
-    """The part of a store that a turn of several calls needs: its lease goes on, and its finished steps are kept.
-
-    A step is stored in two writes: with the model's reply, before its tools run, and with their results. Both write the
-    lease, too, all or nothing. `seen` is the sequence number under which this handler last wrote the lease, 0 if it
-    never did since it took the slot. These methods return the slot as it is afterwards: `lease` itself on success, also
-    when only the answer of an earlier try was lost; else what is there, nothing of the call having been stored. They
-    raise ItemVersionUnknown when a later version has stored a turn there.
-    """
+    # --- a turn of several calls
 
     def renew(self, session: Session, lease: Lease, seen: int) -> Slot | None:
         """Stores the lease with its new end and number.
@@ -156,7 +154,7 @@ class SessionStore(TurnStore, Protocol):
         """Gives the session its new owner and id and keeps its times; under the old ones it is gone in that instant.
 
         A repeat under the same key returns the session again, and is not charged. Raises SessionNotFound,
-        TurnInProgress, also for a lapsed lease with steps, which must become a turn first (see StepStore.interrupt),
+        TurnInProgress, also for a lapsed lease with steps, which must become a turn first (see TurnStore.interrupt),
         LeaseLost when another request took the slot, or QuotaExceeded. Then the session is where it was, and after the
         last two a next try may need another key.
         """

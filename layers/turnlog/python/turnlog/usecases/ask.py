@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from turnlog.clock import Clock, utc_date
-from turnlog.domain.answers import require_answerable
+from turnlog.domain.answers import require_reply_answerable
 from turnlog.domain.limits import OwnerLimits, question_charges, settlement
 from turnlog.domain.messages import ModelRequest, Reply
+from turnlog.domain.models import require_not_retired
 from turnlog.domain.prices import cost_usd
 from turnlog.domain.quotas import QuotaCharges
 from turnlog.domain.server_key import ServerKey
@@ -20,7 +21,7 @@ from turnlog.ports.chat_model import ChatModel
 from turnlog.ports.quota_store import QuotaStore
 from turnlog.usecases.caller import Caller
 from turnlog.usecases.continuations import make_continuation
-from turnlog.usecases.turn_protocol import may_be_billed
+from turnlog.usecases.running_turn import may_be_billed
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,16 +53,18 @@ def ask(
     that cannot have cost anything, and the settlement, may fail: then the most that could be used stays charged, which
     is no reason to withhold a reply. `seconds` tells how long the model may take, once the charge is done.
 
-    Raises Unauthorized, Forbidden, QuotaExceeded or QuotaUnavailable, and then nothing was asked; or a ModelError.
+    Raises Unauthorized, Forbidden, ModelRetired, QuotaExceeded or QuotaUnavailable, and then nothing was asked; or
+    another ModelError.
     """
     owner = caller.require_user()
+    require_not_retired(question.settings.model, utc_date(clock()))
     charges = question_charges(owner, question, limits, clock())
     if charges is None:
         reply, cost = ask_model(question, model=model, seconds=seconds(), clock=clock)
     else:
         reply, cost = _ask_charged(question, charges, quotas=quotas, model=model, seconds=seconds, clock=clock)
     try:
-        require_answerable(question.messages[-1], reply)
+        require_reply_answerable(question.messages[-1], reply)
     except TurnTooLarge as error:
         raise ModelProtocolError from error
     if continuable_with is None:

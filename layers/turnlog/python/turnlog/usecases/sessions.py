@@ -6,13 +6,15 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
+from turnlog.clock import utc_date
 from turnlog.domain.messages import to_json
+from turnlog.domain.models import require_not_retired
 from turnlog.domain.owners import anonymous_owner
 from turnlog.domain.quotas import QuotaCharges
 from turnlog.domain.server_key import ServerKey
 from turnlog.domain.sessions import Session, SessionSettings, SessionView, named_session_id, new_session_id
 from turnlog.domain.turns import Turn
-from turnlog.errors import KeyReused, KeyUsedUp, SessionNotFound, ValueRefused
+from turnlog.errors import KeyReused, KeyUsedUp, ModelRetired, SessionNotFound, ValueRefused
 from turnlog.ports.session_store import SessionStore
 from turnlog.usecases.audit import Audit
 from turnlog.usecases.caller import Caller
@@ -81,9 +83,9 @@ def create_session(
 ) -> SessionView:
     """Creates a session of a signed-in caller; returns the one that was created under the same `key` before.
 
-    Raises Unauthorized, Forbidden, ValueRefused (a life that is too long, a bad continuation), KeyReused when the key
-    stands for another request, KeyUsedUp when its session is gone, QuotaExceeded, ErasureInProgress, AuditUnavailable
-    or what SessionStore.create raises.
+    Raises Unauthorized, Forbidden, ValueRefused (a life that is too long, a bad continuation), ModelRetired, KeyReused
+    when the key stands for another request, KeyUsedUp when its session is gone, QuotaExceeded, ErasureInProgress,
+    AuditUnavailable or what SessionStore.create raises.
     """
     owner, hashed = caller.require_user(), server_key.keyed_hash
     session_id = new_session_id() if key is None else named_session_id(hashed("session", owner.encode(), key.encode()))
@@ -96,6 +98,7 @@ def create_session(
         if key is None or find_existing(store, owner, session_id, now_ms) is None:
             begun = read_continuation(server_key, asked.continuation, owner, policy.window, now_ms)
             session, first = replace(session, settings=begun.settings), begun.turn
+    _require_not_retired(session, store, now_ms)
     audit.act("create", session_id)
     title = asked.title or ""
     made = _make(store, session, title, policy.charges(caller, server_key, now_ms), first)
@@ -117,7 +120,8 @@ def create_anonymous_session(
     """Creates a session of whoever holds the secret with the hash `asked.secret_sha256`; a repeat returns the same.
 
     The session is returned as it began, also to a repeat: whoever has only the hash learns nothing of what it became.
-    Raises Forbidden where no anonymous session may begin, ValueRefused without a hash; else as `create_session`.
+    Raises Forbidden where no anonymous session may begin, ValueRefused without a hash, ModelRetired also for a repeat;
+    else as `create_session`.
     """
     policy.require_anonymous_sessions()
     if asked.secret_sha256 is None:  # all such sessions would have one owner
@@ -126,6 +130,9 @@ def create_anonymous_session(
     session_id = named_session_id(hashed("anonymous-session", owner.encode()))
     fingerprint = hashed("fingerprint", asked.canonical)
     session = asked.session(owner, session_id, fingerprint, policy, now_ms)
+    require_not_retired(
+        session.settings.model, utc_date(now_ms)
+    )  # also for a repeat, or a hash would tell of a session
     audit.act_from_source("create", session_id)
     stranger = Caller(source=caller.source)
     charges = policy.charges(stranger, server_key, now_ms)
@@ -154,6 +161,15 @@ def delete_session(caller: Caller, session_id: str, *, store: SessionStore, audi
     audit.act("delete", session_id)
     if not store.delete(owner, session_id, now_ms):
         raise SessionNotFound
+
+
+def _require_not_retired(session: Session, store: SessionStore, now_ms: int) -> None:
+    """Raises ModelRetired unless the session exists: a repeat gets its session, whatever retired meanwhile."""
+    try:
+        require_not_retired(session.settings.model, utc_date(now_ms))
+    except ModelRetired:
+        if find_existing(store, session.owner, session.id, now_ms) is None:
+            raise
 
 
 def find_existing(store: SessionStore, owner: str, session_id: str, now_ms: int) -> SessionView | None:

@@ -14,7 +14,8 @@ from turnlog.ports.quota_store import QuotaStore
 from turnlog.ports.session_store import TurnStore
 from turnlog.usecases.caller import Caller
 from turnlog.usecases.policy import AnonymousLimits, turn_policy_of
-from turnlog.usecases.turn_protocol import TakenTurn, TurnPolicy, TurnRequest, run_turn
+from turnlog.usecases.turn_protocol import TakenTurn, run_turn
+from turnlog.usecases.turn_request import TurnPolicy, TurnRequest
 
 POLL_S = 0.5
 """Seconds between two looks at a busy session; a look costs 10 read units and a few milliseconds."""

@@ -5,7 +5,10 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 
+from turnlog.clock import utc_date
+from turnlog.domain.models import require_not_retired
 from turnlog.domain.owners import anonymous_owner, anonymous_owner_of
 from turnlog.domain.quotas import QuotaCharges
 from turnlog.domain.server_key import ServerKey
@@ -25,8 +28,8 @@ from turnlog.ports.session_store import SessionStore
 from turnlog.usecases.audit import Audit
 from turnlog.usecases.caller import Caller
 from turnlog.usecases.policy import CreationPolicy
+from turnlog.usecases.running_turn import lease_ms
 from turnlog.usecases.sessions import find_existing
-from turnlog.usecases.turn_protocol import lease_ms
 
 
 def fork_session(
@@ -34,6 +37,7 @@ def fork_session(
     parent_id: str,
     turn: int,
     *,
+    model: str | None = None,
     key: str | None,
     store: SessionStore,
     server_key: ServerKey,
@@ -41,11 +45,11 @@ def fork_session(
     policy: CreationPolicy,
     now_ms: int,
 ) -> SessionView:
-    """Creates a session of the same owner with the turns up to `turn`.
+    """Creates a session of the same owner with the turns up to `turn`, which goes on with `model` if one is named.
 
     Its lifetime is as long as the parent's was at its creation, and begins now. Returns the one that was forked under
     the same `key` before. Raises Unauthorized, Forbidden where no anonymous session may begin, SessionNotFound,
-    TurnNotFound, KeyReused, KeyUsedUp, QuotaExceeded, ErasureInProgress or AuditUnavailable.
+    TurnNotFound, ModelRetired, KeyReused, KeyUsedUp, QuotaExceeded, ErasureInProgress or AuditUnavailable.
     """
     owner, hashed = caller.require_verified(), server_key.keyed_hash
     if caller.is_anonymous:
@@ -53,7 +57,7 @@ def fork_session(
     child_id, fingerprint = new_session_id(), b""
     if key is not None:
         child_id = named_session_id(hashed("fork", owner.encode(), parent_id.encode(), key.encode()))
-        fingerprint = hashed("fingerprint", parent_id.encode(), b"%d" % turn)
+        fingerprint = hashed("fingerprint", parent_id.encode(), b"%d" % turn, *([model.encode()] if model else []))
     audit.act("fork", parent_id, to_id=child_id)
     view = None
     if key is not None:
@@ -66,8 +70,9 @@ def fork_session(
         parent = store.read(owner, parent_id, now_ms, newest=1)
         if turn > parent.count:
             raise TurnNotFound
+        charges = policy.charges(caller, server_key, now_ms)
         try:
-            view = _fork(store, parent, turn, child_id, fingerprint, policy.charges(caller, server_key, now_ms), now_ms)
+            view = _fork(store, parent, turn, child_id, model, fingerprint, charges, now_ms)
         except SessionNotFound as error:
             store.read(owner, parent_id, now_ms, newest=1)  # it may be the parent that ended meanwhile
             if key is None:
@@ -172,13 +177,17 @@ def _fork(
     parent: SessionView,
     turn: int,
     child_id: str,
+    model: str | None,
     fingerprint: bytes,
     charges: QuotaCharges | None,
     now_ms: int,
 ) -> SessionView:
-    old = parent.session
+    old, settings = parent.session, parent.session.settings
+    if model:
+        require_not_retired(model, utc_date(now_ms))
+        settings = replace(settings, model=model)
     expires_ms = now_ms + old.expires_ms - old.created_ms
-    child = Session(old.owner, child_id, now_ms, expires_ms, old.idle_ms, old.settings, fingerprint)
+    child = Session(old.owner, child_id, now_ms, expires_ms, old.idle_ms, settings, fingerprint)
     with suppress(LeaseLost):  # another one was faster under this name, or is gone since: the read says which
         store.fork(old, turn, child, parent.title, quota=charges)
     return store.read(old.owner, child_id, now_ms, newest=1)

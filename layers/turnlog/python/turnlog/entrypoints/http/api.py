@@ -17,7 +17,7 @@ from turnlog.entrypoints.http.problem_body import problem_body
 from turnlog.entrypoints.http.problems import INTERNAL, ROUTE_NOT_FOUND, Problem, problem_of
 from turnlog.entrypoints.http.replies import ResponseBody
 from turnlog.entrypoints.http.request import Request
-from turnlog.errors import TurnlogError
+from turnlog.errors import ModelError, TurnlogError
 from turnlog.usecases.audit import Audit, session_hash
 
 _HEADERS = {
@@ -118,7 +118,8 @@ class Api:
             caller, is_admin = request.recorded_caller, request.route[1].startswith("/admin/")
             is_anonymous = caller.is_anonymous or not caller.owner
             problem = problem_of(error, is_anonymous=is_anonymous, is_admin=is_admin)
-            return _problem(problem, request, error.retry_after_s)
+            provider_request_id = error.provider_request_id if isinstance(error, ModelError) else ""
+            return _problem(problem, request, error.retry_after_s, provider_request_id=provider_request_id)
         except Exception as error:  # noqa: BLE001 (the last resort: any other error becomes a problem without its text)
             return _problem(INTERNAL, request, where=runtime.source_line(error))
         if answer.body is None:
@@ -145,9 +146,9 @@ def _for_pages() -> Mapping[str, str]:
     return {"Access-Control-Allow-Origin": origin, "Access-Control-Expose-Headers": _EXPOSED}
 
 
-def _problem(problem: Problem, request: Request, retry_after_s: int | None = None, where: str = "") -> Response:
+def _problem(problem: Problem, request: Request, retry_after_s: int | None = None, **noted: str) -> Response:
     headers = {"Content-Type": "application/problem+json; charset=utf-8"}
     if retry_after_s is not None:
         headers["Retry-After"] = str(retry_after_s)
     body = problem_body(problem, request.id, retry_after_s, has_key=request.has_key)
-    return Response(problem.status, body, headers, {"code": problem.code, "where": where})
+    return Response(problem.status, body, headers, {"code": problem.code, **noted})

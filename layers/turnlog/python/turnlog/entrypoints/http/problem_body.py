@@ -59,7 +59,9 @@ class Problem(ResponseBody):
     most: Annotated[str | None, described("All that the limit allows in its period, as a decimal.", "100")] = None
     needed: Annotated[str | None, described("The most that the request could use of it, as a decimal.", "193")] = None
     start_over: Annotated[StartOver | None, described("The request that begins a new session.")] = None
+    successor: Annotated[str | None, described("The model to name instead.", "claude-sonnet-5-5")] = None
     next_turn: Annotated[int | None, count("The number that the next turn gets.", 3, minimum=1)] = None
+    missing: Annotated[list[str] | None, described("The ids of the calls whose results are missing.")] = None
     retry_after: Annotated[int | None, count("Seconds after which a repeat may succeed.", 2, minimum=1)] = None
 
 

@@ -88,6 +88,30 @@ WORDINGS: dict[type[errors.TurnlogError], Wording] = {
         "The request expects another number than next_turn, which the session's next turn has; nothing was paid.",
         {"stored": False},
     ),
+    errors.TurnUnfinished: Wording(
+        504,
+        "Turn unfinished",
+        "The turn needs more time than one request has. Its finished steps are kept and are not paid again: repeat the "
+        "request with the same Idempotency-Key to go on.",
+        {"retry": "same-key"},
+    ),
+    errors.TurnStopped: Wording(
+        409, "Turn stopped", "The turn was stopped before anything of it was there.", {"stored": False}
+    ),
+    errors.TurnNotRunning: Wording(409, "Turn not running", "No turn of this number is running."),
+    errors.ToolResultsExpected: Wording(
+        409,
+        "Tool results expected",
+        "The last turn ended with calls of the caller's tools. The next message must have a tool_result for each; the "
+        "ids of those without one stand in missing.",
+        {"stored": False},
+    ),
+    errors.ToolResultUnexpected: Wording(
+        422,
+        "Tool result unexpected",
+        "The message has a tool_result for which the last turn has no call, or two for one call.",
+        {"stored": False},
+    ),
     errors.SessionLimitReached: Wording(
         429,
         "Session limit reached",
@@ -157,6 +181,27 @@ WORDINGS: dict[type[errors.TurnlogError], Wording] = {
     errors.ModelAccessDenied: Wording(
         503, "Model unavailable", "The model's provider refuses this service.", _NOT_STORED
     ),
+    errors.ModelCreditUsedUp: Wording(
+        503,
+        "Model unavailable",
+        "The service's account with the model's provider has no credit; its owner must pay.",
+        _NOT_STORED,
+    ),
+    errors.ModelNotFound: Wording(404, "Model not found", "This service offers no such model."),
+    errors.ModelRetired: Wording(
+        422,
+        "Model retired",
+        "The model has retired. Name another one, such as its successor; a session goes on with it as a fork, by "
+        "POST /v1/sessions/{id}/fork.",
+        {"stored": False},
+    ),
+    errors.ModelNotServed: Wording(
+        502,
+        "Model not served",
+        "The model's provider serves no such model, or none any more. Name another one; a session goes on with it as "
+        "a fork, by POST /v1/sessions/{id}/fork.",
+        {"stored": False},
+    ),
     errors.ContextTooLong: Wording(
         422,
         "Context too long",
@@ -208,25 +253,37 @@ _INVALID_TITLES = {
 }
 
 _INVALID_DETAILS = {
-    "base64_invalid": "The body is not valid base64.",
+    "base64_invalid": "The body, or the data of a block, is not valid base64 in one piece with its padding.",
     "body_missing": "Send a JSON object as the body.",
-    "block_type_unknown": "A message takes blocks of the type text alone.",
-    "body_too_large": "The body is larger than 262144 bytes as it is sent: an escape such as \\u00e9 counts as six.",
+    "block_type_unknown": "There is no such block here; those that there are stand in errors.",
+    "body_too_large": "The body is larger than 262144 bytes, or 4500000 where there is a message, as it is sent: an "
+    "escape such as \\u00e9 counts as six.",
+    "citations_mixed": "Citations are enabled for all documents and search results of a message, or for none.",
     "continuation_invalid": "The continuation is not one that this caller was given within the last 15 minutes.",
     "continuation_settles": "The continuation brings its own system prompt, model and max_tokens.",
     "control_character": "Text may hold no control characters but tab, line ends, form feed and escape; one line, "
     "such as a title, may hold none, nor invisible format characters.",
     "cursor_invalid": "The cursor is not one that this list gave.",
+    "document_encrypted": "The PDF has a password or restrictions, so it cannot be read.",
+    "document_invalid": "The PDF is damaged, or too intricate for its pages to be counted.",
+    "document_not_text": "The document is no text in UTF-8, UTF-16 with a byte order mark, Windows-1252 or Latin-1.",
+    "document_title_range": "The title of a document has at most 500 characters.",
+    "document_too_long": "A request has at most 100 pages of PDFs.",
     "encoding_invalid": "The body is not UTF-8, or an escape in it is half of a surrogate pair.",
     "field_missing": "A required field is missing.",
     "header_duplicate": "A header that has one value is given twice.",
     "idempotency_key_invalid": "An Idempotency-Key consists of the visible ASCII characters 0x21 to 0x7E.",
     "idempotency_key_missing": "Name the request with an Idempotency-Key header, the same at each retry.",
     "idempotency_key_too_long": "An Idempotency-Key has at most 255 characters.",
+    "image_invalid": "The header of the image is damaged or cut off, or says that it has no pixels.",
+    "image_too_large": "An image has at most 8000 pixels a side, and 2000 in a request with more than 20 images.",
+    "images_too_many": "A request has at most 100 images.",
     "json_duplicate_key": "An object has the same key twice.",
     "json_invalid": "The body is not valid JSON.",
+    "media_type_mismatch": "The data is of another type than its media_type says.",
+    "media_type_unknown": "There is no such media_type here; those that there are stand in errors.",
     "media_type_unsupported": "Send Content-Type: application/json, in UTF-8 and without content encoding.",
-    "message_empty": "The message has no text.",
+    "message_empty": "The message, or a text in it, is empty or blank.",
     "model_unknown": "The model is not one of those that this service offers.",
     "owner_invalid": "The path names a user by the base64url of the owner, as the API's document says.",
     "parameter_duplicate": "A query parameter is given twice.",
@@ -235,7 +292,15 @@ _INVALID_DETAILS = {
     "secret_not_new": "The new secret is the old one.",
     "secret_range": "The secret is 43 characters: A to Z, a to z, 0 to 9, - and _.",
     "secret_sha256_range": "The hash of the secret is SHA-256 as 64 digits 0 to 9 and a to f.",
+    "source_not_fetched": "Send the data itself: nothing is fetched from a URL, and no file of an account is reached.",
+    "source_type_unknown": "There is no such source here; those that there are stand in errors.",
     "stop_sequences_range": "There are too many stop sequences, or one of them is too long or blank.",
+    "text_too_large": "The body without its images and PDFs is larger than 262144 bytes as it is sent: an escape such "
+    "as \\u00e9 counts as six.",
+    "tool_result_duplicate": "A call of a tool has one result.",
+    "tool_result_misplaced": "Results of tools come before all other blocks of a message.",
+    "tool_result_without_call": "The result belongs to no call of a tool.",
+    "tool_use_id_range": "The id of a call of a tool is that of the tool_use block: 1 to 256 letters, digits, - and _.",
     "turnlog_user_invalid": "A Turnlog-User consists of the visible ASCII characters 0x21 to 0x7E.",
     "turnlog_user_too_long": "A Turnlog-User has at most 128 characters.",
     "unknown_field": "There is no such field here; those that there are stand in errors.",
@@ -272,6 +337,10 @@ def _facts(error: errors.TurnlogError) -> dict[str, Any]:
         return {"limit": error.limit, "most": f"{error.most:f}", "needed": f"{error.needed:f}"}
     if isinstance(error, errors.LimitReached):
         return {"limit": error.limit}
+    if isinstance(error, errors.ModelRetired | errors.ModelNotServed):
+        return {"successor": error.successor} if error.successor else {}
     if isinstance(error, errors.TurnNumberTaken):
         return {"next_turn": error.next_turn}
+    if isinstance(error, errors.ToolResultsExpected):
+        return {"missing": list(error.missing)}
     return {}

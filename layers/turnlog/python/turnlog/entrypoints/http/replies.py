@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 
 from turnlog.clock import rfc3339
 from turnlog.domain import documents, messages, sessions
+from turnlog.domain.notices import NoticeCode, notice_of
 from turnlog.domain.turns import Turn as StoredTurn
 from turnlog.entrypoints.http import fields
 from turnlog.entrypoints.http.fields import count, described, time
@@ -27,6 +28,8 @@ _ANSWER = "A heron is a long-legged bird."
 _BLOCKS = [{"type": "text", "text": _ANSWER}]
 _ASKED = [{"type": "text", "text": "What is a heron?"}]
 _USAGE = {"input_tokens": 9, "output_tokens": 20}
+_NOTHING_SAID = "The model had nothing to say. Ask for what is missing, or go on."
+_PROVIDER_REQUEST = "The provider's name of the call, for which its support asks; not that of the request to Turnlog."
 _CONTINUATION = (
     "Question and reply, encrypted for the caller alone and good for 15 minutes, with which a session can begin; null "
     "when it would be too large for a request."
@@ -48,6 +51,13 @@ def _set_fields(body: ResponseBody) -> dict[str, Any]:
     return {name: value for name, value in vars(body).items() if name in body.model_fields_set}
 
 
+class Notice(ResponseBody):
+    """A fact about a reply that its text and stop reason do not say."""
+
+    code: Annotated[NoticeCode, described("The fact, for programs.")]
+    detail: Annotated[str, described("The fact, in words for people.", _NOTHING_SAID)]
+
+
 class _Reply(ResponseBody):
     text: Annotated[str, described("The text of the reply.", _ANSWER)]
     content: Annotated[fields.Blocks, described("The reply's blocks, as Claude sent them.", _BLOCKS)]
@@ -55,6 +65,15 @@ class _Reply(ResponseBody):
     stop_reason: Annotated[str, described("The reason why the reply ends, in Claude's words.", "end_turn")]
     usage: Annotated[dict[str, Any], described("The tokens that the reply used, in Claude's own fields.", _USAGE)]
     cost_usd: fields.Dollars
+    message_id: Annotated[str | None, described("Claude's own name of the reply.", "msg_01XFDUDYJgAACzvnptvVoYEL")] = (
+        None
+    )
+    provider_request_id: Annotated[str | None, described(_PROVIDER_REQUEST, "req_018EeWyXxfu5pfWkrYcMdjWG")] = None
+    stop_sequence: Annotated[str | None, described("The text at which the reply stopped.", "END")] = None
+    stop_details: Annotated[dict[str, Any] | None, described("What Claude says about the stop, in its own fields.")] = (
+        None
+    )
+    notice: Annotated[Notice | None, described("What the text and the stop reason do not say.")] = None
 
     @classmethod
     def _of(cls, reply: messages.Reply, usage: messages.Usage, cost_usd: Decimal | None, **more: Any) -> Self:
@@ -65,6 +84,8 @@ class _Reply(ResponseBody):
             stop_reason=reply.stop_reason,
             usage=usage.fields,
             cost_usd=_decimal_text(cost_usd),
+            **_if_any(message_id=reply.id, provider_request_id=reply.request_id, stop_sequence=reply.stop_sequence),
+            **_if_any(stop_details=json.loads(reply.stop_details or "null"), notice=_notice(reply)),
             **more,
         )
 
@@ -114,6 +135,14 @@ class TakenTurn(_Reply):
             idle_expires_at=rfc3339(taken.idle_expires_ms),
             **_warning(session.expires_ms, taken.idle_expires_ms, turn.at_ms),
         )
+
+
+class Stopping(ResponseBody):
+    """A running turn that was asked to stop; read the turn to see what there is of it."""
+
+    session_id: fields.SessionId
+    turn: fields.TurnNumber
+    status: Annotated[Literal["stopping"], described("Always `stopping`.")]
 
 
 class _Question(ResponseBody):
@@ -332,6 +361,16 @@ class Document(ResponseBody):
     tags: Annotated[list[dict[str, Any]], described("The groups of routes.", [{"name": "Sessions"}])]
     paths: Annotated[dict[str, Any], described("The routes.", {})]
     components: Annotated[dict[str, Any], described("The parts to which the routes refer.", {})]
+
+
+def _if_any(**given: Any) -> dict[str, Any]:
+    """Returns the fields that have a value, since others are left out of the JSON."""
+    return {name: value for name, value in given.items() if value}
+
+
+def _notice(reply: messages.Reply) -> Notice | None:
+    found = notice_of(reply)
+    return Notice(code=found.code, detail=found.detail) if found else None
 
 
 def _decimal_text(amount: Decimal | None) -> str | None:

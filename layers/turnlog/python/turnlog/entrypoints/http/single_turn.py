@@ -47,7 +47,13 @@ def single_turn(path: str, system: str | None = None) -> Api:
         )
         continuation = {"continuation": given.continuation} if continuable else {}
         body = Reply.of(given.reply, given.cost_usd, **continuation)
-        noted = {"model": given.reply.model, "tokens": given.reply.usage.tokens, "cost_usd": given.cost_usd}
+        noted = {
+            "model": given.reply.model,
+            "tokens": given.reply.usage.tokens,
+            "cost_usd": given.cost_usd,
+            "message_id": given.reply.id,
+            "provider_request_id": given.reply.request_id,
+        }
         return Response(200, body, noted=noted)
 
     return Api({("POST", path): answer})

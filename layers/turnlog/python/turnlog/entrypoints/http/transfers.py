@@ -15,11 +15,12 @@ def fork(request: Request, invocation: Invocation) -> Response:
     """A new session of the same owner with the turns up to one of them."""
     parent_id, now = request.session_id, runtime.now_ms()
     request.query()
-    key = request.optional_idempotency_key
+    key, asked = request.optional_idempotency_key, request.body(ForkBody)
     view = fork_session(
         request.caller,
         parent_id,
-        request.body(ForkBody).turn,
+        asked.turn,
+        model=asked.model,
         key=key,
         store=runtime.session_store(),
         server_key=runtime.server_key(),
