@@ -16,7 +16,7 @@ from local.claude_stand_in.cache import PromptCache
 from local.claude_stand_in.diagnosis import Diagnoses
 from local.claude_stand_in.errors import ApiError, invalid
 from local.claude_stand_in.faults import Fault, Faults
-from local.claude_stand_in.prompt import digest, input_tokens
+from local.claude_stand_in.prompt import Prompt, digest
 from local.claude_stand_in.record import KEPT_HEADERS, Record, Request
 from local.claude_stand_in.replies import Reply, reply_to
 from local.claude_stand_in.rules import check_count_request, check_message_request, parsed
@@ -56,6 +56,8 @@ class Connection(GuardedHandler):
             self._route(self._read_body())
         except ApiError as error:
             self._send_refusal(error)
+        except RecursionError:
+            self._send_refusal(invalid("The request body is nested too deeply."))
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:  # noqa: ARG002
         """Sends a refusal of the base class, such as of a malformed request line, in the API's envelope."""
@@ -89,7 +91,7 @@ class Connection(GuardedHandler):
             case ("POST", "/v1/messages"):
                 self._answer_messages(body)
             case ("POST", "/v1/messages/count_tokens"):
-                self._send_json(200, {"input_tokens": input_tokens(self._counted(body))})
+                self._send_json(200, {"input_tokens": self._counted(body).tokens})
             case ("GET", "/_stand_in/requests"):
                 self._send_json(200, [each.to_json() for each in self.record.requests])
             case ("DELETE", "/_stand_in/requests"):
@@ -117,10 +119,8 @@ class Connection(GuardedHandler):
         self.faults.add(*faults)
         return len(faults)
 
-    def _counted(self, raw: bytes) -> dict[str, Any]:
-        body = self._received(raw)
-        check_count_request(body, self._now())
-        return body
+    def _counted(self, raw: bytes) -> Prompt:
+        return check_count_request(self._received(raw), self._now())
 
     def _received(self, raw: bytes) -> dict[str, Any]:
         """The request's body. Raises ApiError when its headers are wrong; the request is recorded either way."""
@@ -152,7 +152,7 @@ class Connection(GuardedHandler):
     def _begin_answer(self, raw: bytes) -> bytes:
         began_s = self.clock()
         body = self._received(raw)
-        model = check_message_request(body, self._now())
+        prompt = check_message_request(body, self._now())
         streamed = body.get("stream", False)
         fault = self.faults.take(last_user_text(body))
         if fault and fault.error:
@@ -164,8 +164,8 @@ class Connection(GuardedHandler):
         if kind == "garbage":
             return self._begin_garbage(streamed=streamed)
         account = self._account()
-        reply = reply_to(body, model, self.cache.use(account, model, body, began_s))
-        reply = replace(reply, diagnostics=self.diagnoses.diagnosis(account, body, reply.id))
+        reply = reply_to(prompt, self.cache.use(account, prompt, began_s))
+        reply = replace(reply, diagnostics=self.diagnoses.diagnosis(account, prompt, reply.id))
         return self._begin_stream(reply, kind) if streamed else self._begin_plain(reply, kind)
 
     def _account(self) -> str:

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from local.claude_stand_in.answers import MARK, answer
+from local.claude_stand_in.citations import cited_blocks
+from local.claude_stand_in.media import described
 from local.claude_stand_in.objects import object_for
 from local.claude_stand_in.server_tools import call_of, pending, result_of, searched
 from local.claude_stand_in.thinking import with_thinking
 from local.claude_stand_in.tool_calls import calls_now
-from local.claude_stand_in.turns import Block, Turn, asking, text_of
+from local.claude_stand_in.turns import Block, Turn, asking, text_of, turns_of
 from local.claude_stand_in.wishes import Wishes, wishes_in
 
 _LONGEST_QUOTE = 2_000  # characters of one result of a tool
@@ -55,7 +57,13 @@ def _content(body: dict[str, Any], wishes: Wishes, text: str, since: list[Turn],
         return [_text(json.dumps(object_for(form["schema"], text, MARK), ensure_ascii=False))]
     if found := searched(body, text, _hash(digest, "search")):
         return [_marked("I look on the web."), *found]
-    return [_marked(_results(since) or answer(body))]
+    said = _results(since) or answer(body)
+    shown = described(_last_of_user(body)) if not since else ""
+    return [_marked(f"You showed me {shown}. {said}" if shown else said), *cited_blocks(body["messages"])]
+
+
+def _last_of_user(body: dict[str, Any]) -> list[Block]:
+    return next(turn.blocks for turn in reversed(turns_of(body["messages"])) if turn.role == "user")
 
 
 def _text(text: str) -> Block:
@@ -80,7 +88,10 @@ def _results(since: list[Turn]) -> str:
     for block in (block for turn in since for block in turn.of_type("tool_result")):
         text = text_of(block.get("content", ""))[:_LONGEST_QUOTE]
         how = "failed" if block.get("is_error") else "answered"
-        said.append(f"The tool {names[block['tool_use_id']]} {how}: {text or 'nothing'}")
+        content = block.get("content", "")
+        shown = described(content) if isinstance(content, list) else ""
+        what = " and ".join(each for each in (text, shown) if each) or "nothing"
+        said.append(f"The tool {names[block['tool_use_id']]} {how}: {what}")
     return "\n".join(said)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import anthropic
 import pytest
 
@@ -79,6 +81,15 @@ class TestStrictness:
         assert (status, answer["type"], answer["error"]["type"]) == (400, "error", "invalid_request_error")
         assert complaint in answer["error"]["message"]
         assert answer["request_id"].startswith("req_")
+
+    def test_a_body_that_is_nested_too_deeply_is_refused(self, claude: StandIn) -> None:
+        given: dict[str, Any] = {}
+        for _ in range(700):
+            given = {"a": given}
+        call = {"type": "tool_use", "id": "t", "name": "n", "input": given}
+        result = {"type": "tool_result", "tool_use_id": "t"}
+        body = with_messages(USER, ASSISTANT | {"content": [call]}, USER | {"content": [result]})
+        assert posted(claude, body)[0] == 400
 
     def test_the_sdk_sees_a_bad_request(self, sdk: anthropic.Anthropic) -> None:
         with pytest.raises(anthropic.BadRequestError, match="temperature"):
