@@ -10,9 +10,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from local.claude_stand_in.cache import PromptCache
+from local.claude_stand_in.catalogue import model_json, page_json
 from local.claude_stand_in.diagnosis import Diagnoses
 from local.claude_stand_in.errors import ApiError, invalid
 from local.claude_stand_in.faults import Fault, Faults
@@ -92,6 +93,12 @@ class Connection(GuardedHandler):
                 self._answer_messages(body)
             case ("POST", "/v1/messages/count_tokens"):
                 self._send_json(200, {"input_tokens": self._counted(body).tokens})
+            case ("GET", "/v1/models"):
+                self._check_headers()
+                self._send_json(200, page_json(urlsplit(self.path).query, self._now()))
+            case ("GET", _) if path.startswith("/v1/models/"):
+                self._check_headers()
+                self._send_json(200, model_json(unquote(path.removeprefix("/v1/models/")), self._now()))
             case ("GET", "/_stand_in/requests"):
                 self._send_json(200, [each.to_json() for each in self.record.requests])
             case ("DELETE", "/_stand_in/requests"):
