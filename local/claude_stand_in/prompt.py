@@ -18,6 +18,7 @@ from local.claude_stand_in.tokens import TOKENS_PER_MESSAGE, tokens_of_block, to
 from local.claude_stand_in.turns import Block, blocks_of
 
 START = "start"
+_NO_SETTINGS = ("tools", "system", "messages", "stream")
 THINKING = ("thinking", "redacted_thinking")
 
 
@@ -56,6 +57,11 @@ class Prompt:
     def tokens(self) -> int:
         """Tokens of tools, system and messages."""
         return sum(part.tokens for part in self.parts)
+
+    def digest(self) -> str:
+        """A digest of the whole request, which is the same streamed or not."""
+        settings = {name: value for name, value in self.body.items() if name not in _NO_SETTINGS}
+        return digest("\n".join([_canonical(settings), *(part.digest for part in self.parts)]))
 
 
 def _parts(body: dict[str, Any]) -> Iterator[Part]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from local.claude_stand_in.cache import CacheUse
-from local.claude_stand_in.drafts import digest_of, draft_of
+from local.claude_stand_in.drafts import draft_of
 from local.claude_stand_in.limits import limited, written_tokens
 from local.claude_stand_in.prompt import Prompt
 from local.claude_stand_in.server_tools import uses_in
@@ -52,7 +52,7 @@ class Reply:
 def reply_to(prompt: Prompt, cached: CacheUse) -> Reply:
     """The reply to a valid request. Equal requests have equal replies, streamed or not, but for what is `cached`."""
     body, model = prompt.body, prompt.model
-    digest = digest_of(body)
+    digest = prompt.digest()
     draft = draft_of(body, digest)
     stops = body.get("stop_sequences", [])
     left = model.context - prompt.tokens
