@@ -364,6 +364,13 @@ _UNSEEN = [
 ]
 _OFF = [-1, 0, 10**9, 10**18, 10**30, -(10**30)]
 
+_TOOL: dict[str, Any] = {"name": "weather", "input_schema": {"type": "object"}}
+
+
+def _with_schema(schema: dict[str, Any]) -> list[dict[str, Any]]:
+    return [_TOOL | {"input_schema": schema}]
+
+
 VALUES: list[tuple[str, int, str, list[Any]]] = [
     ("message", 422, "message_empty", ["", " ", "\n\t ", "\u3000", [], [{"type": "text", "text": " "}]]),
     ("message", 400, "control_character", [*_CONTROLS, *([{"type": "text", "text": text}] for text in _CONTROLS)]),
@@ -388,6 +395,33 @@ VALUES: list[tuple[str, int, str, list[Any]]] = [
     ("stop_sequences", 422, "stop_sequences_range", [[""], [" "], ["x" * 101], ["a"] * 9, ["a"] * 10_000]),
     ("stop_sequences", 400, "control_character", [["a\x00"], ["ok", "\x9b"]]),
     ("stop_sequences", 400, "wrong_type", ["END", [None], [["a"]], {"0": "a"}]),
+    ("tools", 422, "tool_unknown", [[CANARY], ["Current_time"], ["web_search"], [{"type": "web_fetch"}]]),
+    ("tools", 422, "tool_name_taken", [["current_time"] * 2, [_TOOL, _TOOL], [_TOOL | {"name": "current_time"}]]),
+    ("tools", 422, "tool_name_range", [[_TOOL | {"name": name}] for name in ("", "a b", "x" * 65, "\u0430", "a\n")]),
+    ("tools", 422, "tool_description_range", [[_TOOL | {"description": "x" * 10_001}]]),
+    ("tools", 422, "tools_range", [["current_time"] * 65, [_TOOL] * 3000]),
+    (
+        "tools",
+        422,
+        "schema_invalid",
+        [_with_schema({}), _with_schema({"type": CANARY}), _with_schema({"type": ["object"]})],
+    ),
+    ("tools", 422, "schema_invalid", [_with_schema({"type": "object", "properties": {CANARY: {"type": "met"}}})]),
+    ("tools", 422, "schema_refers", [_with_schema({"type": "object", "properties": {"a": {"$ref": "#"}}})]),
+    ("tools", 422, "schema_refers", [_with_schema({"type": "object", "properties": {"a": {"$ref": CANARY}}})]),
+    ("tools", 422, "schema_too_large", [_with_schema({"type": "object", "title": "x" * 100_000})]),
+    ("tools", 422, "schema_not_strict", [[_TOOL | {"strict": True}]]),
+    ("tools", 400, "unknown_field", [[_TOOL | {CANARY: 1}], [{"type": "web_search", CANARY: 1}]]),
+    ("tools", 400, "field_missing", [[{}], [{"name": CANARY}], [{"input_schema": {"type": "object"}}]]),
+    ("tools", 400, "control_character", [[_TOOL | {"description": text}] for text in _CONTROLS]),
+    (
+        "tools",
+        400,
+        "wrong_type",
+        [CANARY, [None], [[CANARY]], [{"type": [CANARY]}], [_TOOL | {"input_schema": CANARY}]],
+    ),
+    ("tool_choice", 422, "tool_choice_range", ["", "any", "tool", "Auto", "auto\n", CANARY]),
+    ("tool_choice", 400, "wrong_type", [{"type": "auto"}, ["auto"]]),
     ("continuable", 400, "wrong_type", [0, 1, "true", CANARY]),
     ("continuation", 400, "wrong_type", [5, [CANARY]]),
     ("title", 422, "title_range", ["x" * 201, CANARY * 1000, "\U0001f426" * 201]),
