@@ -31,6 +31,7 @@ import pytest
 from tests.fakes import OWNER, START_MS, new_session, two_call_turn, with_content, with_cost
 from turnlog.domain.margins import CLOCK_TOLERANCE, SWEEP_MARGIN
 from turnlog.domain.messages import Message, Reply, Usage, to_json
+from turnlog.domain.older_keys import KEY_STRIDE, OLDER_KEYS, OTHER_KEYS
 from turnlog.domain.quotas import QuotaCharge, QuotaCharges
 from turnlog.domain.sessions import ListedSession, Move, Session, SessionSettings, new_session_id
 from turnlog.domain.turns import KEY_HASH, MAX_TURN_BYTES, Lease, ModelCall, Slot, Tombstone, Totals, Turn
@@ -46,7 +47,6 @@ from turnlog.errors import (
     TurnTooLarge,
 )
 from turnlog.ports.session_store import SessionStore
-from turnlog.usecases.turn_protocol import KEY_STRIDE, OLDER_KEYS, OTHER_KEYS
 
 T = TypeVar("T")
 

@@ -32,7 +32,8 @@ from turnlog.errors import (
     SessionNotFound,
     TurnlogError,
 )
-from turnlog.usecases.turn_protocol import TurnPolicy, TurnRequest, run_turn
+from turnlog.usecases.turn_protocol import run_turn
+from turnlog.usecases.turn_request import TurnPolicy, TurnRequest
 
 Item = dict[str, Any]
 

@@ -21,7 +21,8 @@ from turnlog.domain.messages import Message
 from turnlog.domain.quotas import QuotaCharge, QuotaCharges
 from turnlog.domain.turns import Lease, UnknownLease
 from turnlog.errors import ItemUnreadable, LeaseLost, SessionNotFound, TurnInProgress
-from turnlog.usecases.turn_protocol import TakenTurn, TurnPolicy, TurnRequest, run_turn
+from turnlog.usecases.turn_protocol import TakenTurn, run_turn
+from turnlog.usecases.turn_request import TurnPolicy, TurnRequest
 
 Item = dict[str, Any]
 

@@ -44,7 +44,8 @@ from turnlog.errors import (
     TurnsMissing,
     TurnTooLarge,
 )
-from turnlog.usecases.turn_protocol import TakenTurn, TurnPolicy, TurnRequest, run_turn
+from turnlog.usecases.turn_protocol import TakenTurn, run_turn
+from turnlog.usecases.turn_request import TurnPolicy, TurnRequest
 
 Item = dict[str, Any]
 
