@@ -28,7 +28,7 @@ from typing import TypeVar
 
 import pytest
 
-from tests.fakes import OWNER, START_MS, new_session, two_call_turn, with_content, with_cost
+from tests.fakes import OWNER, START_MS, new_session, with_content, with_cost
 from turnlog.domain.margins import CLOCK_TOLERANCE, SWEEP_MARGIN
 from turnlog.domain.messages import Message, Reply, Usage, to_json
 from turnlog.domain.older_keys import KEY_STRIDE, OLDER_KEYS, OTHER_KEYS
@@ -42,7 +42,6 @@ from turnlog.errors import (
     QuotaExceeded,
     SessionNotFound,
     StoreUnavailable,
-    TurnFormUnsupported,
     TurnInProgress,
     TurnTooLarge,
 )
@@ -757,16 +756,6 @@ class Committing(Facts):
             store.commit(session, with_content(turn_of(lease_of(2)), reply=reply))
         view = store.read(OWNER, session.id, START_MS, newest=9)
         assert (view.turns, view.running) == ((turn,), lease_of(2))
-
-    def test_a_turn_of_several_calls_is_refused_and_nothing_changes(
-        self, store: SessionStore, session: Session
-    ) -> None:
-        lease = lease_of(1)
-        store.acquire(session, lease, over=None)
-        with pytest.raises(TurnFormUnsupported):
-            store.commit(session, replace(two_call_turn(), token=lease.token, key=lease.key))
-        view = store.read(OWNER, session.id, START_MS, newest=9)
-        assert (view.turns, view.running) == ((), lease)
 
 
 class SharedQuotas(Facts):

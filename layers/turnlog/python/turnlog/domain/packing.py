@@ -10,7 +10,7 @@ from typing import Any
 
 from turnlog.domain.messages import Message, Usage, to_json
 from turnlog.domain.turns import MAX_TURN_BYTES, ModelCall, Step, Turn
-from turnlog.errors import TurnTooLarge
+from turnlog.errors import TurnFormUnsupported, TurnTooLarge
 
 _ROLES = "user", "assistant", "system"
 _NAMES_OF_CALL = "id", "request_id", "stop_sequence"
@@ -33,6 +33,12 @@ def unpack(packed: bytes) -> Any:
 def is_one_exchange(turn: Turn) -> bool:
     """True for one message of the caller and the reply to it, which has a form of its own."""
     return [message.role for message in turn.messages] == ["user", "assistant"]
+
+
+def require_packable(turn: Turn) -> None:
+    """Raises TurnFormUnsupported unless the turn is one exchange, for a store that writes no other."""
+    if not is_one_exchange(turn):
+        raise TurnFormUnsupported
 
 
 def pack_turn(turn: Turn) -> bytes:
@@ -71,6 +77,8 @@ def unpack_turn(packed: bytes, cost_usd: Decimal | None) -> tuple[tuple[Message,
     """
     body = unpack(packed)
     if "messages" in body:
+        if not isinstance(body["calls"], list):
+            raise ValueError("no list of calls")
         return _messages_of(body["messages"]), tuple(map(_call_of, body["calls"]))
     messages = Message("user", _content_of(body["message"])), Message("assistant", _content_of(body["reply"]))
     return messages, (_call_of(body, cost_usd),)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from turnlog.errors import TurnNotRunning
-from turnlog.ports.session_store import StepStore
+from turnlog.ports.session_store import TurnStore
 from turnlog.usecases.caller import Caller
 
 
-def cancel_turn(caller: Caller, session_id: str, number: int, *, store: StepStore, now_ms: int) -> None:
+def cancel_turn(caller: Caller, session_id: str, number: int, *, store: TurnStore, now_ms: int) -> None:
     """Asks the session's running turn to stop at its next write, if it is the turn `number`.
 
     A call of the model or of a tool that runs by then comes to its end. Its reply is kept, since it is paid: the turn

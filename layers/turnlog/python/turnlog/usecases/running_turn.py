@@ -59,7 +59,7 @@ from turnlog.errors import (
     TurnUnfinished,
 )
 from turnlog.ports.chat_model import ChatModel
-from turnlog.ports.session_store import StepStore
+from turnlog.ports.session_store import TurnStore
 from turnlog.ports.tool_runner import ToolRunner
 from turnlog.usecases.renewal import Renewing
 from turnlog.usecases.turn_request import TurnPolicy, TurnRequest
@@ -110,7 +110,7 @@ class RunningTurn:
     lease: Lease
     steps: tuple[Step, ...] = ()
     _: KW_ONLY
-    store: StepStore
+    store: TurnStore
     model: ChatModel
     tools: ToolRunner | None
     clock: Clock
@@ -410,7 +410,7 @@ def turn_of(
     return replace(turn, window_system=system)
 
 
-def keep_interrupted(store: StepStore, view: SessionView, now_ms: int, window: WindowPolicy) -> bool:
+def keep_interrupted(store: TurnStore, view: SessionView, now_ms: int, window: WindowPolicy) -> bool:
     """Stores the finished steps of a turn whose handler died as a turn, so that another request can go on after it.
 
     False when there are none, or another request was faster; then the session is to be read again. To be called when

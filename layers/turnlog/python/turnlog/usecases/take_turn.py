@@ -11,7 +11,7 @@ from turnlog.domain.server_key import ServerKey
 from turnlog.errors import QuotaUnavailable, StoreUnavailable, TurnInProgress
 from turnlog.ports.chat_model import ChatModel
 from turnlog.ports.quota_store import QuotaStore
-from turnlog.ports.session_store import StepStore
+from turnlog.ports.session_store import TurnStore
 from turnlog.usecases.caller import Caller
 from turnlog.usecases.policy import AnonymousLimits, turn_policy_of
 from turnlog.usecases.turn_protocol import TakenTurn, run_turn
@@ -33,7 +33,7 @@ def take_turn(
     key: str,
     number: int | None = None,
     wait_s: float = 0,
-    store: StepStore,
+    store: TurnStore,
     model: ChatModel,
     quotas: QuotaStore,
     server_key: ServerKey,

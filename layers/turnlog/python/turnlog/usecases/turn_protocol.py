@@ -29,7 +29,7 @@ from turnlog.errors import (
     TurnNumberTaken,
 )
 from turnlog.ports.chat_model import ChatModel
-from turnlog.ports.session_store import StepStore
+from turnlog.ports.session_store import TurnStore
 from turnlog.ports.tool_runner import ToolRunner
 from turnlog.usecases.renewal import Renewing, renewing
 from turnlog.usecases.running_turn import RunningTurn, keep_interrupted, lease_ms
@@ -60,7 +60,7 @@ class TakenTurn:
 def run_turn(
     request: TurnRequest,
     *,
-    store: StepStore,
+    store: TurnStore,
     model: ChatModel,
     tools: ToolRunner | None = None,
     clock: Clock,
@@ -114,7 +114,7 @@ class _Taking:
     """One handler's try to take a turn, with all that it needs."""
 
     request: TurnRequest
-    store: StepStore
+    store: TurnStore
     model: ChatModel
     tools: ToolRunner | None
     clock: Clock
