@@ -258,7 +258,7 @@ _INVALID_DETAILS = {
     "block_type_unknown": "There is no such block here; those that there are stand in errors.",
     "body_too_large": "The body is larger than 262144 bytes, or 4500000 where there is a message, as it is sent: an "
     "escape such as \\u00e9 counts as six.",
-    "citations_mixed": "Citations are enabled for all documents and search results of a message, or for none.",
+    "citations_mixed": "Citations are enabled for all documents and search results of a conversation, or for none.",
     "continuation_invalid": "The continuation is not one that this caller was given within the last 15 minutes.",
     "continuation_settles": "The continuation brings its own system prompt, model and max_tokens.",
     "control_character": "Text may hold no control characters but tab, line ends, form feed and escape; one line, "
