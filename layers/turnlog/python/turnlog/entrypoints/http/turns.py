@@ -30,7 +30,7 @@ def take(request: Request, invocation: Invocation) -> Response:
         wait_s=request.wait_s or 0,
         store=runtime.session_store(),
         model=runtime.chat_model(),
-        tools=None,
+        tools=runtime.tool_runner(),
         quotas=runtime.quota_store(),
         server_key=runtime.server_key(),
         policy=runtime.turn_policy(),
