@@ -11,6 +11,7 @@ from turnlog.clock import Clock, utc_date
 from turnlog.domain.answers import require_answerable
 from turnlog.domain.limits import OwnerLimits, question_charges, settlement
 from turnlog.domain.messages import ModelRequest, Reply
+from turnlog.domain.model_limits import require_possible
 from turnlog.domain.models import require_not_retired
 from turnlog.domain.prices import cost_usd
 from turnlog.domain.quotas import QuotaCharges
@@ -53,11 +54,12 @@ def ask(
     that cannot have cost anything, and the settlement, may fail: then the most that could be used stays charged, which
     is no reason to withhold a reply. `seconds` tells how long the model may take, once the charge is done.
 
-    Raises Unauthorized, Forbidden, ModelRetired, QuotaExceeded or QuotaUnavailable, and then nothing was asked; or
-    another ModelError.
+    Raises Unauthorized, Forbidden, ModelRetired, ValueRefused, QuotaExceeded or QuotaUnavailable, and then nothing was
+    asked; or another ModelError.
     """
     owner = caller.require_user()
     require_not_retired(question.settings.model, utc_date(clock()))
+    require_possible(question.settings)
     charges = question_charges(owner, question, limits, clock())
     if charges is None:
         reply, cost = ask_model(question, model=model, seconds=seconds(), clock=clock)

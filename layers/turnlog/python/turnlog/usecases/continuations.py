@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any
 
 from turnlog.domain.messages import Message, ModelRequest, Reply, Usage, to_json
 from turnlog.domain.opaque_tokens import TokenInvalid, make_token, read_token
@@ -20,6 +21,9 @@ from turnlog.usecases.turn_protocol import first_turn
 
 _LASTS_MS = 15 * 60 * 1000
 _PURPOSE = "continuation"
+_MORE_SETTINGS = ("stop_sequences", "thinking", "effort", "tools", "own_tools", "tool_choice", "output_schema")
+_MORE_OF_A_REPLY = ("id", "request_id", "stop_sequence", "stop_details")
+"""Fields that a continuation has where they are not empty; one of an earlier version has none of them."""
 
 MOST_CHARACTERS = 200_000
 """A continuation of this length fits into a request of 256 KB beside the other fields."""
@@ -42,12 +46,14 @@ def make_continuation(
         "model": question.settings.model,
         "max_tokens": question.settings.max_tokens,
         "system": question.settings.system,
+        **{name: value for name in _MORE_SETTINGS if (value := getattr(question.settings, name))},
         "message": question.messages[-1].content,
         "reply": reply.content,
         "reply_model": reply.model,
         "stop_reason": reply.stop_reason,
         "usage": reply.usage.received,
         "cost_usd": None if cost_usd is None else f"{cost_usd:f}",
+        **{name: value for name in _MORE_OF_A_REPLY if (value := getattr(reply, name))},
     }
     text = make_token(server_key, _PURPOSE, pack(to_json(said)), owner)
     return text if len(text) <= MOST_CHARACTERS else None
@@ -61,7 +67,13 @@ def read_continuation(server_key: ServerKey, text: str, owner: str, window: Wind
         raise ValueRefused("continuation_invalid", "/continuation") from error
     if now_ms >= said["at_ms"] + _LASTS_MS:
         raise ValueRefused("continuation_invalid", "/continuation")
-    reply = Reply(said["reply_model"], said["reply"], said["stop_reason"], Usage(said["usage"]))
+    names = {name: said[name] for name in _MORE_OF_A_REPLY if name in said}
+    reply = Reply(said["reply_model"], said["reply"], said["stop_reason"], Usage(said["usage"]), **names)
     cost_usd = None if said["cost_usd"] is None else Decimal(said["cost_usd"])
     turn = first_turn(Message("user", said["message"]), reply, cost_usd, said["at_ms"], window)
-    return Continuation(SessionSettings(said["model"], said["max_tokens"], said["system"]), turn)
+    more = {name: _unlisted(said[name]) for name in _MORE_SETTINGS if name in said}
+    return Continuation(SessionSettings(said["model"], said["max_tokens"], said["system"], **more), turn)
+
+
+def _unlisted(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value

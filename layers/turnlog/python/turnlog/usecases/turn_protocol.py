@@ -93,6 +93,7 @@ class TurnRequest:
     """A request for a turn. `key` and `fingerprint` are keyed hashes of the idempotency key and of the canonical body.
 
     `number` is the turn that the caller expects to take, if it says so; then its key is found however old it is.
+    `system` are instructions from this turn on; empty for none.
     """
 
     owner: str
@@ -101,6 +102,7 @@ class TurnRequest:
     fingerprint: bytes
     message: Message
     number: int | None = None
+    system: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from turnlog import runtime
 from turnlog.domain.limits import DEFAULT_MAX_TOKENS
 from turnlog.domain.messages import Message, has_foreign_controls, to_json
 from turnlog.entrypoints.http.fields import described
+from turnlog.entrypoints.http.model_settings import CacheTime, EffortLevel, Thinking
 from turnlog.entrypoints.http.request import MAX_BODY, Body
 
 MOST_MAX_TOKENS = 16_000
@@ -117,6 +118,10 @@ SystemPrompt = Annotated[
     AfterValidator(_empty_if_blank),
     described("The system prompt: instructions for the model before the conversation.", **_LONG),
 ]
+_FROM_HERE_ON = (
+    "Instructions from this turn on, beside the session's system prompt, which stays as it is in the provider's cache. "
+    "Not every model takes them."
+)
 _MODEL = "One of the deployment's models; the first of them when it is left out."
 ModelName = Annotated[str, AfterValidator(_offered_model), described(_MODEL, **_LONG)]
 MaxTokens = Annotated[int, Field(ge=1, le=MOST_MAX_TOKENS), described("The most tokens of a reply.")]
@@ -152,6 +157,8 @@ class QueryBody(SingleTurnBody):
 
     system: SystemPrompt = ""
     stop_sequences: StopSequences = ()
+    thinking: Thinking | None = None
+    effort: EffortLevel | None = None
     continuable: Annotated[bool, described("True asks for a `continuation` beside the reply.")] = False
 
 
@@ -161,6 +168,10 @@ class SessionBody(Body):
     system: SystemPrompt = ""
     model: ModelName | None = None
     max_tokens: MaxTokens = DEFAULT_MAX_TOKENS
+    stop_sequences: StopSequences = ()
+    thinking: Thinking | None = None
+    effort: EffortLevel | None = None
+    cache: CacheTime = "5m"
     title: Title = ""
     idle_timeout_s: Annotated[Seconds | None, described(f"Seconds after its last turn {_AT_MOST}")] = None
     lifetime_s: Annotated[Seconds | None, described(f"Seconds after its creation {_AT_MOST}")] = None
@@ -188,6 +199,7 @@ class TurnBody(Body):
     """The caller's next message."""
 
     message: Question
+    system: Annotated[SystemPrompt, described(_FROM_HERE_ON, **_LONG)] = ""
     turn: Annotated[TurnNumber | None, described("The number that the caller expects the turn to get.")] = None
 
 

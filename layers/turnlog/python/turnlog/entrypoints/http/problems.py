@@ -233,7 +233,7 @@ _INVALID_DETAILS = {
     "block_type_unknown": "A message takes blocks of the type text alone.",
     "body_too_large": "The body is larger than 262144 bytes as it is sent: an escape such as \\u00e9 counts as six.",
     "continuation_invalid": "The continuation is not one that this caller was given within the last 15 minutes.",
-    "continuation_settles": "The continuation brings its own system prompt, model and max_tokens.",
+    "continuation_settles": "The continuation brings the settings of its question.",
     "control_character": "Text may hold no control characters but tab, line ends, form feed and escape; one line, "
     "such as a title, may hold none, nor invisible format characters.",
     "cursor_invalid": "The cursor is not one that this list gave.",
@@ -255,6 +255,8 @@ _INVALID_DETAILS = {
     "secret_not_new": "The new secret is the old one.",
     "secret_range": "The secret is 43 characters: A to Z, a to z, 0 to 9, - and _.",
     "secret_sha256_range": "The hash of the secret is SHA-256 as 64 digits 0 to 9 and a to f.",
+    "effort_range": "The model has no such level of effort; those that it has stand in errors.",
+    "thinking_range": "The model does not think like this; errors say what would do.",
     "stop_sequences_range": "There are too many stop sequences, or one of them is too long or blank.",
     "turnlog_user_invalid": "A Turnlog-User consists of the visible ASCII characters 0x21 to 0x7E.",
     "turnlog_user_too_long": "A Turnlog-User has at most 128 characters.",

@@ -136,7 +136,12 @@ def _of_body(kind: type[Body]) -> Iterator[TurnlogError]:
     if "model" in schema["properties"]:
         yield ValueRefused("model_unknown", "/model", {"allowed": ["claude-sonnet-5-5", "claude-haiku-5-5"]})
         yield errors.ModelRetired("claude-sonnet-5-5")
+    if "thinking" in schema["properties"]:
+        yield InvalidRequest("field_missing", "/thinking/type")
+        yield ValueRefused("thinking_range", "/thinking/type", {"allowed": ["adaptive", "disabled"]})
     for name, each in schema["properties"].items():
+        if "enum" in each:
+            yield ValueRefused(f"{name}_range", f"/{name}", {"allowed": each["enum"]})
         bounds = [{said: each[bound]} for bound, said in _BOUNDS.items() if each.get(bound, MAX_BODY) != MAX_BODY]
         form = {"pattern": each["pattern"]} if "pattern" in each else {}
         if name != "message" and (bounds or form):
