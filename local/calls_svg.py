@@ -28,6 +28,7 @@ _CALLED = {
     },
     "schedule": {"Sweep": "removes expired sessions"},
     "S3 event": {"SummarizeUpload": "a document in, a summary out"},
+    "tool calls": {"DocumentsTool": "the caller's own documents"},
 }
 _REACHED = {  # a column, and what a policy names when a function reaches it
     "Claude": ["ClaudeKey"],

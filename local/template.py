@@ -27,6 +27,11 @@ def declared_parameters() -> dict[str, dict[str, Any]]:
     return found
 
 
+def known_models() -> str:
+    """The models that this version offers where ClaudeModels names none, separated by commas."""
+    return str(_template()["Mappings"]["Release"]["Claude"]["Models"])
+
+
 def folders_as_they_are() -> dict[str, str]:
     """The folders of the functions, and of the layers that need no build, by logical name."""
     found = {}

@@ -50,6 +50,8 @@ def main(chosen: Sequence[str], parts: Mapping[str, Sequence[str]], counts: Sequ
     began = time.monotonic()
     for folder in PACKAGED:  # now, since SAM fails when a file appears in a folder that it packs
         compileall.compile_dir(folder, quiet=2)
+    # Else each of a hundred processes would compile what it imports: pytest, its workers and what the tests start.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     results = run({name: command for name, command in parts.items() if name in wanted}, lanes, interruption)
     outcomes = {each.outcome for each in results}
     print()

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import UTC, date, datetime, timedelta
 
 from botocore.exceptions import ClientError
 
@@ -20,16 +21,27 @@ from local.aws.plan import Plan
 from local.aws.readiness import Problem
 from local.aws.user_pool import OWN_POOL, UserPoolError, pool_of
 from local.state import ROOT
+from local.template import known_models
 
 sys.path.append(str(ROOT / "layers" / "turnlog" / "python"))  # Lambda mounts it; here nobody does
 from turnlog.adapters.jwt_tokens import find_keys
+from turnlog.domain.models import model_of
 from turnlog.errors import IssuerUnavailable
+
+SOON = timedelta(days=60)
+"""The time before a model's retirement in which each deploy says so; its provider announces it as long before."""
 
 Run = Callable[[Sequence[str], Mapping[str, str]], int]
 """Runs a command with more environment variables, and returns its exit code."""
 
 
-def deploy(plan: Plan, run: Run, token: str = "", open_account: Callable[[], Account] = Account) -> int:
+def deploy(
+    plan: Plan,
+    run: Run,
+    token: str = "",
+    open_account: Callable[[], Account] = Account,
+    today: Callable[[], date] = lambda: datetime.now(UTC).date(),
+) -> int:
     """Returns 0, 1 when a step or the smoke test failed, 2 when something must be mended before it can begin.
 
     `token` is the smoke test's where the stack has an issuer of one's own.
@@ -55,6 +67,7 @@ def deploy(plan: Plan, run: Run, token: str = "", open_account: Callable[[], Acc
         values["GatewayLogRole"] = "exists"
         _say("API Gateway writes logs here already; its role stays as it is")
     _say_change_of_issuer(values, before)
+    _say_ends_of_models(plan.value("ClaudeModels", before), today())
     if run(["sam", "build"], {}) != 0 or run(_sam_deploy(plan, account.region, values), {}) != 0:
         return 1
     after = account.stack(plan.stack)
@@ -91,6 +104,15 @@ def _say_change_of_issuer(values: Mapping[str, str], before: DeployedStack | Non
         _say("the issuer changes: people who come with its tokens are new here, and their earlier sessions stay behind")
         if not values["TokenIssuer"]:
             _say("the stack makes a new user pool, with nobody in it; one that it had before stays beside it")
+
+
+def _say_ends_of_models(named: str, today: date) -> None:
+    """Warns of models that have retired or soon will; of those that this version knows when none are `named`."""
+    for name in (named or known_models()).split(","):
+        model = model_of(name.strip())
+        if model and model.retires and model.retires - today <= SOON:
+            verb = "has retired" if model.retires <= today else "retires"
+            _say(f"{model.id} {verb} on {model.retires}: take {model.successor} into ClaudeModels instead")
 
 
 def _sam_deploy(plan: Plan, region: str, values: Mapping[str, str]) -> list[str]:

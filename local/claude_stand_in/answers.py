@@ -1,4 +1,4 @@
-"""The stand-in's answers: computed from the request alone, and marked as not Claude's."""
+"""The stand-in's answers in words: computed from the request alone, and to be marked as not Claude's."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from local.claude_stand_in.markdown import prose_of
 from local.claude_stand_in.memory import recalled
 from local.claude_stand_in.sentences import sentences, summary, telling_words
 from local.claude_stand_in.tables import table_in
+from local.claude_stand_in.turns import text_of
 
 MARK = "[stand-in, not Claude] "
 QUOTED_WORDS = 8
@@ -31,21 +32,9 @@ def answer(body: dict[str, Any]) -> str:
     """The answer to a valid request: the task of the system prompt, else a recalled fact, a summary or an echo."""
     system = text_of(body.get("system", ""))
     user_texts = [text_of(each["content"]) for each in body["messages"] if each["role"] == "user"]
-    return MARK + (
+    return (
         _task_answer(system, user_texts[-1]) or recalled(user_texts) or _asked_summary(user_texts) or _echo(user_texts)
     )
-
-
-def text_of(content: str | list[dict[str, Any]]) -> str:
-    """The text blocks of a content, joined by line breaks; "" when it has none."""
-    if isinstance(content, str):
-        return content
-    return "\n".join(block["text"] for block in content if block["type"] == "text")
-
-
-def last_user_text(body: dict[str, Any]) -> str:
-    """The text of the last message, which is the user's in every valid request."""
-    return text_of(body["messages"][-1]["content"])
 
 
 def _task_answer(system: str, text: str) -> str | None:

@@ -6,18 +6,21 @@ import json
 import re
 import secrets
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
-from local.claude_stand_in.answers import last_user_text
+from local.claude_stand_in.cache import PromptCache
+from local.claude_stand_in.diagnosis import Diagnoses
 from local.claude_stand_in.errors import ApiError, invalid
 from local.claude_stand_in.faults import Fault, Faults
+from local.claude_stand_in.prompt import digest, input_tokens
 from local.claude_stand_in.record import KEPT_HEADERS, Record, Request
 from local.claude_stand_in.replies import Reply, reply_to
 from local.claude_stand_in.rules import check_count_request, check_message_request, parsed
-from local.claude_stand_in.tokens import input_tokens
+from local.claude_stand_in.turns import last_user_text
 from local.loopback import GuardedHandler
 
 MOST_BYTES = 32 * 1024 * 1024  # the API's limit of a request
@@ -32,12 +35,16 @@ class Connection(GuardedHandler):
     server_version = "claude-stand-in"
     record: Record
     faults: Faults
+    clock: Callable[[], float]
+    cache: PromptCache
+    diagnoses: Diagnoses
     request_id = ""
 
     @classmethod
-    def serving(cls, record: Record, faults: Faults) -> type[Connection]:
-        """The handler class for one server."""
-        return type("Connection", (cls,), {"record": record, "faults": faults})
+    def serving(cls, record: Record, faults: Faults, clock: Callable[[], float]) -> type[Connection]:
+        """The handler class for one server. `clock` returns seconds since 1970."""
+        served = {"record": record, "faults": faults, "clock": staticmethod(clock)}
+        return type("Connection", (cls,), served | {"cache": PromptCache(), "diagnoses": Diagnoses()})
 
     def refuse(self, reason: str) -> None:
         self.request_id = _new_request_id()
@@ -112,7 +119,7 @@ class Connection(GuardedHandler):
 
     def _counted(self, raw: bytes) -> dict[str, Any]:
         body = self._received(raw)
-        check_count_request(body)
+        check_count_request(body, self._now())
         return body
 
     def _received(self, raw: bytes) -> dict[str, Any]:
@@ -143,8 +150,9 @@ class Connection(GuardedHandler):
         self.wfile.write(last_bytes)
 
     def _begin_answer(self, raw: bytes) -> bytes:
+        began_s = self.clock()
         body = self._received(raw)
-        check_message_request(body)
+        model = check_message_request(body, self._now())
         streamed = body.get("stream", False)
         fault = self.faults.take(last_user_text(body))
         if fault and fault.error:
@@ -155,7 +163,18 @@ class Connection(GuardedHandler):
             return b""
         if kind == "garbage":
             return self._begin_garbage(streamed=streamed)
-        return self._begin_stream(reply_to(body), kind) if streamed else self._begin_plain(reply_to(body), kind)
+        account = self._account()
+        reply = reply_to(body, model, self.cache.use(account, model, body, began_s))
+        reply = replace(reply, diagnostics=self.diagnoses.diagnosis(account, body, reply.id))
+        return self._begin_stream(reply, kind) if streamed else self._begin_plain(reply, kind)
+
+    def _account(self) -> str:
+        """A name for whoever has this key, which does not tell the key."""
+        bearer = self.headers.get("authorization", "").partition(" ")[2]
+        return digest(self.headers.get("x-api-key") or bearer)
+
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self.clock(), UTC)
 
     def _begin_plain(self, reply: Reply, fault: str) -> bytes:
         body = _json(replace(reply, stop_reason=None).message() if fault == "early_end" else reply.message())

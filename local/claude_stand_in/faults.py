@@ -8,8 +8,21 @@ from dataclasses import dataclass
 from typing import Any
 
 from local.claude_stand_in.errors import ApiError, invalid
+from local.claude_stand_in.rules.thinking import BOUND
 
-KINDS = ("rate_limit", "overloaded", "server_error", "cut", "early_end", "silence", "slow", "garbage")
+KINDS = (
+    "rate_limit",
+    "overloaded",
+    "server_error",
+    "credit",
+    "retired",
+    "bound_thinking",
+    "cut",
+    "early_end",
+    "silence",
+    "slow",
+    "garbage",
+)
 MOST_TIMES = 10_000
 
 _FIELDS = {"fault", "times", "retry_after_s", "seconds", "match"}
@@ -18,6 +31,16 @@ _ERRORS = {
     "rate_limit": ("rate_limit_error", "This request would exceed the rate limit."),
     "overloaded": ("overloaded_error", "Overloaded"),
     "server_error": ("api_error", "Internal server error"),
+    "credit": (
+        "invalid_request_error",
+        "Your credit balance is too low to access the Anthropic API. Please go to Plans & Billing to upgrade or"
+        " purchase credits.",
+    ),
+    "retired": ("not_found_error", "model: claude-retired"),
+    "bound_thinking": (
+        "invalid_request_error",
+        f"messages.1.content.0: Invalid `signature` in `thinking` block. {BOUND}",
+    ),
 }
 
 

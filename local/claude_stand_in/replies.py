@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import dataclass
 from typing import Any
 
-from local.claude_stand_in.answers import answer
-from local.claude_stand_in.tokens import input_tokens, tokens_of
-
-_DELTA_CHARACTERS = 16
+from local.claude_stand_in.cache import CacheUse
+from local.claude_stand_in.drafts import digest_of, draft_of
+from local.claude_stand_in.limits import limited, written_tokens
+from local.claude_stand_in.models import Model
+from local.claude_stand_in.prompt import input_tokens
+from local.claude_stand_in.server_tools import uses_in
+from local.claude_stand_in.signatures import signed
+from local.claude_stand_in.stream import events_of
+from local.claude_stand_in.thinking import shows_thinking
+from local.claude_stand_in.turns import Block
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,80 +23,60 @@ class Reply:
 
     id: str
     model: str
-    text: str
+    content: list[Block]
     stop_reason: str | None
     stop_sequence: str | None
-    usage: dict[str, int]
+    stop_details: dict[str, Any] | None
+    usage: dict[str, Any]
+    diagnostics: dict[str, Any] | None = None
 
     def message(self) -> dict[str, Any]:
         """The body of a plain answer. A reply that stopped before its first character has no content."""
-        content = [{"type": "text", "text": self.text}] if self.text else []
-        return self._frame(content, self.stop_reason, self.stop_sequence, self.usage)
-
-    def events(self) -> list[dict[str, Any]]:
-        """The events of a streamed answer, in the API's order. Their texts joined are the text of the plain one."""
-        start = self._frame([], None, None, self.usage | {"output_tokens": 1})
-        end = {"stop_reason": self.stop_reason, "stop_sequence": self.stop_sequence}
-        return [
-            {"type": "message_start", "message": start},
-            *self._block_events(),
-            {"type": "message_delta", "delta": end, "usage": self.usage},
-            {"type": "message_stop"},
-        ]
-
-    def _frame(
-        self, content: list[dict[str, str]], reason: str | None, sequence: str | None, usage: dict[str, int]
-    ) -> dict[str, Any]:
-        return {
+        diagnosed = {"diagnostics": self.diagnostics} if self.diagnostics else {}
+        return diagnosed | {
             "id": self.id,
             "type": "message",
             "role": "assistant",
             "model": self.model,
-            "content": content,
-            "stop_reason": reason,
-            "stop_sequence": sequence,
-            "usage": usage,
+            "content": self.content,
+            "stop_reason": self.stop_reason,
+            "stop_sequence": self.stop_sequence,
+            "stop_details": self.stop_details,
+            "usage": self.usage,
         }
 
-    def _block_events(self) -> list[dict[str, Any]]:
-        if not self.text:
-            return []
-        pieces = [self.text[at : at + _DELTA_CHARACTERS] for at in range(0, len(self.text), _DELTA_CHARACTERS)]
-        return [
-            {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
-            {"type": "ping"},
-            *(
-                {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": piece}}
-                for piece in pieces
-            ),
-            {"type": "content_block_stop", "index": 0},
-        ]
+    def events(self) -> list[dict[str, Any]]:
+        """The events of a streamed answer."""
+        return events_of(self.message())
 
 
-def reply_to(body: dict[str, Any]) -> Reply:
-    """The reply to a valid request. Equal requests have equal replies, streamed or not."""
-    text, stop_reason, stop_sequence = _stopped(answer(body), body["max_tokens"], body.get("stop_sequences", []))
-    usage = {
-        "input_tokens": input_tokens(body),
-        "cache_creation_input_tokens": 0,
-        "cache_read_input_tokens": 0,
-        "output_tokens": max(1, tokens_of(text)),
-    }
-    return Reply(_message_id(body), body["model"], text, stop_reason, stop_sequence, usage)
+def reply_to(body: dict[str, Any], model: Model, cached: CacheUse) -> Reply:
+    """The reply to a valid request. Equal requests have equal replies, streamed or not, but for what is `cached`."""
+    digest = digest_of(body)
+    draft = draft_of(body, digest)
+    stops = body.get("stop_sequences", [])
+    left = model.context - input_tokens(body)
+    written, limit, sequence = limited(draft.blocks, min(body["max_tokens"], left), stops)
+    if limit == "max_tokens" and left < body["max_tokens"]:
+        limit = "model_context_window_exceeded"
+    content = signed(written, body, model.id, shows=shows_thinking(body, model))
+    reason = limit or draft.stop_reason
+    if reason == "stop_sequence" and limit is None:
+        sequence = next(iter(stops), None)
+    usage = cached.usage() | _output_usage(written, body["max_tokens"])
+    return Reply(f"msg_{digest}", body["model"], content, reason, sequence, _details_of(reason), usage)
 
 
-def _stopped(text: str, max_tokens: int, stop_sequences: list[str]) -> tuple[str, str, str | None]:
-    """The text up to its stop, the stop reason, and the stop sequence when that is the reason."""
-    allowed = text.encode()[: max_tokens * 4].decode(errors="ignore")
-    found = [(allowed.find(each), each) for each in stop_sequences if each in allowed]
-    if found:
-        at, sequence = min(found)
-        return allowed[:at], "stop_sequence", sequence
-    return allowed, "end_turn" if allowed == text else "max_tokens", None
+def _details_of(reason: str) -> dict[str, Any] | None:
+    if reason != "refusal":
+        return None
+    return {"type": "refusal", "category": None, "explanation": "The stand-in was asked to refuse."}
 
 
-def _message_id(body: dict[str, Any]) -> str:
-    """An id derived from the whole request except `stream`."""
-    asked = {name: value for name, value in body.items() if name != "stream"}
-    digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
-    return f"msg_{digest[:24]}"
+def _output_usage(written: list[Block], max_tokens: int) -> dict[str, Any]:
+    usage: dict[str, Any] = {"output_tokens": max(min(1, max_tokens), sum(map(written_tokens, written)))}
+    if thinking := sum(written_tokens(block) for block in written if block["type"] == "thinking"):
+        usage["output_tokens_details"] = {"thinking_tokens": thinking}
+    if uses := uses_in(written):
+        usage["server_tool_use"] = uses
+    return usage

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from types import TracebackType
 
 from local.claude_stand_in.connection import Connection
@@ -14,18 +16,22 @@ from local.loopback import LoopbackServer
 class StandIn:
     """A stand-in for Claude, served from threads of this process between `start` and `stop`.
 
-    As a context manager it starts and stops by itself. Port 0 takes a free one.
+    As a context manager it starts and stops by itself. Port 0 takes a free one. `clock` returns seconds since 1970: by
+    it what is cached grows old and models retire.
     """
 
-    def __init__(self, port: int = 0) -> None:
+    def __init__(self, port: int = 0, clock: Callable[[], float] = time.time) -> None:
         self._port = port
+        self._clock = clock
         self._record = Record()
         self._faults = Faults()
         self._server: LoopbackServer | None = None
 
     def start(self) -> None:
         """Serves from now on. Raises OSError when the port is taken."""
-        server = LoopbackServer(self._port, Connection.serving(self._record, self._faults), "claude stand-in")
+        server = LoopbackServer(
+            self._port, Connection.serving(self._record, self._faults, self._clock), "claude stand-in"
+        )
         self._port = server.server_port
         self._server = server
         server.start()

@@ -1,4 +1,8 @@
-"""Token counts by rules that never change: not Claude's numbers, but sums that a test can check."""
+"""Token counts by rules that never change: not Claude's numbers, but sums that a test can check.
+
+A text has a token for each 4 bytes of UTF-8, rounded up; any other block the tokens of its JSON. Each tool, each block
+and each message is rounded by itself, and a message has 4 more for its frame. A mark of the cache changes nothing.
+"""
 
 from __future__ import annotations
 
@@ -16,29 +20,17 @@ def tokens_of(text: str) -> int:
     return -(-len(text.encode()) // 4)
 
 
-def tokens_of_content(content: str | list[dict[str, Any]]) -> int:
-    """Tokens of a string or of its blocks one by one. Cache breakpoints change nothing."""
-    if isinstance(content, str):
-        return tokens_of(content)
-    return sum(_tokens_of_block(block) for block in content)
-
-
-def input_tokens(body: dict[str, Any]) -> int:
-    """Tokens of tools, system and messages of a valid request."""
-    total = sum(_tokens_of_json(tool) for tool in body.get("tools", []))
-    total += tokens_of_content(body.get("system", ""))
-    return total + sum(TOKENS_PER_MESSAGE + tokens_of_content(each["content"]) for each in body["messages"])
-
-
-def _tokens_of_block(block: dict[str, Any]) -> int:
+def tokens_of_block(block: dict[str, Any]) -> int:
+    """Tokens of one block: of its text, of a picture, or of its JSON."""
     if block["type"] == "text":
         return tokens_of(block["text"])
     if block["type"] in _MEDIA:
         return TOKENS_PER_MEDIUM
-    return _tokens_of_json(block)
+    return tokens_of_json(block)
 
 
-def _tokens_of_json(value: Any) -> int:
+def tokens_of_json(value: Any) -> int:
+    """Tokens of the JSON of a tool or a block."""
     if isinstance(value, dict):
         value = {name: each for name, each in value.items() if name != "cache_control"}
     return tokens_of(json.dumps(value, ensure_ascii=False, separators=(",", ":")))

@@ -59,10 +59,19 @@ class Durable(MemorySessionStore):
         self.fails = False
         self.after_commit: Callable[[], object] | None = None
 
-    def read(self, owner: str, session_id: str, now_ms: int, newest: int, *, consistent: bool = True) -> SessionView:
+    def read(
+        self,
+        owner: str,
+        session_id: str,
+        now_ms: int,
+        newest: int,
+        *,
+        consistent: bool = True,
+        with_content: bool = True,
+    ) -> SessionView:
         self.reads += 1
         self._fail()
-        return super().read(owner, session_id, now_ms, newest, consistent=consistent)
+        return super().read(owner, session_id, now_ms, newest, consistent=consistent, with_content=with_content)
 
     def acquire(self, session: Session, lease: Lease, over: Lease | None) -> Slot | None:
         self._fail()

@@ -189,9 +189,9 @@ def question(path: str, **more: Any) -> Prepare:
     return prepare
 
 
-def unknown_caller(function: str, path: str) -> Prepare:
+def unknown_caller(function: str, path: str, method: str = "POST") -> Prepare:
     """A request whose caller the gateway did not name: the function refuses it and notes that."""
-    event = {"resource": path, "path": path, "httpMethod": "POST", "headers": {}, "requestContext": {"requestId": "r"}}
+    event = {"resource": path, "path": path, "httpMethod": method, "headers": {}, "requestContext": {"requestId": "r"}}
 
     def prepare(callers: Callers) -> Ask:
         def ask() -> Outcome:
@@ -423,6 +423,7 @@ _BY_FUNCTION: Mapping[str, _Requests] = {
         "dynamodb:Query SessionsTable": Request(list_of_a_user),
         "dynamodb:GetItem SessionsTable": Request(termination_of_a_damaged_session),
     },
+    "ModelsFunction": _audited(unknown_caller("ModelsFunction", "/models", "GET"), "unauthorized"),
     "SweepFunction": {
         **_deleting(sweep, FAILED),
         "dynamodb:DeleteItem SessionsTable": Request(sweep, FAILED),

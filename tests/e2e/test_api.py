@@ -324,7 +324,7 @@ def test_routes_and_methods_that_do_not_exist_are_404(ada: httpx2.Client) -> Non
         (b'{"message":5}', 400, "wrong_type"),
         (b'{"message":"a","role":"admin"}', 400, "unknown_field"),
         (b'{"message":""}', 422, "message_empty"),
-        (b'{"message":"' + b"x" * 300_000 + b'"}', 413, "body_too_large"),
+        (b'{"message":"' + b"x" * 300_000 + b'"}', 413, "text_too_large"),
     ],
     ids=lambda value: str(value)[:30],
 )

@@ -39,8 +39,8 @@ CHECKS = [
 ]
 IDS = st.from_regex(r"ses_[A-Za-z0-9_-]{22}", fullmatch=True, alphabet=st.characters(codec="ascii"))
 
-NAMES = {"id", "owner", "ref"}
-"""The parameters of a path that name a session or an owner."""
+NAMES = {"id", "owner", "ref", "model_id"}
+"""The parameters of a path that name a session, an owner or a model."""
 
 Route = tuple[str, str]
 
@@ -77,6 +77,8 @@ class Service:
 
     def named(self, name: str, operation: Operation) -> str:
         """The value of a path parameter: the name of something that exists."""
+        if name == "model_id":
+            return str(self._send("GET", "/models").json()["first_id"])
         session_id = self.session(operation)
         if name == "ref":
             headers = {"Authorization": f"Bearer {self._admin}"}

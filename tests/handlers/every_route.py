@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.fakes import OWNER
+from tests.fakes import MODEL, OWNER
 from tests.handlers.conftest import Answered, Call
 from tests.handlers.test_anonymous import begin
 from tests.handlers.test_authorisation import FUNCTION_OF, named, ref
@@ -33,7 +33,9 @@ class Everybody:
         """
         (method, path), operation = route, OPERATIONS[route]
         is_anonymous = USER not in operation.callers or path.endswith("/claim")
-        sent: dict[str, Any] = {"parameters": {"id": self.anonymous if is_anonymous else self.own, "n": "1"}}
+        sent: dict[str, Any] = {
+            "parameters": {"id": self.anonymous if is_anonymous else self.own, "n": "1", "model_id": MODEL}
+        }
         if not {"owner", "secret"} & set(other) and USER not in operation.callers:
             sent |= {"secret": SECRET} if operation.callers else {"owner": None}
         if operation.body and not {"body", "raw"} & set(other):

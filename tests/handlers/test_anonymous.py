@@ -253,7 +253,9 @@ class TestUsing:
 
 
 class TestAuthorizing:
-    def test_a_secret_is_its_hash_and_may_use_the_routes_of_sessions(self, backstage: Backstage, secret: str) -> None:
+    def test_a_secret_is_its_hash_and_may_use_the_routes_of_sessions_and_models(
+        self, backstage: Backstage, secret: str
+    ) -> None:
         arn = "arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/v1"
         asked = event("authorizer") | {"authorizationToken": f"Session {secret}", "methodArn": f"{arn}/GET/sessions/x"}
         answer = app("authorizer").handler(asked, Context())
@@ -261,7 +263,8 @@ class TestAuthorizing:
         assert answer["context"]["kind"] == "anonymous"
         (statement,) = answer["policyDocument"]["Statement"]
         methods = ("GET", "POST", "PATCH", "DELETE")
-        assert statement["Resource"] == [f"{arn}/{method}/sessions/*" for method in methods]
+        of_sessions = [f"{arn}/{method}/sessions/*" for method in methods]
+        assert statement["Resource"] == [*of_sessions, f"{arn}/GET/models", f"{arn}/GET/models/*"]
         assert secret not in json.dumps(answer)
 
     @pytest.mark.asvs("16.3.2")

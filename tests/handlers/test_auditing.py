@@ -80,6 +80,8 @@ LOGGED_ALONE = {
     ("POST", "/sessions/{id}/turns"),
     ("GET", "/sessions/{id}/turns"),
     ("GET", "/sessions/{id}/turns/{n}"),
+    ("GET", "/models"),
+    ("GET", "/models/{model_id}"),
     ("GET", "/health"),
     ("GET", "/openapi.json"),
 }

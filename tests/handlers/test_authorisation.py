@@ -21,7 +21,7 @@ import pytest
 
 from tests.added_function import single_turn_paths
 from tests.contract.session_store import turn_of
-from tests.fakes import SERVER_KEY, new_session
+from tests.fakes import MODEL, SERVER_KEY, new_session
 from tests.handlers.conftest import Answered, Backstage, Context, app
 from tests.unit.test_jwt_tokens import ISSUER, OTHER_KEY, IssuersServer, token, unsigned
 from turnlog import runtime
@@ -121,6 +121,8 @@ ROWS: dict[Route, Row] = {
     ("POST", "/admin/sessions/{ref}/content"): Row(
         403, with_role=dict.fromkeys(READERS, 200), body=lambda: {"reason": "Ticket 4711"}, needs_session=True
     ),
+    ("GET", "/models"): Row(200, 200),
+    ("GET", "/models/{model_id}"): Row(200, 200),
     ("GET", "/health"): Row(200, 200, public=True),
     ("GET", "/openapi.json"): Row(200, 200, public=True),
 }
@@ -153,6 +155,7 @@ class Scene:
         caller, user = {**NAMING, **IN_VAIN}.get(caller, (caller, None))
         owner = self._owners.get(session_id, ADA)
         parameters = {"id": session_id, "n": "1", "owner": named(owner.encode()), "ref": ref(owner, session_id)}
+        parameters["model_id"] = MODEL
         if not row.public:
             resource = f"{STAGE}/{method}{path.format(**parameters)}"
             policy = _authorized(caller, resource)

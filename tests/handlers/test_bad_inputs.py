@@ -21,6 +21,7 @@ from tests.handlers.conftest import REFUSED_FIELDS, Answered, Backstage, Call, C
 from tests.handlers.every_route import Everybody, Route
 from tests.handlers.test_authorisation import FUNCTION_OF
 from tests.handlers.test_session import EVE, create, delete, get, take
+from tests.media import document, image, pdf, png, search_result, text_block, text_document, tool_result
 from turnlog import runtime
 from turnlog.domain.limits import SessionLimits
 from turnlog.domain.sessions import new_session_id
@@ -41,6 +42,16 @@ from turnlog.errors import (
 from turnlog.usecases.turn_protocol import TurnPolicy
 
 CANARY = "canary-5b1d9a"
+
+
+def _fetched(kind: str, source: str) -> dict[str, Any]:
+    return {"type": kind, "source": {"type": source, source: f"https://{CANARY}.example/"}}
+
+
+def _with_data(block: dict[str, Any], data: str) -> dict[str, Any]:
+    return {**block, "source": {**block["source"], "data": data}}
+
+
 KNOWN = {*REFUSED_FIELDS, "errors", "retry_after", "stored", "retry", "limit", "start_over", "next_turn"}
 
 
@@ -54,6 +65,7 @@ WITH_BODY = list(BODIES)
 WITH_USER = [route for route, operation in OPERATIONS.items() if operation.takes_user]
 WITHOUT_USER = [route for route in OPERATIONS if route not in WITH_USER]
 WITH_KEY = [route for route, operation in OPERATIONS.items() if operation.key is not None]
+WITH_MESSAGE = [route for route in WITH_BODY if "message" in BODIES[route].model_fields]
 PAGED = [route for route, operation in OPERATIONS.items() if operation.asks]
 
 
@@ -172,11 +184,42 @@ def test_text_that_cannot_be_encoded_is_refused_by_every_route(watch: Watch, rou
 def test_more_bytes_than_the_limit_are_refused_by_every_route_whatever_else_they_are(
     watch: Watch, route: Route
 ) -> None:
-    for raw in (b"x" * 262_145, b'{"message":"' + b"x" * 300_000 + b'"}', b"\xff" * 5_000_000):
+    most = BODIES[route].most_bytes
+    for raw in (b"x" * (most + 1), b'{"message":"' + b"x" * most + b'"}', b"\xff" * 5_000_000):
         answer = watch.refused(route, 413, "body_too_large", raw=raw, headers={"Content-Type": "text/html"})
-        assert "262144" in answer.body["detail"]
+        assert f"{most}" in answer.body["detail"]
         assert "escape" in answer.body["detail"]
-    watch.refused(route, 413, "body_too_large", also={"body": "ü" * 131_073, "isBase64Encoded": False})
+        assert answer.body["errors"] == [{"reason": "body_too_large", "maximum": most}]
+    watch.refused(route, 413, "body_too_large", also={"body": "ü" * (most // 2 + 1), "isBase64Encoded": False})
+
+
+TOO_MUCH_TEXT: list[tuple[str, bytes]] = [
+    ("a text", json.dumps({"message": "x" * 300_000}).encode()),
+    ("words", json.dumps({"message": "heron " * 50_000}).encode()),
+    ("one byte", b'{"message":"' + b"x" * (262_145 - 14) + b'"}'),
+    ("escapes", b'{"message":"' + b"\\u00e9" * 50_000 + b'"}'),
+    ("many small values", b'{"message":[' + b"{}," * 1_400_000 + b"{}]}"),
+    ("many numbers", b'{"message":[' + b"0," * 2_200_000 + b"0]}"),
+    ("deep values", b'{"message":' + b"[" * 2_000_000 + b"]" * 2_000_000 + b"}"),
+    (
+        "text beside an image",
+        json.dumps({"message": [image(png(filling=900_000)), text_block("x" * 262_144)]}).encode(),
+    ),
+    ("text in many blocks", json.dumps({"message": [text_block("x" * 2_000)] * 140}).encode()),
+    ("a text document", json.dumps({"message": [text_document("x" * 262_144)]}).encode()),
+    ("a text in base64", json.dumps({"message": [document(b"x" * 200_000, "text/plain")]}).encode()),
+    ("another field", json.dumps({"message": "a", "system": "x" * 262_144}).encode()),
+    ("an unknown field", json.dumps({"message": "a", CANARY: "x" * 262_144}).encode()),
+    ("no JSON", b"x" * 300_000),
+]
+
+
+@each(WITH_MESSAGE)
+def test_more_text_than_the_limit_is_refused_however_it_is_sent(watch: Watch, route: Route) -> None:
+    for _, raw in TOO_MUCH_TEXT:
+        answer = watch.refused(route, 413, "text_too_large", raw=raw)
+        assert "262144" in answer.body["detail"]
+        assert answer.body["errors"] == [{"reason": "text_too_large", "maximum": 262_144}]
 
 
 NO_MEDIA_TYPE: list[dict[str, str]] = [
@@ -331,9 +374,14 @@ VALUES: list[tuple[str, int, str, list[Any]]] = [
     ("message", 400, "control_character", [*_CONTROLS, *([{"type": "text", "text": text}] for text in _CONTROLS)]),
     ("message", 400, "wrong_type", [["a"], [None], [{"type": "text", "text": 5}], [{"type": 5, "text": CANARY}]]),
     ("message", 400, "field_missing", [[{}], [{"type": "text"}], [{"text": CANARY}], [{"type": "image"}]]),
-    ("message", 422, "block_type_unknown", [[{"type": kind, "text": CANARY}] for kind in ("image", "", CANARY)]),
-    ("message", 400, "unknown_field", [[{"type": "text", "text": "a", "cache_control": {}}], [{CANARY: 1}]]),
-    ("message", 400, "unknown_field", [[{"role": "assistant", "content": CANARY}]]),
+    ("message", 400, "field_missing", [[{"role": "assistant", "content": CANARY}], [{CANARY: 1}]]),
+    ("message", 422, "block_type_unknown", [[{"type": kind, "text": CANARY}] for kind in ("tool_use", "", CANARY)]),
+    (
+        "message",
+        400,
+        "unknown_field",
+        [[{"type": "text", "text": "a", name: {}}] for name in ("cache_control", CANARY)],
+    ),
     (
         "model",
         422,
@@ -405,29 +453,94 @@ def test_a_field_that_a_text_block_has_not_is_answered_with_those_that_it_has(wa
     assert answer.body["errors"] == [{"reason": "unknown_field", "allowed": ["type", "text"], **where}]
 
 
+_BYTES = "/source/data"
 _GOOD = {"type": "text", "text": "a"}
-BLOCKS: list[tuple[object, int, str, str]] = [
-    (CANARY, 400, "wrong_type", ""),
-    ([_GOOD], 400, "wrong_type", ""),
-    ({}, 400, "field_missing", "/type"),
-    ({"type": "text"}, 400, "field_missing", "/text"),
-    ({"type": ["text"], "text": CANARY}, 400, "wrong_type", "/type"),
-    ({"type": "text", "text": {"a": CANARY}}, 400, "wrong_type", "/text"),
-    ({"type": CANARY, "text": "a"}, 422, "block_type_unknown", "/type"),
-    ({"type": "text", "text": f"{CANARY}\x00"}, 400, "control_character", "/text"),
-    ({"type": "text", "text": " \n"}, 422, "message_empty", "/text"),
+BLOCKS: list[tuple[str, object, int, str, str]] = [
+    ("a text", CANARY, 400, "wrong_type", ""),
+    ("a list", [_GOOD], 400, "wrong_type", ""),
+    ("no type", {}, 400, "field_missing", "/type"),
+    ("no text", {"type": "text"}, 400, "field_missing", "/text"),
+    ("a list as type", {"type": ["text"], "text": CANARY}, 400, "wrong_type", "/type"),
+    ("an object as text", {"type": "text", "text": {"a": CANARY}}, 400, "wrong_type", "/text"),
+    ("an unknown type", {"type": CANARY, "text": "a"}, 422, "block_type_unknown", "/type"),
+    ("a block of the model's", {"type": "thinking", "thinking": CANARY}, 422, "block_type_unknown", "/type"),
+    ("a control character", text_block(f"{CANARY}\x00"), 400, "control_character", "/text"),
+    ("a blank text", text_block(" \n"), 422, "message_empty", "/text"),
+    ("a mark for the cache", {**image(), "cache_control": {"type": "ephemeral"}}, 400, "unknown_field", ""),
+    ("an image that lies", image(png(), "image/webp"), 422, "media_type_mismatch", "/source/media_type"),
+    ("a text as image", image(CANARY.encode()), 422, "media_type_mismatch", "/source/media_type"),
+    ("a bomb of pixels", image(png(2**31 - 1, 2**31 - 1)), 422, "image_too_large", _BYTES),
+    ("an image without pixels", image(png(0, 0)), 422, "image_invalid", _BYTES),
+    ("half a header", image(png()[:20]), 422, "image_invalid", _BYTES),
+    ("an image of another kind", image(b"BM", "image/bmp"), 422, "media_type_unknown", "/source/media_type"),
+    ("an image by its address", _fetched("image", "url"), 422, "source_not_fetched", "/source/type"),
+    ("an image by its file", _fetched("image", "file"), 422, "source_not_fetched", "/source/type"),
+    ("a document by its address", _fetched("document", "url"), 422, "source_not_fetched", "/source/type"),
+    ("an image from elsewhere", _fetched("image", CANARY), 422, "source_type_unknown", "/source/type"),
+    ("no base64", _with_data(image(), f"{CANARY}!"), 400, "base64_invalid", _BYTES),
+    ("base64 without padding", _with_data(document(), "YQ"), 400, "base64_invalid", _BYTES),
+    ("a PDF with a password", document(pdf(trailer=b"/Encrypt 9 0 R")), 422, "document_encrypted", _BYTES),
+    ("a PDF of a thousand pages", document(pdf(1_000)), 422, "document_too_long", _BYTES),
+    ("a damaged PDF", document(b"%PDF-1.7"), 422, "document_invalid", _BYTES),
+    ("a PDF that is none", document(CANARY.encode()), 422, "media_type_mismatch", "/source/media_type"),
+    ("a text that is none", document(b"\x81", "text/plain"), 422, "document_not_text", _BYTES),
+    ("a text of two bytes", document("a".encode("utf-16-be"), "text/plain"), 400, "control_character", _BYTES),
+    ("a long title", document(title="x" * 501), 422, "document_title_range", "/title"),
+    ("an unknown field of a document", {**document(), CANARY: 1}, 400, "unknown_field", ""),
+    ("citations of another type", document(citations=CANARY), 400, "wrong_type", "/citations"),
+    ("a search result without text", search_result(content=[]), 422, "message_empty", "/content"),
+    ("an image as search result", search_result(content=[image()]), 422, "block_type_unknown", "/content/0/type"),
+    ("an unknown field of a search result", search_result(**{CANARY: 1}), 400, "unknown_field", ""),
 ]
+_RESULT = ("POST", "/sessions/{id}/turns")
+RESULTS: list[tuple[str, list[object], int, str, str]] = [
+    ("after a text", [_GOOD, tool_result()], 422, "tool_result_misplaced", "/1"),
+    ("twice", [tool_result(), tool_result()], 422, "tool_result_duplicate", "/1/tool_use_id"),
+    ("no id of a call", [tool_result(f"{CANARY} ")], 422, "tool_use_id_range", "/0/tool_use_id"),
+    ("a result in a result", [tool_result(content=[tool_result()])], 422, "block_type_unknown", "/0/content/0/type"),
+    ("an image of an error", [tool_result(content=[image()], is_error=True)], 422, "block_type_unknown",
+     "/0/content/0/type"),
+    ("a lie in a result", [tool_result(content=[image(png(), "image/gif")])], 422, "media_type_mismatch",
+     "/0/content/0/source/media_type"),
+    ("an unknown field", [{**tool_result(), CANARY: 1}], 400, "unknown_field", "/0"),
+    ("a word for true", [tool_result(is_error=CANARY)], 400, "wrong_type", "/0/is_error"),
+]  # fmt: skip
 
 
-@each([route for route in WITH_BODY if "message" in BODIES[route].model_fields])
+@each(WITH_MESSAGE)
 def test_a_wrong_block_is_pointed_at_wherever_it_stands(watch: Watch, route: Route) -> None:
-    for block, status, code, within in BLOCKS:
+    for _, block, status, code, within in BLOCKS:
         for index in (0, 2):
             message = [*[_GOOD] * index, block, _GOOD]
             answer = watch.refused(route, status, code, body={"message": message})
             said = answer.body["errors"][0]
             assert (said["reason"], said["pointer"]) == (code, f"/message/{index}{within}")
     assert watch.refused(route, 422, "message_empty", body={"message": []}).body["errors"][0]["pointer"] == "/message"
+
+
+def test_a_wrong_result_of_a_tool_is_pointed_at(watch: Watch) -> None:
+    for _, message, status, code, within in RESULTS:
+        said = watch.refused(_RESULT, status, code, body={"message": message}).body["errors"][0]
+        assert (said["reason"], said["pointer"]) == (code, f"/message{within}")
+
+
+@each([route for route in WITH_MESSAGE if route != _RESULT])
+def test_a_result_of_a_tool_is_refused_where_none_was_called(watch: Watch, route: Route) -> None:
+    answer = watch.refused(route, 422, "tool_result_without_call", body={"message": [tool_result(CANARY), _GOOD]})
+    assert answer.body["errors"][0]["pointer"] == "/message/0"
+
+
+@each(WITH_MESSAGE)
+def test_too_many_or_mixed_blocks_are_refused_by_every_route(watch: Watch, route: Route) -> None:
+    answer = watch.refused(route, 422, "images_too_many", body={"message": [image()] * 200})
+    assert answer.body["errors"] == [{"reason": "images_too_many", "pointer": "/message", "maximum": 100}]
+    large = [*[image()] * 20, image(png(2_001, 1))]
+    answer = watch.refused(route, 422, "image_too_large", body={"message": large})
+    where = {"pointer": "/message/20/source/data", "maximum": 2_000}
+    assert answer.body["errors"] == [{"reason": "image_too_large", **where}]
+    watch.refused(route, 422, "document_too_long", body={"message": [document(pdf(51)), document(pdf(51))]})
+    mixed = [document(citations={"enabled": True}), text_document()]
+    watch.refused(route, 422, "citations_mixed", body={"message": mixed})
 
 
 POSITIONS: list[tuple[bytes, int, int]] = [
@@ -533,7 +646,6 @@ def test_every_route_refuses_an_unknown_or_repeated_query_parameter(watch: Watch
 
 NO_LIMITS = [
     "0",
-    "101",
     "-1",
     "1.0",
     "1e1",
@@ -568,14 +680,18 @@ NO_CURSORS = [
 
 @each(PAGED)
 def test_a_page_that_cannot_be_is_refused_by_every_list(watch: Watch, route: Route) -> None:
-    for limit in NO_LIMITS if "limit" in OPERATIONS[route].asks else []:
+    asks, most = OPERATIONS[route].asks, OPERATIONS[route].most
+    for limit in [*NO_LIMITS, str(most + 1)] if "limit" in asks else []:
         answer = watch.refused(route, 400, "parameter_invalid", query={"limit": [limit]})
-        where = {"parameter": "limit", "minimum": 1, "maximum": 100}
+        where = {"parameter": "limit", "minimum": 1, "maximum": most}
         assert answer.body["errors"] == [{"reason": "parameter_invalid", **where}]
-    for cursor in NO_CURSORS:
+    for cursor in NO_CURSORS if "cursor" in asks else []:
         answer = watch.refused(route, 400, "cursor_invalid", reads=True, query={"cursor": [cursor]})
         assert answer.body["errors"] == [{"reason": "cursor_invalid", "parameter": "cursor"}]
         assert watch.store.calls == []
+    for name, unknown in [(name, each) for name in {"after_id", "before_id"} & {*asks} for each in NO_CURSORS]:
+        answer = watch.refused(route, 400, "parameter_invalid", query={name: [unknown]})
+        assert answer.body["errors"][0]["parameter"] == name
 
 
 NO_KEYS = [(" ", "invalid"), ("two words", "invalid"), ("a\t", "invalid"), ("a\x00", "invalid"), ("\x7f", "invalid")]

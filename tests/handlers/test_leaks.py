@@ -21,6 +21,7 @@ from tests.added_function import single_turn_paths
 from tests.fakes import OWNER, new_session
 from tests.handlers.conftest import Answered, Backstage, Call
 from tests.handlers.test_authorisation import FUNCTION_OF, SECRET, named, ref
+from tests.media import base64_of, document, image, png, search_result, text_block, text_document, tool_result
 from turnlog import runtime
 from turnlog.domain.owners import anonymous_owner_of, delegated_owner
 from turnlog.domain.sessions import new_session_id
@@ -29,7 +30,9 @@ from turnlog.errors import (
     ContextTooLong,
     ItemVersionUnknown,
     ModelAccessDenied,
+    ModelCreditUsedUp,
     ModelFailed,
+    ModelNotServed,
     ModelProtocolError,
     ModelRejected,
     ModelTimeout,
@@ -69,6 +72,34 @@ _QUESTION = {"system": f"{CANARY} system", "stop_sequences": [f"{CANARY} stop"]}
 _USER = f"{CANARY}@example.com"
 _NEW_SECRET = {"secret_sha256": hashlib.sha256(b"another").hexdigest()}
 
+_PICTURE = png() + b"xanary in a picture"
+_DATA = (base64_of(_PICTURE)[-24:],)
+_CITED: dict[str, Any] = {"citations": {"enabled": True}}
+_BLOCKS = [
+    text_block(f"{CANARY} text"),
+    image(_PICTURE),
+    document(title=f"{CANARY} title", context=f"{CANARY} context", **_CITED),
+    text_document(f"{CANARY} document", **_CITED),
+    document(f"{CANARY} in bytes".encode(), "text/plain", **_CITED),
+    {"type": "document", "source": {"type": "content", "content": [text_block(f"{CANARY} part")]}, **_CITED},
+    search_result(source=f"{CANARY} source", title=f"{CANARY} title", content=[text_block(CANARY)], **_CITED),
+]
+_BAD_BLOCKS = {
+    "a picture that lies": [image(_PICTURE, "image/gif")],
+    "an unknown media type": [image(_PICTURE, f"image/{CANARY}")],
+    "no base64": [{"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": f"{CANARY}!"}}],
+    "an address": [{"type": "image", "source": {"type": "url", "url": f"https://{CANARY}.example/"}}],
+    "a file": [{"type": "document", "source": {"type": "file", "file_id": CANARY}}],
+    "an unknown block": [{"type": CANARY, CANARY: CANARY}],
+    "an unknown field of a block": [{**image(_PICTURE), CANARY: CANARY}],
+    "a damaged PDF": [document(f"%PDF-1.7 {CANARY}".encode())],
+    "a PDF that is none": [document(CANARY.encode())],
+    "a document that is no text": [document(CANARY.encode() + b"\x81", "text/plain")],
+    "a long title": [document(title=CANARY * 100)],
+    "mixed citations": [text_document(f"{CANARY} document", **_CITED), text_document(CANARY)],
+}
+_RESULTS = [tool_result(f"toolu_{CANARY}", content=_BLOCKS), tool_result("b", content=CANARY, is_error=True)]
+
 SAID = {
     "a question": Said(("POST", "/query"), _texts(**_QUESTION)),
     "a question that goes on": Said(("POST", "/query"), _texts(continuable=True)),
@@ -107,12 +138,21 @@ SAID = {
     "a turn by a secret": Said(("POST", "/sessions/{id}/turns"), _texts(), _KEY, secret=SECRET),
     "a list of turns": Said(("GET", "/sessions/{id}/turns")),
     "a stored turn": Said(("GET", "/sessions/{id}/turns/{n}")),
+    "a list of models": Said(("GET", "/models"), query={"after_id": [CANARY]}),
+    "an unknown model's page": Said(("GET", "/models/{model_id}"), session_id=f"{CANARY}-model"),
     "a look at the service": Said(("GET", "/health"), query={CANARY: [CANARY]}),
     "a look at the document": Said(("GET", "/openapi.json"), query={CANARY: [CANARY]}),
     "an unknown field": Said(("POST", "/query"), _texts(**{f"{CANARY}field": CANARY})),
     "an unknown model": Said(("POST", "/query"), _texts(model=f"{CANARY}-model")),
     "a wrong type": Said(("POST", "/query"), {"message": {CANARY: CANARY}}),
     "a control character": Said(("POST", "/query"), {"message": f"{CANARY}\x00"}),
+    **{name: Said(("POST", "/query"), {"message": message}, secrets=_DATA) for name, message in _BAD_BLOCKS.items()},
+    "blocks in a question": Said(("POST", "/query"), {"message": _BLOCKS}, secrets=_DATA),
+    "blocks in a turn": Said(("POST", "/sessions/{id}/turns"), {"message": _BLOCKS}, _KEY, secrets=_DATA),
+    "results of tools": Said(("POST", "/sessions/{id}/turns"), {"message": _RESULTS}, _KEY, secrets=_DATA),
+    "a wrong result of a tool": Said(
+        ("POST", "/sessions/{id}/turns"), {"message": [*_RESULTS, *_RESULTS]}, _KEY, secrets=_DATA
+    ),
     "an administrator's list": Said(("GET", "/admin/users/{owner}/sessions"), roles="admin"),
     "the end of all": Said(("POST", "/admin/users/{owner}/terminate"), roles="admin"),
     "an end": Said(("POST", "/admin/sessions/{ref}/terminate"), roles="admin"),
@@ -144,6 +184,8 @@ SAID = {
 MODEL_ERRORS = (
     ModelUnavailable(1),
     ModelAccessDenied(),
+    ModelCreditUsedUp(),
+    ModelNotServed("claude-sonnet-5-5"),
     ContextTooLong(),
     ModelRejected(),
     ModelTimeout(),
@@ -231,7 +273,8 @@ def _send(call: Call, backstage: Backstage, said: Said) -> tuple[Answered, str]:
         query=said.query,
         roles=said.roles,
         user=said.user,
-        parameters={"id": session_id, "n": "1", "owner": named(owner.encode()), "ref": ref(owner, session_id)},
+        parameters={"id": session_id, "n": "1", "owner": named(owner.encode()), "ref": ref(owner, session_id)}
+        | {"model_id": session_id},
         source="198.51.100.77",
     )
     return answered, session_id

@@ -21,7 +21,7 @@ from tests.fakes import OWNER
 from tests.handlers.conftest import Backstage, Call, Context, app, event
 from tests.handlers.every_route import Everybody
 from tests.handlers.test_authorisation import FUNCTION_OF
-from turnlog.entrypoints.http import bodies, problem_body, replies
+from turnlog.entrypoints.http import bodies, model_info, problem_body, replies
 from turnlog.entrypoints.http.openapi.operations import ANONYMOUS, OPERATIONS, USER
 from turnlog.entrypoints.http.openapi.refusals import GATEWAY, TOKEN_UNCHECKED, refusals
 from turnlog.entrypoints.http.replies import ResponseBody
@@ -64,7 +64,7 @@ def test_each_route_reads_and_answers_as_the_document_says(
     assert answer.status == operation.status
     named = {each["name"] for each in documented.operation(*route)["parameters"]}
     assert read.bodies == ([operation.body] if operation.body else [])
-    assert set(read.parameters) == named & {"limit", "cursor"}
+    assert set(read.parameters) == named & {"limit", "cursor", "after_id", "before_id"}
     assert read.keys == ("Idempotency-Key" in named)
     assert read.waits == ("Prefer" in named)
 
@@ -210,7 +210,7 @@ def test_every_field_and_parameter_is_explained() -> None:
 def test_every_model_of_a_body_is_in_the_document() -> None:
     models = {
         name
-        for module in (bodies, problem_body, replies)
+        for module in (bodies, model_info, problem_body, replies)
         for name, each in vars(module).items()
         if isinstance(each, type) and issubclass(each, Body | ResponseBody) and not name.startswith("_")
     }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 from datetime import UTC, datetime
 
 import pytest
@@ -94,10 +96,11 @@ def fork(call: Call, session_id: str, body: dict[str, object], key: str = "") ->
 
 @pytest.mark.parametrize("successor", [None, SUCCESSOR])
 def test_a_model_that_the_provider_does_not_serve_is_a_clear_answer(
-    call: Call, backstage: Backstage, successor: str | None
+    call: Call, backstage: Backstage, logged: io.StringIO, successor: str | None
 ) -> None:
     backstage.model.fail_with = [ModelNotServed(successor)]
     answer = call("query", "POST", "/query", {"message": "a"})
+    assert json.loads(logged.getvalue())["code"] == "model_retired"
     assert (answer.status, answer.body["code"], answer.body["stored"]) == (502, "model_retired", False)
     assert answer.body.get("successor") == successor
     assert "retry" not in answer.body

@@ -20,7 +20,15 @@ from turnlog.adapters.s3_documents import S3DocumentStore
 from turnlog.domain.documents import MAX_DOCUMENT, Upload
 from turnlog.domain.messages import Message
 from turnlog.entrypoints.events.uploads import UploadFailed
-from turnlog.errors import ModelAccessDenied, ModelError, ModelRejected, ModelTimeout, StoreUnavailable
+from turnlog.errors import (
+    ModelAccessDenied,
+    ModelCreditUsedUp,
+    ModelError,
+    ModelNotServed,
+    ModelRejected,
+    ModelTimeout,
+    StoreUnavailable,
+)
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -355,13 +363,16 @@ def test_a_document_that_the_model_refuses_gets_a_reason(bucket: S3Client, backs
     assert summary(bucket)["code"] == "model_refused"
 
 
-@pytest.mark.parametrize("failure", [ModelTimeout(), ModelAccessDenied()], ids=repr)
+@pytest.mark.parametrize(
+    "failure", [ModelTimeout(), ModelAccessDenied(), ModelNotServed(), ModelCreditUsedUp()], ids=repr
+)
 def test_a_passing_failure_is_raised_so_that_lambda_tries_again(
-    bucket: S3Client, backstage: Backstage, failure: ModelError
+    bucket: S3Client, backstage: Backstage, failure: ModelError, logged: io.StringIO
 ) -> None:
     backstage.model.fail_with = [failure]
     with pytest.raises(UploadFailed):
         upload(bucket, b"Herons.")
+    assert json.loads(logged.getvalue())["code"] == failure.code
     notify()
     assert summary(bucket)["status"] == "done"
 

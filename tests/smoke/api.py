@@ -26,6 +26,8 @@ _MEANINGS = {
     "too_many_requests": "the stage lets through no more now: RequestsPerSecond",
     "dependency_unavailable": f"is the key for Claude put in ({_PUT_KEY_IN}), and TokenJwksUrl right?",
     "model_unavailable": "Claude refuses the key or takes no more requests: is the key that was put in right?",
+    "model_credit_used_up": "the account with Claude's provider has no credit: add some in its console",
+    "model_retired": "Claude serves no such model, or none any more: are the names in ClaudeModels right?",
     "model_rejected": "Claude refuses the request: are the names in ClaudeModels right?",
     "model_timeout": "Claude did not answer in time: repeat it",
     "gateway_timeout": "the function took longer than 29 s: repeat it",

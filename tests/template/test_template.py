@@ -26,9 +26,12 @@ from turnlog import runtime
 from turnlog.adapters import telemetry
 from turnlog.adapters.local.memory import MemorySessionStore
 from turnlog.config import GatewaySettings
+from turnlog.domain.models import MODELS
+from turnlog.domain.prices import PRICES
 from turnlog.entrypoints.http.bodies import SHORTEST_IDLE_S
 from turnlog.entrypoints.http.problems import WORDINGS
 from turnlog.entrypoints.http.request import MOST_WAIT_S
+from turnlog.errors import ModelCreditUsedUp, ModelNotServed, ModelRetired
 from turnlog.usecases.turn_protocol import COMMIT_RESERVE_S
 
 ASK_CLAUDE = {*single_turn_functions(), "SessionFunction", "SummarizeUploadFunction"}
@@ -37,7 +40,7 @@ COUNT_USE = {*single_turn_functions(), "SessionFunction", "AnonymousFunction"}
 ENCRYPT = {"SessionFunction", "AnonymousFunction"}
 DECRYPT = {"AccountFunction", "AdminFunction"}
 USE_SERVER_KEY = {"SessionFunction", "AnonymousFunction", "QueryFunction", "AccountFunction", "AdminFunction"}
-STATELESS = ASK_CLAUDE - KEEP_SESSIONS | {"AuthorizerFunction", "ConsoleFunction"}
+STATELESS = ASK_CLAUDE - KEEP_SESSIONS | {"AuthorizerFunction", "ConsoleFunction", "ModelsFunction"}
 PUBLIC_ROUTES = {("POST", "/anonymous/sessions"), ("GET", "/health"), ("GET", "/openapi.json")}
 LOCKS = ["requirements.lock", "layers/dependencies/requirements.txt", "local/ministack.lock"]
 METHODS = {"get", "put", "post", "delete", "patch", "head", "options"}
@@ -208,6 +211,33 @@ class TestRoles:
         assert not {"dynamodb:UpdateItem", "dynamodb:ConditionCheckItem"} & set(actions(owned))
         assert not re.search("ClaudeKey|UsageTable|documents", json.dumps(owned))
 
+    def test_the_function_of_document_tools_can_read_uploads_and_reach_nothing_else(
+        self, statements: dict[str, list[dict[str, Any]]], functions: dict[str, Resource]
+    ) -> None:
+        reading, listing = statements["DocumentsToolFunction"]
+        assert reading == {
+            "Effect": "Allow",
+            "Action": "s3:GetObject",
+            "Resource": {"Fn::Sub": "${DocumentsBucket.Arn}/inbox/*"},
+        }
+        assert listing["Action"] == "s3:ListBucket"
+        assert listing["Condition"] == {"StringLikeIfExists": {"s3:prefix": "inbox/*"}}
+        told = functions["DocumentsToolFunction"]["Environment"]["Variables"]
+        assert not {"SESSIONS_TABLE", "KEYS_TABLE", "SERVER_KEY_SECRET", "CONTENT_KEY"} & set(told)
+
+    def test_only_functions_with_tools_run_them_and_only_the_function_of_tools(
+        self, statements: dict[str, list[dict[str, Any]]], functions: dict[str, Resource]
+    ) -> None:
+        running = {name: owned for name, owned in statements.items() if "lambda:InvokeFunction" in set(actions(owned))}
+        assert set(running) == {"QueryFunction", "SessionFunction"}
+        for owned in running.values():
+            (one,) = [each for each in owned if "lambda:" in json.dumps(each)]
+            assert one["Action"] == "lambda:InvokeFunction"
+            assert one["Resource"] == {"Fn::GetAtt": ["DocumentsToolFunction", "Arn"]}
+        documents = [name for name, owned in statements.items() if "DocumentsBucket" in json.dumps(owned)]
+        assert not set(running) & set(documents)
+        assert {name for name, each in functions.items() if "TOOLS" in each["Environment"]["Variables"]} == set(running)
+
     def test_no_role_can_scan_or_change_the_table(self, statements: dict[str, list[dict[str, Any]]]) -> None:
         for owned in statements.values():
             assert not {"dynamodb:Scan", "dynamodb:DeleteTable", "dynamodb:UpdateTimeToLive"} & set(actions(owned))
@@ -277,7 +307,12 @@ class TestRoles:
             for each in owned
             if "Audit" in json.dumps(each["Resource"])
         }
-        reached = set(statements) - {"SweepFunction", "SummarizeUploadFunction", "ConsoleFunction"}
+        reached = set(statements) - {
+            "SweepFunction",
+            "SummarizeUploadFunction",
+            "ConsoleFunction",
+            "DocumentsToolFunction",
+        }
         assert adding == {name: ["logs:CreateLogStream", "logs:PutLogEvents"] for name in reached}
 
     def test_only_functions_that_ask_claude_can_read_its_key(self, statements: dict[str, list[dict[str, Any]]]) -> None:
@@ -336,6 +371,7 @@ class TestFunctions:
         assert timeouts.pop("SweepFunction") == 600
         assert timeouts.pop("AccountFunction") == 300  # an erasure goes on, and a repeat finds it done
         assert timeouts.pop("AuthorizerFunction") == 10
+        assert timeouts.pop("DocumentsToolFunction") == 15  # more than its tools have
         assert all(each == {"Ref": "GatewaySeconds"} for each in timeouts.values())
 
     def test_every_function_is_told_how_long_the_gateway_waits(self, functions: dict[str, Resource]) -> None:
@@ -920,6 +956,25 @@ class TestAlarms:
         assert (alarm["Namespace"], alarm["MetricName"]) == (metric["MetricNamespace"], metric["MetricName"])
         assert (alarm["Threshold"], alarm["ComparisonOperator"]) == (1, "GreaterThanOrEqualToThreshold")
 
+    @pytest.mark.parametrize(
+        ("counted", "alarm", "codes"),
+        [
+            ("ModelsRefused", "ModelRetired", {ModelRetired.code, ModelNotServed.code}),
+            ("CreditUsedUp", "ModelCreditUsedUp", {ModelCreditUsedUp.code}),
+        ],
+    )
+    def test_what_only_the_owner_can_mend_at_the_provider_fires_an_alarm(
+        self, of_type: OfType, alarms: dict[str, Resource], counted: str, alarm: str, codes: set[str]
+    ) -> None:
+        """By the code in the line that each request, and each upload that failed, leaves in the log."""
+        counting = of_type("AWS::Logs::MetricFilter")[counted]["Properties"]
+        assert {counting["FilterPattern"]} == {f'{{ $.code = "{code}" }}' for code in codes}
+        assert counting["LogGroupName"] == {"Ref": "Logs"}
+        (metric,) = counting["MetricTransformations"]
+        told = alarms[alarm]
+        assert (told["Namespace"], told["MetricName"]) == (metric["MetricNamespace"], metric["MetricName"])
+        assert (told["Threshold"], told["ComparisonOperator"]) == (1, "GreaterThanOrEqualToThreshold")
+
 
 @pytest.mark.asvs("7.1.1")
 def test_how_long_sessions_live_is_a_parameter_with_its_reason(source: dict[str, Any]) -> None:
@@ -1005,6 +1060,15 @@ class TestParameters:
         assert models == {
             "Fn::If": ["NamesModels", {"Ref": "ClaudeModels"}, {"Fn::FindInMap": ["Release", "Claude", "Models"]}]
         }
+
+    def test_the_models_of_a_release_are_known_priced_and_not_about_to_retire(self, source: dict[str, Any]) -> None:
+        """None of them has a day of retirement yet: the provider announces one 60 days before."""
+        offered = source["Mappings"]["Release"]["Claude"]["Models"].split(",")
+        assert offered
+        for name in offered:
+            model = MODELS[name]
+            assert (model.deprecated, model.retires, model.successor) == (None, None, None), name
+            assert PRICES[name]
 
     def test_logs_are_kept_for_a_time_that_cloudwatch_accepts(self, source: dict[str, Any]) -> None:
         logs, audit = (source["Parameters"][name] for name in ("LogRetentionDays", "AuditRetentionDays"))

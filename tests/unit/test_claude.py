@@ -107,12 +107,10 @@ def test_a_call_that_fails_gives_no_events(model: Claude, stand_in: StandIn) -> 
 
 
 def test_content_reaches_the_provider_json_equal_whatever_blocks_it_has(model: Claude, stand_in: StandIn) -> None:
-    blocks = [
-        {"type": "thinking", "thinking": "Hm…", "signature": "c2lnbmVk/+=="},
-        {"type": "redacted_thinking", "data": "b3BhcXVl"},
-        {"type": "text", "text": "Hello Ada.", "citations": None},
-    ]
-    history = (HISTORY[0], Message("assistant", to_json(blocks)), HISTORY[2])
+    first = Message.of_text("Think twice. My name is Ada.")
+    thought = model.reply(asked(first), seconds=5).message.blocks
+    blocks = [*thought, {"type": "text", "text": "Hello Ada.", "citations": None}]
+    history = (first, Message("assistant", to_json(blocks)), HISTORY[2])
     model.reply(asked(*history), seconds=5)
     assert sent(stand_in)["messages"][1] == {"role": "assistant", "content": blocks}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from datetime import date
 from typing import Any
 
 import pytest
@@ -135,9 +136,11 @@ def plan(**asked: str) -> Plan:
     return Plan.read({"ANTHROPIC_API_KEY": KEY, "YES": "1", **asked})
 
 
-def begin(asked: Plan, account: TestAccount, token: str = "", failing: str = "") -> tuple[int, Commands]:
+def begin(
+    asked: Plan, account: TestAccount, token: str = "", failing: str = "", today: date = date(2026, 11, 29)
+) -> tuple[int, Commands]:
     commands = Commands(account, failing)
-    return deploy.deploy(asked, commands, token, lambda: account), commands
+    return deploy.deploy(asked, commands, token, lambda: account, lambda: today), commands
 
 
 def test_a_first_deploy_builds_deploys_puts_the_key_in_and_tries_the_service(
@@ -176,6 +179,33 @@ def test_a_step_that_fails_fails_the_deploy(failing: str) -> None:
     code, commands = begin(plan(), TestAccount(), failing=failing)
     assert code == 1
     assert failing in commands.ran[-1]
+
+
+@pytest.mark.parametrize(
+    ("models", "today", "said"),
+    [
+        ("claude-opus-4-5-20251101, claude-sonnet-5-5", date(2026, 11, 22), ""),
+        ("claude-opus-4-5-20251101, claude-sonnet-5-5", date(2026, 11, 23), "claude-opus-4-5 retires on 2027-01-22"),
+        ("claude-opus-4-5", date(2027, 1, 22), "claude-opus-4-5 has retired on 2027-01-22: take claude-opus-5-5"),
+        ("us.anthropic.claude-opus-4-5-20251101-v1:0,of-another-maker", date(2027, 1, 22), ""),
+    ],
+)
+def test_a_deploy_warns_of_models_that_retire_soon(
+    capsys: pytest.CaptureFixture[str], models: str, today: date, said: str
+) -> None:
+    deployed = TestAccount(stack(ClaudeModels=models))
+    assert begin(plan(), deployed, today=today)[0] == 0
+    printed = capsys.readouterr().out
+    assert said in printed
+    assert ("retire" in printed) == bool(said)
+
+
+def test_a_deploy_warns_of_the_models_that_it_offers_by_itself(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deploy, "known_models", lambda: "claude-sonnet-5-5,claude-opus-4-5")
+    begin(plan(), TestAccount())
+    assert "claude-opus-4-5 retires on 2027-01-22" in capsys.readouterr().out
 
 
 BUSY = {

@@ -198,6 +198,8 @@ SPOILT = [
     ("unknown method", "PUT /sessions", lambda _: Response(200), 0, "200, not 404"),
     ("query", "POST /query", with_status(503, "dependency_unavailable"), 2, "is the key for Claude put in"),
     ("query", "POST /query", with_status(503, "model_unavailable"), 2, "Claude refuses the key"),
+    ("query", "POST /query", with_status(503, "model_credit_used_up"), 2, "has no credit"),
+    ("query", "POST /query", with_status(502, "model_retired"), 2, "ClaudeModels"),
     ("query", "POST /query", with_status(401, "unauthorized"), 2, "TokenIssuer"),
     ("query", "POST /query", with_body(text=""), 2, "without the field text"),
     ("session", "POST /sessions", with_status(429, "allowance_used_up"), 0, "used up a quota"),

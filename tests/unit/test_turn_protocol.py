@@ -439,10 +439,19 @@ class _Forgetful(MemorySessionStore):
         self.old: SessionView | SessionNotFound | None = None
         self.reads: list[bool] = []
 
-    def read(self, owner: str, session_id: str, now_ms: int, newest: int, *, consistent: bool = True) -> SessionView:
+    def read(
+        self,
+        owner: str,
+        session_id: str,
+        now_ms: int,
+        newest: int,
+        *,
+        consistent: bool = True,
+        with_content: bool = True,
+    ) -> SessionView:
         self.reads.append(consistent)
         if consistent or self.old is None:
-            return super().read(owner, session_id, now_ms, newest)
+            return super().read(owner, session_id, now_ms, newest, with_content=with_content)
         if isinstance(self.old, SessionNotFound):
             raise self.old
         return self.old

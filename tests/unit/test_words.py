@@ -84,7 +84,7 @@ ALLOWED = {
     ("ended", "layers/turnlog/python/turnlog/entrypoints/http"): "a field on the wire",
     ("moving", "tests/promises"): "the mutants of moves, one module for each kind of change",
     ("console", "functions/console"): "the name of the deployed function",
-    ("told", "tests/unit/test_claude_stand_in.py"): "sentences that the user told the stand-in",
+    ("told", "tests/unit/claude_stand_in/test_answers.py"): "sentences that the user told the stand-in",
     ("others", "tests/promises/simulator"): "the other arguments of a call",
 }
 """Names that are something else's, by folder or file, with the reason."""

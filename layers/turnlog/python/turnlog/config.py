@@ -60,6 +60,21 @@ class ModelSettings(Settings):
     claude_models: Annotated[tuple[str, ...], BeforeValidator(_names), Field(min_length=1)]
 
 
+class ToolSettings(Settings):
+    """The service's own tools that callers may name, Claude's web tools, and the functions in which tools run.
+
+    Each function is `name=function`: its name in Lambda by the one that its tools give it.
+    """
+
+    tools: Annotated[tuple[str, ...], BeforeValidator(_names)]
+    web_tools: Literal["on", "off"]
+    tool_functions: Annotated[tuple[str, ...], BeforeValidator(_names)]
+
+    @property
+    def functions(self) -> dict[str, str]:
+        return {name: function for name, _, function in (each.partition("=") for each in self.tool_functions)}
+
+
 class StoreSettings(Settings):
     """The store of sessions and quotas, and the names of its tables or its folder.
 

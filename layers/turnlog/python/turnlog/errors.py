@@ -242,6 +242,8 @@ class DocumentRefused(Refusal):
 class SummaryTaken(TurnlogError):
     """Another handler has written to the place of the summary."""
 
+    code = "summary_taken"
+
 
 # --- what Turnlog depends on ---
 
@@ -325,6 +327,12 @@ class ModelCreditUsedUp(ModelError):
     code = "model_credit_used_up"
     billed = False
     retry_after_s = 300
+
+
+class ModelNotFound(Refusal):
+    """The service offers no such model."""
+
+    code = "model_not_found"
 
 
 class ModelRetired(ModelError, Refusal):

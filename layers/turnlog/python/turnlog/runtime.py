@@ -33,6 +33,7 @@ from turnlog.config import (
     SessionLimitSettings,
     StoreSettings,
     TokenSettings,
+    ToolSettings,
 )
 from turnlog.domain.limits import DEFAULT_MAX_TOKENS, OwnerLimits
 from turnlog.domain.server_key import ServerKey
@@ -42,9 +43,11 @@ from turnlog.errors import SecretUnavailable
 from turnlog.ports.audit_trail import AuditTrail
 from turnlog.ports.chat_model import ChatModel
 from turnlog.ports.document_store import DocumentStore
+from turnlog.ports.inbox import Inbox
 from turnlog.ports.quota_store import QuotaStore
 from turnlog.ports.session_store import SessionStore
 from turnlog.ports.token_verifier import TokenVerifier
+from turnlog.ports.tool_runner import ToolRunner
 from turnlog.usecases.list_sessions import READS_AT_ONCE
 from turnlog.usecases.policy import AnonymousLimits, CreationPolicy, SessionLife
 from turnlog.usecases.turn_protocol import TurnPolicy
@@ -54,6 +57,7 @@ if TYPE_CHECKING:
 
     from turnlog.adapters.dynamodb import OwnerKeys
     from turnlog.adapters.local.locked_store import LockedSessionStore
+    from turnlog.adapters.tool_runner import ThreadToolRunner
 
 _SECRET_AGE_S = 300  # a rotated secret is taken up within five minutes
 
@@ -164,6 +168,28 @@ def chat_model() -> ChatModel:
 
 
 @cache
+def tool_runner() -> ToolRunner:
+    """The runner of the tools that the deployment offers."""
+    return _thread_tool_runner()
+
+
+@cache
+def _thread_tool_runner() -> ThreadToolRunner:
+    from turnlog.adapters.lambda_tools import LambdaTools
+    from turnlog.adapters.tool_runner import ThreadToolRunner
+    from turnlog.tools import tools_named
+
+    settings = ToolSettings.read(os.environ)
+    # Once: a call that was begun may go on. The time is that of no tool: the runner gives up before.
+    remote = LambdaTools(lambda: _client("lambda", read_timeout_s=20), settings.functions)
+    return ThreadToolRunner(tools_named(settings.tools), remote, _tell_of_tool, now_ms)
+
+
+def _tell_of_tool(name: str, error: BaseException) -> None:
+    telemetry.note("tool failed", code=name, where=source_line(error))
+
+
+@cache
 def session_store() -> SessionStore:
     """The store that SESSION_STORE names."""
     if local := _local_store():
@@ -258,6 +284,17 @@ def document_store() -> DocumentStore:
     from turnlog.adapters.s3_documents import S3DocumentStore
 
     return S3DocumentStore(_client("s3", attempts=4), DocumentSettings.read(os.environ).documents_bucket)
+
+
+@cache
+def inbox() -> Inbox:
+    """The documents that people upload, for tools that read them."""
+    from turnlog.adapters.s3_documents import S3DocumentStore
+
+    # At worst 7 s, within the time of a tool.
+    return S3DocumentStore(
+        _client("s3", attempts=2, read_timeout_s=2), DocumentSettings.read(os.environ).documents_bucket
+    )
 
 
 def secret(name: str, *, renewed: bool = False) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from turnlog.domain.documents import INBOX, MAX_DOCUMENT, OUTBOX, Document, SummaryState, Upload
+from turnlog.domain.documents import INBOX, MAX_DOCUMENT, OUTBOX, Document, SummaryState, Upload, inbox_of
 from turnlog.domain.messages import has_foreign_controls, to_json
 from turnlog.errors import DocumentRefused, StoreUnavailable, SummaryTaken
 
@@ -25,7 +25,7 @@ class S3DocumentStore:
 
     Needs s3:GetObject and s3:GetObjectVersion on inbox/*, s3:GetObject and s3:PutObject on outbox/*, and s3:ListBucket,
     without which S3 answers 403 for an object that is not there. To erase an owner it needs only s3:ListBucketVersions,
-    and s3:DeleteObjectVersion on both prefixes.
+    and s3:DeleteObjectVersion on both prefixes. An Inbox needs s3:GetObject on inbox/* and s3:ListBucket.
     """
 
     def __init__(self, client: S3Client, bucket: str) -> None:
@@ -115,11 +115,14 @@ class S3DocumentStore:
         raise AssertionError  # the last try returned or raised
 
     def list_documents(self, owner: str) -> list[Document]:
-        return [
-            Document(each["Key"], each["Size"], round(each["LastModified"].timestamp() * 1000))
-            for page in self._pages("list_objects_v2", owner)
-            for each in page.get("Contents", [])
-        ]
+        return [_document(each) for page in self._pages("list_objects_v2", owner) for each in page.get("Contents", [])]
+
+    def list_inbox(self, owner: str, most: int) -> list[Document]:
+        try:
+            page = self._client.list_objects_v2(Bucket=self._bucket, Prefix=inbox_of(owner), MaxKeys=most)
+        except (BotoCoreError, ClientError) as error:
+            raise StoreUnavailable from error
+        return [_document(each) for each in page.get("Contents", [])]
 
     def erase(self, owner: str) -> int:
         keys: set[str] = set()
@@ -145,3 +148,7 @@ class S3DocumentStore:
             raise StoreUnavailable from error
         if done.get("Errors"):
             raise StoreUnavailable
+
+
+def _document(listed: Any) -> Document:
+    return Document(listed["Key"], listed["Size"], round(listed["LastModified"].timestamp() * 1000))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import TypeGuard
 
 from turnlog.domain.margins import CLOCK_TOLERANCE, GRACE, SWEEP_MARGIN
-from turnlog.domain.packing import pack_turn, require_packable
+from turnlog.domain.messages import Message, to_json
+from turnlog.domain.packing import pack, pack_turn, require_packable
 from turnlog.domain.sessions import SessionView
-from turnlog.domain.turns import MAX_TURN_BYTES, Lease, Slot, Turn
-from turnlog.errors import ClockBehind, ItemUnreadable, SessionNotFound
+from turnlog.domain.turns import MAX_TURN_BYTES, Lease, ModelCall, Slot, Step, Turn
+from turnlog.errors import ClockBehind, ItemUnreadable, SessionNotFound, TurnTooLarge
 
 _TOLERANCE_MS = int(CLOCK_TOLERANCE.total_seconds() * 1000)
 _GRACE_MS = int(GRACE.total_seconds() * 1000)
@@ -37,20 +39,34 @@ def is_due(ended_ms: int, now_ms: int) -> bool:
 
 def can_be_taken(held: Slot | None, lease: Lease, over: Lease | None) -> bool:
     """True if the slot is as the lease expects: empty, or held by `over`, which has expired."""
-    if over is None:
-        return held is None
-    return is_held(held, over.token) and held.lease_expires_ms < lease.at_ms
+    return held is None if over is None else has_lapsed(held, over, lease.at_ms)
 
 
-def is_held(held: Slot | None, token: str) -> TypeGuard[Lease]:
-    """True if the slot holds the lease with this token."""
-    return isinstance(held, Lease) and held.token == token
+def has_lapsed(held: Slot | None, over: Lease, now_ms: int) -> bool:
+    """True if the slot still holds `over` as it was last written, and that has expired."""
+    return is_held(held, over.token, over.sequence) and held.lease_expires_ms < now_ms
+
+
+def can_be_renewed(held: Slot | None, lease: Lease, seen: int) -> bool:
+    """True if the slot holds the lease as it was written under the number `seen`, and nobody asked it to stop."""
+    return is_held(held, lease.token, seen) and not held.stop_asked
+
+
+def is_held(held: Slot | None, token: str, sequence: int | None = None) -> TypeGuard[Lease]:
+    """True if the slot holds the lease with this token and, if one is given, this number."""
+    return isinstance(held, Lease) and held.token == token and sequence in (None, held.sequence)
 
 
 def content_bytes(turn: Turn) -> int:
     """Returns the bytes of the turn's texts in UTF-8, before compression."""
-    texts = [message.content for message in turn.messages]
-    texts += [text for call in turn.calls for text in (call.usage.received, call.model)]
+    return bytes_of(turn.messages, turn.calls)
+
+
+def bytes_of(messages: Iterable[Message], calls: Iterable[ModelCall]) -> int:
+    """Returns the bytes of these texts in UTF-8, before compression."""
+    texts = [message.content for message in messages]
+    for call in calls:
+        texts += [call.usage.received, call.model, call.id, call.request_id, call.stop_sequence, call.stop_details]
     return sum(len(text.encode()) for text in texts)
 
 
@@ -59,3 +75,13 @@ def require_turn_storable(turn: Turn) -> None:
     require_packable(turn)
     if content_bytes(turn) + _FRAME_BYTES > MAX_TURN_BYTES:
         pack_turn(turn)
+
+
+def require_step_storable(step: Step, message: Sequence[Message]) -> None:
+    """Raises TurnTooLarge when what one checkpoint stores packs to more than MAX_TURN_BYTES: reply or results."""
+    messages = (step.results,) if step.results else (*message, step.reply)
+    calls = () if step.results else (step.call,)
+    if bytes_of(messages, calls) + _FRAME_BYTES <= MAX_TURN_BYTES:
+        return
+    if len(pack(to_json([each.content for each in messages]))) > MAX_TURN_BYTES:
+        raise TurnTooLarge

@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import dataclass
 
 from turnlog.domain import base64url
+from turnlog.domain.messages import has_foreign_controls
 
 INBOX, OUTBOX = "inbox/", "outbox/"
 
@@ -15,6 +16,23 @@ _MAX_KEY = 1024
 
 MAX_DOCUMENT = 1024 * 1024
 """Bytes of a document; about 250,000 tokens, a quarter of the models' context."""
+
+
+def inbox_of(owner: str) -> str:
+    """The beginning of the keys of an owner's documents; the owner is named by owner_hash."""
+    return f"{INBOX}{owner}/"
+
+
+def inbox_key(owner: str, name: str) -> str | None:
+    """The key of the owner's document of this name; None when no document can have it.
+
+    A name is somebody's text. One with a part such as `..` is refused, since software on the way to S3 may take that
+    for the folder above, which is another owner's.
+    """
+    key = inbox_of(owner) + name
+    if has_foreign_controls(name) or any(part in ("", ".", "..") for part in name.split("/")):
+        return None
+    return key if len(key.encode(errors="replace")) <= _MAX_KEY else None
 
 
 @dataclass(frozen=True, slots=True)

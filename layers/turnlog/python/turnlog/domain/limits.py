@@ -14,6 +14,7 @@ from decimal import Decimal
 from typing import Literal
 
 from turnlog.clock import utc, utc_date
+from turnlog.domain.blocks.tokens import tokens_of
 from turnlog.domain.messages import Message, ModelRequest
 from turnlog.domain.packing import pack
 from turnlog.domain.prices import most_usd
@@ -90,21 +91,23 @@ def require_message_storable(message: Message, max_tokens: int) -> None:
 def charges(view: SessionView, message: Message, limits: OwnerLimits, now_ms: int) -> tuple[QuotaCharge, ...]:
     """The charges for the session's next turn, to be taken together with its slot.
 
-    The prompt is at most the tokens of the last call, which sent the window before, and one token for each byte of the
-    message. Raises QuotaTooSmall when that is more than a whole budget, and QuotaExceeded when a budget of dollars
+    The prompt is at most the tokens of the last call, which sent the window before, and those that the message can
+    have. Raises QuotaTooSmall when that is more than a whole budget, and QuotaExceeded when a budget of dollars
     meets a model without a price: money fails closed.
     """
     settings = view.session.settings
-    before = view.turns[-1].calls[-1].usage.tokens if view.turns else len(settings.system.encode())
-    prompt = before + len(message.content.encode()) + _FRAME_TOKENS
+    before = view.turns[-1].calls[-1].usage.tokens if view.turns else len((settings.system + settings.tools).encode())
+    prompt = before + tokens_of(message, settings.model) + _FRAME_TOKENS
     return _charges(settings.model, prompt, settings.max_tokens, limits, now_ms)
 
 
 def question_charges(owner: str, question: ModelRequest, limits: OwnerLimits, now_ms: int) -> QuotaCharges | None:
     """The charges for a question without a session, to the counters that turns are charged to. Raises as `charges`."""
     settings = question.settings
-    texts = [settings.system, *settings.stop_sequences, *(message.content for message in question.messages)]
+    # The definitions of tools and the schema of the reply are a part of the prompt.
+    texts = settings.system, *settings.stop_sequences, settings.tools, settings.output_schema
     prompt = sum(len(text.encode()) for text in texts) + _FRAME_TOKENS
+    prompt += sum(tokens_of(message, settings.model) for message in question.messages)
     taken = _charges(settings.model, prompt, settings.max_tokens, limits, now_ms)
     return QuotaCharges(owner, taken) if taken else None
 

@@ -7,7 +7,7 @@ Sources: the provider's pages of its models, of deprecations and of thinking (pl
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Literal
 
@@ -65,41 +65,31 @@ class Model:
 
 
 def model_of(name: str) -> Model | None:
-    """Returns the model of this name: the provider's own, one with a date, or Amazon Bedrock's. None if unknown."""
-    return MODELS.get(base_name(name))
+    """Returns the model of this name: the provider's own, one with a date, or Amazon Bedrock's. None if unknown.
+
+    Amazon Bedrock retires models on days of its own, and has its own tools; neither is known here.
+    """
+    found = MODELS.get(base_name(name))
+    if found and _parts(name)["bedrock"]:
+        return replace(found, web_search=None, deprecated=None, retires=None)
+    return found
 
 
 def base_name(name: str) -> str:
     """Returns the name without a date and without what Amazon Bedrock adds; a name of another form stays as it is."""
-    found = _NAME.fullmatch(name)
-    return found["base"] if found else name
-
-
-def is_of_bedrock(name: str) -> bool:
-    """True for a name that only Amazon Bedrock gives, with or without the area in which it computes."""
-    found = _NAME.fullmatch(name)
-    return bool(found and found["bedrock"])
+    return _parts(name)["base"] or name
 
 
 def is_regional(name: str) -> bool:
     """True for a name under which Amazon Bedrock computes in one area only, which costs more than `global.`."""
-    found = _NAME.fullmatch(name)
-    return bool(found and found["bedrock"] and found["area"] != "global")
-
-
-def retires_on(name: str) -> date | None:
-    """Returns the day from which the provider refuses the model; None if none is known.
-
-    Amazon Bedrock retires models on days of its own, which are not known here.
-    """
-    model = None if is_of_bedrock(name) else model_of(name)
-    return model.retires if model else None
+    parts = _parts(name)
+    return parts["bedrock"] is not None and parts["area"] != "global"
 
 
 def is_retired(name: str, on: date) -> bool:
     """True if the provider refuses the model by this day."""
-    retires = retires_on(name)
-    return retires is not None and retires <= on
+    model = model_of(name)
+    return model is not None and model.lifecycle(on) == "retired"
 
 
 def successor_of(name: str) -> str | None:
@@ -112,6 +102,11 @@ def require_not_retired(name: str, on: date) -> None:
     """Raises ModelRetired for a model that the provider refuses by this day."""
     if is_retired(name, on):
         raise ModelRetired(successor_of(name))
+
+
+def _parts(name: str) -> dict[str, str | None]:
+    found = _NAME.fullmatch(name)
+    return found.groupdict() if found else dict.fromkeys(("area", "bedrock", "base"))
 
 
 def _current(

@@ -7,21 +7,56 @@ from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from turnlog.domain.conditions import alive, can_be_taken, is_held, require_turn_storable
+from turnlog.domain.conditions import (
+    alive,
+    can_be_renewed,
+    can_be_taken,
+    has_lapsed,
+    is_held,
+    require_step_storable,
+    require_turn_storable,
+)
+from turnlog.domain.messages import Message
 from turnlog.domain.quotas import QuotaCharge, QuotaCharges, QuotaCounters, by_owner
 from turnlog.domain.sessions import ListedSession, Move, Session, SessionView
-from turnlog.domain.turns import Lease, Slot, Tombstone, Turn, busy
-from turnlog.errors import ItemVersionUnknown, LeaseLost, SessionNotFound, SessionUnreadable
+from turnlog.domain.turns import Lease, ModelCall, Slot, Step, Tombstone, Turn, busy
+from turnlog.errors import ItemVersionUnknown, LeaseLost, SessionNotFound, SessionUnreadable, TurnsMissing
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """What one checkpoint of a running turn stores: the lease, and either a step's reply or its results.
+
+    `number` is the step's. `message` are the caller's messages, beside the first step's reply.
+    """
+
+    lease: Lease
+    number: int
+    reply: Message | None = None
+    call: ModelCall | None = None
+    results: Message | None = None
+    message: tuple[Message, ...] = ()
+
+    @classmethod
+    def of(cls, lease: Lease, step: Step, message: Sequence[Message]) -> Checkpoint:
+        """The checkpoint of a step: of its results, if it has them."""
+        if step.results:
+            return cls(lease, step.number, results=step.results)
+        return cls(lease, step.number, step.reply, step.call, message=tuple(message))
 
 
 @dataclass(frozen=True, slots=True)
 class StoredSession:
-    """A session with its turns 1..n and, if somebody holds it, slot n + 1. It may have expired."""
+    """A session with its turns 1..n and, if somebody holds it, slot n + 1. It may have expired.
+
+    `checkpoints` are those of the running turn, in the order in which they were stored.
+    """
 
     session: Session
     title: str
     turns: Sequence[Turn] = ()
     running: Lease | None = None
+    checkpoints: Sequence[Checkpoint] = ()
 
     def is_next(self, number: int) -> bool:
         """True for the slot after the last turn."""
@@ -32,6 +67,26 @@ class StoredSession:
         if 1 <= number <= len(self.turns):
             return self.turns[number - 1]
         return self.running if self.is_next(number) else None
+
+    def with_lease(self, lease: Lease | None) -> StoredSession:
+        """The session with another lease, which goes on from the steps that are there if it says so."""
+        return replace(self, running=lease, checkpoints=self.checkpoints if lease and lease.steps else ())
+
+    def steps(self, last: int) -> tuple[tuple[Message, ...], tuple[Step, ...]]:
+        """The caller's messages and the steps 1..`last` of the running turn. Raises a kind of SessionCorrupt."""
+        message: tuple[Message, ...] = ()
+        steps: list[Step] = []
+        for each in self.checkpoints:
+            if each.reply and each.call and each.number == len(steps) + 1:
+                steps.append(Step(each.number, each.reply, each.call))
+                message = message or each.message
+            elif each.results and each.number == len(steps):
+                steps[-1] = replace(steps[-1], results=each.results)
+            else:
+                raise TurnsMissing
+        if len(steps) < last:
+            raise TurnsMissing
+        return message, tuple(steps[:last])
 
     def view(self, newest: int = 1) -> SessionView:
         """The session with its newest turns."""
@@ -69,10 +124,16 @@ class LockedSessions(Protocol):
         """Gives a session its new title and lease; if it is done `lazily`, a crash may undo it."""
 
     def add(self, stored: StoredSession, turn: Turn, *, lazily: bool = False) -> None:
-        """Adds a turn, which takes the place of the lease; if it is done `lazily`, a crash may undo it."""
+        """Adds a turn, which takes the place of the lease and its steps.
+
+        If it is done `lazily`, a crash may undo it.
+        """
+
+    def add_checkpoint(self, stored: StoredSession, checkpoint: Checkpoint, *, lazily: bool = False) -> None:
+        """Gives a session its new lease, and keeps with it a part of a step; if `lazily`, a crash may undo it."""
 
     def move(self, stored: StoredSession, move: Move) -> None:
-        """Gives a session its new owner and id and no lease, and leaves a tombstone."""
+        """Gives a session its new owner and id, no lease and no steps, and leaves a tombstone."""
 
     def remove(self, owner: str, session_id: str, now_ms: int) -> bool:
         """Removes a session, and leaves a tombstone until its `ttl_s`. False when there is none."""
@@ -94,14 +155,26 @@ class LockedSessions(Protocol):
 
 
 class LockedSessionStore:
-    """SessionStore and QuotaStore over LockedSessions, whose changes follow one another."""
+    """SessionStore, StepStore and QuotaStore over LockedSessions, whose changes follow one another.
+
+    It never leaves out the content of a turn.
+    """
 
     def __init__(self, kept: LockedSessions) -> None:
         self._kept = kept
 
     # --- what a turn needs
 
-    def read(self, owner: str, session_id: str, now_ms: int, newest: int, *, consistent: bool = True) -> SessionView:  # noqa: ARG002
+    def read(
+        self,
+        owner: str,
+        session_id: str,
+        now_ms: int,
+        newest: int,
+        *,
+        consistent: bool = True,  # noqa: ARG002
+        with_content: bool = True,  # noqa: ARG002
+    ) -> SessionView:
         with self._kept.locked(shared=True):
             return alive(self._find(owner, session_id).view(newest), now_ms)
 
@@ -119,16 +192,16 @@ class LockedSessionStore:
             if not can_be_taken(held, lease, over) or not stored.is_next(lease.number):
                 return held
             self._take(QuotaCharges(session.owner, lease.charges), lease.at_ms)
-            self._kept.change(replace(stored, running=lease), lazily=not lease.charges)
+            self._kept.change(stored.with_lease(lease), lazily=not lease.charges)
             return lease
 
     def release(self, session: Session, lease: Lease, billed: bool, now_ms: int) -> None:
         with self._kept.locked():
             stored = self._kept.find(session.owner, session.id)
-            if stored is None or not is_held(stored.slot(lease.number), lease.token):
+            if stored is None or not is_held(stored.slot(lease.number), lease.token, lease.sequence):
                 return
             left = lease.after_release(billed, now_ms)
-            self._kept.change(replace(stored, running=left), lazily=not lease.charges)
+            self._kept.change(stored.with_lease(left), lazily=not lease.charges)
             if not billed:
                 self._change(session.owner, lease.charges, QuotaCounters.give_back)
 
@@ -146,6 +219,78 @@ class LockedSessionStore:
             self._kept.add(stored, turn, lazily=not settlement)
             self._settle(session.owner, [charge for charge in settlement if charge.amount < 0])
             return turn
+
+    # --- what a turn of several calls needs
+
+    def renew(self, session: Session, lease: Lease, seen: int) -> Slot | None:
+        with self._kept.locked():
+            stored = self._kept.find(session.owner, session.id)
+            if stored is None:
+                return Tombstone(lease.number)
+            held = stored.slot(lease.number)
+            if is_held(held, lease.token, lease.sequence):
+                return lease  # an earlier try, which was not answered
+            if not can_be_renewed(held, lease, seen):
+                return held
+            self._kept.change(stored.with_lease(lease), lazily=True)
+            return lease
+
+    def checkpoint(
+        self,
+        session: Session,
+        lease: Lease,
+        seen: int,
+        step: Step,
+        *,
+        message: Sequence[Message] = (),
+        settlement: tuple[QuotaCharge, ...] = (),
+        charges: tuple[QuotaCharge, ...] = (),
+    ) -> Slot | None:
+        require_step_storable(step, message)
+        with self._kept.locked():
+            stored = self._kept.find(session.owner, session.id)
+            if stored is None:
+                return Tombstone(lease.number)
+            held = stored.slot(lease.number)
+            if is_held(held, lease.token, lease.sequence):
+                return lease  # an earlier try, which was not answered
+            if not can_be_renewed(held, lease, seen):
+                return held
+            self._require_fits(QuotaCharges(session.owner, charges), settlement, lease.at_ms)
+            # Whoever dies in between leaves too much charged, never too little.
+            self._settle(session.owner, [charge for charge in (*settlement, *charges) if charge.amount > 0])
+            lazily = not (settlement or charges)
+            self._kept.add_checkpoint(stored, Checkpoint.of(lease, step, message), lazily=lazily)
+            self._settle(session.owner, [charge for charge in settlement if charge.amount < 0])
+            return lease
+
+    def steps(self, session: Session, lease: Lease) -> tuple[tuple[Message, ...], tuple[Step, ...]]:
+        with self._kept.locked(shared=True):
+            stored = self._kept.find(session.owner, session.id)
+            if stored is None or not is_held(stored.slot(lease.number), lease.token):
+                return (), ()
+            return stored.steps(lease.steps)
+
+    def interrupt(self, session: Session, turn: Turn, over: Lease) -> Slot | None:
+        with self._kept.locked():
+            stored = self._kept.find(session.owner, session.id)
+            if stored is None:
+                return Tombstone(turn.number)
+            held = stored.slot(turn.number)  # all of the turn's content is stored already, so its size is no question
+            if not has_lapsed(held, over, turn.at_ms):
+                return held
+            self._kept.add(stored, turn, lazily=True)
+            return turn
+
+    def ask_to_stop(self, session: Session, lease: Lease) -> bool:
+        with self._kept.locked():
+            stored = self._kept.find(session.owner, session.id)
+            held = stored.slot(lease.number) if stored else None
+            if stored is None or not is_held(held, lease.token):
+                return False
+            if not held.stop_asked:
+                self._kept.change(stored.with_lease(replace(held, stop_asked=True)), lazily=True)
+            return True
 
     # --- the rest
 
@@ -252,6 +397,14 @@ class LockedSessionStore:
 
     def _take(self, quota: QuotaCharges, now_ms: int) -> None:
         self._change(quota.owner, quota.charges, lambda counters, charges: counters.take(charges, now_ms))
+
+    def _require_fits(self, quota: QuotaCharges, settlement: Iterable[QuotaCharge], now_ms: int) -> None:
+        """Raises QuotaExceeded when the charges do not fit into their counters after the settlement; keeps nothing."""
+        settled = by_owner(quota.owner, settlement)
+        for each, own in by_owner(quota.owner, quota.charges).items():
+            counters = self._kept.counters(each)
+            counters.settle(settled.get(each, ()))
+            counters.take(own, now_ms)
 
     def _settle(self, owner: str, charges: Iterable[QuotaCharge]) -> None:
         self._change(owner, charges, QuotaCounters.settle)

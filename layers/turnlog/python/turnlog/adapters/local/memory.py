@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from turnlog.adapters.local.locked_store import LockedSessionStore, StoredSession
-from turnlog.domain.conditions import content_bytes, is_due
+from turnlog.adapters.local.locked_store import Checkpoint, LockedSessionStore, StoredSession
+from turnlog.domain.conditions import bytes_of, content_bytes, is_due
 from turnlog.domain.quotas import QuotaCounters
 from turnlog.domain.sessions import Move
 from turnlog.domain.turns import Turn
@@ -22,11 +22,11 @@ Key = tuple[str, str]
 class MemorySessionStore(LockedSessionStore):
     """Sessions in dictionaries under one lock, for tests and for a single process.
 
-    It holds at most `most_sessions`, and `most_bytes` of content (as UTF-8; Python needs up to four times that). When
-    it is full it drops the session that was used least recently. It drops one with a running turn only if all others
-    run too, and never the one being written, however large that is. Ids of sessions that are gone stay known until
-    their `ttl_s`, those of the last `most_sessions`. It can hold nothing of a later version, since it ends with its
-    process.
+    It holds at most `most_sessions`, and `most_bytes` of content, steps of running turns included (as UTF-8; Python
+    needs up to four times that). When it is full it drops the session that was used least recently. It drops one with a
+    running turn only if all others run too, and never the one being written, however large that is. Ids of sessions
+    that are gone stay known until their `ttl_s`, those of the last `most_sessions`. It can hold nothing of a later
+    version, since it ends with its process.
     """
 
     def __init__(self, most_sessions: int = 10_000, most_bytes: int = 256_000_000) -> None:
@@ -82,19 +82,28 @@ class _Memory:
         self._make_room(new.session.created_ms)
 
     def change(self, changed: StoredSession, *, lazily: bool = False) -> None:  # noqa: ARG002
+        before = self.sessions[_key(changed)]
         self.sessions[_key(changed)] = changed
+        if before.checkpoints and not changed.checkpoints:
+            self.bytes -= _size_of_steps(before)
 
     def add(self, stored: StoredSession, turn: Turn, *, lazily: bool = False) -> None:  # noqa: ARG002
-        self.sessions[_key(stored)] = replace(stored, turns=[*stored.turns, turn], running=None)
-        self.bytes += content_bytes(turn)
+        self.sessions[_key(stored)] = replace(stored.with_lease(None), turns=[*stored.turns, turn])
+        self.bytes += content_bytes(turn) - _size_of_steps(stored)
         self._make_room(turn.at_ms)
+
+    def add_checkpoint(self, stored: StoredSession, checkpoint: Checkpoint, *, lazily: bool = False) -> None:  # noqa: ARG002
+        checkpoints = [*stored.checkpoints, checkpoint]
+        self.sessions[_key(stored)] = replace(stored, running=checkpoint.lease, checkpoints=checkpoints)
+        self.bytes += _size_of(checkpoint)
+        self._make_room(checkpoint.lease.at_ms)
 
     def move(self, stored: StoredSession, move: Move) -> None:
         new = move.to_owner, move.to_id
         self._end(_key(stored), moved=(move.key, new))
-        self.bytes += _size(stored)
         session = replace(stored.session, owner=move.to_owner, id=move.to_id)
-        self.sessions[new] = replace(stored, session=session, running=None)
+        self.sessions[new] = replace(stored.with_lease(None), session=session)
+        self.bytes += _size(self.sessions[new])
 
     def remove(self, owner: str, session_id: str, now_ms: int) -> bool:  # noqa: ARG002
         if (owner, session_id) not in self.sessions:
@@ -161,4 +170,13 @@ def _key(stored: StoredSession) -> Key:
 
 
 def _size(stored: StoredSession) -> int:
-    return sum(map(content_bytes, stored.turns))
+    return sum(map(content_bytes, stored.turns)) + _size_of_steps(stored)
+
+
+def _size_of_steps(stored: StoredSession) -> int:
+    return sum(map(_size_of, stored.checkpoints))
+
+
+def _size_of(checkpoint: Checkpoint) -> int:
+    messages = (*checkpoint.message, checkpoint.reply, checkpoint.results)
+    return bytes_of(filter(None, messages), filter(None, [checkpoint.call]))

@@ -42,7 +42,9 @@ def _is_done(upload: Upload, context: Any) -> bool:
             tell=lambda outcome: _note(outcome, context.aws_request_id),
         )
     except TurnlogError as error:
-        telemetry.note("upload failed", request_id=context.aws_request_id, code=type(error).__name__)
+        telemetry.note(
+            "upload failed", request_id=context.aws_request_id, code=error.code, where=telemetry.source_line(error)
+        )
         return False
     except Exception as error:  # noqa: BLE001 (its text must not be logged, as Lambda would)
         telemetry.note("upload failed", request_id=context.aws_request_id, where=runtime.source_line(error))

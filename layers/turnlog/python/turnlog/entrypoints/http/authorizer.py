@@ -23,7 +23,8 @@ def authorize(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
     """Answers a TOKEN authorizer's request with a policy for the whole stage and the caller as its context.
 
     `Bearer` brings a JWT. `Session` brings the secret of an anonymous session, which is checked by nothing but its
-    form: its hash is the owner's name, so a wrong one finds no session. Such a caller's policy is for sessions' routes.
+    form: its hash is the owner's name, so a wrong one finds no session. Such a caller's policy is for the routes of
+    sessions and models.
 
     The policy is cached for the credential's next requests, to any route, so it must not name only this one. The
     context says when the token expires, since the cache does not know, and which roles it brings. Whom a back end acts
@@ -58,6 +59,7 @@ def _anonymous(secret: str, stage: str) -> dict[str, Any]:
         raise Unauthorized
     expires_s = runtime.now_ms() // 1000 + _LONGER_THAN_ANY_CACHE_S
     routes = [f"{stage}/{method}/sessions/*" for method in _ANONYMOUS_METHODS]
+    routes += [f"{stage}/GET/models", f"{stage}/GET/models/*"]
     return _answer(anonymous_owner_of(secret), "anonymous", expires_s, [], routes, [])
 
 

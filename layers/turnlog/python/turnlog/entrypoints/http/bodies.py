@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import unicodedata
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, BeforeValidator, FailFast, Field, StringConstraints, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from turnlog import runtime
+from turnlog.domain.blocks.reading import read_message
 from turnlog.domain.limits import DEFAULT_MAX_TOKENS
-from turnlog.domain.messages import Message, has_foreign_controls, to_json
+from turnlog.domain.messages import Message, has_foreign_controls
 from turnlog.entrypoints.http.fields import described
+from turnlog.entrypoints.http.message_schema import message_schema
 from turnlog.entrypoints.http.model_settings import CacheTime, EffortLevel, Thinking
-from turnlog.entrypoints.http.request import MAX_BODY, Body
+from turnlog.entrypoints.http.request import MAX_BODY, MAX_MEDIA_BODY, Body
 
 MOST_MAX_TOKENS = 16_000
 """More would rarely be written while the gateway waits, nor surely fit into an item beside its message."""
@@ -21,7 +23,6 @@ MOST_MAX_TOKENS = 16_000
 SHORTEST_IDLE_S = 120
 """Longer than a turn's lease, of up to 95 s by GatewaySeconds, or a session could end under its own turn."""
 
-_OF_A_BLOCK = ("type", "text")
 _JOINERS = dict.fromkeys((0x200C, 0x200D))  # which spell words in Persian and Indic scripts, and join emoji
 
 
@@ -51,45 +52,12 @@ def _not_blank(text: str) -> str:
 
 
 def _message(value: object) -> Message:
-    """Reads a string or a list of text blocks."""
-    if isinstance(value, str):
-        texts = [_text(value)]
-    elif isinstance(value, list):
-        texts = [_text_of_block(block, index) for index, block in enumerate(value)]
-    else:
-        raise _wrong("wrong_type")
-    if not texts:
-        raise _wrong("message_empty")
-    return Message("user", to_json([{"type": "text", "text": text} for text in texts]))
+    return read_message(value)
 
 
-def _text_of_block(block: object, index: int) -> str:
-    if not isinstance(block, dict):
-        raise _wrong("wrong_type", index)
-    for number, name in enumerate(block, start=1):
-        if name not in _OF_A_BLOCK:
-            raise _wrong("unknown_field", index, allowed=list(_OF_A_BLOCK), field=number)
-    for name in _OF_A_BLOCK:
-        if name not in block:
-            raise _wrong("field_missing", index, name)
-        if not isinstance(block[name], str):
-            raise _wrong("wrong_type", index, name)
-    if block["type"] != "text":
-        raise _wrong("block_type_unknown", index, "type", allowed=["text"])
-    return _text(block["text"], index, "text")
-
-
-def _text(text: str, *within: int | str) -> str:
-    if has_foreign_controls(text):
-        raise _wrong("control_character", *within)
-    if not text.strip():
-        raise _wrong("message_empty", *within)
-    return text
-
-
-def _wrong(kind: str, *within: int | str, **details: object) -> PydanticCustomError:
-    """Returns the error of the part of a message that is `within` it: the block's index and the field's name."""
-    return PydanticCustomError(kind, "refused", {"within": within, **details})
+def _question(value: object) -> Message:
+    """Reads a message without results of tools: no model has called one before it."""
+    return read_message(value, with_results=False)
 
 
 def _offered_model(name: str) -> str:
@@ -99,19 +67,22 @@ def _offered_model(name: str) -> str:
     return name
 
 
-_TEXT_BLOCK = {
-    "type": "object",
-    "required": ["type", "text"],
-    "properties": {"type": {"const": "text"}, "text": {"type": "string", "minLength": 1}},
-    "additionalProperties": False,
-}
-_MESSAGE = {"oneOf": [{"type": "string", "minLength": 1}, {"type": "array", "minItems": 1, "items": _TEXT_BLOCK}]}
 _LONG = {"maxLength": MAX_BODY}  # for readers: no longer text can arrive
 
 _QUESTION = (
-    "A string, or a list of text blocks. Not blank; no control characters but tab, line ends, form feed and escape."
+    "A string, or a list of blocks as Claude's API has them. No text is blank or has control characters but tab, line "
+    "ends, form feed and escape. Images and PDFs come as base64; nothing is fetched."
 )
-Question = Annotated[Any, BeforeValidator(_message), WithJsonSchema(_MESSAGE), described(_QUESTION)]
+Question = Annotated[
+    Any,
+    BeforeValidator(_question),
+    WithJsonSchema(message_schema(with_results=False)),
+    described(_QUESTION),
+]
+_TURN = f"{_QUESTION} Results of tools come first."
+TurnMessage = Annotated[
+    Any, BeforeValidator(_message), WithJsonSchema(message_schema(with_results=True)), described(_TURN)
+]
 SystemPrompt = Annotated[
     str,
     AfterValidator(_plain_text),
@@ -146,6 +117,8 @@ _AT_MOST = "at which the session ends; at most the deployment's own, which also 
 
 class SingleTurnBody(Body):
     """The question to a single-turn function."""
+
+    most_bytes: ClassVar[int] = MAX_MEDIA_BODY
 
     message: Question
     model: ModelName | None = None
@@ -198,7 +171,9 @@ class TitleBody(Body):
 class TurnBody(Body):
     """The caller's next message."""
 
-    message: Question
+    most_bytes: ClassVar[int] = MAX_MEDIA_BODY
+
+    message: TurnMessage
     system: Annotated[SystemPrompt, described(_FROM_HERE_ON, **_LONG)] = ""
     turn: Annotated[TurnNumber | None, described("The number that the caller expects the turn to get.")] = None
 

@@ -7,60 +7,37 @@ from typing import Annotated, Any, get_args
 from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from turnlog.domain.blocks.fields import kind_of, malformed, refuse, require_fields
 from turnlog.domain.messages import CacheLifetime, Effort, to_json
 from turnlog.entrypoints.http.fields import described
 
 _LEAST_BUDGET = 1024  # of thinking, by the API
 _DISPLAYS = ["summarized", "omitted"]
-_FIELDS = {
-    "adaptive": ("type", "display"),
-    "enabled": ("type", "budget_tokens", "display"),
-    "disabled": ("type",),
-    "between_tools": ("type",),
-}
-"""The fields of `thinking` by its type, in the API's own form."""
+_KINDS = ("adaptive", "enabled", "disabled", "between_tools")
+_REQUIRED = {"enabled": ("type", "budget_tokens")}
+_OPTIONAL = {"adaptive": ("display",), "enabled": ("display",)}
 
 
-def _thinking(value: object) -> str:
+def _fields_of(kind: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The fields that `thinking` of this type must have and may have, in the API's own form."""
+    return _REQUIRED.get(kind, ("type",)), _OPTIONAL.get(kind, ())
+
+
+def _thinking(value: Any) -> str:
     """Reads the object `thinking` and returns it as JSON text, in one order of its fields."""
-    if not isinstance(value, dict):
-        raise _wrong("wrong_type")
-    if "type" not in value:
-        raise _wrong("field_missing", "type")
-    if not isinstance(value["type"], str):
-        raise _wrong("wrong_type", "type")
-    names = _FIELDS.get(value["type"])
-    if names is None:
-        raise _wrong("value", "type", allowed=list(_FIELDS))
-    for number, name in enumerate(value, start=1):
-        if name not in names:
-            raise _wrong("unknown_field", allowed=list(names), field=number)
-    if "budget_tokens" in names:
-        _require_budget(value)
-    if "display" in value:
-        _require_display(value["display"])
-    return to_json({name: value[name] for name in names if name in value})
-
-
-def _require_budget(value: dict[str, Any]) -> None:
-    if "budget_tokens" not in value:
-        raise _wrong("field_missing", "budget_tokens")
-    if type(value["budget_tokens"]) is not int:
-        raise _wrong("wrong_type", "budget_tokens")
-    if value["budget_tokens"] < _LEAST_BUDGET:
-        raise _wrong("value", "budget_tokens", ge=_LEAST_BUDGET)
-
-
-def _require_display(display: object) -> None:
+    at = ("thinking",)
+    required, optional = _fields_of(kind_of(value, at, _KINDS, "thinking_range"))
+    require_fields(value, at, required, optional)
+    budget, display = value.get("budget_tokens", _LEAST_BUDGET), value.get("display", _DISPLAYS[0])
+    if type(budget) is not int:
+        malformed("wrong_type", (*at, "budget_tokens"))
+    if budget < _LEAST_BUDGET:
+        refuse("thinking_range", (*at, "budget_tokens"), minimum=_LEAST_BUDGET)
     if not isinstance(display, str):
-        raise _wrong("wrong_type", "display")
+        malformed("wrong_type", (*at, "display"))
     if display not in _DISPLAYS:
-        raise _wrong("value", "display", allowed=_DISPLAYS)
-
-
-def _wrong(kind: str, *within: str, **details: object) -> PydanticCustomError:
-    """Returns the error of a field of `thinking`, or of all of it."""
-    return PydanticCustomError(kind, "refused", {"within": within, **details})
+        refuse("thinking_range", (*at, "display"), allowed=_DISPLAYS)
+    return to_json({name: value[name] for name in (*required, *optional) if name in value})
 
 
 def _one_of(values: tuple[str, ...]) -> AfterValidator:
@@ -86,11 +63,12 @@ _THINKING = {
     "oneOf": [
         {
             "type": "object",
-            "required": [name for name in names if name != "display"],
-            "properties": {name: {"const": kind} if name == "type" else _PROPERTIES[name] for name in names},
+            "required": list(_fields_of(kind)[0]),
+            "properties": {"type": {"const": kind}}
+            | {name: _PROPERTIES[name] for fields in _fields_of(kind) for name in fields if name != "type"},
             "additionalProperties": False,
         }
-        for kind, names in _FIELDS.items()
+        for kind in _KINDS
     ],
 }
 _ABOUT_EFFORT = (

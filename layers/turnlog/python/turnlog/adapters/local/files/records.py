@@ -7,7 +7,8 @@
 A byte that changed on the disk and a file that was cut are always noticed: up to the mark all must be whole. After it,
 a record that is not whole was never finished, and is dropped. A field that this version does not know is ignored. A
 higher version of the form, or a kind of record that this one does not know, is of a later version: it is never guessed
-and never added to, and the file stays as it is until it is deleted.
+and never added to, and the file stays as it is until it is deleted. A file has only kinds of records that it needs, so
+that an earlier version reads all files but those of sessions whose turns had steps.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any, TypeVar
 
 from pydantic import ConfigDict, TypeAdapter
 
+from turnlog.adapters.local.locked_store import Checkpoint
 from turnlog.domain.quotas import QuotaCounters
 from turnlog.domain.sessions import SessionSettings
 from turnlog.domain.turns import Lease, Turn
@@ -30,7 +32,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """All of a session but its settings and turns. A turn that was written after it took the place of `lease`.
+    """All of a session but its settings, turns and steps.
+
+    A turn that was written after it took the place of `lease`, as the lease of a Checkpoint did.
 
     `ids` are the session's ids by the names that its file may have: a session that moves has two, so that renaming the
     file gives it both its new place and its new id.
@@ -63,7 +67,14 @@ MARK_AT = len(_MAGIC)
 _MARK = struct.Struct(">QI")
 _START = MARK_AT + _MARK.size
 _FRAME = struct.Struct(">cII")
-_KINDS: dict[type, bytes] = {SessionSettings: b"S", Head: b"H", Turn: b"T", SessionTombstone: b"G", QuotaCounters: b"Q"}
+_KINDS: dict[type, bytes] = {
+    SessionSettings: b"S",
+    Head: b"H",
+    Turn: b"T",
+    Checkpoint: b"C",
+    SessionTombstone: b"G",
+    QuotaCounters: b"Q",
+}
 # A dataclass takes no configuration, so each value is in a tuple that has one.
 _CONFIG = ConfigDict(ser_json_bytes="hex", val_json_bytes="hex")
 _FORMS: dict[type, TypeAdapter[Any]] = {kind: TypeAdapter(tuple[kind], config=_CONFIG) for kind in _KINDS}  # type: ignore[valid-type]

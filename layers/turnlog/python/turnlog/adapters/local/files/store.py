@@ -10,17 +10,28 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import overload
+from typing import TypeVar, overload
 
-from turnlog.adapters.local.files.records import Head, SessionTombstone, decode, decode_only, encode, is_a, split, whole
+from turnlog.adapters.local.files.records import (
+    Head,
+    SessionTombstone,
+    decode,
+    decode_only,
+    encode,
+    is_a,
+    split,
+    whole,
+)
 from turnlog.adapters.local.files.root import NEW, Root, Sleep, Sync
-from turnlog.adapters.local.locked_store import LockedSessionStore, StoredSession
+from turnlog.adapters.local.locked_store import Checkpoint, LockedSessionStore, StoredSession
 from turnlog.domain.conditions import is_due
 from turnlog.domain.owners import owner_hash
 from turnlog.domain.quotas import QuotaCounters
 from turnlog.domain.sessions import Move, Session, SessionSettings
-from turnlog.domain.turns import Turn
+from turnlog.domain.turns import Lease, Turn
 from turnlog.errors import ErasureUnfinished, ItemUnreadable, SessionUnreadable, TurnsMissing
+
+T = TypeVar("T")
 
 GONE = ".gone"
 
@@ -73,8 +84,9 @@ class FileSessionStore(LockedSessionStore):
 class FileSessions(Root):
     """The LockedSessions of a FileSessionStore.
 
-    The file of a session holds its settings and a Head, and then, as they were written, turns and later Heads. If it is
-    there, there is a session, whatever tombstone lies beside it.
+    The file of a session holds its settings and a Head, and then, as they were written, turns, checkpoints of their
+    steps and later Heads. The steps of a turn that is finished stay in the file and mean nothing. If it is there, there
+    is a session, whatever tombstone lies beside it.
     """
 
     def find(self, owner: str, session_id: str) -> StoredSession | None:
@@ -103,6 +115,11 @@ class FileSessions(Root):
 
     def add(self, stored: StoredSession, turn: Turn, *, lazily: bool = False) -> None:
         self.append(session_path(self.path, stored.session.owner, stored.session.id), encode(turn), lazily=lazily)
+
+    def add_checkpoint(self, stored: StoredSession, checkpoint: Checkpoint, *, lazily: bool = False) -> None:
+        path = session_path(self.path, stored.session.owner, stored.session.id)
+        lease = replace(checkpoint.lease, charges=())  # those are counted elsewhere
+        self.append(path, encode(replace(checkpoint, lease=lease)), lazily=lazily)
 
     def move(self, stored: StoredSession, move: Move) -> None:
         """Renames the file; what is written before that means nothing without it."""
@@ -210,28 +227,29 @@ class FileSessions(Root):
             self.unlink(path)
 
 
-class _Turns(Sequence[Turn]):
-    """The turns of a file, each decoded when it is asked for. Raises a kind of SessionUnreadable then."""
+class _Values(Sequence[T]):
+    """The values of records, each decoded when it is asked for. Raises a kind of SessionUnreadable then."""
 
-    def __init__(self, records: list[bytes]) -> None:
+    def __init__(self, kind: type[T], records: list[bytes]) -> None:
+        self._kind = kind
         self._records = records
 
     def __len__(self) -> int:
         return len(self._records)
 
     @overload
-    def __getitem__(self, at: int) -> Turn: ...
+    def __getitem__(self, at: int) -> T: ...
 
     @overload
-    def __getitem__(self, at: slice) -> list[Turn]: ...
+    def __getitem__(self, at: slice) -> list[T]: ...
 
-    def __getitem__(self, at: int | slice) -> Turn | list[Turn]:
+    def __getitem__(self, at: int | slice) -> T | list[T]:
         if isinstance(at, slice):
             return [self[index] for index in range(*at.indices(len(self)))]
-        turn = decode(Turn, self._records[at])
-        if turn.number != range(1, len(self) + 1)[at]:
+        value = decode(self._kind, self._records[at])
+        if isinstance(value, Turn) and value.number != range(1, len(self) + 1)[at]:
             raise TurnsMissing
-        return turn
+        return value
 
 
 def _sessions_in(folder: Path) -> list[Path]:
@@ -249,10 +267,10 @@ def _stored(owner: str, path: Path, data: bytes) -> StoredSession:
     """The session of a file. Raises a kind of SessionUnreadable."""
     records, _ = split(data)
     turns = [record for record in records if is_a(Turn, record)]
-    others = [record for record in records if not is_a(Turn, record)]
-    if len(others) < 2:
+    heads = [record for record in records if is_a(Head, record)]
+    if not heads:
         raise ItemUnreadable
-    settings, head = decode(SessionSettings, others[0]), decode(Head, others[-1])
+    settings, head = decode(SessionSettings, records[0]), decode(Head, heads[-1])
     if path.name not in head.ids:
         raise ItemUnreadable
     times = head.created_ms, head.expires_ms, head.idle_ms
@@ -260,7 +278,29 @@ def _stored(owner: str, path: Path, data: bytes) -> StoredSession:
         session = Session(owner, head.ids[path.name], *times, settings, head.fingerprint)
     except ValueError as error:
         raise ItemUnreadable from error
-    return StoredSession(session, head.title, _Turns(turns), None if is_a(Turn, records[-1]) else head.lease)
+    running, checkpoints = _open_turn(records)
+    return StoredSession(session, head.title, _Values(Turn, turns), running, _Values(Checkpoint, checkpoints))
+
+
+def _open_turn(records: list[bytes]) -> tuple[Lease | None, list[bytes]]:
+    """The lease of the turn that runs, if one does, and its checkpoints: those since the slot had no steps.
+
+    Decodes none of the checkpoints but the last, since they may be large. Raises ItemUnreadable.
+    """
+    leases: list[Lease | None] = []
+    checkpoints: list[bytes] = []
+    for record in reversed(records[1:]):
+        if is_a(Turn, record):
+            break
+        if is_a(Checkpoint, record):
+            checkpoints.insert(0, record)
+            if not leases:
+                leases.append(decode(Checkpoint, record).lease)
+        else:
+            leases.append(decode(Head, record).lease)
+            if not (leases[-1] and leases[-1].steps):
+                break
+    return leases[0] if leases else None, checkpoints
 
 
 def _ends_ms(stored: StoredSession) -> int:

@@ -20,15 +20,16 @@ from turnlog.clock import Clock, system_clock
 class WriteBehindSessionStore(FileSessionStore):
     """Turns in memory over files, for one process that may lose its last minutes.
 
-    New turns and leases of a session are written to its file, all at once, when it was not used for `idle_s` seconds,
-    or when more than `most_sessions` sessions are held, and by `close`. There is no thread: time passes only in calls
-    of its methods. A file that cannot be written then is tried again by the next call.
+    New turns, steps and leases of a session are written to its file, all at once, when it was not used for `idle_s`
+    seconds, or when more than `most_sessions` sessions are held, and by `close`. There is no thread: time passes only
+    in calls of its methods. A file that cannot be written then is tried again by the next call.
 
     A crash loses every turn that was not yet written, though its reply was returned. What is left is the session as it
     was before them, whole and in order; later turns then get the numbers of the lost ones, and a repeat under a lost
-    one's key is paid for again. So a turn that was answered is safe only after `close`, and this is no store for
-    production. Creations, deletions, moves, forks, titles, quotas, leases with charges and turns with a settlement,
-    which is that of a budget, are durable at once. Turns that are charged to a rate alone are not.
+    one's key is paid for again, and its tools run again. So a turn that was answered is safe only after `close`, and
+    this is no store for production. Creations, deletions, moves, forks, titles, quotas, leases with charges, and turns
+    and steps with a settlement or charges, which are those of a budget, are durable at once. Turns that are charged to
+    a rate alone are not.
 
     The folder is this store's alone, until `close`.
     """

@@ -50,6 +50,9 @@ _PARAMETERS = {
     "owner": Annotated[str, described(_OWNER, "aHR0cHM6Ly9pc3N1ZXIuZXhhbXBsZS98YWRh", pattern="^[A-Za-z0-9_-]+$")],
     "n": Annotated[TurnNumber, described("The turn's number.", 1)],
     "limit": Annotated[int, described("The most items of a page.", 20, **_LIMIT)],
+    "model_id": fields.Model,
+    "after_id": Annotated[str, described("The page after this model.", "claude-sonnet-5-5")],
+    "before_id": Annotated[str, described("The page before this model.", "claude-sonnet-5-5")],
     "cursor": Annotated[str, described(_CURSOR, "c2VhbGVkIGJ5IHRoZSBzZXJ2aWNl", minLength=1)],
 }
 _SCHEMAS = {name: schema_of(kind) for name, kind in _PARAMETERS.items()}
@@ -81,7 +84,7 @@ _TAGS = {
     "Anonymous": "Sessions of whoever holds a secret.",
     "Account": "All that is kept of the caller.",
     "Administration": "Sessions of other users, for administrators.",
-    "Service": "The service itself.",
+    "Service": "The service itself, and the models that it offers.",
 }
 _TAG_OF = {
     "sessions": "Sessions",
@@ -90,6 +93,7 @@ _TAG_OF = {
     "admin": "Administration",
     "health": "Service",
     "openapi.json": "Service",
+    "models": "Service",
 }
 """The tag of a path, by its first word; any other path is that of a function that answers questions."""
 
@@ -169,7 +173,7 @@ def _parameters(path: str, operation: Operation) -> list[dict[str, Any]]:
     named = [("path", name) for name in re.findall(r"{(\w+)}", path)] + [("query", name) for name in operation.asks]
     written: list[dict[str, Any]] = []
     for location, name in named:
-        schema = dict(_SCHEMAS[name])
+        schema = dict(_SCHEMAS[name]) | ({"maximum": operation.most} if name == "limit" else {})
         described = {"name": name, "in": location, "required": location == "path"}
         written.append(described | {"description": schema.pop("description"), "schema": schema})
     if operation.key is not None:

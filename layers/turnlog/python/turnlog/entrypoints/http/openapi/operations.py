@@ -11,9 +11,9 @@ from decimal import Decimal
 from typing import Any
 
 from turnlog import errors
-from turnlog.entrypoints.http import bodies, replies
+from turnlog.entrypoints.http import bodies, model_info, replies
 from turnlog.entrypoints.http.replies import ResponseBody
-from turnlog.entrypoints.http.request import Body
+from turnlog.entrypoints.http.request import MOST_LIMIT, Body
 from turnlog.errors import InvalidRequest, TurnlogError, ValueRefused
 from turnlog.usecases.list_sessions import MOST_READS
 
@@ -70,7 +70,7 @@ class Operation:
     `key` is True where an Idempotency-Key is needed, False where it may be left out, and None where the route takes
     none. `asks` are the query parameters, `headers` those of the good answer. A route with no `callers` is public; one
     with `roles` is for signed-in callers who have all of them. `unfinished` is the status under which the same reply
-    says that there was no time for all, and that a repeat goes on.
+    says that there was no time for all, and that a repeat goes on. `most` is the largest `limit` of a page.
     """
 
     name: str
@@ -87,6 +87,7 @@ class Operation:
     headers: tuple[str, ...] = ()
     roles: tuple[str, ...] = ()
     unfinished: int | None = None
+    most: int = MOST_LIMIT
 
     @property
     def takes_user(self) -> bool:
@@ -277,6 +278,17 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         example={"reason": "Ticket 4711: the user asks for help."},
         asks=_PAGE,
         roles=("admin", "admin:content"),
+    ),
+    ("GET", "/models"): Operation(
+        "listModels",
+        "List the models on offer, in the form of the Models API: limits, abilities, prices, and when each retires.",
+        model_info.Models,
+        (InvalidRequest("parameter_invalid", details={"parameter": "after_id", "allowed": ["claude-sonnet-5-5"]}),),
+        asks=("limit", "after_id", "before_id"),
+        most=model_info.MOST_MODELS,
+    ),
+    ("GET", "/models/{model_id}"): Operation(
+        "getModel", "Read what one model is.", model_info.Model, (errors.ModelNotFound(),)
     ),
     ("GET", "/health"): Operation("health", "Learn whether the service answers.", replies.Health, (), callers=()),
     ("GET", "/openapi.json"): Operation("openapi", "Read this document.", replies.Document, (), callers=()),

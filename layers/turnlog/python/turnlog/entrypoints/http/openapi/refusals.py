@@ -6,11 +6,15 @@ from collections.abc import Iterator
 from typing import Any
 
 from turnlog import errors
+from turnlog.domain.blocks.images import IMAGE_TYPES
+from turnlog.domain.blocks.media import MOST_IMAGES, MOST_PAGES, MOST_PIXELS
+from turnlog.domain.blocks.reading import BLOCK_TYPES, MOST_TITLE, TOOL_USE_ID_PATTERN
+from turnlog.entrypoints.http.bodies import TurnBody
 from turnlog.entrypoints.http.openapi.components import schema_of
 from turnlog.entrypoints.http.openapi.operations import ANONYMOUS, Operation
 from turnlog.entrypoints.http.problem_body import problem_body
 from turnlog.entrypoints.http.problems import INTERNAL, Problem, problem_of
-from turnlog.entrypoints.http.request import MAX_BODY, MOST_LIMIT, Body
+from turnlog.entrypoints.http.request import MAX_BODY, Body
 from turnlog.errors import InvalidRequest, TurnlogError, ValueRefused
 
 Example = dict[str, Any]
@@ -99,7 +103,9 @@ def errors_of(operation: Operation) -> Iterator[TurnlogError]:
     yield InvalidRequest("parameter_unknown", details=unknown)
     yield InvalidRequest("parameter_duplicate", details={"parameter": operation.asks[0]} if operation.asks else unknown)
     if "limit" in operation.asks:
-        yield InvalidRequest("parameter_invalid", details={"parameter": "limit", "minimum": 1, "maximum": MOST_LIMIT})
+        yield InvalidRequest(
+            "parameter_invalid", details={"parameter": "limit", "minimum": 1, "maximum": operation.most}
+        )
     if "cursor" in operation.asks:
         yield InvalidRequest("cursor_invalid", details={"parameter": "cursor"})
     if operation.callers:
@@ -123,7 +129,7 @@ def _of_body(kind: type[Body]) -> Iterator[TurnlogError]:
     yield InvalidRequest("json_invalid", details={"line": 1, "column": 17})
     yield InvalidRequest("header_duplicate")
     yield errors.MediaTypeUnsupported("media_type_unsupported")
-    yield errors.BodyTooLarge("body_too_large")
+    yield errors.BodyTooLarge("body_too_large", details={"maximum": kind.most_bytes})
     yield InvalidRequest("unknown_field", "", {"allowed": list(schema["properties"]), "field": 2})
     yield InvalidRequest("wrong_type", f"/{first}")
     if "required" in schema:
@@ -131,8 +137,7 @@ def _of_body(kind: type[Body]) -> Iterator[TurnlogError]:
     if texts := [name for name in schema["properties"] if name in _TEXTS]:
         yield InvalidRequest("control_character", f"/{texts[0]}")
     if "message" in schema["properties"]:
-        yield ValueRefused("message_empty", "/message")
-        yield ValueRefused("block_type_unknown", "/message/0/type", {"allowed": ["text"]})
+        yield from _of_message(with_results=kind is TurnBody)
     if "model" in schema["properties"]:
         yield ValueRefused("model_unknown", "/model", {"allowed": ["claude-sonnet-5-5", "claude-haiku-5-5"]})
         yield errors.ModelRetired("claude-sonnet-5-5")
@@ -146,3 +151,28 @@ def _of_body(kind: type[Body]) -> Iterator[TurnlogError]:
         form = {"pattern": each["pattern"]} if "pattern" in each else {}
         if name != "message" and (bounds or form):
             yield ValueRefused(f"{name}_range", f"/{name}", bounds[-1] if bounds else form)
+
+
+def _of_message(*, with_results: bool) -> Iterator[TurnlogError]:
+    """Yields what only a message with blocks can break."""
+    yield errors.BodyTooLarge("text_too_large", details={"maximum": MAX_BODY})
+    yield ValueRefused("message_empty", "/message")
+    yield ValueRefused("block_type_unknown", "/message/0/type", {"allowed": [*BLOCK_TYPES]})
+    source = "/message/0/source"
+    yield ValueRefused("source_type_unknown", f"{source}/type", {"allowed": ["base64"]})
+    yield ValueRefused("source_not_fetched", f"{source}/type", {"allowed": ["base64"]})
+    yield ValueRefused("media_type_unknown", f"{source}/media_type", {"allowed": [*IMAGE_TYPES]})
+    yield ValueRefused("media_type_mismatch", f"{source}/media_type")
+    yield ValueRefused("image_too_large", f"{source}/data", {"maximum": MOST_PIXELS})
+    yield ValueRefused("images_too_many", "/message", {"maximum": MOST_IMAGES})
+    yield ValueRefused("document_too_long", f"{source}/data", {"maximum": MOST_PAGES})
+    yield ValueRefused("document_title_range", "/message/0/title", {"max_length": MOST_TITLE})
+    for code in ("image_invalid", "document_encrypted", "document_invalid", "document_not_text"):
+        yield ValueRefused(code, f"{source}/data")
+    yield ValueRefused("citations_mixed", "/message/1/citations")
+    if with_results:
+        yield ValueRefused("tool_result_misplaced", "/message/1")
+        yield ValueRefused("tool_result_duplicate", "/message/1/tool_use_id")
+        yield ValueRefused("tool_use_id_range", "/message/0/tool_use_id", {"pattern": TOOL_USE_ID_PATTERN})
+    else:
+        yield ValueRefused("tool_result_without_call", "/message/0")

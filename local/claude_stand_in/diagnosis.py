@@ -1,0 +1,64 @@
+"""Diagnoses of the prompt cache: what of a prompt differs from that of an earlier reply, so that it cannot be read."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any
+
+from local.claude_stand_in.prompt import Part, parts_of
+
+KEPT_PROMPTS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class _Prompt:
+    """What is kept of a prompt: the digests of its parts, and its tokens."""
+
+    model: str
+    tools: tuple[str, ...]
+    system: tuple[str, ...]
+    messages: tuple[str, ...]
+    tokens: int
+
+    @classmethod
+    def of(cls, model: str, parts: list[Part]) -> _Prompt:
+        def digests(*names: str) -> tuple[str, ...]:
+            return tuple(part.digest for part in parts if part.path.startswith(names))
+
+        tokens = sum(part.tokens for part in parts)
+        return cls(model, digests("tools"), digests("system"), digests("messages"), tokens)
+
+    def changed_in(self, later: _Prompt) -> str | None:
+        """The first thing that is not in `later` as it is here; None when the messages only go on."""
+        for name in ("model", "tools", "system"):
+            if getattr(self, name) != getattr(later, name):
+                return name
+        return None if later.messages[: len(self.messages)] == self.messages else "messages"
+
+
+class Diagnoses:
+    """The prompts of the last replies, by the ids of these. Safe to use from many threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._prompts: OrderedDict[tuple[str, str], _Prompt] = OrderedDict()
+
+    def diagnosis(self, account: str, body: dict[str, Any], reply_id: str) -> dict[str, Any] | None:
+        """The answer's `diagnostics`; None when none was asked for or nothing has changed. Keeps this prompt too."""
+        prompt = _Prompt.of(body["model"], parts_of(body))
+        asked = (body.get("diagnostics") or {}).get("previous_message_id")
+        with self._lock:
+            before = self._prompts.get((account, asked)) if asked else None
+            self._prompts[account, reply_id] = prompt
+            while len(self._prompts) > KEPT_PROMPTS:
+                self._prompts.popitem(last=False)
+        if not asked:
+            return None
+        if not before:
+            return {"cache_miss_reason": {"type": "previous_message_not_found"}}
+        changed = before.changed_in(prompt)
+        if not changed:
+            return None
+        return {"cache_miss_reason": {"type": f"{changed}_changed", "cache_missed_input_tokens": before.tokens}}

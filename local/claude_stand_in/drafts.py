@@ -1,0 +1,99 @@
+"""Drafts of replies: the blocks that a valid request asks for, before limits and counts."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from local.claude_stand_in.answers import MARK, answer
+from local.claude_stand_in.objects import object_for
+from local.claude_stand_in.server_tools import call_of, pending, result_of, searched
+from local.claude_stand_in.thinking import with_thinking
+from local.claude_stand_in.tool_calls import calls_now
+from local.claude_stand_in.turns import Block, Turn, asking, text_of
+from local.claude_stand_in.wishes import Wishes, wishes_in
+
+_LONGEST_QUOTE = 2_000  # characters of one result of a tool
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """Blocks, and the reason to stop after them."""
+
+    blocks: list[Block]
+    stop_reason: str = "end_turn"
+
+
+def draft_of(body: dict[str, Any], digest: str) -> Draft:
+    """The draft of the reply to a valid request. `digest` tells requests apart: ids are made of it."""
+    text, since = asking(body["messages"])
+    wishes = wishes_in(text)
+    begin = [result_of(call)] if (call := pending(since[-1] if since else None)) else []
+    if sum(len(turn.of_type("server_tool_use")) for turn in since) < wishes.pauses:
+        search = call_of("web_search", {"query": " ".join(text.split()[:8])}, _hash(digest, "search"))
+        return Draft([*begin, _marked("I look further."), search], "pause_turn")
+    if calls := calls_now(body):
+        said = _marked(f"I call {_listed([name for name, _ in calls])}.")
+        return Draft([*begin, *with_thinking([said, *_tool_uses(calls, digest)], body, text)], "tool_use")
+    content = with_thinking(_content(body, wishes, text, since, digest), body, text)
+    return Draft([*begin, *content], wishes.stop_reason or "end_turn")
+
+
+def _content(body: dict[str, Any], wishes: Wishes, text: str, since: list[Turn], digest: str) -> list[Block]:
+    form = (body.get("output_config") or {}).get("format")
+    if wishes.content or (wishes.stop_reason == "refusal" and not wishes.words):
+        return [_text(" ")] if wishes.content == "blank" else []
+    if wishes.words:
+        return [_marked(" ".join(f"word{number}" for number in range(1, wishes.words + 1)))]
+    if wishes.block:
+        return [_marked(f"A block of type {wishes.block} follows."), {"type": wishes.block, "data": text[:100]}]
+    if wishes.value is not None:
+        return [_text(json.dumps(wishes.value, ensure_ascii=False))]
+    if form:
+        return [_text(json.dumps(object_for(form["schema"], text, MARK), ensure_ascii=False))]
+    if found := searched(body, text, _hash(digest, "search")):
+        return [_marked("I look on the web."), *found]
+    return [_marked(_results(since) or answer(body))]
+
+
+def _text(text: str) -> Block:
+    return {"type": "text", "text": text}
+
+
+def _marked(text: str) -> Block:
+    return _text(MARK + text)
+
+
+def _tool_uses(calls: list[tuple[str, dict[str, Any]]], digest: str) -> list[Block]:
+    return [
+        {"type": "tool_use", "id": f"toolu_{_hash(digest, str(number))}", "name": name, "input": given}
+        for number, (name, given) in enumerate(calls)
+    ]
+
+
+def _results(since: list[Turn]) -> str:
+    """One sentence for each result of a tool that came since the user asked; "" when none came."""
+    names = {block["id"]: block["name"] for turn in since for block in turn.of_type("tool_use")}
+    said = []
+    for block in (block for turn in since for block in turn.of_type("tool_result")):
+        text = text_of(block.get("content", ""))[:_LONGEST_QUOTE]
+        how = "failed" if block.get("is_error") else "answered"
+        said.append(f"The tool {names[block['tool_use_id']]} {how}: {text or 'nothing'}")
+    return "\n".join(said)
+
+
+def _listed(names: list[str]) -> str:
+    counted = [f"{name} {names.count(name)} times" if names.count(name) > 1 else name for name in dict.fromkeys(names)]
+    return " and ".join(counted)
+
+
+def digest_of(body: dict[str, Any]) -> str:
+    """A digest of the whole request except `stream`."""
+    asked = {name: value for name, value in body.items() if name != "stream"}
+    return _hash(json.dumps(asked, sort_keys=True))
+
+
+def _hash(*texts: str) -> str:
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:24]

@@ -1,0 +1,177 @@
+"""Values that fit a JSON schema, made from a text: the same text and schema give the same value."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from local.claude_stand_in.sentences import sentences, summary
+
+Schema = dict[str, Any]
+
+_DEEPEST = 8  # below this depth fields that are not required are left out, so that a schema may name itself
+_MOST_ITEMS = 3
+_TITLE_WORDS = 6
+FORMATS = {
+    "date-time": "2026-01-01T00:00:00Z",
+    "time": "00:00:00Z",
+    "date": "2026-01-01",
+    "duration": "P1D",
+    "email": "ada@example.com",
+    "hostname": "example.com",
+    "uri": "https://example.com/",
+    "ipv4": "192.0.2.1",
+    "ipv6": "2001:db8::1",
+    "uuid": "00000000-0000-4000-8000-000000000000",
+}
+_IN_TEXT = {  # what a text may have for a field with such a word in its name or description
+    "zone": re.compile(r"\b(?:[A-Z][A-Za-z]+/[A-Z][\w+-]*(?:/[A-Z]\w*)?|UTC|GMT)\b"),
+    "url": re.compile(r"https?://[^\s<>\"')]+"),
+    "email": re.compile(r"[\w.+-]+@[\w-]+\.[\w.-]+\w"),
+    "date": re.compile(r"\b\d{4}-\d\d-\d\d\b"),
+}
+_INSTEAD = {"zone": "UTC", "url": "https://example.com/", "language": "en", "lang": "en"}
+_QUOTED = re.compile(r"[\"“`']([^\"”`'\n]{1,200})[\"”`']")
+_NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?(?![\w.]*\w)")
+
+
+def object_for(schema: Schema, text: str, mark: str = "", *, optional: bool = True) -> Any:
+    """A value that fits `schema`: enums take what the text names, texts and numbers come from it where they can.
+
+    The first free text begins with `mark`. Without `optional` only required fields are filled, and those that the text
+    has something for.
+    """
+    return _Maker(schema, text, mark, optional=optional).value(schema, "", 0)
+
+
+def found_in(text: str, field: str) -> str:
+    """What a text has for a field of this name and description: a time zone, an address, a date; "" when nothing."""
+    for word, pattern in _IN_TEXT.items():
+        if word in field.lower() and (found := pattern.search(text)):
+            return found[0].rstrip(".,;?!")
+    return ""
+
+
+class _Maker:
+    def __init__(self, root: Schema, text: str, mark: str, *, optional: bool) -> None:
+        self._root = root
+        self._text = text
+        self._mark = mark
+        self._optional = optional
+
+    def value(self, schema: Any, name: str, depth: int) -> Any:
+        if not isinstance(schema, dict):
+            return self._free_text(name, {})
+        schema = self._resolved(schema)
+        if "const" in schema:
+            return schema["const"]
+        if schema.get("enum"):
+            return self._one_of(schema["enum"])
+        kind = _kind(schema)
+        if kind == "object":
+            return self._object(schema, depth)
+        if kind == "array":
+            return self._array(schema, name, depth)
+        if kind in ("integer", "number"):
+            return self._number(schema, name, kind)
+        return {"boolean": True, "null": None}[kind] if kind in ("boolean", "null") else self._string(schema, name)
+
+    def _resolved(self, schema: Schema) -> Schema:
+        for _ in range(_DEEPEST):
+            options = schema.get("anyOf") or schema.get("oneOf")
+            if options:
+                chosen = next((each for each in options if self._resolved(each).get("type") != "null"), options[0])
+                schema = {name: each for name, each in schema.items() if name not in ("anyOf", "oneOf")} | chosen
+            elif "$ref" in schema:
+                schema = {name: each for name, each in schema.items() if name != "$ref"} | self._at(schema["$ref"])
+            elif "allOf" in schema:
+                schema = _merged(schema)
+            else:
+                break
+        return schema
+
+    def _at(self, ref: str) -> Schema:
+        found: Any = self._root
+        for key in ref.removeprefix("#").strip("/").split("/"):
+            found = found.get(key.replace("~1", "/").replace("~0", "~"), {}) if key else found
+        return found if isinstance(found, dict) else {}
+
+    def _one_of(self, values: list[Any]) -> Any:
+        named = (each for each in values if isinstance(each, str) and re.search(rf"\b{re.escape(each)}\b", self._text))
+        return next(named, values[0])
+
+    def _object(self, schema: Schema, depth: int) -> dict[str, Any]:
+        required = schema.get("required", [])
+        made = {}
+        for name, each in schema.get("properties", {}).items():
+            hinted = f"{name} {each.get('description', '')}" if isinstance(each, dict) else name
+            wanted = (self._optional and depth < _DEEPEST) or bool(found_in(self._text, hinted))
+            if name in required or wanted:
+                made[name] = self.value(each, hinted, depth + 1)
+        for name in required:
+            made.setdefault(name, self._free_text(name, {}))
+        return made
+
+    def _array(self, schema: Schema, name: str, depth: int) -> list[Any]:
+        least, most = schema.get("minItems", 0), schema.get("maxItems", _MOST_ITEMS)
+        if depth >= _DEEPEST:
+            most = least
+        items = schema.get("items", {})
+        if _kind(self._resolved(items) if isinstance(items, dict) else {}) == "string" and not _is_fixed(items):
+            texts = list(dict.fromkeys(sentences(self._text)))[: min(most, _MOST_ITEMS)]
+            return texts + [f"{name} {number}" for number in range(len(texts), least)]
+        return [self.value(items, name, depth + 1) for _ in range(min(max(least, 1), most))]
+
+    def _number(self, schema: Schema, name: str, kind: str) -> int | float:
+        least, most = schema.get("minimum", schema.get("exclusiveMinimum", 0) + 1), schema.get("maximum", 10**9)
+        numbers = [] if "line" in name.lower() else _NUMBER.findall(self._text)
+        found = (float(each) for each in numbers)
+        number = next((each for each in found if least <= each <= most and (kind == "number" or each % 1 == 0)), least)
+        return int(number) if kind == "integer" or number % 1 == 0 else number
+
+    def _string(self, schema: Schema, name: str) -> str:
+        if schema.get("format") in FORMATS:
+            return found_in(self._text, str(schema["format"])) or FORMATS[str(schema["format"])]
+        return self._free_text(name, schema)
+
+    def _free_text(self, name: str, schema: Schema) -> str:
+        field = name.partition(" ")[0].lower()
+        instead = next((each for word, each in _INSTEAD.items() if word in field), "")
+        made = found_in(self._text, name) or instead
+        if not made:
+            made, self._mark = self._mark + self._prose(field), ""
+        least = schema.get("minLength", 0)
+        return str(made + "." * max(0, least - len(made)))[: schema.get("maxLength")]
+
+    def _prose(self, field: str) -> str:
+        if "summary" in field:
+            return summary(self._text)
+        if quoted := _QUOTED.search(self._text):
+            return quoted[1]
+        words = self._text.split()
+        if "title" in field or "name" in field:
+            return " ".join(words[:_TITLE_WORDS])
+        return next(iter(sentences(self._text)), "nothing")
+
+
+def _kind(schema: Schema) -> str:
+    kind = schema.get("type") or ("object" if "properties" in schema else "array" if "items" in schema else "string")
+    return next((each for each in kind if each != "null"), "null") if isinstance(kind, list) else str(kind)
+
+
+def _merged(schema: Schema) -> Schema:
+    merged: Schema = {name: each for name, each in schema.items() if name != "allOf"}
+    for each in schema["allOf"]:
+        for name, value in each.items():
+            old = merged.get(name)
+            if isinstance(old, dict) and isinstance(value, dict):
+                merged[name] = old | value
+            elif isinstance(old, list) and isinstance(value, list):
+                merged[name] = old + value
+            else:
+                merged[name] = value
+    return merged
+
+
+def _is_fixed(schema: Any) -> bool:
+    return isinstance(schema, dict) and bool(schema.keys() & {"enum", "const", "format", "$ref", "anyOf"})

@@ -1,0 +1,80 @@
+"""A prompt as its parts in the order in which Claude reads them: tools, system, messages.
+
+Each part has a digest of what it says. Marks of the cache are not part of it, nor are fields that are null, nor whether
+a text stands as a string or as a block: nothing of that changes what Claude reads.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from local.claude_stand_in.tokens import TOKENS_PER_MESSAGE, tokens_of_block, tokens_of_json
+from local.claude_stand_in.turns import Block, blocks_of
+
+START = "start"
+THINKING = ("thinking", "redacted_thinking")
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A tool, a block of the system prompt, or a block of a message. `path` says where it stands in the request."""
+
+    kind: str  # "tools", "system", or the role of the message
+    path: str
+    block: Block
+    tokens: int
+
+    @property
+    def type(self) -> str:
+        return str(self.block.get("type", ""))
+
+    @property
+    def digest(self) -> str:
+        """A digest of what this part says."""
+        return digest(f"{self.kind}\n{_canonical(self.block)}")
+
+
+def parts_of(body: dict[str, Any]) -> list[Part]:
+    """The parts of a valid request."""
+    return list(_parts(body))
+
+
+def input_tokens(body: dict[str, Any]) -> int:
+    """Tokens of tools, system and messages of a valid request."""
+    return sum(part.tokens for part in _parts(body))
+
+
+def _parts(body: dict[str, Any]) -> Iterator[Part]:
+    for number, tool in enumerate(body.get("tools", [])):
+        yield Part("tools", f"tools.{number}", tool, tokens_of_json(tool))
+    system = body.get("system") or []
+    for number, block in enumerate(blocks_of(system)):
+        yield Part("system", f"system.{number}", block, tokens_of_block(block))
+    for number, message in enumerate(body["messages"]):
+        for index, block in enumerate(blocks_of(message["content"])):
+            tokens = tokens_of_block(block) + (0 if index else TOKENS_PER_MESSAGE)
+            yield Part(message["role"], f"messages.{number}.content.{index}", block, tokens)
+
+
+def after(before: str, part: Part) -> str:
+    """The digest of a prefix that ends with this part. `before` is that of the prefix before it; START begins."""
+    return digest(f"{before}\n{part.digest}")
+
+
+def digest(text: str) -> str:
+    """24 characters that stand for a text."""
+    return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+def _canonical(value: Any) -> str:
+    return json.dumps(_said(value), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+
+
+def _said(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _said(each) for name, each in value.items() if name != "cache_control" and each is not None}
+    return [_said(each) for each in value] if isinstance(value, list) else value
