@@ -18,5 +18,6 @@ handler = Api(
         ("POST", "/sessions/{id}/turns"): turns.take,
         ("GET", "/sessions/{id}/turns"): turns.list_turns,
         ("GET", "/sessions/{id}/turns/{n}"): turns.get_turn,
+        ("POST", "/sessions/{id}/turns/{n}/cancel"): turns.cancel,
     }
 )

@@ -28,7 +28,7 @@ from turnlog.domain.messages import ModelRequest, Reply, to_json
 from turnlog.domain.reply_events import OnEvent
 from turnlog.domain.server_key import ServerKey
 from turnlog.ports.session_store import SessionStore
-from turnlog.usecases.turn_protocol import TurnPolicy
+from turnlog.usecases.turn_request import TurnPolicy
 
 TABLE, KEYS = "sessions", "keys"
 _LETTERS = random.Random(0)

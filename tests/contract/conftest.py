@@ -12,7 +12,7 @@ from moto import mock_aws
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-pytest.register_assert_rewrite("tests.contract.session_store")
+pytest.register_assert_rewrite("tests.contract.session_store", "tests.contract.steps")
 
 TABLE = "sessions"
 USAGE_TABLE = "usage"

@@ -18,7 +18,8 @@ from turnlog.domain.sessions import Session
 from turnlog.errors import ItemVersionUnknown, SessionCorrupt, TurnlogError
 from turnlog.ports.session_store import SessionStore
 from turnlog.usecases.list_sessions import page_of_sessions
-from turnlog.usecases.turn_protocol import TurnPolicy, TurnRequest, run_turn
+from turnlog.usecases.turn_protocol import run_turn
+from turnlog.usecases.turn_request import TurnPolicy, TurnRequest
 
 StoreLater = Callable[[Session], Callable[[], object]]
 """Makes a session one that a later version stored, and returns the function that makes it what it was."""

@@ -28,9 +28,10 @@ from typing import TypeVar
 
 import pytest
 
-from tests.fakes import OWNER, START_MS, new_session, two_call_turn, with_content, with_cost
+from tests.fakes import OWNER, START_MS, new_session, with_content, with_cost
 from turnlog.domain.margins import CLOCK_TOLERANCE, SWEEP_MARGIN
 from turnlog.domain.messages import Message, Reply, Usage, to_json
+from turnlog.domain.older_keys import KEY_STRIDE, OLDER_KEYS, OTHER_KEYS
 from turnlog.domain.quotas import QuotaCharge, QuotaCharges
 from turnlog.domain.sessions import ListedSession, Move, Session, SessionSettings, new_session_id
 from turnlog.domain.turns import KEY_HASH, MAX_TURN_BYTES, Lease, ModelCall, Slot, Tombstone, Totals, Turn
@@ -41,12 +42,10 @@ from turnlog.errors import (
     QuotaExceeded,
     SessionNotFound,
     StoreUnavailable,
-    TurnFormUnsupported,
     TurnInProgress,
     TurnTooLarge,
 )
 from turnlog.ports.session_store import SessionStore
-from turnlog.usecases.turn_protocol import KEY_STRIDE, OLDER_KEYS, OTHER_KEYS
 
 T = TypeVar("T")
 
@@ -757,16 +756,6 @@ class Committing(Facts):
             store.commit(session, with_content(turn_of(lease_of(2)), reply=reply))
         view = store.read(OWNER, session.id, START_MS, newest=9)
         assert (view.turns, view.running) == ((turn,), lease_of(2))
-
-    def test_a_turn_of_several_calls_is_refused_and_nothing_changes(
-        self, store: SessionStore, session: Session
-    ) -> None:
-        lease = lease_of(1)
-        store.acquire(session, lease, over=None)
-        with pytest.raises(TurnFormUnsupported):
-            store.commit(session, replace(two_call_turn(), token=lease.token, key=lease.key))
-        view = store.read(OWNER, session.id, START_MS, newest=9)
-        assert (view.turns, view.running) == ((), lease)
 
 
 class SharedQuotas(Facts):

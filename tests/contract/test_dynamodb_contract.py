@@ -11,6 +11,7 @@ import pytest
 from tests.contract.conftest import KEYS_TABLE, TABLE, USAGE_TABLE
 from tests.contract.later_versions import LaterVersionContract, StoreLater
 from tests.contract.session_store import SessionStoreContract
+from tests.contract.steps import Store, TurnStoreContract
 from tests.fakes import HeldClock
 from tests.wrapping import LocalWrapper
 from turnlog.adapters.dynamodb import DynamoDBSessionStore, OwnerKeys
@@ -54,24 +55,24 @@ class DynamoDBLaterVersions(LaterVersionContract):
                 for item in items:
                     dynamodb.put_item(TableName=TABLE, Item={**item, **version})
 
-            put({"v": {"N": "3"}})
+            put({"v": {"N": "4"}})
             return lambda: put({})
 
         return make_later
 
 
-class TestDynamoDB(SessionStoreContract, DynamoDBLaterVersions):
+class TestDynamoDB(SessionStoreContract, TurnStoreContract, DynamoDBLaterVersions):
     @pytest.fixture
-    def store(self, dynamodb: DynamoDBClient) -> SessionStore:
+    def store(self, dynamodb: DynamoDBClient) -> Store:
         client: Any = OneAtATime(dynamodb)
         return DynamoDBSessionStore(client, TABLE, USAGE_TABLE, sleep=lambda _: None)
 
 
-class TestEncryptedDynamoDB(SessionStoreContract, DynamoDBLaterVersions):
+class TestEncryptedDynamoDB(SessionStoreContract, TurnStoreContract, DynamoDBLaterVersions):
     """The same facts hold when all content is encrypted."""
 
     @pytest.fixture
-    def store(self, dynamodb: DynamoDBClient) -> SessionStore:
+    def store(self, dynamodb: DynamoDBClient) -> Store:
         client: Any = OneAtATime(dynamodb)
         keys = OwnerKeys(client, KEYS_TABLE, LocalWrapper(), HeldClock())
         return DynamoDBSessionStore(client, TABLE, USAGE_TABLE, keys=keys, sleep=lambda _: None)

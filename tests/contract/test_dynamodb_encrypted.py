@@ -32,7 +32,8 @@ from turnlog.errors import (
     SessionNotFound,
     TurnlogError,
 )
-from turnlog.usecases.turn_protocol import TurnPolicy, TurnRequest, run_turn
+from turnlog.usecases.turn_protocol import run_turn
+from turnlog.usecases.turn_request import TurnPolicy, TurnRequest
 
 Item = dict[str, Any]
 
@@ -287,7 +288,7 @@ def test_a_store_without_keys_refuses_encrypted_sessions(here: Environment, sess
 
 def test_a_name_of_a_later_version_is_listed_without_its_id(here: Environment, session: Session) -> None:
     (name,) = [item for item in here.items() if item["pk"]["S"] == owner_partition(OWNER)]
-    here.put(name | {"v": {"N": "3"}})
+    here.put(name | {"v": {"N": "4"}})
     assert here.store.session_ids(OWNER) == [partition_of(session)]
 
 
@@ -574,7 +575,7 @@ def test_what_a_backup_holds_cannot_be_read_after_the_erasure(here: Environment,
 
 
 def test_an_erasure_needs_no_key_and_works_on_damaged_sessions(here: Environment, session: Session) -> None:
-    here.put(here.item(session, "session") | {"cfg": {"B": b"?"}, "v": {"N": "3"}})
+    here.put(here.item(session, "session") | {"cfg": {"B": b"?"}, "v": {"N": "4"}})
     here.put(here.item(session, "000000001") | {"body": {"B": b"?"}})
     cold = here.another()
     cold.wrapper.down = True

@@ -21,12 +21,13 @@ from turnlog.domain.messages import Message
 from turnlog.domain.quotas import QuotaCharge, QuotaCharges
 from turnlog.domain.turns import Lease, UnknownLease
 from turnlog.errors import ItemUnreadable, LeaseLost, SessionNotFound, TurnInProgress
-from turnlog.usecases.turn_protocol import TakenTurn, TurnPolicy, TurnRequest, run_turn
+from turnlog.usecases.turn_protocol import TakenTurn, run_turn
+from turnlog.usecases.turn_request import TurnPolicy, TurnRequest
 
 Item = dict[str, Any]
 
 SESSIONS, USAGE, KEYS = "sessions", "usage", "keys"
-LATER: Item = {"v": {"N": "3"}}
+LATER: Item = {"v": {"N": "4"}}
 THEIRS = lease_of(3, "theirs")
 
 
@@ -274,7 +275,7 @@ def test_expiry_is_told_whatever_a_later_version_stored(scene: Scene) -> None:
 def test_one_part_of_a_later_version_makes_its_turn_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("turnlog.adapters.dynamodb.encode.PART_BYTES", 40)
     scene = Scene()
-    scene.make_later("000000002.01")
+    scene.make_later("!000000002.t")
     require_unknown(scene.take)
 
 
@@ -352,7 +353,7 @@ def swept(scene: Scene, hours: int) -> int:
 @pytest.mark.parametrize("sk", ["session", "meta", "000000002", "000000003", "!000000003.s00"])
 def test_the_sweeper_leaves_a_session_with_an_unknown_item_until_it_is_known(scene: Scene, sk: str) -> None:
     scene.lease_by_later()
-    kept = [item for item in scene.stored() if item["pk"]["S"] == scene.pk and int(item["v"]["N"]) < 3]
+    kept = [item for item in scene.stored() if item["pk"]["S"] == scene.pk and int(item["v"]["N"]) < 4]
     for item in [scene.item("000000003"), scene.item("!000000003.s00")]:
         if item["sk"]["S"] != sk:
             scene.tables.delete_item(TableName=SESSIONS, Key={"pk": item["pk"], "sk": item["sk"]})

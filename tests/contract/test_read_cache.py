@@ -40,8 +40,17 @@ class TestReadCache(SessionStoreContract):
 class NeverConsistent(CachedSessionStore):
     """Answers every read from a view if it can: in one process that must make no difference."""
 
-    def read(self, owner: str, session_id: str, now_ms: int, newest: int, *, consistent: bool = True) -> SessionView:
-        return super().read(owner, session_id, now_ms, newest, consistent=False)
+    def read(
+        self,
+        owner: str,
+        session_id: str,
+        now_ms: int,
+        newest: int,
+        *,
+        consistent: bool = True,
+        with_content: bool = True,
+    ) -> SessionView:
+        return super().read(owner, session_id, now_ms, newest, consistent=False, with_content=with_content)
 
 
 class TestReadCacheOnItsViews(SessionStoreContract):

@@ -24,7 +24,7 @@ from turnlog.config import AnonymousLifeSettings, AnonymousLimitSettings, Gatewa
 from turnlog.domain.sessions import ListedSession, SessionView
 from turnlog.entrypoints.http.api import Api
 from turnlog.errors import ItemUnreadable
-from turnlog.usecases.turn_protocol import TurnPolicy
+from turnlog.usecases.turn_request import TurnPolicy
 
 Event = dict[str, Any]
 REFUSED_FIELDS = {"type", "title", "status", "detail", "instance", "code"}

@@ -9,6 +9,8 @@ from tests.handlers.conftest import Answered, Call
 from tests.handlers.test_anonymous import begin
 from tests.handlers.test_authorisation import FUNCTION_OF, named, ref
 from tests.handlers.test_session import create, take
+from turnlog import runtime
+from turnlog.domain.turns import Lease
 from turnlog.entrypoints.http.openapi.operations import OPERATIONS, USER
 
 Route = tuple[str, str]
@@ -25,6 +27,15 @@ class Everybody:
         self.anonymous = str(begin(call, SECRET).body["session_id"])
         take(call, self.own, "hello")
         take(call, self.anonymous, "hello", secret=SECRET)
+
+    def ask_when_ready(self, route: Route, **other: Any) -> Answered:
+        """As `ask`, when there is something to do for the route: to stop a turn, one must run."""
+        if not route[1].endswith("/cancel"):
+            return self.ask(route, **other)
+        store, now_ms = runtime.session_store(), runtime.now_ms()
+        session = store.read(OWNER, self.own, now_ms, newest=1).session
+        store.acquire(session, Lease(2, "token", now_ms + 60_000, b"k" * 16, b"f" * 16, now_ms), None)
+        return self.ask(route, parameters={"id": self.own, "n": "2"}, **other)
 
     def ask(self, route: Route, *, key: str = "k", **other: Any) -> Answered:
         """The example of the route, by a caller whom it is for; `other` takes the place of what `call` would be given.

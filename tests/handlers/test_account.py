@@ -24,7 +24,7 @@ from turnlog.domain.sessions import Session, SessionView
 from turnlog.domain.turns import Lease
 from turnlog.errors import ItemVersionUnknown, StoreUnavailable, TurnsMissing
 from turnlog.usecases import account, turn_pages
-from turnlog.usecases.turn_protocol import TurnPolicy
+from turnlog.usecases.turn_request import TurnPolicy
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -18,7 +18,7 @@ from tests.handlers.test_session import create, delete, get, take
 from turnlog import runtime
 from turnlog.domain.limits import SessionLimits
 from turnlog.domain.owners import anonymous_owner, owner_hash
-from turnlog.usecases.turn_protocol import TurnPolicy
+from turnlog.usecases.turn_request import TurnPolicy
 
 
 def new_secret() -> str:

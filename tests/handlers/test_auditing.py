@@ -82,6 +82,7 @@ LOGGED_ALONE = {
     ("GET", "/sessions/{id}/turns/{n}"),
     ("GET", "/models"),
     ("GET", "/models/{model_id}"),
+    ("POST", "/sessions/{id}/turns/{n}/cancel"),
     ("GET", "/health"),
     ("GET", "/openapi.json"),
 }

@@ -115,6 +115,7 @@ ROWS: dict[Route, Row] = {
     ("POST", "/sessions/{id}/turns"): Row(200, 200, lambda: {"message": "Hello"}, needs_session=True, key=True),
     ("GET", "/sessions/{id}/turns"): Row(200, 200, needs_session=True),
     ("GET", "/sessions/{id}/turns/{n}"): Row(200, 200, needs_session=True),
+    ("POST", "/sessions/{id}/turns/{n}/cancel"): Row(409, 409, needs_session=True),  # none of them runs
     ("GET", "/admin/users/{owner}/sessions"): Row(403, with_role=dict.fromkeys(ADMINS, 200)),
     ("POST", "/admin/users/{owner}/terminate"): Row(403, with_role=dict.fromkeys(ADMINS, 200)),
     ("POST", "/admin/sessions/{ref}/terminate"): Row(403, with_role=dict.fromkeys(ADMINS, 204), needs_session=True),

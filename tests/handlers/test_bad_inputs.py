@@ -39,7 +39,7 @@ from turnlog.errors import (
     StoreUnavailable,
     TurnlogError,
 )
-from turnlog.usecases.turn_protocol import TurnPolicy
+from turnlog.usecases.turn_request import TurnPolicy
 
 CANARY = "canary-5b1d9a"
 
@@ -52,7 +52,7 @@ def _with_data(block: dict[str, Any], data: str) -> dict[str, Any]:
     return {**block, "source": {**block["source"], "data": data}}
 
 
-KNOWN = {*REFUSED_FIELDS, "errors", "retry_after", "stored", "retry", "limit", "start_over", "next_turn"}
+KNOWN = {*REFUSED_FIELDS, "errors", "retry_after", "stored", "retry", "limit", "start_over", "next_turn", "missing"}
 
 
 def each(chosen: list[Route]) -> pytest.MarkDecorator:
@@ -769,7 +769,7 @@ SPOOFED = {
 @pytest.mark.asvs("4.1.3")
 @each([route for route in OPERATIONS if route[0] != "DELETE"])
 def test_headers_that_claim_something_change_nothing(watch: Watch, route: Route) -> None:
-    answer = watch.ask(route, headers=SPOOFED)
+    answer = watch.ask_when_ready(route, headers=SPOOFED)
     assert answer.status == OPERATIONS[route].status
     assert EVE not in answer.raw
     assert "evil.example" not in answer.raw

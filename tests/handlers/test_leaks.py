@@ -140,6 +140,7 @@ SAID = {
     "a stored turn": Said(("GET", "/sessions/{id}/turns/{n}")),
     "a list of models": Said(("GET", "/models"), query={"after_id": [CANARY]}),
     "an unknown model's page": Said(("GET", "/models/{model_id}"), session_id=f"{CANARY}-model"),
+    "a cancelled turn": Said(("POST", "/sessions/{id}/turns/{n}/cancel")),
     "a look at the service": Said(("GET", "/health"), query={CANARY: [CANARY]}),
     "a look at the document": Said(("GET", "/openapi.json"), query={CANARY: [CANARY]}),
     "an unknown field": Said(("POST", "/query"), _texts(**{f"{CANARY}field": CANARY})),

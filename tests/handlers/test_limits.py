@@ -16,7 +16,7 @@ from tests.handlers.test_transfers import claim, rotate
 from turnlog import runtime
 from turnlog.domain.limits import OwnerLimits, SessionLimits
 from turnlog.errors import ModelTimeout, ModelUnavailable, StoreUnavailable
-from turnlog.usecases.turn_protocol import TurnPolicy
+from turnlog.usecases.turn_request import TurnPolicy
 
 SMALL = {"message": "hi", "max_tokens": 100}
 

@@ -60,7 +60,7 @@ def test_each_route_reads_and_answers_as_the_document_says(
     everybody: Everybody, monkeypatch: pytest.MonkeyPatch, route: tuple[str, str]
 ) -> None:
     operation, read = OPERATIONS[route], Read(monkeypatch)
-    answer = everybody.ask(route)
+    answer = everybody.ask_when_ready(route)
     assert answer.status == operation.status
     named = {each["name"] for each in documented.operation(*route)["parameters"]}
     assert read.bodies == ([operation.body] if operation.body else [])

@@ -13,7 +13,7 @@ from tests.handlers.test_anonymous import begin, new_secret
 from tests.handlers.test_continuations import ask, go_on
 from tests.handlers.test_session import create, get, session_id, take
 from turnlog import runtime
-from turnlog.domain.messages import ModelSettings
+from turnlog.domain.messages import ModelSettings, Reply, Usage
 from turnlog.domain.model_limits import made_possible, require_possible
 from turnlog.errors import ValueRefused
 
@@ -166,6 +166,30 @@ def test_a_continuation_keeps_the_settings_of_its_question(call: Call, backstage
     take(call, begun["session_id"], "and then?")
     asked, went_on = (request.settings for request in backstage.model.requests)
     assert (went_on.stop_sequences, went_on.thinking, went_on.effort) == (("END",), asked.thinking, "low")
+
+
+def test_a_continuation_keeps_what_the_provider_said_of_the_reply(
+    call: Call, backstage: Backstage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = {"id": "msg_1", "request_id": "req_1", "stop_sequence": "END", "stop_details": '{"type":"later"}'}
+    reply = Reply("claude-haiku-5-5", "[]", "stop_sequence", Usage('{"output_tokens":1}'), **names)
+    monkeypatch.setattr(backstage.model, "reply", lambda *_, **__: reply)
+    asked = ask(call).body
+    begun = go_on(call, asked["continuation"]).body["session_id"]
+    (turn,) = get(call, begun, "/turns").body["items"]
+    for name in ("message_id", "provider_request_id", "stop_sequence", "stop_details", "notice"):
+        assert turn[name] == asked[name]
+
+
+def test_instructions_follow_the_message_from_which_they_hold(
+    call: Call, backstage: Backstage, session_id: str
+) -> None:
+    take_body(call, session_id, {"message": "hello", "system": "Today is Monday."}, "k")
+    take(call, session_id, "again")
+    for request, length in zip(backstage.model.requests, (2, 4), strict=True):
+        assert [message.role for message in request.messages] == ["user", "system", "assistant", "user"][:length]
+        assert request.messages[1].blocks == [{"type": "text", "text": "Today is Monday."}]
+    assert backstage.model.requests[1].cached_messages == 2
 
 
 @pytest.mark.parametrize(

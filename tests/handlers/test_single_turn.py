@@ -25,7 +25,7 @@ from turnlog.errors import (
     ModelTimeout,
     ModelUnavailable,
 )
-from turnlog.usecases.turn_protocol import TurnPolicy
+from turnlog.usecases.turn_request import TurnPolicy
 
 STATELESS = [("query", "/query"), ("summarize", "/summarize"), ("analyze_code", "/analyze")]
 CANARY = "canary-5b1d9a"

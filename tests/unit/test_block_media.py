@@ -25,7 +25,7 @@ from turnlog.domain.blocks.images import ImageSize
 from turnlog.domain.blocks.media import Load, load_of, media_bytes, size_of
 from turnlog.domain.blocks.tokens import MOST_IMAGE_TOKENS, PAGE_TEXT_TOKENS, image_tokens, tokens_of
 from turnlog.domain.limits import OwnerLimits, charges, question_charges
-from turnlog.domain.messages import Message, ModelRequest, to_json
+from turnlog.domain.messages import Message, ModelRequest, ModelSettings, to_json
 from turnlog.domain.sessions import SessionView
 
 BEFORE = "claude-haiku-4-5"
@@ -119,7 +119,7 @@ def test_two_megabytes_of_media_fit_into_the_budget_of_a_day() -> None:
         view = SessionView(new_session(), "", 0, ())
         [charge] = charges(view, message(block), limits, START_MS)
         assert charge.amount < 800_000
-        question = ModelRequest(MODEL, (message(block),), 1_000)
+        question = ModelRequest(ModelSettings(MODEL, 1_000), (message(block),))
         asked = question_charges(OWNER, question, limits, START_MS)
         assert asked
         assert asked.charges[0].amount < 800_000

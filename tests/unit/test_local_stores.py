@@ -16,7 +16,8 @@ from turnlog.domain.sessions import Session
 from turnlog.errors import QuotaExceeded
 from turnlog.usecases.ask import ask
 from turnlog.usecases.caller import Caller
-from turnlog.usecases.turn_protocol import TurnPolicy, TurnRequest, run_turn
+from turnlog.usecases.turn_protocol import run_turn
+from turnlog.usecases.turn_request import TurnPolicy, TurnRequest
 
 TWO_A_MINUTE = OwnerLimits(turns_a_minute=2)
 

@@ -33,7 +33,9 @@ from turnlog.errors import (
     TurnNumberTaken,
     TurnTooLarge,
 )
-from turnlog.usecases.turn_protocol import ATTEMPTS, COMMIT_RESERVE_S, TakenTurn, TurnPolicy, TurnRequest, run_turn
+from turnlog.usecases.running_turn import COMMIT_RESERVE_S
+from turnlog.usecases.turn_protocol import ATTEMPTS, TakenTurn, run_turn
+from turnlog.usecases.turn_request import TurnPolicy, TurnRequest
 
 HANDLER_S, ANSWER_S = 60.0, 29.0
 

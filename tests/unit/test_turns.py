@@ -9,9 +9,9 @@ import pytest
 
 from tests.fakes import MODEL, TOOL_USE, two_call_turn
 from turnlog.domain.messages import Message, Usage, total_usage
-from turnlog.domain.packing import pack_turn
+from turnlog.domain.packing import pack_turn, unpack_turn
 from turnlog.domain.turns import ModelCall, Totals, Turn, total_cost
-from turnlog.errors import ModelProtocolError, TurnFormUnsupported
+from turnlog.errors import ModelProtocolError
 
 
 def one_call_turn() -> Turn:
@@ -103,7 +103,30 @@ def test_a_turn_needs_a_stop_reason() -> None:
         replace(two_call_turn(), stop_reason="")
 
 
-def test_a_turn_of_one_call_is_packed_and_one_of_two_is_refused() -> None:
-    assert pack_turn(one_call_turn())
-    with pytest.raises(TurnFormUnsupported):
-        pack_turn(two_call_turn())
+@pytest.mark.parametrize("calls", [1, 2])
+def test_a_packed_turn_is_unpacked_as_it_was(calls: int) -> None:
+    turn = one_call_turn() if calls == 1 else two_call_turn()
+    assert unpack_turn(pack_turn(turn), turn.calls[0].cost_usd) == (turn.messages, turn.calls)
+
+
+def test_the_names_of_a_call_are_packed_in_either_form() -> None:
+    for turn in (one_call_turn(), two_call_turn()):
+        named = [replace(call, id="msg_1", request_id="req_1", stop_sequence='"') for call in turn.calls]
+        calls = tuple(replace(call, stop_details='{"type":"refusal"}') for call in named)
+        assert unpack_turn(pack_turn(replace(turn, calls=calls)), turn.calls[0].cost_usd)[1] == calls
+
+
+@pytest.mark.parametrize(
+    "packed",
+    [
+        b'j{"messages":[],"calls":{}}',
+        b'j{"messages":[{"role":"robot","content":[]}],"calls":[]}',
+        b'j{"messages":[{"role":"user","content":[{"text":"no type"}]}],"calls":[]}',
+        b'j{"messages":[],"calls":[{"model":"m","usage":[]}]}',
+        b'j{"messages":[],"calls":[{"model":"m","usage":{},"id":1}]}',
+        b'j{"messages":[],"calls":[{"model":"m","usage":{},"cost_usd":"much"}]}',
+    ],
+)
+def test_damaged_content_is_not_unpacked_to_less(packed: bytes) -> None:
+    with pytest.raises((ValueError, KeyError, TypeError, ArithmeticError)):
+        unpack_turn(packed, None)

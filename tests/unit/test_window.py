@@ -9,8 +9,17 @@ import pytest
 
 from tests.fakes import two_call_turn
 from turnlog.domain.messages import Message, Reply, Usage, to_json
-from turnlog.domain.turns import ModelCall, Totals, Turn
-from turnlog.domain.window import WindowPolicy, messages, next_from, sent_before, without_thinking
+from turnlog.domain.tools import UNKNOWN_OUTCOME
+from turnlog.domain.turns import INTERRUPTED, ModelCall, Totals, Turn
+from turnlog.domain.window import (
+    WindowPolicy,
+    messages,
+    next_from,
+    sent_before,
+    system_before,
+    system_of,
+    without_thinking,
+)
 
 POLICY = WindowPolicy(turns=4, tokens=1000)
 THINKING = {"type": "thinking", "thinking": "Hm.", "signature": "c2lnbmVk"}
@@ -198,3 +207,33 @@ def test_of_a_turn_with_tools_an_empty_last_reply_is_left_out() -> None:
 def test_a_refused_turn_with_tools_is_left_out_whole() -> None:
     refused = replace(two_call_turn(), stop_reason="refusal")
     assert messages([refused], Message.of_text("next")) == (Message.of_text("next"),)
+
+
+def test_a_call_without_a_result_gets_one_when_the_user_speaks_again() -> None:
+    used = two_call_turn()
+    interrupted = replace(used, messages=used.messages[:2], calls=used.calls[:1], stop_reason=INTERRUPTED)
+    asked, call, outcome, following = messages([interrupted], Message.of_text("next"))
+    assert (asked, call, following) == (*used.messages[:2], Message.of_text("next"))
+    (block,) = outcome.blocks
+    assert (block["type"], block["tool_use_id"], block["content"]) == ("tool_result", "toolu_1", UNKNOWN_OUTCOME)
+
+
+def test_only_the_results_that_are_missing_are_added() -> None:
+    used = two_call_turn()
+    assert messages([used], Message.of_text("next")) == (*used.messages, Message.of_text("next"))
+
+
+def test_what_a_refused_turn_changed_of_the_instructions_stays() -> None:
+    refused = replace(with_system(1, reply()), stop_reason="refusal")
+    sent = messages([refused, turn(2, 1, reply())], Message.of_text("next"))
+    assert texts(sent) == ["question 2", "rule 1", "Yes.", "next"]
+
+
+def test_after_a_cut_the_last_instructions_of_before_are_the_system_prompt() -> None:
+    turns = [with_system(1, reply()), with_system(2, reply()), turn(3, 3, reply())]
+    assert system_before(3, turns, "") == "rule 2"
+    assert system_before(2, turns, "") == "rule 1"
+    assert system_before(1, turns, "") == ""
+    assert system_before(9, [turn(8, 1, reply())], "rule 2") == "rule 2"
+    assert system_of([replace(turns[-1], window_system="rule 2")], "own") == "rule 2"
+    assert system_of(turns, "own") == system_of([], "own") == "own"

@@ -22,7 +22,8 @@ from turnlog.usecases.policy import AnonymousLimits, CreationPolicy, SessionLife
 from turnlog.usecases.sessions import NewSession, create_anonymous_session, create_session
 from turnlog.usecases.take_turn import take_turn
 from turnlog.usecases.transfers import claim_session, fork_session, rotate_secret
-from turnlog.usecases.turn_protocol import TakenTurn, TurnPolicy
+from turnlog.usecases.turn_protocol import TakenTurn
+from turnlog.usecases.turn_request import TurnPolicy
 
 ADA = Caller(OWNER, source="203.0.113.7")
 EVE = Caller("https://issuer.example/|eve", source="203.0.113.8")

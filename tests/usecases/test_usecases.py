@@ -30,7 +30,7 @@ from turnlog.usecases.policy import AnonymousLimits
 from turnlog.usecases.read_turns import export_session, get_turn, list_turns
 from turnlog.usecases.sessions import NewSession, delete_session, read_session, rename_session
 from turnlog.usecases.sweep import sweep
-from turnlog.usecases.turn_protocol import TurnPolicy
+from turnlog.usecases.turn_request import TurnPolicy
 
 
 def hash_of(secret: str) -> str:

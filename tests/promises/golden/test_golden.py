@@ -44,7 +44,8 @@ from turnlog.errors import (
     TurnsMissing,
     TurnTooLarge,
 )
-from turnlog.usecases.turn_protocol import TakenTurn, TurnPolicy, TurnRequest, run_turn
+from turnlog.usecases.turn_protocol import TakenTurn, run_turn
+from turnlog.usecases.turn_request import TurnPolicy, TurnRequest
 
 Item = dict[str, Any]
 
@@ -396,7 +397,7 @@ def _without_content(item: Item) -> Item:
 @pytest.mark.parametrize(
     ("attribute", "value", "error"),
     [
-        ("v", {"N": "3"}, ItemVersionUnknown),
+        ("v", {"N": "4"}, ItemVersionUnknown),
         ("v", None, ItemUnreadable),
         ("kid", None, ItemUnreadable),
         ("kid", {"S": "000009"}, ItemUnreadable),
@@ -418,7 +419,7 @@ SKS = {"header": "session", "meta": "meta", "turn": "000000001", "newest turn": 
 
 @pytest.mark.parametrize("sk", SKS.values(), ids=SKS)
 def test_an_item_of_a_later_version_is_refused(sk: str) -> None:
-    scene = Scene(changed(ALL, sk, v={"N": "3"}))
+    scene = Scene(changed(ALL, sk, v={"N": "4"}))
     if sk == SKS["claim"]:
         scene.require_untouched(TurnInProgress, scene.take)
         scene.clock.now_ms = CLAIM.lease_expires_ms
@@ -426,7 +427,7 @@ def test_an_item_of_a_later_version_is_refused(sk: str) -> None:
 
 
 def test_a_tombstone_of_a_later_version_is_refused() -> None:
-    scene = Scene(golden("header") + changed(golden("tombstones"), "000000002", v={"N": "3"}))
+    scene = Scene(golden("header") + changed(golden("tombstones"), "000000002", v={"N": "4"}))
     scene.require_untouched(ItemVersionUnknown, scene.take)
 
 

@@ -23,7 +23,8 @@ from tests.promises.integration.model_server import PATIENCE_S, RemoteModel
 from turnlog.clock import Clock, system_clock
 from turnlog.domain.messages import Message
 from turnlog.errors import TurnInProgress, TurnlogError
-from turnlog.usecases.turn_protocol import TakenTurn, TurnPolicy, TurnRequest, run_turn
+from turnlog.usecases.turn_protocol import TakenTurn, run_turn
+from turnlog.usecases.turn_request import TurnPolicy, TurnRequest
 
 LEASE_S = 34
 """The lease of a handler with 29 s left: COMMIT_RESERVE_S is 5 s."""

@@ -21,7 +21,8 @@ from turnlog.domain.sessions import Move, Session, new_session_id
 from turnlog.domain.turns import Lease
 from turnlog.errors import SessionNotFound
 from turnlog.usecases.list_sessions import page_of_sessions
-from turnlog.usecases.turn_protocol import TakenTurn, TurnPolicy, run_turn
+from turnlog.usecases.turn_protocol import TakenTurn, run_turn
+from turnlog.usecases.turn_request import TurnPolicy
 
 SESSIONS, USAGE = "sessions", "usage"
 IDLE_S, LIFE_S = 1800, 86_400

@@ -22,7 +22,8 @@ from turnlog.adapters.dynamodb import DynamoDBSessionStore
 from turnlog.clock import Clock, system_clock
 from turnlog.domain.sessions import Session
 from turnlog.errors import AttemptsExhausted, TurnInProgress
-from turnlog.usecases.turn_protocol import TakenTurn, TurnPolicy, run_turn
+from turnlog.usecases.turn_protocol import TakenTurn, run_turn
+from turnlog.usecases.turn_request import TurnPolicy
 
 REMAINING_S = 29.0
 LEASE_MS = 34_000

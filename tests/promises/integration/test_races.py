@@ -26,7 +26,7 @@ from turnlog.domain.quotas import QuotaCharge, QuotaCharges
 from turnlog.domain.sessions import Move, Session, new_session_id
 from turnlog.domain.turns import Turn
 from turnlog.errors import LeaseLost, QuotaExceeded, SessionNotFound, StoreUnavailable, TurnInProgress, TurnlogError
-from turnlog.usecases.turn_protocol import TurnPolicy
+from turnlog.usecases.turn_request import TurnPolicy
 
 ANOTHER_OWNER = "https://issuer.example/|eve"
 ROUNDS = 10 if is_proving() else 1

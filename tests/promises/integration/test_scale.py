@@ -41,7 +41,8 @@ from turnlog.domain.turns import MAX_TURN_BYTES, Turn
 from turnlog.errors import TurnTooLarge
 from turnlog.ports.session_store import SessionStore
 from turnlog.usecases.policy import AnonymousLimits, SessionLife
-from turnlog.usecases.turn_protocol import TakenTurn, TurnPolicy, run_turn
+from turnlog.usecases.turn_protocol import TakenTurn, run_turn
+from turnlog.usecases.turn_request import TurnPolicy
 
 TURNS = 5_000
 SESSIONS = 100_000 if is_proving() else 10_000

@@ -25,7 +25,8 @@ from turnlog.domain.messages import Usage, to_json
 from turnlog.domain.sessions import Session
 from turnlog.domain.turns import Turn
 from turnlog.errors import ModelError, ModelTimeout, ModelUnavailable, StoreUnavailable, TurnInProgress
-from turnlog.usecases.turn_protocol import TakenTurn, TurnPolicy, run_turn
+from turnlog.usecases.turn_protocol import TakenTurn, run_turn
+from turnlog.usecases.turn_request import TurnPolicy
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

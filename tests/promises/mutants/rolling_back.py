@@ -6,7 +6,7 @@ from tests.promises.mutants.code_patterns import Field, calls, comparisons, cond
 from tests.promises.mutants.mutant import mutant
 from tests.promises.mutants.patching import Edit
 from turnlog.adapters.dynamodb import decode, deletion, sweeper
-from turnlog.adapters.dynamodb.items import ENCRYPTED_VERSION, HEADER, META, is_of_later_version
+from turnlog.adapters.dynamodb.items import EXTENDED_VERSION, HEADER, META, is_of_later_version
 from turnlog.domain.sessions import SessionView
 from turnlog.usecases.turn_protocol import _Taking
 
@@ -18,7 +18,7 @@ MUTANTS = (
     mutant(
         "an unknown lease is not taken over",
         Edit(is_of_later_version, results(), "False"),
-        Edit(decode._require_version, comparisons(ENCRYPTED_VERSION), "False"),
+        Edit(decode._require_version, comparisons(EXTENDED_VERSION).first, "False"),
     ),
     mutant(
         "an unknown lease is looked at before the slot is taken",

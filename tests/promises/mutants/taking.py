@@ -25,10 +25,12 @@ from tests.promises.mutants.mutant import (
 from tests.promises.mutants.patching import Edit, otherwise, unconditional
 from turnlog.adapters.dynamodb.store import DynamoDBSessionStore
 from turnlog.adapters.dynamodb.table import EMPTY, LAPSED, MINE, Table
+from turnlog.domain import older_keys
 from turnlog.domain.sessions import SessionView
 from turnlog.domain.turns import Lease, Turn
 from turnlog.ports.session_store import TurnStore
-from turnlog.usecases import turn_protocol
+from turnlog.usecases import running_turn
+from turnlog.usecases.running_turn import RunningTurn
 from turnlog.usecases.turn_protocol import ATTEMPTS, _Taking
 
 LEASES = (
@@ -111,11 +113,11 @@ COMMITS = (
     ),
     mutant(
         "a commit that found another turn is refused",
-        Edit(_Taking._answer, comparisons(Field(Turn, "key")), "True"),
+        Edit(RunningTurn._commit, comparisons(Field(Turn, "key")), "True"),
     ),
     mutant(
         "one's own turn is recognised when the answer to its commit was lost",
-        Edit(_Taking._answer, comparisons(Field(Turn, "key")), "found is turn"),
+        Edit(RunningTurn._commit, comparisons(Field(Turn, "key")), "found is turn"),
         harmless="the caller is told to ask again, and then gets the stored turn",
     ),
     mutant(
@@ -140,7 +142,7 @@ COMMITS = (
     ),
     mutant(
         "a reply is returned after its commit",
-        Edit(_Taking._answer, calls(TurnStore.commit), "turn"),
+        Edit(RunningTurn._commit, calls(TurnStore.commit), "turn"),
         quick=True,
     ),
 )
@@ -153,7 +155,7 @@ IDEMPOTENCY = (
     ),
     mutant(
         "older keys are looked for",
-        Edit(turn_protocol._numbers_to_check, calls(bytes.startswith), "False"),
+        Edit(older_keys.numbers_to_check, calls(bytes.startswith), "False"),
         quick=True,
     ),
     mutant(
@@ -172,12 +174,12 @@ IDEMPOTENCY = (
     ),
     mutant(
         "attempts stay counted when another key takes the slot over",
-        Edit(turn_protocol._attempts, uses(Field(Lease, "attempt_counts")).first, 'b""'),
+        Edit(older_keys.attempts, uses(Field(Lease, "attempt_counts")).first, 'b""'),
         quick=True,
     ),
     mutant(
         "attempts stay counted when another key gets the turn",
-        Edit(_Taking._turn, keyword("attempt_counts"), 'b""'),
+        Edit(running_turn.turn_of, keyword("attempt_counts"), 'b""'),
         quick=True,
     ),
     mutant(

@@ -21,7 +21,7 @@ from tests.promises.world.history import Taking
 from tests.promises.world.run_config import RunConfig, random_config
 from tests.promises.world.world import World, address, session_id, want
 from turnlog.adapters.dynamodb import encode
-from turnlog.usecases import turn_protocol
+from turnlog.domain import older_keys
 
 
 @dataclass
@@ -61,18 +61,18 @@ def run_and_check(name: str, world: World) -> Run:
 def seeded(seed: int, config: RunConfig) -> Iterator[None]:
     """Gives the run random numbers of its own, for jitter and for tokens, and the sizes that its config makes small."""
     state, token_bytes = random.getstate(), secrets.token_bytes
-    part_bytes, key_stride = encode.PART_BYTES, turn_protocol.KEY_STRIDE
+    part_bytes, key_stride = encode.PART_BYTES, older_keys.KEY_STRIDE
     tokens = random.Random(seed)
     random.seed(seed)
     secrets.token_bytes = lambda nbytes=None: tokens.randbytes(nbytes or 32)
     encode.PART_BYTES = config.part_bytes or part_bytes
-    turn_protocol.KEY_STRIDE = config.key_stride
+    older_keys.KEY_STRIDE = config.key_stride
     try:
         yield
     finally:
         random.setstate(state)
         secrets.token_bytes = token_bytes
-        encode.PART_BYTES, turn_protocol.KEY_STRIDE = part_bytes, key_stride
+        encode.PART_BYTES, older_keys.KEY_STRIDE = part_bytes, key_stride
 
 
 def prepared_world(

@@ -17,7 +17,7 @@ from tests.promises.world.run_config import RunConfig
 from tests.promises.world.world import LaterStore, World, address, session_id, want
 from turnlog.domain.limits import OwnerLimits
 from turnlog.domain.window import WindowPolicy
-from turnlog.usecases.turn_protocol import TurnPolicy
+from turnlog.usecases.turn_request import TurnPolicy
 
 Faults = Mapping[int, Fault]
 

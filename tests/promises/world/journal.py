@@ -19,7 +19,7 @@ from turnlog.domain.content_encryption import PLAIN, ContentCipher, DataKey
 from turnlog.domain.turns import Slot, Turn
 from turnlog.errors import ItemUnreadable
 
-LATER: Item = {"v": {"N": "3"}, "seq": {"N": "1"}}
+LATER: Item = {"v": {"N": "4"}, "seq": {"N": "1"}}
 """The attributes that make an item one of a later version."""
 
 

@@ -8,7 +8,7 @@ from decimal import Decimal
 
 from turnlog.domain.limits import OwnerLimits, SessionLimits
 from turnlog.domain.window import WindowPolicy
-from turnlog.usecases.turn_protocol import TurnPolicy
+from turnlog.usecases.turn_request import TurnPolicy
 
 
 @dataclass(frozen=True, slots=True)

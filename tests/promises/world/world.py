@@ -43,7 +43,9 @@ from turnlog.domain.quotas import QuotaCharges
 from turnlog.domain.sessions import Move, Session, SessionSettings
 from turnlog.domain.turns import Lease, Slot
 from turnlog.errors import KeysUnavailable, TurnlogError
-from turnlog.usecases.turn_protocol import COMMIT_RESERVE_S, TurnRequest, run_turn
+from turnlog.usecases.running_turn import COMMIT_RESERVE_S
+from turnlog.usecases.turn_protocol import run_turn
+from turnlog.usecases.turn_request import TurnRequest
 
 SESSIONS, USAGE, KEYS = "sessions", "usage", "keys"
 HANDLER_MS = 60_000

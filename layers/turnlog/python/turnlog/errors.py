@@ -5,7 +5,7 @@ Messages are fixed texts: no content, no raw id and no text of another library e
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -117,6 +117,41 @@ class KeyReused(Refusal):
     """The idempotency key already stands for a request with another body."""
 
     code = "idempotency_key_reused"
+
+
+class ToolResultsExpected(Refusal):
+    """The last turn waits for results of the caller's tools; `missing` are the ids of their calls."""
+
+    code = "tool_results_expected"
+
+    def __init__(self, missing: Sequence[str]) -> None:
+        super().__init__("tool results expected")
+        self.missing = tuple(missing)
+
+
+class ToolResultUnexpected(Refusal):
+    """The message has a result for which there is no call, or two for one."""
+
+    code = "tool_result_unexpected"
+
+
+class TurnUnfinished(Refusal):
+    """The turn needs more time than this request has. Its finished steps are kept: the same key goes on after them."""
+
+    code = "turn_unfinished"
+    retry_after_s = 1
+
+
+class TurnStopped(Refusal):
+    """The owner stopped the turn before anything of it was there."""
+
+    code = "turn_stopped"
+
+
+class TurnNotRunning(Refusal):
+    """No turn of this number is running, so there is nothing to stop."""
+
+    code = "turn_not_running"
 
 
 class TurnNumberTaken(Refusal):

@@ -50,7 +50,7 @@ from turnlog.ports.token_verifier import TokenVerifier
 from turnlog.ports.tool_runner import ToolRunner
 from turnlog.usecases.list_sessions import READS_AT_ONCE
 from turnlog.usecases.policy import AnonymousLimits, CreationPolicy, SessionLife
-from turnlog.usecases.turn_protocol import TurnPolicy
+from turnlog.usecases.turn_request import TurnPolicy
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

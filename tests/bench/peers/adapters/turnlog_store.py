@@ -15,7 +15,8 @@ from turnlog.domain.limits import OwnerLimits
 from turnlog.domain.messages import Message, ModelRequest, Reply, Usage, to_json
 from turnlog.domain.reply_events import OnEvent
 from turnlog.domain.sessions import Session, SessionSettings, new_session_id
-from turnlog.usecases.turn_protocol import TurnPolicy, TurnRequest, run_turn
+from turnlog.usecases.turn_protocol import run_turn
+from turnlog.usecases.turn_request import TurnPolicy, TurnRequest
 
 from .protocol import Ask, serve
 from .tables import make_table

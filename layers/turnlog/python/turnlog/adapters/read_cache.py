@@ -39,16 +39,30 @@ class CachedSessionStore:
         # These change no session that may be in a view.
         self.turns, self.session_ids, self.listed = durable.turns, durable.session_ids, durable.listed
         self.create, self.fork = durable.create, durable.fork
+        self.renew, self.checkpoint, self.steps = durable.renew, durable.checkpoint, durable.steps
+        self.ask_to_stop = durable.ask_to_stop
 
     # --- what a turn needs
 
-    def read(self, owner: str, session_id: str, now_ms: int, newest: int, *, consistent: bool = True) -> SessionView:
+    def read(
+        self,
+        owner: str,
+        session_id: str,
+        now_ms: int,
+        newest: int,
+        *,
+        consistent: bool = True,
+        with_content: bool = True,
+    ) -> SessionView:
         key = owner, session_id
         if not consistent and (known := self._views.get(key)) and known.answers(now_ms, newest):
             return replace(known.view, turns=known.view.turns[-newest:])
         with self._dropped(key, only_on_failure=True):
-            found = self._durable.read(owner, session_id, now_ms, newest, consistent=consistent)
-        self._views.learn(key, _CachedView(found, newest))
+            found = self._durable.read(
+                owner, session_id, now_ms, newest, consistent=consistent, with_content=with_content
+            )
+        if with_content:
+            self._views.learn(key, _CachedView(found, newest))
         return found
 
     def acquire(self, session: Session, lease: Lease, over: Lease | None) -> Slot | None:
@@ -75,6 +89,10 @@ class CachedSessionStore:
         else:
             self._views.drop(key)
         return found
+
+    def interrupt(self, session: Session, turn: Turn, over: Lease) -> Slot | None:
+        with self._dropped((session.owner, session.id)):
+            return self._durable.interrupt(session, turn, over)
 
     # --- the rest
 

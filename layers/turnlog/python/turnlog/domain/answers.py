@@ -6,6 +6,8 @@ on, so each quotation mark and backslash takes a byte more. A reply is in it twi
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from turnlog.domain.messages import Message, Reply
 from turnlog.domain.turns import Turn
 from turnlog.errors import TurnTooLarge
@@ -27,16 +29,24 @@ def bytes_in_answer(json_text: str) -> int:
 
 
 def turn_bytes(turn: Turn) -> int:
-    """Returns the most bytes that the turn takes in an answer."""
-    return _bytes_of(turn.message, turn.reply)
+    """Returns the most bytes that the turn takes in an answer: each message, the usage of each call, the last reply."""
+    said = [*(message.content for message in turn.messages), turn.reply.content]
+    said += [text for call in turn.calls for text in (call.usage.received, call.stop_sequence, call.stop_details)]
+    return _bytes_of(said)
 
 
-def require_answerable(message: Message, reply: Reply) -> None:
-    """Raises TurnTooLarge unless every answer with this message and reply can be given."""
-    if _bytes_of(message, reply) > MOST_TURN_BYTES:
+def require_answerable(turn: Turn) -> None:
+    """Raises TurnTooLarge unless every answer with this turn can be given."""
+    if turn_bytes(turn) > MOST_TURN_BYTES:
         raise TurnTooLarge
 
 
-def _bytes_of(message: Message, reply: Reply) -> int:
-    texts = message.content, reply.content, reply.content, reply.usage.received, reply.stop_sequence, reply.stop_details
+def require_reply_answerable(message: Message, reply: Reply) -> None:
+    """Raises TurnTooLarge unless every answer with this message and reply can be given."""
+    said = [message.content, reply.content, reply.content, reply.usage.received]
+    if _bytes_of([*said, reply.stop_sequence, reply.stop_details]) > MOST_TURN_BYTES:
+        raise TurnTooLarge
+
+
+def _bytes_of(texts: Iterable[str]) -> int:
     return _FRAME_BYTES + sum(map(bytes_in_answer, texts))

@@ -15,7 +15,7 @@ from typing import Literal
 
 from turnlog.clock import utc, utc_date
 from turnlog.domain.blocks.tokens import tokens_of
-from turnlog.domain.messages import Message, ModelRequest
+from turnlog.domain.messages import Message, ModelRequest, ModelSettings
 from turnlog.domain.packing import pack
 from turnlog.domain.prices import most_usd
 from turnlog.domain.quotas import QuotaCharge, QuotaCharges, exceeded
@@ -101,6 +101,18 @@ def charges(view: SessionView, message: Message, limits: OwnerLimits, now_ms: in
     return _charges(settings.model, prompt, settings.max_tokens, limits, now_ms)
 
 
+def step_charges(
+    settings: ModelSettings, last: ModelCall, results: Message | None, limits: OwnerLimits, now_ms: int
+) -> tuple[QuotaCharge, ...]:
+    """The charges for a turn's next call after the call `last`: to budgets alone, since the turn is counted already.
+
+    Raises as `charges`.
+    """
+    prompt = last.usage.tokens + (len(results.content.encode()) if results else 0) + _FRAME_TOKENS
+    budget = OwnerLimits(budget_a_day=limits.budget_a_day, budget_unit=limits.budget_unit)
+    return _charges(settings.model, prompt, settings.max_tokens, budget, now_ms)
+
+
 def question_charges(owner: str, question: ModelRequest, limits: OwnerLimits, now_ms: int) -> QuotaCharges | None:
     """The charges for a question without a session, to the counters that turns are charged to. Raises as `charges`."""
     settings = question.settings
@@ -159,9 +171,9 @@ def anonymous_creation_charges(source: str, creations_an_hour: int | None, now_m
 def settlement(taken: tuple[QuotaCharge, ...], calls: Sequence[ModelCall]) -> tuple[QuotaCharge, ...]:
     """The charges that correct a budget's reservation to what the calls used; an amount below 0 is given back.
 
-    A budget of dollars keeps its reservation when the cost of any call is not known.
+    A budget of dollars keeps its reservation when the cost of any call is not known. Without calls nothing was used.
     """
-    used_by_unit = {"tokens": Decimal(total_tokens(calls)), "usd": total_cost(calls)}
+    used_by_unit = {"tokens": Decimal(total_tokens(calls)), "usd": total_cost(calls) if calls else Decimal(0)}
     settled = []
     for charge in taken:
         unit = charge.counter.partition("#")[0]

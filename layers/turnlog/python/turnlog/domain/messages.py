@@ -43,11 +43,21 @@ class Message:
         """A user's message of one text block."""
         return cls("user", to_json([{"type": "text", "text": text}]))
 
+    @classmethod
+    def of_system(cls, text: str) -> Message:
+        """Instructions of one text block."""
+        return cls("system", to_json([{"type": "text", "text": text}]))
+
     @property
     def blocks(self) -> list[dict[str, Any]]:
         """The content blocks, parsed anew at each call: changing them changes nothing here."""
         blocks: list[dict[str, Any]] = json.loads(self.content)
         return blocks
+
+    @property
+    def text(self) -> str:
+        """The text blocks joined; empty when there are none."""
+        return "".join(block["text"] for block in self.blocks if block["type"] == "text")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,15 +1,19 @@
-"""A turn's content as bytes: one JSON text, deflated when that is shorter."""
+"""Content as bytes: one JSON text, deflated when that is shorter."""
 
 from __future__ import annotations
 
 import json
 import zlib
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
 from turnlog.domain.messages import Message, Usage, to_json
-from turnlog.domain.turns import MAX_TURN_BYTES, ModelCall, Turn
+from turnlog.domain.turns import MAX_TURN_BYTES, ModelCall, Step, Turn
 from turnlog.errors import TurnFormUnsupported, TurnTooLarge
+
+_ROLES = "user", "assistant", "system"
+_NAMES_OF_CALL = "id", "request_id", "stop_sequence"
 
 
 def pack(text: str) -> bytes:
@@ -26,49 +30,119 @@ def unpack(packed: bytes) -> Any:
     return json.loads(zlib.decompress(packed[1:]) if packed[:1] == b"z" else packed[1:])
 
 
+def is_one_exchange(turn: Turn) -> bool:
+    """True for one message of the caller and the reply to it, which has a form of its own."""
+    return [message.role for message in turn.messages] == ["user", "assistant"]
+
+
 def require_packable(turn: Turn) -> None:
-    """Raises TurnFormUnsupported unless the turn is one message of the caller and one reply, all that is stored yet."""
-    if len(turn.messages) != 2:
+    """Raises TurnFormUnsupported unless the turn is one exchange, for a store that writes no other."""
+    if not is_one_exchange(turn):
         raise TurnFormUnsupported
 
 
 def pack_turn(turn: Turn) -> bytes:
-    """Message and reply, just as received.
-
-    Raises TurnTooLarge above MAX_TURN_BYTES, and TurnFormUnsupported as `require_packable`.
-    """
-    require_packable(turn)
+    """The turn's messages and calls, just as received. Raises TurnTooLarge above MAX_TURN_BYTES."""
+    if not is_one_exchange(turn):
+        return pack_content(turn.messages, turn.calls)
     message, reply = turn.messages
     (call,) = turn.calls
-    packed = pack(
+    return _packed(
         f'{{"message":{message.content},"reply":{reply.content},"usage":{call.usage.received},'
-        f'"model":{to_json(call.model)}}}'
+        f'"model":{to_json(call.model)}{_names_of(call)}}}'
     )
+
+
+def pack_content(messages: Sequence[Message], calls: Sequence[ModelCall]) -> bytes:
+    """Messages and calls of a turn of another form. Raises TurnTooLarge above MAX_TURN_BYTES."""
+    given = ",".join(map(_json_of_call, calls))
+    return _packed(f'{{"messages":{_json_of_messages(messages)},"calls":[{given}]}}')
+
+
+def pack_messages(messages: Sequence[Message]) -> bytes:
+    """Messages alone: those of the caller, or the results of tools. Raises TurnTooLarge above MAX_TURN_BYTES."""
+    return _packed(_json_of_messages(messages))
+
+
+def pack_reply(step: Step) -> bytes:
+    """The step's reply and its call, without results. Raises TurnTooLarge above MAX_TURN_BYTES."""
+    return _packed(f'{{"reply":{step.reply.content},"call":{_json_of_call(step.call)}}}')
+
+
+def unpack_turn(packed: bytes, cost_usd: Decimal | None) -> tuple[tuple[Message, ...], tuple[ModelCall, ...]]:
+    """The messages and calls that were packed by `pack_turn` or `pack_content`.
+
+    `cost_usd` is the cost that was stored beside them, for a turn of one call. Raises ValueError, KeyError, TypeError,
+    ArithmeticError or zlib.error when they are damaged.
+    """
+    body = unpack(packed)
+    if "messages" in body:
+        if not isinstance(body["calls"], list):
+            raise ValueError("no list of calls")
+        return _messages_of(body["messages"]), tuple(map(_call_of, body["calls"]))
+    messages = Message("user", _content_of(body["message"])), Message("assistant", _content_of(body["reply"]))
+    return messages, (_call_of(body, cost_usd),)
+
+
+def unpack_messages(packed: bytes) -> tuple[Message, ...]:
+    """The messages that `pack_messages` packed. Raises as `unpack_turn`."""
+    return _messages_of(unpack(packed))
+
+
+def unpack_reply(packed: bytes) -> tuple[Message, ModelCall]:
+    """The reply and the call that `pack_reply` packed. Raises as `unpack_turn`."""
+    body = unpack(packed)
+    return Message("assistant", _content_of(body["reply"])), _call_of(body["call"])
+
+
+def _packed(text: str) -> bytes:
+    packed = pack(text)
     if len(packed) > MAX_TURN_BYTES:
         raise TurnTooLarge
     return packed
 
 
-def unpack_turn(packed: bytes, cost_usd: Decimal | None) -> tuple[tuple[Message, ...], tuple[ModelCall, ...]]:
-    """The messages and calls that `pack_turn` packed, and the cost that was stored beside them.
+def _json_of_messages(messages: Sequence[Message]) -> str:
+    given = ",".join(f'{{"role":"{message.role}","content":{message.content}}}' for message in messages)
+    return f"[{given}]"
 
-    Raises ValueError, KeyError, TypeError or zlib.error when they are damaged.
-    """
-    body = unpack(packed)
-    _require_blocks(body["message"])
-    _require_blocks(body["reply"])
-    usage = Usage(to_json(body["usage"]))
-    if not isinstance(body["usage"], dict) or not isinstance(body["model"], str) or usage.tokens < 0:
+
+def _json_of_call(call: ModelCall) -> str:
+    cost = "" if call.cost_usd is None else f',"cost_usd":"{call.cost_usd:f}"'
+    return f'{{"model":{to_json(call.model)},"usage":{call.usage.received}{cost}{_names_of(call)}}}'
+
+
+def _names_of(call: ModelCall) -> str:
+    """The further members of a call, each after a comma; those that are empty are left out."""
+    given = [f',"{name}":{to_json(getattr(call, name))}' for name in _NAMES_OF_CALL if getattr(call, name)]
+    return "".join(given) + (f',"stop_details":{call.stop_details}' if call.stop_details else "")
+
+
+def _messages_of(given: Any) -> tuple[Message, ...]:
+    if not isinstance(given, list) or not all(each["role"] in _ROLES for each in given):
+        raise ValueError("no list of messages")
+    return tuple(Message(each["role"], _content_of(each["content"])) for each in given)
+
+
+def _call_of(given: Any, cost_usd: Decimal | None = None) -> ModelCall:
+    usage = Usage(to_json(given["usage"]))
+    names = {name: given.get(name, "") for name in _NAMES_OF_CALL}
+    if not isinstance(given["usage"], dict) or usage.tokens < 0:
         raise ValueError("no usage of a call")
-    messages = Message("user", to_json(body["message"])), Message("assistant", to_json(body["reply"]))
-    return messages, (ModelCall(body["model"], usage, cost_usd),)
+    if not all(isinstance(each, str) for each in (given["model"], *names.values())):
+        raise ValueError("no names of a call")
+    if "cost_usd" in given:
+        cost_usd = Decimal(given["cost_usd"])
+    details = to_json(given["stop_details"]) if "stop_details" in given else ""
+    return ModelCall(given["model"], usage, cost_usd, **names, stop_details=details)
 
 
-def _require_blocks(blocks: Any) -> None:
-    """Raises ValueError or KeyError unless these are the content blocks of a message."""
+def _content_of(blocks: Any) -> str:
+    """The content of a message. Raises ValueError or KeyError unless these are the content blocks of one."""
     if not isinstance(blocks, list) or not all(
         isinstance(block, dict) and isinstance(block["type"], str) for block in blocks
     ):
         raise ValueError("no list of blocks")
     if not all(isinstance(block["text"], str) for block in blocks if block["type"] == "text"):
         raise ValueError("a text that is none")
+    return to_json(blocks)

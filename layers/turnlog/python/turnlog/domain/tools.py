@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from turnlog.domain.messages import Message, to_json
+from turnlog.domain.turns import Turn
+from turnlog.errors import ToolResultsExpected, ToolResultUnexpected
 
 UNKNOWN_OUTCOME = "The outcome of this call is unknown: the turn ended before its result was stored."
 """The text of the result that is sent for a call whose own was never stored."""
@@ -51,6 +53,21 @@ def open_calls(messages: Sequence[Message]) -> tuple[ToolCall, ...]:
             return tuple(call for call in calls_in(message) if call.id not in answered)
         answered.update(results_in(message))
     return ()
+
+
+def require_results(turns: Sequence[Turn], message: Message) -> None:
+    """Raises unless the message has just the results that the last of these turns waits for.
+
+    ToolResultsExpected names the calls whose results are missing; ToolResultUnexpected is for a result without a call,
+    or a second one.
+    """
+    last = turns[-1] if turns else None
+    wanted = [call.id for call in open_calls(last.messages)] if last and last.stop_reason == "tool_use" else []
+    given = results_in(message)
+    if missing := [each for each in wanted if each not in given]:
+        raise ToolResultsExpected(missing)
+    if len(given) > len(wanted):
+        raise ToolResultUnexpected
 
 
 def message_of_results(results: Iterable[ToolResult]) -> Message:

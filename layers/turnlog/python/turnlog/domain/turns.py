@@ -196,7 +196,7 @@ INTERRUPTED, STOPPED, PAUSED = "interrupted", "stopped", "pause_turn"
 stopped it, or it had as many steps or bytes as a turn may have. The last one is the API's own word for that.
 """
 
-_ENDS_WITH_RESULTS = (INTERRUPTED, STOPPED, PAUSED, "tool_use")
+_ENDS_WITH_RESULTS = (INTERRUPTED, STOPPED, PAUSED, "tool_use", "model_context_window_exceeded")
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +212,9 @@ class Turn:
     A store may leave out the content of turns that the model is not shown: then `messages` and `calls` are empty.
     `steps` is the number of calls that had been stored as steps before the turn was finished.
 
-    `window_from` is the first turn that the next turn sends to the model. `older_keys` are six-byte hashes of the keys
+    A message of the role `system` follows the caller's when the turn changed the instructions. `window_from` is the
+    first turn that the next turn sends to the model, and `window_system` are the instructions that hold before it, if a
+    turn that is no longer sent changed them. `older_keys` are six-byte hashes of the keys
     of some turns before this one, and `attempt_counts` counts attempts as on a lease.
     """
 
@@ -229,6 +231,7 @@ class Turn:
     older_keys: bytes
     attempt_counts: bytes = b""
     steps: int = 0
+    window_system: str = ""
 
     def __post_init__(self) -> None:
         """Raises ModelProtocolError without a stop reason, and ValueError when the values are those of no turn."""

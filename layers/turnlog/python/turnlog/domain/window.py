@@ -8,10 +8,11 @@ $2.62 against $13.28).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from turnlog.domain.messages import Message, Usage, to_json
+from turnlog.domain.tools import open_calls, unknown_outcomes
 from turnlog.domain.turns import Turn
 
 _THINKING = ("thinking", "redacted_thinking")
@@ -43,19 +44,35 @@ def messages(turns: Sequence[Turn], *asked: Message) -> tuple[Message, ...]:
     `asked` is the turn so far: the caller's message, maybe a system message, replies and results. The model goes on
     with a reply that stands last.
 
-    A refused turn is left out, as the provider asks. Of a reply blank text is left out, which the provider sends but
-    does not take, and thinking at its end, with the rest of its thinking. Thinking blocks are bound by their signature
-    to all that was sent before them, so those made before the last cut go. A reply that is empty then is left out, and
-    the caller's messages around it stand side by side, which the provider takes for one.
+    A refused turn is left out, as the provider asks, but what it changed of the instructions stays. Of a reply blank
+    text is left out, which the provider sends but does not take, and thinking at its end, with the rest of its
+    thinking. Thinking blocks are bound by their signature to all that was sent before them, so those made before the
+    last cut go. A reply that is empty then is left out, and the caller's messages around it stand side by side, which
+    the provider takes for one. A call of a tool whose result was never stored gets one that says so.
     """
     window_from = turns[-1].window_from if turns else 1
     sent: list[Message] = []
     seen_from = 1  # the first turn of the window of the turn at hand: the turn before it says so, 1 for the first
     for turn in turns:
-        if turn.number >= window_from and turn.stop_reason != "refusal":
-            sent += _sendable(turn.messages, with_thinking=window_from in (1, seen_from))
+        if turn.number >= window_from:
+            shown = turn.messages if turn.stop_reason != "refusal" else _instructions(turn.messages)
+            sent += _sendable(shown, with_thinking=window_from in (1, seen_from))
         seen_from = turn.window_from
-    return tuple(_with_system_in_place([*sent, *_sendable(asked, goes_on=True)]))
+    return tuple(_with_unknown_outcomes(_with_system_in_place([*sent, *_sendable(asked, goes_on=True)])))
+
+
+def system_before(window_from: int, turns: Sequence[Turn], held: str) -> str:
+    """The instructions that hold before turn `window_from`, if a turn changed the session's own; else "".
+
+    `turns` are those that were sent, the new one included, and `held` what held before them.
+    """
+    changes = [each for turn in turns if turn.number < window_from for each in _instructions(turn.messages)]
+    return changes[-1].text if changes else held
+
+
+def system_of(turns: Sequence[Turn], own: str) -> str:
+    """The system prompt to send after these turns: the session's `own`, unless one before the window changed it."""
+    return (turns[-1].window_system if turns else "") or own
 
 
 def sent_before(turns: Sequence[Turn]) -> int:
@@ -131,3 +148,26 @@ def _as_one(held: Sequence[Message]) -> Sequence[Message]:
     if len(held) < 2:
         return held
     return [Message("system", to_json([block for message in held for block in message.blocks]))]
+
+
+def _instructions(messages: Sequence[Message]) -> list[Message]:
+    return [message for message in messages if message.role == "system"]
+
+
+def _with_unknown_outcomes(sent: Iterable[Message]) -> Iterator[Message]:
+    """The messages, with a result for each call that has none when the user speaks again."""
+    since_reply: list[Message] = []  # the last reply itself included
+    for message in sent:
+        if message.role == "assistant":
+            yield from _completed(since_reply)
+            since_reply = []
+        since_reply.append(message)
+    yield from _completed(since_reply) if len(since_reply) > 1 else since_reply
+
+
+def _completed(messages: list[Message]) -> Iterator[Message]:
+    """A reply and the user's messages after it, with the results that are missing right after the reply."""
+    yield from messages[:1]
+    if missing := open_calls(messages):
+        yield unknown_outcomes(missing)
+    yield from messages[1:]

@@ -16,12 +16,29 @@ class TurnStore(Protocol):
 
     Every write may be repeated safely, since each is conditional on what was seen. All methods raise StoreUnavailable
     when the store cannot be reached or throttles, after the store's own retries.
+
+    The lease of a turn of several calls goes on, and its finished steps are kept. A step is stored in two writes: with
+    the model's reply, before its tools run, and with their results. Both write the lease, too, all or nothing. `seen`
+    is the sequence number under which this handler last wrote the lease, 0 if it never did since it took the slot.
+    These methods return the slot as it is afterwards: `lease` itself on success, also when only the answer of an
+    earlier try was lost; else what is there, nothing of the call having been stored. They raise ItemVersionUnknown when
+    a later version has stored a turn there.
     """
 
-    def read(self, owner: str, session_id: str, now_ms: int, newest: int, *, consistent: bool = True) -> SessionView:
+    def read(
+        self,
+        owner: str,
+        session_id: str,
+        now_ms: int,
+        newest: int,
+        *,
+        consistent: bool = True,
+        with_content: bool = True,
+    ) -> SessionView:
         """The session with its `newest` last turns (at least 1; fewer when it has fewer).
 
-        The content of turns before the newest one's `window_from` may be left out, since the model is not shown it.
+        The content of turns before the newest one's `window_from` may be left out, since the model is not shown it;
+        without `with_content` that of any turn.
 
         With `consistent` it sees every write that has returned. Otherwise it may be the session as it was a moment ago,
         whole and without a gap, and SessionNotFound may be wrong: for callers who then take a lease, which proves the
@@ -60,20 +77,11 @@ class TurnStore(Protocol):
         """Stores the turn if its slot still holds the lease with the turn's token, and settles its charges with it.
 
         Returns the slot as it is afterwards: the turn itself, what another request stored there, or None when it is
-        empty. Raises ItemVersionUnknown when a later version has stored a turn there, TurnTooLarge when the turn packs
-        to more than MAX_TURN_BYTES, and TurnFormUnsupported for a turn of several model calls.
+        empty. Raises ItemVersionUnknown when a later version has stored a turn there, and TurnTooLarge when what is not
+        yet stored of the turn packs to more than MAX_TURN_BYTES.
         """
 
-
-class StepStore(TurnStore, Protocol):
-    """The part of a store that a turn of several calls needs: its lease goes on, and its finished steps are kept.
-
-    A step is stored in two writes: with the model's reply, before its tools run, and with their results. Both write the
-    lease, too, all or nothing. `seen` is the sequence number under which this handler last wrote the lease, 0 if it
-    never did since it took the slot. These methods return the slot as it is afterwards: `lease` itself on success, also
-    when only the answer of an earlier try was lost; else what is there, nothing of the call having been stored. They
-    raise ItemVersionUnknown when a later version has stored a turn there.
-    """
+    # --- a turn of several calls
 
     def renew(self, session: Session, lease: Lease, seen: int) -> Slot | None:
         """Stores the lease with its new end and number.
@@ -102,7 +110,8 @@ class StepStore(TurnStore, Protocol):
     def steps(self, session: Session, lease: Lease) -> tuple[tuple[Message, ...], tuple[Step, ...]]:
         """The caller's messages and the finished steps of a lease that has steps, the last one maybe without results.
 
-        Raises a kind of SessionCorrupt when the slot goes on holding that lease and they cannot be read.
+        Raises a kind of SessionCorrupt when the slot goes on holding that lease and they cannot be read; when it no
+        longer does, it may raise SessionNotFound or LeaseLost instead.
         """
 
     def interrupt(self, session: Session, turn: Turn, over: Lease) -> Slot | None:
@@ -145,8 +154,9 @@ class SessionStore(TurnStore, Protocol):
         """Gives the session its new owner and id and keeps its times; under the old ones it is gone in that instant.
 
         A repeat under the same key returns the session again, and is not charged. Raises SessionNotFound,
-        TurnInProgress, LeaseLost when another request took the slot, or QuotaExceeded. Then the session is where it
-        was, and after the last two a next try may need another key.
+        TurnInProgress, also for a lapsed lease with steps, which must become a turn first (see TurnStore.interrupt),
+        LeaseLost when another request took the slot, or QuotaExceeded. Then the session is where it was, and after the
+        last two a next try may need another key.
         """
 
     def delete(self, owner: str, session_id: str, now_ms: int) -> bool:

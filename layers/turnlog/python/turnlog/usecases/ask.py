@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from turnlog.clock import Clock, utc_date
-from turnlog.domain.answers import require_answerable
+from turnlog.domain.answers import require_reply_answerable
 from turnlog.domain.limits import OwnerLimits, question_charges, settlement
 from turnlog.domain.messages import ModelRequest, Reply
 from turnlog.domain.model_limits import require_possible
@@ -22,7 +22,7 @@ from turnlog.ports.chat_model import ChatModel
 from turnlog.ports.quota_store import QuotaStore
 from turnlog.usecases.caller import Caller
 from turnlog.usecases.continuations import make_continuation
-from turnlog.usecases.turn_protocol import may_be_billed
+from turnlog.usecases.running_turn import may_be_billed
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ def ask(
     else:
         reply, cost = _ask_charged(question, charges, quotas=quotas, model=model, seconds=seconds, clock=clock)
     try:
-        require_answerable(question.messages[-1], reply)
+        require_reply_answerable(question.messages[-1], reply)
     except TurnTooLarge as error:
         raise ModelProtocolError from error
     if continuable_with is None:

@@ -12,7 +12,7 @@ from turnlog.domain.sessions import SessionSettings
 from turnlog.domain.window import WindowPolicy
 from turnlog.errors import Forbidden
 from turnlog.usecases.caller import Caller
-from turnlog.usecases.turn_protocol import TurnPolicy
+from turnlog.usecases.turn_request import TurnPolicy
 
 
 @dataclass(frozen=True, slots=True)

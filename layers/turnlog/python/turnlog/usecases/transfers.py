@@ -29,8 +29,8 @@ from turnlog.ports.session_store import SessionStore
 from turnlog.usecases.audit import Audit
 from turnlog.usecases.caller import Caller
 from turnlog.usecases.policy import CreationPolicy
+from turnlog.usecases.running_turn import lease_ms
 from turnlog.usecases.sessions import find_existing
-from turnlog.usecases.turn_protocol import lease_ms
 
 
 def fork_session(

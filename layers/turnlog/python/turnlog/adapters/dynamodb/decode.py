@@ -2,27 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from decimal import Decimal
+from typing import Any
 
 from turnlog.adapters.dynamodb.data_keys import Keys
+from turnlog.adapters.dynamodb.encode import EXTRA_SETTINGS
 from turnlog.adapters.dynamodb.items import (
     ENCRYPTED_VERSION,
+    EXTENDED_VERSION,
+    MESSAGE,
+    OWN,
     VERSION,
     associated_data,
     is_of_later_version,
     is_part,
     is_slot,
+    kept_names,
     part_sk,
     partition,
+    piece_sk,
+    reply_name,
+    results_name,
 )
 from turnlog.adapters.dynamodb.table import Item, readable, s
 from turnlog.domain.content_encryption import PLAIN, ContentCipher
-from turnlog.domain.packing import unpack, unpack_turn
+from turnlog.domain.messages import Message
+from turnlog.domain.packing import unpack, unpack_messages, unpack_reply, unpack_turn
 from turnlog.domain.sessions import ListedSession, Session, SessionSettings
-from turnlog.domain.turns import Lease, Slot, Tombstone, Totals, Turn, UnknownLease
+from turnlog.domain.turns import Lease, ModelCall, Slot, Step, Tombstone, Totals, Turn, UnknownLease
 from turnlog.errors import ItemVersionUnknown, SessionUnreadable
+
+
+@dataclass(frozen=True, slots=True)
+class Pieces:
+    """Items that lie below the slots `first`..`last`, by their sort key: all of them, or none for no slots."""
+
+    first: int = 0
+    last: int = -1
+    items: Mapping[str, Item] = field(default_factory=dict)
+
+    def cover(self, number: int) -> bool:
+        """True if the content below this slot was read."""
+        return self.first <= number <= self.last
+
+
+NO_PIECES = Pieces()
 
 
 def _cipher_of(owner: str, item: Item, keys: Keys) -> ContentCipher:
@@ -30,12 +57,12 @@ def _cipher_of(owner: str, item: Item, keys: Keys) -> ContentCipher:
 
     Raises ItemUnreadable, ItemVersionUnknown or what Keys.named raises.
     """
-    _require_known_version(item)
+    require_known_version(item)
     with readable():
         version = int(item["v"]["N"])
-        if version not in (VERSION, ENCRYPTED_VERSION):
+        if version not in (VERSION, ENCRYPTED_VERSION, EXTENDED_VERSION):
             raise ValueError("no version ever")
-    if version == VERSION:
+    if version == VERSION or (version == EXTENDED_VERSION and "kid" not in item):
         return PLAIN
     return keys.named(owner, item.get("kid", {}).get("S", ""))
 
@@ -45,12 +72,24 @@ def session_of(owner: str, session_id: str, item: Item, keys: Keys) -> Session:
     cipher = _cipher_of(owner, item, keys)
     with readable():
         chosen = unpack(_decrypted(item, "cfg", cipher))
-        settings = SessionSettings(chosen["model"], chosen["max_tokens"], chosen["system"])
+        extra = {each.name: _setting(chosen[each.name]) for each in EXTRA_SETTINGS if each.name in chosen}
+        settings = SessionSettings(chosen["model"], chosen["max_tokens"], chosen["system"], **extra)
         if [type(chosen[name]) for name in ("model", "max_tokens", "system")] != [str, int, str]:
+            raise ValueError("no settings of a session")
+        if any(type(extra[each.name]) is not type(each.default) for each in EXTRA_SETTINGS if each.name in extra):
             raise ValueError("no settings of a session")
         created, expires, idle = (int(item[name]["N"]) for name in ("created", "dies", "idle"))
         fingerprint = bytes(item["fp"]["B"]) if "fp" in item else b""
         return Session(owner, session_id, created, expires, idle, settings, fingerprint, cipher)
+
+
+def _setting(value: Any) -> Any:
+    """The value of a setting, whose lists are of texts."""
+    if not isinstance(value, list):
+        return value
+    if not all(isinstance(each, str) for each in value):
+        raise ValueError("no list of texts")
+    return tuple(value)
 
 
 def title_of(item: Item, cipher: ContentCipher) -> str:
@@ -79,15 +118,20 @@ def listed_session(owner: str, item: Item, keys: Keys) -> ListedSession:
         return ListedSession(item["sk"]["S"], created_ms)
 
 
-def slots_of(items: Sequence[Item], cipher: ContentCipher) -> list[Slot]:
-    """The slots among the items, oldest first, with their contents. Raises ItemUnreadable or ItemVersionUnknown."""
+def slots_of(items: Sequence[Item], cipher: ContentCipher, pieces: Pieces = NO_PIECES) -> list[Slot]:
+    """The slots among the items, oldest first. Raises ItemUnreadable or ItemVersionUnknown.
+
+    The content of a turn that lies below its slot is left out unless it is among the `pieces`.
+    """
     parts: dict[str, Item] = {item["sk"]["S"]: item for item in items if is_part(item)}
     slots = sorted((item for item in items if is_slot(item)), key=lambda item: str(item["sk"]["S"]))
-    return [slot_of(item, cipher, parts) for item in slots]
+    return [slot_of(item, cipher, parts, pieces) for item in slots]
 
 
-def slot_of(item: Item, cipher: ContentCipher, parts: dict[str, Item] | None = None) -> Slot:
-    """The slot in this item; `parts` are those of large turns, by sort key.
+def slot_of(
+    item: Item, cipher: ContentCipher, parts: Mapping[str, Item] | None = None, pieces: Pieces = NO_PIECES
+) -> Slot:
+    """The slot in this item; `parts` are those that versions 1 and 2 stored of large turns, by sort key.
 
     Raises ItemUnreadable, or ItemVersionUnknown for all of a later version but a lease.
     """
@@ -102,7 +146,31 @@ def slot_of(item: Item, cipher: ContentCipher, parts: dict[str, Item] | None = N
             return _lease_of(item, number)
         if state != "done":
             raise ValueError("no state of a slot")
-        return _turn_of(item, number, cipher, parts or {})
+        messages, calls = _content_of(item, number, cipher, parts or {}, pieces)
+        return _turn_of(item, number, messages, calls)
+
+
+def has_content_below(item: Item) -> bool:
+    """True for a finished turn, some of whose content lies below the slots."""
+    return "kept" in item or "below" in item
+
+
+def steps_of(
+    items: Mapping[str, Item], number: int, count: int, cipher: ContentCipher
+) -> tuple[tuple[Message, ...], tuple[Step, ...]]:
+    """The caller's messages and the steps 1..`count` of slot `number`, among items by sort key.
+
+    Raises ItemUnreadable or ItemVersionUnknown.
+    """
+    with readable():
+        messages = unpack_messages(piece_of(items, number, MESSAGE, cipher))
+        steps = []
+        for step in range(1, count + 1):
+            reply, call = unpack_reply(piece_of(items, number, reply_name(step), cipher))
+            name = results_name(step)
+            has_results = piece_sk(number, name) in items
+            steps.append(Step(step, reply, call, _results(items, number, name, cipher) if has_results else None))
+        return messages, tuple(steps)
 
 
 def _unknown_lease_of(item: Item) -> UnknownLease:
@@ -122,22 +190,15 @@ def _lease_of(item: Item, number: int) -> Lease:
         at_ms=int(item["ts"]["N"]),
         attempt=int(item["att"]["N"]),
         attempt_counts=_attempt_counts(item),
+        sequence=int(item["seq"]["N"]) if "seq" in item else 0,
+        steps=int(item["ns"]["N"]) if "ns" in item else 0,
+        stop_asked="stop" in item,
         moving_to=item["dst"]["S"] if "dst" in item else "",
         unfinished_move_to=item["und"]["S"] if "und" in item else "",
     )
 
 
-def _turn_of(item: Item, number: int, cipher: ContentCipher, parts: dict[str, Item]) -> Turn:
-    if "parts" in item:
-        numbers = range(1, int(item["parts"]["N"]) + 1)
-        own = [parts[part_sk(number, each)] for each in numbers]
-        for part in own:
-            _require_known_version(part)
-        content = b"".join(bytes(part["part"]["B"]) for part in own)
-    else:
-        content = bytes(item["body"]["B"])
-    cost_usd = Decimal(item["usd"]["N"]) if "usd" in item else None
-    messages, calls = unpack_turn(cipher.decrypt(associated_data(item, "body"), content), cost_usd)
+def _turn_of(item: Item, number: int, messages: tuple[Message, ...], calls: tuple[ModelCall, ...]) -> Turn:
     totals = item["tot"]["M"]
     return Turn(
         number=number,
@@ -152,7 +213,60 @@ def _turn_of(item: Item, number: int, cipher: ContentCipher, parts: dict[str, It
         window_from=int(item["from"]["N"]),
         older_keys=bytes(item["rk"]["B"]),
         attempt_counts=_attempt_counts(item),
+        steps=int(item["ns"]["N"]) if "ns" in item else 0,
     )
+
+
+def _content_of(
+    item: Item, number: int, cipher: ContentCipher, parts: Mapping[str, Item], pieces: Pieces
+) -> tuple[tuple[Message, ...], tuple[ModelCall, ...]]:
+    """The turn's messages and calls: its steps, if it keeps them, and its own. Empty if they lie below, unread."""
+    if has_content_below(item) and not pieces.cover(number):
+        return (), ()
+    messages: tuple[Message, ...] = ()
+    calls: tuple[ModelCall, ...] = ()
+    for name in kept_names(item["kept"]["S"]) if "kept" in item else ():
+        packed = piece_of(pieces.items, number, name, cipher)
+        if name.startswith("r") or name == MESSAGE:
+            messages += unpack_messages(packed)
+        else:
+            reply, call = unpack_reply(packed)
+            messages, calls = (*messages, reply), (*calls, call)
+    if calls and "body" not in item and "below" not in item:
+        return messages, calls
+    if "below" in item:
+        packed = piece_of(pieces.items, number, OWN, cipher)
+    else:
+        packed = cipher.decrypt(associated_data(item, "body"), _stored_content(item, number, parts))
+    own_messages, own_calls = unpack_turn(packed, Decimal(item["usd"]["N"]) if "usd" in item else None)
+    return messages + own_messages, calls + own_calls
+
+
+def _stored_content(item: Item, number: int, parts: Mapping[str, Item]) -> bytes:
+    """The content in the turn's item, or in its parts of versions 1 and 2."""
+    if "parts" not in item:
+        return bytes(item["body"]["B"])
+    own = [parts[part_sk(number, each)] for each in range(1, int(item["parts"]["N"]) + 1)]
+    for part in own:
+        require_known_version(part)
+    return b"".join(bytes(part["part"]["B"]) for part in own)
+
+
+def _results(items: Mapping[str, Item], number: int, name: str, cipher: ContentCipher) -> Message:
+    (results,) = unpack_messages(piece_of(items, number, name, cipher))
+    return results
+
+
+def piece_of(items: Mapping[str, Item], number: int, name: str, cipher: ContentCipher) -> bytes:
+    """The decrypted content of this piece. Raises KeyError, ValueError or ItemVersionUnknown."""
+    first = items[piece_sk(number, name)]
+    _require_version(first, cipher)
+    count = int(first["parts"]["N"]) if "parts" in first else 1
+    rest = [items[piece_sk(number, name, part)] for part in range(2, count + 1)]
+    for each in rest:
+        _require_version(each, cipher)
+    content = b"".join(bytes(each["part"]["B"]) for each in (first, *rest))
+    return cipher.decrypt(associated_data(first, "body"), content)
 
 
 def _attempt_counts(item: Item) -> bytes:
@@ -169,13 +283,17 @@ def _decrypted_text(item: Item, attribute: str, cipher: ContentCipher) -> str:
 
 def _require_version(item: Item, cipher: ContentCipher) -> None:
     """Refuses an item that is not kept like its session: plain in an encrypted one, or under another key."""
-    _require_known_version(item)
-    if int(item["v"]["N"]) != (ENCRYPTED_VERSION if cipher.kid else VERSION):
+    require_known_version(item)
+    version = int(item["v"]["N"])
+    if version not in (ENCRYPTED_VERSION if cipher.kid else VERSION, EXTENDED_VERSION):
         raise ValueError("another version than its session's")
+    if version == EXTENDED_VERSION and not cipher.kid and "kid" in item:
+        raise ValueError("encrypted in a plain session")
     if cipher.kid and item["kid"]["S"] != cipher.kid:
         raise ValueError("another key than its session's")
 
 
-def _require_known_version(item: Item) -> None:
+def require_known_version(item: Item) -> None:
+    """Raises ItemVersionUnknown for an item of a later version."""
     if is_of_later_version(item):
         raise ItemVersionUnknown

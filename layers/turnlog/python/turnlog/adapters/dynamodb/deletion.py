@@ -135,6 +135,9 @@ def _remove(table: Table, blocked: Sequence[_Blocked]) -> None:
         if "und" in each.top:
             discard_copies(table, each.top["und"]["S"], int(each.top["sk"]["S"]) - 1, each.top.get("ttl"))
     replace_with_tombstones(table, [(each.items, each.top["sk"]["S"]) for each in blocked])
+    for each in blocked:
+        if not is_header(each.items[0]):  # content may have been on its way to a copied slot until a moment ago
+            _delete_the_rest(table, outline(table, each.pk))
     table.delete_all([key(each.pk, META) for each in blocked])
     table.delete_all([key(each.pk, HEADER) for each in blocked])
     # The last, so that an erasure still finds a session that is not yet gone.
@@ -170,6 +173,6 @@ def discard_copies(table: Table, pk: str, last: int, ttl: Item | None) -> None:
 
 
 def _delete_the_rest(table: Table, items: Sequence[Item]) -> None:
-    """Deletes the parts of turns, and whatever kinds of items a later version has beside the slots."""
+    """Deletes steps and the parts of turns, and whatever kinds of items a later version has beside the slots."""
     rest = [item for item in items if not is_slot(item) and item["sk"]["S"] not in (META, HEADER)]
     table.delete_all([key(item["pk"]["S"], item["sk"]["S"]) for item in rest])

@@ -1,41 +1,57 @@
-"""Values to items: sessions, leases, turns and tombstones as the table stores them."""
+"""Values to items: sessions, leases, turns, steps and tombstones as the table stores them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import fields
+
 from turnlog.adapters.dynamodb.items import (
     ENCRYPTED_VERSION,
+    EXTENDED_VERSION,
     HEADER,
+    MESSAGE,
     META,
+    OWN,
     VERSION,
     associated_data,
     index_key,
-    part_sk,
     partition,
+    piece_sk,
+    reply_name,
+    results_name,
     slot_sk,
 )
-from turnlog.adapters.dynamodb.table import Item, key, n, s
+from turnlog.adapters.dynamodb.table import LAST_WRITTEN, WRITTEN_ONCE, Item, key, n, s
 from turnlog.domain.content_encryption import PLAIN, ContentCipher
-from turnlog.domain.messages import to_json
-from turnlog.domain.packing import pack, pack_turn
-from turnlog.domain.sessions import Session
-from turnlog.domain.turns import Lease, Turn
+from turnlog.domain.messages import Message, to_json
+from turnlog.domain.packing import is_one_exchange, pack, pack_content, pack_messages, pack_reply, pack_turn
+from turnlog.domain.sessions import Session, SessionSettings
+from turnlog.domain.turns import MAX_TURN_BYTES, Lease, Step, Turn
+from turnlog.errors import TurnTooLarge
 
 PART_BYTES = 390_000
-"""The most content of a turn in one item: an item holds 400 KB (409,600 bytes), attribute names included."""
+"""The most content in one item: an item holds 400 KB (409,600 bytes), attribute names included."""
+
+EXTRA_SETTINGS = tuple(
+    field for field in fields(SessionSettings) if field.name not in ("model", "max_tokens", "system")
+)
+"""Settings that only version 3 knows; a header leaves out those that have their default."""
 
 
 def header_item(session: Session) -> Item:
     """The item that makes the session exist: its times and its encrypted settings."""
     settings = session.settings
     chosen = {"model": settings.model, "max_tokens": settings.max_tokens, "system": settings.system}
-    item = _content_item(session, HEADER) | {
+    given = {each.name: getattr(settings, each.name) for each in EXTRA_SETTINGS}
+    extra = {each.name: given[each.name] for each in EXTRA_SETTINGS if given[each.name] != each.default}
+    item = _content_item(session, HEADER, extended=bool(extra)) | {
         "created": n(session.created_ms),
         "dies": n(session.expires_ms),
         "idle": n(session.idle_ms),
     }
     if session.fingerprint:
         item["fp"] = {"B": session.fingerprint}
-    return item | {"cfg": {"B": session.cipher.encrypt(associated_data(item, "cfg"), pack(to_json(chosen)))}}
+    return item | {"cfg": {"B": session.cipher.encrypt(associated_data(item, "cfg"), pack(to_json(chosen | extra)))}}
 
 
 def meta_item(session: Session, title: str) -> Item:
@@ -52,7 +68,8 @@ def index_item(session: Session) -> Item:
 
 def lease_item(session: Session, lease: Lease) -> Item:
     """The slot while its turn is running. Its charges are stored in the usage table."""
-    item = _contentless_item(session, slot_sk(lease.number)) | {
+    item = key(partition(session.owner, session.id), slot_sk(lease.number)) | _common(session, PLAIN)
+    item |= {
         "st": s("running"),
         "tok": s(lease.token),
         "til": n(lease.lease_expires_ms),
@@ -63,6 +80,12 @@ def lease_item(session: Session, lease: Lease) -> Item:
     }
     if lease.attempt_counts:
         item["oth"] = {"B": lease.attempt_counts}
+    if lease.sequence:
+        item |= {"v": n(EXTENDED_VERSION), "seq": n(lease.sequence)}
+    if lease.steps:
+        item |= {"v": n(EXTENDED_VERSION), "ns": n(lease.steps)}
+    if lease.stop_asked:
+        item["stop"] = {"BOOL": True}
     if lease.moving_to:
         item["dst"] = s(lease.moving_to)
     if lease.unfinished_move_to:
@@ -70,12 +93,33 @@ def lease_item(session: Session, lease: Lease) -> Item:
     return item
 
 
-def turn_items(session: Session, turn: Turn) -> list[Item]:
-    """The turn's own item, followed by the parts of its content when that does not fit into one item.
+def turn_items(session: Session, turn: Turn, *, has_results: bool = False) -> list[Item]:
+    """The turn's own item, followed by the parts of its own content when that does not fit into it.
 
-    Raises TurnTooLarge or TurnFormUnsupported.
+    The content of its steps is not stored again; `has_results` says that the last one's results are stored with it.
+    Raises TurnTooLarge.
     """
-    item = _content_item(session, slot_sk(turn.number)) | {
+    if not turn.steps:
+        item = turn_item(session, turn, extended=not is_one_exchange(turn))
+        return with_content(session, item, pack_turn(turn))
+    item = turn_item(session, turn, extended=True)
+    stored, own = turn.messages[: _after_steps(turn)], turn.messages[_after_steps(turn) :]
+    if last_results(turn) and has_results:
+        stored, own = (*stored, own[0]), own[1:]
+    first = [message.role for message in stored].index("assistant")
+    item["kept"] = s("".join("s" if message.role == "assistant" else "r" for message in stored[first:]))
+    return with_content(session, item, pack_content(own, turn.calls[turn.steps :])) if own else [item]
+
+
+def last_results(turn: Turn) -> Message | None:
+    """The message with the results of the last step's tools; None if it has none."""
+    after = turn.messages[_after_steps(turn) :]
+    return after[0] if after and after[0].role == "user" else None
+
+
+def turn_item(session: Session, turn: Turn, *, extended: bool) -> Item:
+    """The turn's own item without any content."""
+    item = _content_item(session, slot_sk(turn.number), extended=extended) | {
         "st": s("done"),
         "tok": s(turn.token),
         "k": {"B": turn.key},
@@ -96,13 +140,43 @@ def turn_items(session: Session, turn: Turn) -> list[Item]:
         item["usd"] = n(turn.cost_usd)
     if turn.attempt_counts:
         item["oth"] = {"B": turn.attempt_counts}
-    content = session.cipher.encrypt(associated_data(item, "body"), pack_turn(turn))
+    if turn.steps:
+        item["ns"] = n(turn.steps)
+    return item
+
+
+def with_content(session: Session, item: Item, packed: bytes) -> list[Item]:
+    """The turn's item with this content of its own: in it or, if that is too large, in further items."""
+    content = session.cipher.encrypt(associated_data(item, "body"), packed)
     if len(content) <= PART_BYTES:
         return [item | {"body": {"B": content}}]
+    item |= {"v": n(EXTENDED_VERSION), "below": {"BOOL": True}}
+    return [item, *piece_items(session, int(item["sk"]["S"]), OWN, packed)]
+
+
+def step_items(session: Session, number: int, step: Step, message: Sequence[Message]) -> list[Item]:
+    """What a checkpoint stores of a step: its results or, if it has none yet, its reply, and the caller's `message`.
+
+    Raises TurnTooLarge.
+    """
+    if step.results:
+        return piece_items(session, number, results_name(step.number), pack_messages([step.results]))
+    pieces = [(MESSAGE, pack_messages(message))] if message else []
+    pieces.append((reply_name(step.number), pack_reply(step)))
+    if sum(len(packed) for _, packed in pieces) > MAX_TURN_BYTES:
+        raise TurnTooLarge
+    return [item for name, packed in pieces for item in piece_items(session, number, name, packed)]
+
+
+def piece_items(session: Session, number: int, name: str, packed: bytes) -> list[Item]:
+    """The items of a piece of content that lies below slot `number`."""
+    first = _content_item(session, piece_sk(number, name), extended=True)
+    content = session.cipher.encrypt(associated_data(first, "body"), packed)
     parts = [content[at : at + PART_BYTES] for at in range(0, len(content), PART_BYTES)]
-    return [item | {"parts": n(len(parts))}] + [
-        _content_item(session, part_sk(turn.number, at)) | {"part": {"B": part}} for at, part in enumerate(parts, 1)
-    ]
+    if len(parts) > 1:
+        first["parts"] = n(len(parts))
+    rest = [_content_item(session, piece_sk(number, name, at), extended=True) for at in range(2, len(parts) + 1)]
+    return [item | {"part": {"B": part}} for item, part in zip([first, *rest], parts, strict=True)]
 
 
 def tombstone_item(pk: str, sk: str, ttl: Item | None) -> Item:
@@ -116,12 +190,22 @@ def lease_values(token: str, now_ms: int | None = None) -> Item:
     return given if now_ms is None else given | {":now": n(now_ms)}
 
 
-def _contentless_item(session: Session, sk: str) -> Item:
-    return key(partition(session.owner, session.id), sk) | _common(session, PLAIN)
+def last_written(condition: str, sequence: int, values: Item) -> tuple[str, Item]:
+    """The condition, and that the lease was last written under this sequence number; with the values of both."""
+    if not sequence:
+        return f"({condition}) AND {WRITTEN_ONCE}", values
+    return f"({condition}) AND {LAST_WRITTEN}", values | {":seq": n(sequence)}
 
 
-def _content_item(session: Session, sk: str) -> Item:
-    return key(partition(session.owner, session.id), sk) | _common(session, session.cipher)
+def _after_steps(turn: Turn) -> int:
+    """The number of the turn's messages up to the reply of its last step."""
+    replies = [at for at, message in enumerate(turn.messages) if message.role == "assistant"]
+    return replies[turn.steps - 1] + 1
+
+
+def _content_item(session: Session, sk: str, *, extended: bool = False) -> Item:
+    item = key(partition(session.owner, session.id), sk) | _common(session, session.cipher)
+    return item | {"v": n(EXTENDED_VERSION)} if extended else item
 
 
 def _common(session: Session, cipher: ContentCipher) -> Item:

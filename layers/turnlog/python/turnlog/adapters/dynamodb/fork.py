@@ -39,7 +39,7 @@ def fork_session(
     child = replace(child, cipher=keys.current(child.owner))
     _reserve_id(table, keys, child, quota, usage_table)
     for turn in turns:
-        copy_turn(table, child, turn.forked())
+        copy_turn(table, parent, child, turn.forked())
     made = [
         table.put_action(header_item(child), EMPTY),
         table.put_action(meta_item(child, title)),
@@ -53,12 +53,12 @@ def fork_session(
 
 
 def _turns_of(table: Table, parent: Session, number: int) -> list[Turn]:
-    """The parent's turns 1..`number`.
+    """The parent's turns 1..`number`, without content that lies below their slots.
 
     Raises SessionNotFound when it is gone or has fewer, a kind of SessionCorrupt when one of them is missing.
     """
     for _ in range(2):  # a turn may be committed between two reads, or a deletion begin: the second look is sure
-        slots = slots_between(table, parent, 1, number)
+        slots = slots_between(table, parent, 1, number, with_content=False)
         turns = [slot for slot in slots if isinstance(slot, Turn)]
         if [turn.number for turn in turns] == list(range(1, number + 1)):
             return turns

@@ -12,13 +12,14 @@ from turnlog.adapters.dynamodb.deletion import discard_copies, has_session, outl
 from turnlog.adapters.dynamodb.encode import (
     header_item,
     index_item,
+    last_written,
     lease_item,
     lease_values,
     meta_item,
     tombstone_item,
 )
 from turnlog.adapters.dynamodb.items import (
-    ENCRYPTED_VERSION,
+    EXTENDED_VERSION,
     HEADER,
     META,
     READ_RANGE,
@@ -75,6 +76,8 @@ def move_session(table: Table, keys: Keys, request: Move, usage_table: str) -> S
             raise busy(view.running, request.at_ms)
         if view.unknown_lease:
             raise held_by_later_version(view.unknown_lease, request.at_ms)
+        if view.running and view.running.steps:
+            raise TurnInProgress(1)  # its steps are paid, and only a turn can carry them along
         new = replace(view.session, owner=request.to_owner, id=request.to_id, cipher=keys.current(request.to_owner))
         if (lease := _acquire(table, request, view, usage_table)) is not None:
             return _copy_and_commit(table, keys, request, view, meta, lease, new, usage_table)
@@ -83,6 +86,8 @@ def move_session(table: Table, keys: Keys, request: Move, usage_table: str) -> S
 
 def _read(table: Table, keys: Keys, request: Move) -> tuple[SessionView, Item] | Item:
     """The session with all its turns, and its meta item; or the tombstone with which an earlier move left it.
+
+    Content that lies below the slots is left out.
 
     Raises SessionNotFound or a kind of SessionUnreadable. A query is no snapshot, and others may write between its
     items; so what seems to be damaged is read again.
@@ -122,7 +127,9 @@ def _acquire(table: Table, request: Move, view: SessionView, usage_table: str) -
         attempt_counts=counts,
         moving_to=to,
     )
-    condition, given = (LAPSED, lease_values(over.token, request.at_ms)) if over else (EMPTY, None)
+    condition, given = EMPTY, None
+    if over:
+        condition, given = last_written(LAPSED, over.sequence, lease_values(over.token, request.at_ms))
     item = lease_item(view.session, lease)
     if request.quota:
         put = table.put_action(item, condition, given)
@@ -147,7 +154,8 @@ def fence_unfinished_move(table: Table, session: Session, over: Lease, now_ms: i
         moving_to="",
         unfinished_move_to=over.moving_to or over.unfinished_move_to,
     )
-    found = table.put(lease_item(session, mine), LAPSED, lease_values(over.token, now_ms))
+    condition, given = last_written(LAPSED, over.sequence, lease_values(over.token, now_ms))
+    found = table.put(lease_item(session, mine), condition, given)
     if found is not None and not _is_own_lease(found, mine.token):
         return None
     discard_copies(table, mine.unfinished_move_to, over.number - 1, {"N": str(session.ttl_s)})
@@ -165,7 +173,8 @@ def _copy_and_commit(
     old = view.session
     try:
         _copy_turns(table, keys, request, view, new)
-    except (LeaseLost, ItemVersionUnknown):  # another's session or copies are there, or this move's were discarded
+    # Another's session or copies are there, or this move's were discarded, or the session was deleted.
+    except (LeaseLost, ItemVersionUnknown, SessionNotFound):
         _expire_lease(table, old, lease, request.at_ms)
         raise
     tombstone = tombstone_item(partition(old.owner, old.id), slot_sk(lease.number), {"N": str(old.ttl_s)})
@@ -193,7 +202,7 @@ def _copy_turns(table: Table, keys: Keys, request: Move, view: SessionView, new:
     if has_session(table, partition(new.owner, new.id)):
         raise LeaseLost
     add_to_sweep_list(table, new, request.at_ms, source=partition(view.session.owner, view.session.id))
-    named = table.put_action(index_item(new), KNOWN, {":newest": n(ENCRYPTED_VERSION)})
+    named = table.put_action(index_item(new), KNOWN, {":newest": n(EXTENDED_VERSION)})
     reasons = table.transact([named, *keys.still_active(new)])
     if reasons and failed(reasons[0]):
         raise ItemVersionUnknown
@@ -201,7 +210,7 @@ def _copy_turns(table: Table, keys: Keys, request: Move, view: SessionView, new:
         keys.was_erased(new, reasons)
         raise LeaseLost
     for turn in view.turns:
-        copy_turn(table, new, turn)
+        copy_turn(table, view.session, new, turn)
 
 
 def _commit(

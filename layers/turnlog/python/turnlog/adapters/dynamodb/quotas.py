@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from turnlog.adapters.dynamodb.items import VERSION, owner_partition
@@ -55,19 +57,27 @@ def transact_charged(
     now_ms: int,
     *,
     check_only: bool = False,
+    settlement: Sequence[QuotaCharge] = (),
 ) -> list[Item] | None:
     """Does the actions and takes the quota's charges in the table `usage`: all of it or nothing.
 
-    Returns as `Table.transact`, with the reasons of the actions alone. With `check_only` there must be room for the
-    charges, but they are not taken. Raises QuotaExceeded when the actions could be done and a charge does not fit.
+    The settlement is added to its counters with them, whatever their limits. Returns as `Table.transact`, with the
+    reasons of the actions alone. With `check_only` there must be room for the charges, but they are not taken. Raises
+    QuotaExceeded when the actions could be done and a charge does not fit.
     """
-    charges = charge_actions(usage, quota, limited=True)
-    reasons = table.transact([*actions, *(map(_room_check, charges) if check_only else charges)])
+    settled: list[Item] = []
+    if quota and settlement:
+        taken, rest = _merged(quota.owner, quota.charges, settlement)
+        charges = charge_actions(usage, QuotaCharges(quota.owner, tuple(taken)), limited=True)
+        settled = charge_actions(usage, QuotaCharges(quota.owner, tuple(rest)))
+    else:
+        charges = charge_actions(usage, quota, limited=True)
+    reasons = table.transact([*actions, *(map(_room_check, charges) if check_only else charges), *settled])
     if not reasons:
         return None
     if any(map(failed, reasons[: len(actions)])):
         return reasons[: len(actions)]
-    raise refusal(quota, reasons[len(actions) :], now_ms)
+    raise refusal(quota, reasons[len(actions) : len(actions) + len(charges)], now_ms)
 
 
 def charge_actions(table: str, quota: QuotaCharges | None, *, limited: bool = False) -> list[Item]:
@@ -77,6 +87,21 @@ def charge_actions(table: str, quota: QuotaCharges | None, *, limited: bool = Fa
         if quota
         else []
     )
+
+
+def _merged(owner: str, charges: Sequence[QuotaCharge], settlement: Sequence[QuotaCharge]) -> list[list[QuotaCharge]]:
+    """The charges and then the settlements of other counters, since a transaction changes each counter once.
+
+    A charge whose counter also settles something is as large as both, and must fit as a whole.
+    """
+
+    def counter(charge: QuotaCharge) -> tuple[str, str]:
+        return charge.owner or owner, charge.counter
+
+    charged = {counter(each) for each in charges}
+    rest = [each for each in settlement if counter(each) not in charged]
+    settled = [sum((each.amount for each in settlement if counter(each) == counter(to)), Decimal(0)) for to in charges]
+    return [[replace(to, amount=to.amount + more) for to, more in zip(charges, settled, strict=True)], rest]
 
 
 def _room_check(action: Item) -> Item:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from turnlog.adapters.dynamodb.data_keys import Keys
-from turnlog.adapters.dynamodb.decode import session_of, slots_of, title_of
-from turnlog.adapters.dynamodb.items import HEADER, META, is_slot, partition, sk_range, state_of
+from turnlog.adapters.dynamodb.decode import NO_PIECES, Pieces, has_content_below, session_of, slots_of, title_of
+from turnlog.adapters.dynamodb.items import HEADER, META, is_slot, partition, pieces_range, sk_range, state_of
 from turnlog.adapters.dynamodb.table import Item, Table
 from turnlog.domain.conditions import alive
 from turnlog.domain.sessions import Session, SessionView
@@ -23,16 +23,49 @@ def page_size(newest: int) -> int:
     return newest + 3
 
 
-def slots_between(table: Table, session: Session, first: int, last: int) -> list[Slot]:
+def slots_between(table: Table, session: Session, first: int, last: int, *, with_content: bool = True) -> list[Slot]:
     """The session's slots `first`..`last` that exist, oldest first. Raises a kind of SessionUnreadable.
 
-    A query is no snapshot, and a deletion may come between its items; so what seems to be damaged is read again.
+    Without `with_content` that of turns which have it below the slots is left out. A query is no snapshot, and a
+    deletion may come between its items; so what seems to be damaged is read again.
     """
-    pk = partition(session.owner, session.id)
     for _ in range(READS - 1):
         with suppress(SessionCorrupt):
-            return slots_of(table.query(pk, between=sk_range(first, last)), session.cipher)
-    return slots_of(table.query(pk, between=sk_range(first, last)), session.cipher)
+            return _slots_between(table, session, first, last, with_content)
+    return _slots_between(table, session, first, last, with_content)
+
+
+def _slots_between(table: Table, session: Session, first: int, last: int, with_content: bool) -> list[Slot]:
+    pk = partition(session.owner, session.id)
+    items = table.query(pk, between=sk_range(first, last))
+    pieces = pieces_of(table, pk, items) if with_content else NO_PIECES
+    return slots_of(items, session.cipher, pieces)
+
+
+def pieces_of(table: Table, pk: str, items: Sequence[Item], *, consistent: bool = True) -> Pieces:
+    """The content below those of these slots that have some there: one query, or none."""
+    numbers = [int(item["sk"]["S"]) for item in items if is_slot(item) and has_content_below(item)]
+    if not numbers:
+        return NO_PIECES
+    first, last = min(numbers), max(numbers)
+    return Pieces(first, last, pieces_between(table, pk, first, last, consistent=consistent))
+
+
+def pieces_between(table: Table, pk: str, first: int, last: int, *, consistent: bool = True) -> dict[str, Item]:
+    """All items below the slots `first`..`last`, by sort key."""
+    found = table.query(pk, between=pieces_range(first, last), consistent=consistent)
+    return {str(item["sk"]["S"]): item for item in found}
+
+
+def in_window(items: Sequence[Item], newest: int) -> list[Item]:
+    """Of the items, newest first, the turns that the model is shown, among the `newest` last ones.
+
+    These are the newest turn, and all from the first one that it names. Empty if that is no number: then the newest
+    turn cannot be read anyway.
+    """
+    turns = [item for item in items if is_slot(item) and state_of(item) == "done"][:newest]
+    first = turns[0].get("from", {}).get("N", "") if turns else ""
+    return [item for item in turns if first.isdigit() and int(item["sk"]["S"]) >= int(first)]
 
 
 def has_all(items: Sequence[Item], newest: int) -> bool:
@@ -43,18 +76,25 @@ def has_all(items: Sequence[Item], newest: int) -> bool:
 
 
 def view_of(
-    owner: str, session_id: str, items: Sequence[Item], now_ms: int, keys: Keys, newest: int | None = None
+    owner: str,
+    session_id: str,
+    items: Sequence[Item],
+    now_ms: int,
+    keys: Keys,
+    newest: int | None = None,
+    pieces: Pieces = NO_PIECES,
 ) -> SessionView:
     """The view that the items give, with the `newest` last turns, or with all. The items come newest first.
 
-    Raises SessionNotFound, a kind of SessionUnreadable, ClockBehind, or what Keys.named raises.
+    The content of turns that lies below their slots is left out unless it is among the `pieces`. Raises
+    SessionNotFound, a kind of SessionUnreadable, ClockBehind, or what Keys.named raises.
     """
     if not items or items[0]["sk"]["S"] != HEADER:
         raise SessionNotFound
     session = session_of(owner, session_id, items[0], keys)
     if now_ms >= session.expires_ms:  # first, since TTL may have taken any of the items from then on
         raise SessionNotFound
-    slots: list[Slot] = slots_of(items, session.cipher)
+    slots: list[Slot] = slots_of(items, session.cipher, pieces)
     if slots and isinstance(slots[-1], Tombstone):
         raise SessionNotFound
     meta = next((item for item in items if item["sk"]["S"] == META), None)

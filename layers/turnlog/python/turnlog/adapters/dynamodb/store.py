@@ -3,36 +3,70 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from turnlog.adapters.dynamodb import sweeper
 from turnlog.adapters.dynamodb.data_keys import Keys, NoKeys
-from turnlog.adapters.dynamodb.decode import listed_session, slot_of
+from turnlog.adapters.dynamodb.decode import NO_PIECES, has_content_below, listed_session, slot_of, steps_of
 from turnlog.adapters.dynamodb.deletion import delete_listed_sessions, delete_session, was_moved
 from turnlog.adapters.dynamodb.encode import (
     header_item,
     index_item,
+    last_results,
+    last_written,
     lease_item,
     lease_values,
     meta_item,
+    step_items,
     turn_items,
 )
 from turnlog.adapters.dynamodb.fork import fork_session
-from turnlog.adapters.dynamodb.items import READ_RANGE, index_key, is_partition, owner_partition, partition, slot_sk
+from turnlog.adapters.dynamodb.items import (
+    READ_RANGE,
+    index_key,
+    is_partition,
+    owner_partition,
+    partition,
+    piece_sk,
+    results_name,
+    slot_sk,
+)
 from turnlog.adapters.dynamodb.move import fence_unfinished_move, move_session
 from turnlog.adapters.dynamodb.quotas import charge_actions, erase_quotas, transact_charged
-from turnlog.adapters.dynamodb.reads import READS, has_all, page_size, slots_between, view_of
-from turnlog.adapters.dynamodb.table import EMPTY, LAPSED, MINE, SAME_VERSION, Item, Table, item_that_failed, key
+from turnlog.adapters.dynamodb.reads import (
+    READS,
+    has_all,
+    in_window,
+    page_size,
+    pieces_between,
+    pieces_of,
+    slots_between,
+    view_of,
+)
+from turnlog.adapters.dynamodb.table import (
+    EMPTY,
+    LAPSED,
+    MINE,
+    SAME_VERSION,
+    UNSTOPPED,
+    Item,
+    Table,
+    item_that_failed,
+    key,
+)
+from turnlog.domain.conditions import is_held
+from turnlog.domain.messages import Message
 from turnlog.domain.quotas import QuotaCharge, QuotaCharges
 from turnlog.domain.sessions import ListedSession, Move, Session, SessionView
-from turnlog.domain.turns import Lease, Slot, Turn
+from turnlog.domain.turns import Lease, Slot, Step, Tombstone, Turn
 from turnlog.errors import (
     ItemUnreadable,
     ItemVersionUnknown,
     KeysUnavailable,
+    LeaseLost,
     SessionCorrupt,
     SessionNotFound,
     SessionUnreadable,
@@ -74,16 +108,25 @@ class DynamoDBSessionStore:
 
     # --- what a turn needs
 
-    def read(self, owner: str, session_id: str, now_ms: int, newest: int, *, consistent: bool = True) -> SessionView:
+    def read(
+        self,
+        owner: str,
+        session_id: str,
+        now_ms: int,
+        newest: int,
+        *,
+        consistent: bool = True,
+        with_content: bool = True,
+    ) -> SessionView:
         if is_partition(session_id):
             raise ItemUnreadable
         for _ in range(READS - 1):
             try:
-                return self._view(owner, session_id, now_ms, newest, consistent)
+                return self._view(owner, session_id, now_ms, newest, consistent, with_content)
             except SessionCorrupt:
                 # A query is no snapshot: writes may have come between its pages. Real damage shows again.
                 consistent = True
-        return self._view(owner, session_id, now_ms, newest, consistent)
+        return self._view(owner, session_id, now_ms, newest, consistent, with_content)
 
     def turns(self, session: Session, first: int, last: int) -> list[Turn]:
         return [slot for slot in self._slots(session, first, last) if isinstance(slot, Turn)]
@@ -92,9 +135,11 @@ class DynamoDBSessionStore:
         if over and (over.moving_to or over.unfinished_move_to):
             over = fence_unfinished_move(self._sessions, session, over, lease.at_ms)
             if over is None:
-                return next(iter(self._slots(session, lease.number, lease.number)), None)
+                return self._slot(session, lease.number)
         item = lease_item(session, lease)
-        condition, given = (LAPSED, lease_values(over.token, lease.at_ms)) if over else (EMPTY, None)
+        condition, given = EMPTY, None
+        if over:
+            condition, given = last_written(LAPSED, over.sequence, lease_values(over.token, lease.at_ms))
         if lease.charges:
             put, quota = (
                 self._sessions.put_action(item, condition, given),
@@ -106,24 +151,25 @@ class DynamoDBSessionStore:
         return lease if found is None else self._slot_in(session, lease.number, found)
 
     def release(self, session: Session, lease: Lease, billed: bool, now_ms: int) -> None:
-        mine = lease_values(lease.token)
+        unchanged, mine = last_written(MINE, lease.sequence, lease_values(lease.token))
         left = lease.after_release(billed, now_ms)
         refunds = [] if billed else charge_actions(self._quotas.name, QuotaCharges(session.owner, lease.charges).refund)
         if left is not None:
             item = lease_item(session, left)
             if refunds:
-                self._sessions.transact([self._sessions.put_action(item, MINE, mine), *refunds])
+                self._sessions.transact([self._sessions.put_action(item, unchanged, mine), *refunds])
             else:
-                self._sessions.put(item, MINE, mine)
+                self._sessions.put(item, unchanged, mine)
             return
         slot = key(partition(session.owner, session.id), slot_sk(lease.number))
         if refunds:
-            self._sessions.transact([self._sessions.delete_action(slot, MINE, mine), *refunds])
+            self._sessions.transact([self._sessions.delete_action(slot, unchanged, mine), *refunds])
         else:
-            self._sessions.delete(slot, MINE, mine)
+            self._sessions.delete(slot, unchanged, mine)
 
     def commit(self, session: Session, turn: Turn, settlement: tuple[QuotaCharge, ...] = ()) -> Slot | None:
-        first, *parts = turn_items(session, turn)
+        has_results = turn.steps > 0 and last_results(turn) is not None and self._has_results(session, turn)
+        first, *parts = turn_items(session, turn, has_results=has_results)
         mine = lease_values(turn.token)
         if parts or settlement:
             actions = [self._sessions.put_action(first, MINE, mine), *map(self._sessions.put_action, parts)]
@@ -134,6 +180,56 @@ class DynamoDBSessionStore:
             found = self._sessions.put(first, MINE, mine)
         return turn if found is None else self._slot_in(session, turn.number, found)
 
+    # --- what a turn of several calls needs
+
+    def renew(self, session: Session, lease: Lease, seen: int) -> Slot | None:
+        condition, given = last_written(f"{MINE} AND {UNSTOPPED}", seen, lease_values(lease.token))
+        found = self._sessions.put(lease_item(session, lease), condition, given)
+        return lease if found is None else self._written(session, lease, found)
+
+    def checkpoint(
+        self,
+        session: Session,
+        lease: Lease,
+        seen: int,
+        step: Step,
+        *,
+        message: Sequence[Message] = (),
+        settlement: tuple[QuotaCharge, ...] = (),
+        charges: tuple[QuotaCharge, ...] = (),
+    ) -> Slot | None:
+        pieces = step_items(session, lease.number, step, message)
+        condition, given = last_written(f"{MINE} AND {UNSTOPPED}", seen, lease_values(lease.token))
+        put = self._sessions.put_action(lease_item(session, lease), condition, given)
+        reasons = transact_charged(
+            self._sessions,
+            [put, *map(self._sessions.put_action, pieces)],
+            self._quotas.name,
+            QuotaCharges(session.owner, charges),
+            lease.at_ms,
+            settlement=settlement,
+        )
+        found = item_that_failed(reasons)
+        return lease if found is None else self._written(session, lease, found)
+
+    def steps(self, session: Session, lease: Lease) -> tuple[tuple[Message, ...], tuple[Step, ...]]:
+        for _ in range(READS - 1):
+            with suppress(SessionCorrupt):
+                return self._steps(session, lease)
+            # A query is no snapshot: writes may have come between its items. Real damage shows again.
+            self._require_held(session, lease)
+        return self._steps(session, lease)
+
+    def interrupt(self, session: Session, turn: Turn, over: Lease) -> Slot | None:
+        (item,) = turn_items(session, turn, has_results=last_results(turn) is not None)
+        condition, given = last_written(LAPSED, over.sequence, lease_values(over.token, turn.at_ms))
+        found = self._sessions.put(item, condition, given)
+        return turn if found is None else self._slot_in(session, turn.number, found)
+
+    def ask_to_stop(self, session: Session, lease: Lease) -> bool:
+        asked = {":stop": {"BOOL": True}} | lease_values(lease.token)
+        return self._sessions.update(lease_item(session, lease), "SET stop = :stop", asked, MINE) is None
+
     # --- the rest
 
     def create(
@@ -141,7 +237,7 @@ class DynamoDBSessionStore:
     ) -> Session:
         pk = partition(session.owner, session.id)
         if self._sessions.newest(pk):
-            return self.read(session.owner, session.id, session.created_ms, newest=1).session
+            return self.read(session.owner, session.id, session.created_ms, newest=1, with_content=False).session
         session = replace(session, cipher=self._keys.current(session.owner))
         turn, *parts = turn_items(session, first) if first else [None]
         actions = [
@@ -157,7 +253,11 @@ class DynamoDBSessionStore:
         reasons = transact_charged(self._sessions, actions, self._quotas.name, quota, session.created_ms)
         if reasons and self._keys.was_erased(session, reasons):
             return self.create(session, title, quota=quota, first=first)
-        return self.read(session.owner, session.id, session.created_ms, newest=1).session if reasons else session
+        return (
+            self.read(session.owner, session.id, session.created_ms, newest=1, with_content=False).session
+            if reasons
+            else session
+        )
 
     def fork(
         self, parent: Session, number: int, child: Session, title: str, *, quota: QuotaCharges | None = None
@@ -165,7 +265,7 @@ class DynamoDBSessionStore:
         fork_session(self._sessions, self._keys, parent, number, child, title, quota, self._quotas.name)
 
     def rename(self, owner: str, session_id: str, title: str, now_ms: int) -> None:
-        session = self.read(owner, session_id, now_ms, newest=1).session
+        session = self.read(owner, session_id, now_ms, newest=1, with_content=False).session
         renamed = meta_item(session, title)
         # Only where the item is still as it was read: a title must not come back after its session was deleted.
         given = {":title": renamed["title"], ":v": renamed["v"]}
@@ -183,7 +283,7 @@ class DynamoDBSessionStore:
             return self._delete_unreadable(owner, session_id)
         alive = True
         try:
-            self.read(owner, session_id, now_ms, newest=1)
+            self.read(owner, session_id, now_ms, newest=1, with_content=False)
         except SessionNotFound:
             alive = False
         except (SessionUnreadable, KeysUnavailable):
@@ -222,23 +322,55 @@ class DynamoDBSessionStore:
         self._sessions.delete_all([index])
         return False
 
-    def _view(self, owner: str, session_id: str, now_ms: int, newest: int, consistent: bool) -> SessionView:
+    def _view(
+        self, owner: str, session_id: str, now_ms: int, newest: int, consistent: bool, with_content: bool
+    ) -> SessionView:
+        pk, consistent = partition(owner, session_id), consistent or not self._eventual
         items = self._sessions.query(
-            partition(owner, session_id),
+            pk,
             newest_first=True,
             limit=page_size(newest),
             until=lambda found: has_all(found, newest),
             between=READ_RANGE,
-            consistent=consistent or not self._eventual,
+            consistent=consistent,
         )
-        return view_of(owner, session_id, items, now_ms, self._keys, newest)
+        shown = in_window(items, newest) if with_content else []
+        pieces = pieces_of(self._sessions, pk, shown, consistent=consistent) if shown else NO_PIECES
+        return view_of(owner, session_id, items, now_ms, self._keys, newest, pieces)
 
     # --- slots
 
     def _slot_in(self, session: Session, number: int, found: Item) -> Slot | None:
-        """The slot in the item that failed a condition. A large turn is read again, for the parts of its content."""
-        if "parts" not in found:
+        """The slot in the item that failed a condition. A large turn is read again, for the rest of its content."""
+        if "parts" not in found and not has_content_below(found):
             return slot_of(found, session.cipher) if found else None
+        return self._slot(session, number)
+
+    def _written(self, session: Session, lease: Lease, found: Item) -> Slot | None:
+        """The slot after a write of one's own lease was refused: `lease` itself if an earlier try of it was stored."""
+        slot = self._slot_in(session, lease.number, found)
+        is_stored = isinstance(slot, Lease) and (slot.token, slot.sequence) == (lease.token, lease.sequence)
+        return lease if is_stored else slot
+
+    def _steps(self, session: Session, lease: Lease) -> tuple[tuple[Message, ...], tuple[Step, ...]]:
+        pk = partition(session.owner, session.id)
+        items = pieces_between(self._sessions, pk, lease.number, lease.number)
+        return steps_of(items, lease.number, lease.steps, session.cipher)
+
+    def _require_held(self, session: Session, lease: Lease) -> None:
+        """Raises LeaseLost when another took the lease's slot, and SessionNotFound when the session was deleted."""
+        found = self._slot(session, lease.number)
+        if isinstance(found, Tombstone):
+            raise SessionNotFound
+        if not is_held(found, lease.token):
+            raise LeaseLost
+
+    def _has_results(self, session: Session, turn: Turn) -> bool:
+        """True if the results of the turn's last step are stored with it."""
+        sk = piece_sk(turn.number, results_name(turn.steps))
+        return self._sessions.get(key(partition(session.owner, session.id), sk), only="pk") is not None
+
+    def _slot(self, session: Session, number: int) -> Slot | None:
         return next(iter(self._slots(session, number, number)), None)
 
     def _slots(self, session: Session, first: int, last: int) -> list[Slot]:

@@ -19,9 +19,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
 from turnlog.adapters.dynamodb.deletion import delete_session, outline
-from turnlog.adapters.dynamodb.encode import lease_values
+from turnlog.adapters.dynamodb.encode import last_written, lease_values
 from turnlog.adapters.dynamodb.items import (
-    ENCRYPTED_VERSION,
+    EXTENDED_VERSION,
     HEADER,
     META,
     VERSION,
@@ -121,7 +121,7 @@ def _check(table: Table, entry: Item, now_ms: int) -> bool:
             _reschedule(table, entry, now_ms + _MARGIN_MS)
     else:
         # The name of a session that was never made, or whose deletion stopped before this.
-        table.delete(_index_key(entry), KNOWN, {":newest": n(ENCRYPTED_VERSION)})
+        table.delete(_index_key(entry), KNOWN, {":newest": n(EXTENDED_VERSION)})
     return removed
 
 
@@ -174,4 +174,5 @@ def _is_abandoned(table: Table, entry: Item, items: Sequence[Item], now_ms: int)
     token = lease["tok"]["S"]
     void = {name: each for name, each in lease.items() if name != "dst"}
     void |= {"tok": s(token + "!"), "til": n(now_ms - 1), "und": entry["sk"]}
-    return table.put(void, LAPSED, lease_values(token, now_ms)) is None
+    condition, given = last_written(LAPSED, int(lease.get("seq", {}).get("N", 0)), lease_values(token, now_ms))
+    return table.put(void, condition, given) is None

@@ -27,9 +27,13 @@ EXISTS = "attribute_exists(pk)"
 KNOWN = "attribute_not_exists(v) OR v <= :newest"  # no later version stored the item
 MINE = "st = :running AND tok = :token"  # the slot still holds the lease with this token
 LAPSED = "st = :running AND tok = :token AND til < :now"  # ... and it has run out
+UNSTOPPED = "attribute_not_exists(stop)"  # nobody asked its turn to stop
+WRITTEN_ONCE = "attribute_not_exists(seq)"  # the lease was not written again since it was taken
+LAST_WRITTEN = "seq = :seq"  # its last write was that of this number
 SAME_VERSION = "v = :v"  # the item exists, and no later version has replaced it
 TITLED = "title = :title"  # a session's title is still the one that was read
 DONE = "st = :done"  # the slot holds a finished turn
+COPIED = "st = :done AND tok = :token"  # the slot holds the copy of this turn
 ACTIVE = "st = :active"  # a key has its bytes
 LEFT = "NOT (st = :erasing OR st = :erased)"  # a key may have its bytes, whatever a later version calls its state
 NEVER = "attribute_exists(pk) AND n <= :room"  # of a counter, which is not negative, when there is no room
@@ -112,9 +116,10 @@ class Table:
         arguments = {"Key": key(item["pk"]["S"], item["sk"]["S"]), "UpdateExpression": expression}
         return self._conditional(self._client.update_item, condition, values, **arguments)
 
-    def get(self, item_key: Item) -> Item | None:
-        """The item under this key, read strongly consistent; None when there is none."""
-        answer = self._call(self._client.get_item, TableName=self.name, Key=item_key, ConsistentRead=True)
+    def get(self, item_key: Item, only: str | None = None) -> Item | None:
+        """The item under this key, read strongly consistent, with all attributes or `only` this; None without any."""
+        wanted = {"ProjectionExpression": only} if only else {}
+        answer = self._call(self._client.get_item, TableName=self.name, Key=item_key, ConsistentRead=True, **wanted)
         found: Item | None = answer.get("Item")
         return found
 

@@ -155,7 +155,7 @@ class LockedSessions(Protocol):
 
 
 class LockedSessionStore:
-    """SessionStore, StepStore and QuotaStore over LockedSessions, whose changes follow one another.
+    """SessionStore, TurnStore and QuotaStore over LockedSessions, whose changes follow one another.
 
     It never leaves out the content of a turn.
     """

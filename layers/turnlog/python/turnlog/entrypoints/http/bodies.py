@@ -90,8 +90,8 @@ SystemPrompt = Annotated[
     described("The system prompt: instructions for the model before the conversation.", **_LONG),
 ]
 _FROM_HERE_ON = (
-    "Instructions from this turn on, beside the session's system prompt, which stays as it is in the provider's cache. "
-    "Not every model takes them."
+    "Instructions that hold from this turn on, in the place of those before, so say all that is to hold. What was sent "
+    "before stays in the provider's cache. Not every model takes them."
 )
 _MODEL = "One of the deployment's models; the first of them when it is left out."
 ModelName = Annotated[str, AfterValidator(_offered_model), described(_MODEL, **_LONG)]

@@ -88,6 +88,30 @@ WORDINGS: dict[type[errors.TurnlogError], Wording] = {
         "The request expects another number than next_turn, which the session's next turn has; nothing was paid.",
         {"stored": False},
     ),
+    errors.TurnUnfinished: Wording(
+        504,
+        "Turn unfinished",
+        "The turn needs more time than one request has. Its finished steps are kept and are not paid again: repeat the "
+        "request with the same Idempotency-Key to go on.",
+        {"retry": "same-key"},
+    ),
+    errors.TurnStopped: Wording(
+        409, "Turn stopped", "The turn was stopped before anything of it was there.", {"stored": False}
+    ),
+    errors.TurnNotRunning: Wording(409, "Turn not running", "No turn of this number is running."),
+    errors.ToolResultsExpected: Wording(
+        409,
+        "Tool results expected",
+        "The last turn ended with calls of the caller's tools. The next message must have a tool_result for each; the "
+        "ids of those without one stand in missing.",
+        {"stored": False},
+    ),
+    errors.ToolResultUnexpected: Wording(
+        422,
+        "Tool result unexpected",
+        "The message has a tool_result for which the last turn has no call, or two for one call.",
+        {"stored": False},
+    ),
     errors.SessionLimitReached: Wording(
         429,
         "Session limit reached",
@@ -319,4 +343,6 @@ def _facts(error: errors.TurnlogError) -> dict[str, Any]:
         return {"successor": error.successor} if error.successor else {}
     if isinstance(error, errors.TurnNumberTaken):
         return {"next_turn": error.next_turn}
+    if isinstance(error, errors.ToolResultsExpected):
+        return {"missing": list(error.missing)}
     return {}

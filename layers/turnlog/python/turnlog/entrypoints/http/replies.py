@@ -137,6 +137,14 @@ class TakenTurn(_Reply):
         )
 
 
+class Stopping(ResponseBody):
+    """A running turn that was asked to stop; read the turn to see what there is of it."""
+
+    session_id: fields.SessionId
+    turn: fields.TurnNumber
+    status: Annotated[Literal["stopping"], described("Always `stopping`.")]
+
+
 class _Question(ResponseBody):
     turn: fields.TurnNumber
     at: Annotated[str, time("The time of the turn.", "09:00")]

@@ -6,9 +6,10 @@ from turnlog import runtime
 from turnlog.clock import rfc3339
 from turnlog.entrypoints.http.api import Invocation, Response, session_field
 from turnlog.entrypoints.http.bodies import TurnBody
-from turnlog.entrypoints.http.replies import Export, Session, TakenTurn, Turn, Turns
+from turnlog.entrypoints.http.replies import Export, Session, Stopping, TakenTurn, Turn, Turns
 from turnlog.entrypoints.http.request import Request
 from turnlog.usecases import read_turns
+from turnlog.usecases.cancel_turn import cancel_turn
 from turnlog.usecases.take_turn import take_turn
 
 _DIGITS = 9  # of a turn's number, as in the store's keys
@@ -77,12 +78,27 @@ def page_of_turns(page: read_turns.TurnPage) -> Response:
     return Response(200, body, noted=session_field(page.view.session.id))
 
 
+def cancel(request: Request, _: Invocation) -> Response:
+    """Stops the running turn at its next write."""
+    session_id = request.session_id
+    request.query()
+    number = _number_of(request)
+    cancel_turn(request.caller, session_id, number, store=runtime.session_store(), now_ms=runtime.now_ms())
+    body = Stopping(session_id=session_id, turn=number, status="stopping")
+    return Response(202, body, noted=session_field(session_id) | {"turn": number})
+
+
+def _number_of(request: Request) -> int:
+    """The number in the path; 0, which no turn has, for anything else."""
+    text = request.parameter("n")
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= _DIGITS else 0
+
+
 def get_turn(request: Request, _: Invocation) -> Response:
     """One finished turn."""
     session_id = request.session_id
     request.query()
-    text = request.parameter("n")
-    number = int(text) if text.isascii() and text.isdigit() and len(text) <= _DIGITS else 0
+    number = _number_of(request)
     turn = read_turns.get_turn(
         request.caller, session_id, number, store=runtime.session_store(), now_ms=runtime.now_ms()
     )

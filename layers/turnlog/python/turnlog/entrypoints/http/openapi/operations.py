@@ -195,6 +195,10 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
             errors.TurnInProgress(2),
             errors.LeaseLost(),
             errors.TurnNumberTaken(3),
+            errors.TurnUnfinished(),
+            errors.TurnStopped(),
+            errors.ToolResultsExpected(["toolu_01A09q90qw90lq917835lq9"]),
+            errors.ToolResultUnexpected(),
             errors.KeyReused(),
             errors.SessionLimitReached("session_turns"),
             errors.SessionLimitReached("session_turns_a_minute", 20),
@@ -214,6 +218,13 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ),
     ("GET", "/sessions/{id}/turns/{n}"): Operation(
         "getTurn", "Read one finished turn.", replies.Turn, (errors.TurnNotFound(), *_SESSION)
+    ),
+    ("POST", "/sessions/{id}/turns/{n}/cancel"): Operation(
+        "cancelTurn",
+        "Stop a running turn; what there is of it stays.",
+        replies.Stopping,
+        (errors.TurnNotRunning(), *_SESSION),
+        status=202,
     ),
     ("GET", "/me/export"): Operation(
         "exportEverything",

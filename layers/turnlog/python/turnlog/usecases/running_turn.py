@@ -1,0 +1,444 @@
+"""RunningTurn: a turn from its lease to its commit, through as many calls of the model and of tools as it takes.
+
+After each call that wants tools the lease is written together with a step: once with the model's reply, before any tool
+runs, and once with the results. Whoever goes on after a crash goes on after the last of these writes, so no step that
+was acknowledged is paid or run again.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import KW_ONLY, dataclass, replace
+from typing import Any
+
+from turnlog.clock import Clock, utc_date
+from turnlog.domain.answers import MOST_TURN_BYTES, bytes_in_answer, require_answerable
+from turnlog.domain.limits import REPLY_BYTES_PER_TOKEN, settlement, step_charges
+from turnlog.domain.messages import Message, ModelRequest, Reply, to_json
+from turnlog.domain.older_keys import older_keys
+from turnlog.domain.prices import cost_usd
+from turnlog.domain.quotas import QuotaCharge
+from turnlog.domain.sessions import Session, SessionView
+from turnlog.domain.tools import ToolCall, ToolResult, calls_in, message_of_results, open_calls
+from turnlog.domain.turns import (
+    INTERRUPTED,
+    MAX_STEPS,
+    PAUSED,
+    STOPPED,
+    Lease,
+    ModelCall,
+    Slot,
+    Step,
+    Tombstone,
+    Totals,
+    Turn,
+)
+from turnlog.domain.window import (
+    WindowPolicy,
+    messages,
+    next_from,
+    sent_before,
+    system_before,
+    system_of,
+)
+from turnlog.errors import (
+    ContextTooLong,
+    KeyReused,
+    LeaseLost,
+    ModelError,
+    ModelProtocolError,
+    QuotaExceeded,
+    SecretUnavailable,
+    SessionNotFound,
+    StoreUnavailable,
+    TurnlogError,
+    TurnStopped,
+    TurnTooLarge,
+    TurnUnfinished,
+)
+from turnlog.ports.chat_model import ChatModel
+from turnlog.ports.session_store import TurnStore
+from turnlog.ports.tool_runner import ToolRunner
+from turnlog.usecases.renewal import Renewing
+from turnlog.usecases.turn_request import TurnPolicy, TurnRequest
+
+COMMIT_RESERVE_S = 5.0
+"""Seconds kept back from the time of the model and of tools for the commit and its retries, or for the release."""
+
+LEASE_S = 65.0
+"""The longest that a lease lasts before it is written again, and so the longest that a crash holds up a session."""
+
+MARGIN_S = 10.0
+"""A lease that ends sooner is written again before anything else begins: it covers clocks and one slow write."""
+
+STEP_S = 3.0
+"""Seconds without which no further call is begun: the turn goes on with the next request."""
+
+MOST_RESULT_BYTES = 1_000_000
+"""The most bytes of all results of a step; one that would exceed it is left out, and the model is told so."""
+
+_FRAMES = 50_000  # of the bytes of a turn: for what stands around its blocks, and for the usage of each call
+
+_WRITES = 3  # of a lease that another write of this handler keeps ahead of: late ones come one after the other
+_LEFT_OUT = "The result was left out: together with the others it is too large."
+
+
+class _Stopped(Exception):
+    """The owner asked the turn to stop."""
+
+
+class _Finished(Exception):
+    """Another handler stored the turn of this key."""
+
+    def __init__(self, turn: Turn) -> None:
+        super().__init__()
+        self.turn = turn
+
+
+@dataclass
+class RunningTurn:
+    """A turn whose lease this handler holds. `steps` are those that earlier handlers under the same key finished.
+
+    `remaining_s` returns the seconds that the handler has left, `answer_s` those until nobody waits for the answer.
+    `renewing` writes the lease again while the model or a tool runs.
+    """
+
+    request: TurnRequest
+    view: SessionView
+    lease: Lease
+    steps: tuple[Step, ...] = ()
+    _: KW_ONLY
+    store: TurnStore
+    model: ChatModel
+    tools: ToolRunner | None
+    clock: Clock
+    remaining_s: Callable[[], float]
+    answer_s: Callable[[], float]
+    renewing: Renewing
+    policy: TurnPolicy
+    _tried: int = 0
+
+    def finish(self) -> Turn:
+        """Returns the stored turn: this handler's, or that of another one under the same key.
+
+        Raises SessionNotFound, LeaseLost, QuotaExceeded, TurnUnfinished, StoreUnavailable, SecretUnavailable,
+        ItemVersionUnknown, KeyReused or a ModelError. After each of them but StoreUnavailable the slot is free again,
+        with the steps that were finished.
+        """
+        self._tried = self.lease.sequence
+        try:
+            return self._run()
+        except StoreUnavailable:
+            raise  # a write may have been applied, or may still be
+        except _Finished as found:
+            return self._own(found.turn)
+        except Exception as error:
+            # Whatever it is, the slot must not stay taken until its lease is over.
+            self._release(may_be_billed(error))
+            if isinstance(error, TurnTooLarge):  # by a reply, since the message was looked at before
+                raise ModelProtocolError from error
+            raise
+
+    # --- the calls
+
+    def _run(self) -> Turn:
+        while True:
+            try:
+                self._run_tools()
+                if self.steps and open_calls(self._messages):
+                    return self._commit("tool_use")  # the caller has tools of its own to run
+                if not self._has_room():
+                    return self._commit(PAUSED)
+                reply = self._ask()
+            except ContextTooLong:
+                if not self.steps:
+                    raise
+                return self._commit("model_context_window_exceeded")
+            except _Stopped:
+                return self._commit(STOPPED)
+            call = self._call_of(reply)
+            if not self._goes_on(reply):
+                return self._commit(reply.stop_reason, (reply.message, call))
+            try:
+                self._keep_reply(Step(len(self.steps) + 1, reply.message, call))
+            except _Stopped:
+                return self._commit(STOPPED, (reply.message, call))
+
+    def _ask(self) -> Reply:
+        self._renew_if_short()
+        if self.steps and self._is_late():
+            raise TurnUnfinished
+        seconds, retry_s = self.remaining_s() - COMMIT_RESERVE_S, self.answer_s() - COMMIT_RESERVE_S
+        settings = self.view.session.settings
+        settings = replace(settings, system=system_of(self.view.turns, settings.system))
+        sent = messages(self.view.turns, *self._messages)
+        request = ModelRequest(settings, sent, settings.cache, self._sent_before())
+        with self.renewing(self._renew):
+            return self.model.reply(request, seconds, retry_s=retry_s)
+
+    def _sent_before(self) -> int:
+        """The number of messages that the last call of the turn, or of the one before, had sent."""
+        if not self.steps:
+            return sent_before(self.view.turns)
+        begun = [*self.request.messages, *(each for step in self.steps[:-1] for each in step.messages)]
+        return len(messages(self.view.turns, *begun))
+
+    def _goes_on(self, reply: Reply) -> bool:
+        """True if the service has to do something before the caller can: to run a tool, or to let the model go on."""
+        if reply.stop_reason == "pause_turn":
+            return reply.content != "[]"
+        return reply.stop_reason == "tool_use" and bool(self._own_calls(reply.message))
+
+    def _own_calls(self, reply: Message) -> tuple[ToolCall, ...]:
+        own = self.view.session.settings.own_tools if self.tools else ()
+        return tuple(call for call in calls_in(reply) if call.name in own)
+
+    def _run_tools(self) -> None:
+        """Runs the tools that the last step wants, if they have not been run."""
+        last = self.steps[-1] if self.steps else None
+        calls = self._own_calls(last.reply) if last and last.results is None else ()
+        if last is None or self.tools is None or not calls:
+            return
+        self._renew_if_short()
+        if self._is_late():
+            raise TurnUnfinished
+        with self.renewing(self._renew):
+            results = self.tools.run(calls, self.request.owner, self.remaining_s() - COMMIT_RESERVE_S)
+        bounded = _bounded(results, min(MOST_RESULT_BYTES, self._bytes_left()))
+        self._keep_results(replace(last, results=message_of_results(bounded)))
+
+    def _has_room(self) -> bool:
+        """True if the turn may have another step, and its session another reply."""
+        if not self.steps:
+            return True
+        if len(self.steps) >= MAX_STEPS:
+            return False
+        if 2 * self.view.session.settings.max_tokens * REPLY_BYTES_PER_TOKEN + MOST_RESULT_BYTES > self._bytes_left():
+            return False
+        limits, totals = self.policy.session, self._totals(self._messages, self._calls)
+        return not any(
+            limit is not None and used >= limit
+            for used, limit in ((totals.tokens, limits.tokens), (totals.content_bytes, limits.content_bytes))
+        )
+
+    def _bytes_left(self) -> int:
+        """The bytes that the turn may still get, so that one answer can return it: its last reply is in that twice."""
+        held = sum(bytes_in_answer(message.content) for message in self._messages)
+        return MOST_TURN_BYTES - held - bytes_in_answer(self.steps[-1].reply.content) - _FRAMES
+
+    # --- what there is of the turn
+
+    @property
+    def _messages(self) -> tuple[Message, ...]:
+        return (*self.request.messages, *(message for step in self.steps for message in step.messages))
+
+    @property
+    def _calls(self) -> tuple[ModelCall, ...]:
+        return tuple(step.call for step in self.steps)
+
+    def _call_of(self, reply: Reply) -> ModelCall:
+        cost = cost_usd(reply.model, reply.usage, utc_date(self.clock()))
+        ids = reply.id, reply.request_id, reply.stop_sequence, reply.stop_details
+        return ModelCall(reply.model, reply.usage, cost, *ids)
+
+    def _totals(self, said: Sequence[Message], calls: Sequence[ModelCall]) -> Totals:
+        return self.view.totals.plus(said, calls)
+
+    def _own(self, turn: Turn) -> Turn:
+        if turn.fingerprint != self.request.fingerprint:
+            raise KeyReused
+        return turn
+
+    # --- the slot
+
+    def _keep_reply(self, step: Step) -> None:
+        """Stores the step before its tools run, and settles its call."""
+        settled = settlement(self.lease.charges, [step.call])
+        self._write(
+            lambda session, lease, seen: self.store.checkpoint(
+                session,
+                lease,
+                seen,
+                step,
+                message=self.request.messages if step.number == 1 else (),
+                settlement=settled,
+            ),
+            steps=step.number,
+            attempt=1,
+            charges=(),
+        )
+        self.steps = (*self.steps, step)
+
+    def _keep_results(self, step: Step) -> None:
+        """Stores the results of the step, and reserves the next call, if there is to be one.
+
+        A budget that has no room for it raises QuotaExceeded, when the results are stored.
+        """
+        before, self.steps = self.steps, (*self.steps[:-1], step)
+        charges, refusal = self._next_charges()
+        try:
+            try:
+                self._write_results(step, charges)
+            except QuotaExceeded as error:
+                self._write_results(step, ())
+                refusal = error
+        except _Stopped:
+            self.steps = before  # the results are not stored, and nobody will ask for them
+            raise
+        if refusal:
+            raise refusal
+
+    def _next_charges(self) -> tuple[tuple[QuotaCharge, ...], QuotaExceeded | None]:
+        if open_calls(self._messages) or not self._has_room() or self._is_late():
+            return (), None
+        last = self.steps[-1]
+        settings = self.view.session.settings
+        try:
+            return step_charges(settings, last.call, last.results, self.policy.owner, self.clock()), None
+        except QuotaExceeded as error:
+            return (), error
+
+    def _is_late(self) -> bool:
+        return self.remaining_s() - COMMIT_RESERVE_S < STEP_S
+
+    def _write_results(self, step: Step, charges: tuple[QuotaCharge, ...]) -> None:
+        self._write(
+            lambda session, lease, seen: self.store.checkpoint(session, lease, seen, step, charges=charges),
+            charges=charges,
+        )
+
+    def _renew_if_short(self) -> None:
+        if self.lease.lease_expires_ms - self.clock() < MARGIN_S * 1000:
+            self._write(self.store.renew)
+
+    def _renew(self) -> bool:
+        """Writes the lease again; False when that makes no sense any more, which the next write of the turn finds."""
+        try:
+            self._write(self.store.renew)
+        except StoreUnavailable:
+            return True
+        except (TurnlogError, _Stopped, _Finished):
+            return False
+        return True
+
+    def _write(self, put: Callable[[Session, Lease, int], Slot | None], **changes: Any) -> None:
+        """Writes the lease with its new end and these `changes`, by `put`.
+
+        Raises _Stopped, _Finished, SessionNotFound when the session has ended meanwhile, LeaseLost, or what `put` does.
+        """
+        session, seen = self.view.session, self.lease.sequence
+        for _ in range(_WRITES):
+            now = self.clock()
+            if now >= session.expires_ms:
+                raise SessionNotFound
+            if now >= self.lease.at_ms + session.idle_ms:
+                raise LeaseLost
+            self._tried += 1
+            until = now + lease_ms(self.remaining_s())
+            lease = replace(self.lease, sequence=self._tried, at_ms=now, lease_expires_ms=until, **changes)
+            found = put(session, lease, seen)
+            if not (isinstance(found, Lease) and found.token == lease.token):
+                raise self._lost_to(found)
+            if found.sequence == lease.sequence:
+                self.lease = lease
+                return
+            if found.stop_asked:
+                raise _Stopped
+            seen = found.sequence  # of an earlier write, whose answer this handler never got
+        raise LeaseLost
+
+    def _lost_to(self, found: Slot | None) -> Exception:
+        if isinstance(found, Turn) and found.key == self.request.key:
+            return _Finished(found)
+        return SessionNotFound() if isinstance(found, Tombstone) else LeaseLost()
+
+    def _commit(self, stop_reason: str, last: tuple[Message, ModelCall] | None = None) -> Turn:
+        """Stores the turn, whose last message and call are these if they are no step."""
+        if last is None and not self.steps:
+            raise TurnStopped
+        said = (*self._messages, *([last[0]] if last else []))
+        calls = (*self._calls, *([last[1]] if last else []))
+        turn = turn_of(self.view, self.lease, said, calls, stop_reason, self.clock(), self.policy.window)
+        require_answerable(turn)
+        settled = settlement(self.lease.charges, calls[len(self.steps) :])
+        found = self.store.commit(self.view.session, turn, settled)
+        if isinstance(found, Turn) and found.key == self.request.key:
+            return self._own(found)  # mine, or that of a handler which overtook this one with the same request
+        if isinstance(found, Tombstone):
+            raise SessionNotFound
+        raise LeaseLost
+
+    def _release(self, billed: bool) -> None:
+        self.store.release(self.view.session, self.lease, billed, self.clock())
+
+
+def turn_of(
+    view: SessionView,
+    lease: Lease,
+    said: tuple[Message, ...],
+    calls: tuple[ModelCall, ...],
+    stop_reason: str,
+    now_ms: int,
+    window: WindowPolicy,
+) -> Turn:
+    """The turn to store in the slot of the lease, after the view."""
+    last = view.turns[-1] if view.turns else None
+    window_from = next_from(lease.number, calls[-1].usage, last.window_from if last else 1, window)
+    turn = Turn(
+        number=lease.number,
+        token=lease.token,
+        key=lease.key,
+        fingerprint=lease.fingerprint,
+        messages=said,
+        calls=calls,
+        stop_reason=stop_reason,
+        totals=view.totals.plus(said, calls),
+        at_ms=now_ms,
+        window_from=window_from,
+        older_keys=older_keys(view),
+        attempt_counts=lease.attempt_counts,
+        steps=lease.steps,
+    )
+    held = system_before(window_from, [*view.turns, turn], last.window_system if last else "")
+    return replace(turn, window_system=held)
+
+
+def keep_interrupted(store: TurnStore, view: SessionView, now_ms: int, window: WindowPolicy) -> bool:
+    """Stores the finished steps of a turn whose handler died as a turn, so that another request can go on after it.
+
+    False when there are none, or another request was faster; then the session is to be read again. To be called when
+    the lease has lapsed, and by whoever has another key.
+    """
+    lease = view.running
+    if lease is None or not lease.steps:
+        return False
+    begun, steps = store.steps(view.session, lease)
+    said = (*begun, *(message for step in steps for message in step.messages))
+    turn = turn_of(view, lease, said, tuple(step.call for step in steps), INTERRUPTED, now_ms, window)
+    store.interrupt(view.session, turn, lease)
+    return True
+
+
+def lease_ms(remaining_s: float) -> int:
+    """The length of a lease: it outlasts its handler, or it is written again before it ends."""
+    return math.ceil(min(remaining_s + COMMIT_RESERVE_S, LEASE_S) * 1000)
+
+
+def may_be_billed(error: Exception) -> bool:
+    """True if the provider may charge for a call that ended with this error."""
+    if isinstance(error, ModelError):
+        return error.billed
+    return not isinstance(error, SecretUnavailable | QuotaExceeded | TurnUnfinished | TurnStopped)
+
+
+def _bounded(results: Sequence[ToolResult], most: int) -> Iterator[ToolResult]:
+    """The results, in order, without the content of those with which they would exceed `most` bytes in an answer."""
+    held = 0
+    for result in results:
+        size = bytes_in_answer(result.content)
+        if held + size > most:
+            yield ToolResult(result.id, to_json(_LEFT_OUT), is_error=True)
+        else:
+            held += size
+            yield result
