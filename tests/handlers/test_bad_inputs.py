@@ -12,6 +12,7 @@ import json
 import re
 import time
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import pytest
@@ -251,12 +252,17 @@ NO_MEDIA_TYPE: list[dict[str, str]] = [
 ]
 
 
+@cache
+def bomb() -> bytes:
+    """A small body that unpacks to 50 MB; it takes half a second to make."""
+    return gzip.compress(b"x" * 50_000_000)
+
+
 @each(WITH_BODY)
 def test_another_media_type_is_refused_by_every_route_before_the_body_is_looked_at(watch: Watch, route: Route) -> None:
     for headers in NO_MEDIA_TYPE:
         watch.refused(route, 415, "media_type_unsupported", raw=b"\xff", headers=headers)
-    bomb = gzip.compress(b"x" * 50_000_000)
-    watch.refused(route, 415, "media_type_unsupported", raw=bomb, headers={"Content-Encoding": "gzip"})
+    watch.refused(route, 415, "media_type_unsupported", raw=bomb(), headers={"Content-Encoding": "gzip"})
     without = {"Idempotency-Key": "k", "Accept": "application/json"}
     watch.refused(route, 415, "media_type_unsupported", raw=b"{}", also={"headers": without})
 
@@ -369,6 +375,13 @@ def _thought(budget: Any) -> dict[str, Any]:
     return {"type": "enabled", "budget_tokens": budget}
 
 
+_TOOL: dict[str, Any] = {"name": "weather", "input_schema": {"type": "object"}}
+
+
+def _with_schema(schema: dict[str, Any]) -> list[dict[str, Any]]:
+    return [_TOOL | {"input_schema": schema}]
+
+
 VALUES: list[tuple[str, int, str, list[Any]]] = [
     ("message", 422, "message_empty", ["", " ", "\n\t ", "\u3000", [], [{"type": "text", "text": " "}]]),
     ("message", 400, "control_character", [*_CONTROLS, *([{"type": "text", "text": text}] for text in _CONTROLS)]),
@@ -402,6 +415,33 @@ VALUES: list[tuple[str, int, str, list[Any]]] = [
     ("thinking", 422, "thinking_range", [{"type": "adaptive", "display": CANARY}, *map(_thought, _SMALL)]),
     ("effort", 422, "effort_range", ["", "Low", "highest", CANARY, "low\n"]),
     ("cache", 422, "cache_range", ["", "5M", "24h", "300", CANARY]),
+    ("tools", 422, "tool_unknown", [[CANARY], ["Current_time"], ["web_search"], [{"type": "web_fetch"}]]),
+    ("tools", 422, "tool_name_taken", [["current_time"] * 2, [_TOOL, _TOOL], [_TOOL | {"name": "current_time"}]]),
+    ("tools", 422, "tool_name_range", [[_TOOL | {"name": name}] for name in ("", "a b", "x" * 65, "\u0430", "a\n")]),
+    ("tools", 422, "tool_description_range", [[_TOOL | {"description": "x" * 10_001}]]),
+    ("tools", 422, "tools_range", [["current_time"] * 65, [_TOOL] * 3000]),
+    (
+        "tools",
+        422,
+        "schema_invalid",
+        [_with_schema({}), _with_schema({"type": CANARY}), _with_schema({"type": ["object"]})],
+    ),
+    ("tools", 422, "schema_invalid", [_with_schema({"type": "object", "properties": {CANARY: {"type": "met"}}})]),
+    ("tools", 422, "schema_refers", [_with_schema({"type": "object", "properties": {"a": {"$ref": "#"}}})]),
+    ("tools", 422, "schema_refers", [_with_schema({"type": "object", "properties": {"a": {"$ref": CANARY}}})]),
+    ("tools", 422, "schema_too_large", [_with_schema({"type": "object", "title": "x" * 100_000})]),
+    ("tools", 422, "schema_not_strict", [[_TOOL | {"strict": True}]]),
+    ("tools", 400, "unknown_field", [[_TOOL | {CANARY: 1}], [{"type": "web_search", CANARY: 1}]]),
+    ("tools", 400, "field_missing", [[{}], [{"name": CANARY}], [{"input_schema": {"type": "object"}}]]),
+    ("tools", 400, "control_character", [[_TOOL | {"description": text}] for text in _CONTROLS]),
+    (
+        "tools",
+        400,
+        "wrong_type",
+        [CANARY, [None], [[CANARY]], [{"type": [CANARY]}], [_TOOL | {"input_schema": CANARY}]],
+    ),
+    ("tool_choice", 422, "tool_choice_range", ["", "any", "tool", "Auto", "auto\n", CANARY]),
+    ("tool_choice", 400, "wrong_type", [{"type": "auto"}, ["auto"]]),
     ("continuable", 400, "wrong_type", [0, 1, "true", CANARY]),
     ("continuation", 400, "wrong_type", [5, [CANARY]]),
     ("title", 422, "title_range", ["x" * 201, CANARY * 1000, "\U0001f426" * 201]),

@@ -69,6 +69,14 @@ def _texts(**more: Any) -> dict[str, Any]:
 
 _KEY = {"Idempotency-Key": f"{CANARY}-key", "Prefer": f"wait=0; {CANARY}"}
 _QUESTION = {"system": f"{CANARY} system", "stop_sequences": [f"{CANARY} stop"]}
+_TOOLS = [
+    "current_time",
+    {
+        "name": f"{CANARY}_tool",
+        "description": f"{CANARY} description",
+        "input_schema": {"type": "object", "properties": {f"{CANARY}": {"enum": [f"{CANARY} value"]}}},
+    },
+]
 _USER = f"{CANARY}@example.com"
 _NEW_SECRET = {"secret_sha256": hashlib.sha256(b"another").hexdigest()}
 
@@ -102,6 +110,9 @@ _RESULTS = [tool_result(f"toolu_{CANARY}", content=_BLOCKS), tool_result("b", co
 
 SAID = {
     "a question": Said(("POST", "/query"), _texts(**_QUESTION)),
+    "a question with tools": Said(("POST", "/query"), _texts(tools=_TOOLS, tool_choice="auto")),
+    "a question with a tool that there is not": Said(("POST", "/query"), _texts(tools=[f"{CANARY}_tool"])),
+    "a session with tools": Said(("POST", "/sessions"), {"tools": _TOOLS, "tool_choice": "none"}, _KEY),
     "a question that goes on": Said(("POST", "/query"), _texts(continuable=True)),
     **{f"a message to {path}": Said(("POST", path), _texts()) for path in single_turn_paths().values()},
     "a new session": Said(("POST", "/sessions"), {"system": f"{CANARY} system", "title": f"{CANARY} title"}, _KEY),

@@ -5,8 +5,10 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import Literal
 
 from turnlog.clock import utc_date
+from turnlog.domain.chosen_tools import ChosenTools
 from turnlog.domain.messages import CacheLifetime, Effort, to_json
 from turnlog.domain.model_limits import require_possible
 from turnlog.domain.models import require_not_retired
@@ -36,6 +38,8 @@ class NewSession:
     title: str | None = None
     idle_timeout_s: int | None = None
     lifetime_s: int | None = None
+    tools: ChosenTools | None = None
+    tool_choice: Literal["auto", "none"] | None = None
     continuation: str | None = None
     secret_sha256: str | None = None
     stop_sequences: tuple[str, ...] | None = None
@@ -47,6 +51,8 @@ class NewSession:
     def canonical(self) -> bytes:
         """One text for one request: what it says, in this order, without what it leaves out. It must not change."""
         said = {name: value for name in self.__slots__ if (value := getattr(self, name)) is not None}
+        if self.tools:  # not what they stand for, which another version may define otherwise
+            said["tools"] = self.tools.asked
         return to_json(said).encode()
 
     def session(
@@ -72,13 +78,16 @@ class NewSession:
             self.thinking or "",
             self.effort or "",
             cache=self.cache or defaults.cache,
+            tools=self.tools.definitions if self.tools else "",
+            own_tools=self.tools.own if self.tools else (),
+            tool_choice=(self.tool_choice or "") if self.tools and self.tools.definitions else "",
         )
         require_possible(settings)
         return Session(owner, session_id, now_ms, now_ms + lifetime_s * 1000, idle_s * 1000, settings, fingerprint)
 
     def require_no_settings(self) -> None:
         """Raises ValueRefused if it says what its continuation says already."""
-        for name in ("system", "model", "max_tokens", "stop_sequences", "thinking", "effort"):
+        for name in ("system", "model", "max_tokens", "stop_sequences", "thinking", "effort", "tools", "tool_choice"):
             if getattr(self, name) is not None:
                 raise ValueRefused("continuation_settles", f"/{name}")
 

@@ -12,6 +12,7 @@ from turnlog.errors import QuotaUnavailable, StoreUnavailable, TurnInProgress
 from turnlog.ports.chat_model import ChatModel
 from turnlog.ports.quota_store import QuotaStore
 from turnlog.ports.session_store import TurnStore
+from turnlog.ports.tool_runner import ToolRunner
 from turnlog.usecases.caller import Caller
 from turnlog.usecases.policy import AnonymousLimits, turn_policy_of
 from turnlog.usecases.turn_protocol import TakenTurn, run_turn
@@ -36,6 +37,7 @@ def take_turn(
     wait_s: float = 0,
     store: TurnStore,
     model: ChatModel,
+    tools: ToolRunner | None,
     quotas: QuotaStore,
     server_key: ServerKey,
     policy: TurnPolicy,
@@ -80,6 +82,7 @@ def take_turn(
             request,
             store=store,
             model=model,
+            tools=tools,
             clock=clock,
             remaining_s=remaining_s,
             answer_s=answer_s,

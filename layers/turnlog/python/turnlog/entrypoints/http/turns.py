@@ -31,6 +31,7 @@ def take(request: Request, invocation: Invocation) -> Response:
         wait_s=request.wait_s or 0,
         store=runtime.session_store(),
         model=runtime.chat_model(),
+        tools=None,
         quotas=runtime.quota_store(),
         server_key=runtime.server_key(),
         policy=runtime.turn_policy(),
