@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from turnlog.clock import utc_date
+from turnlog.domain.model_limits import made_possible
 from turnlog.domain.models import require_not_retired
 from turnlog.domain.owners import anonymous_owner, anonymous_owner_of
 from turnlog.domain.quotas import QuotaCharges
@@ -190,7 +191,7 @@ def _fork(
     old, settings = parent.session, parent.session.settings
     if model:
         require_not_retired(model, utc_date(now_ms))
-        settings = replace(settings, model=model)
+        settings = made_possible(replace(settings, model=model))
     expires_ms = now_ms + old.expires_ms - old.created_ms
     child = Session(old.owner, child_id, now_ms, expires_ms, old.idle_ms, settings, fingerprint)
     with suppress(LeaseLost):  # another one was faster under this name, or is gone since: the read says which

@@ -15,6 +15,7 @@ from turnlog.domain.limits import DEFAULT_MAX_TOKENS
 from turnlog.domain.messages import Message, has_foreign_controls
 from turnlog.entrypoints.http.fields import described
 from turnlog.entrypoints.http.message_schema import message_schema
+from turnlog.entrypoints.http.model_settings import CacheTime, EffortLevel, Thinking
 from turnlog.entrypoints.http.request import MAX_BODY, MAX_MEDIA_BODY, Body
 
 MOST_MAX_TOKENS = 16_000
@@ -96,6 +97,10 @@ SystemPrompt = Annotated[
     AfterValidator(_empty_if_blank),
     described("The system prompt: instructions for the model before the conversation.", **_LONG),
 ]
+_FROM_HERE_ON = (
+    "Instructions that hold from this turn on, in the place of those before, so say all that is to hold. What was sent "
+    "before stays in the provider's cache. Not every model takes them."
+)
 _MODEL = "One of the deployment's models; the first of them when it is left out."
 ModelName = Annotated[str, AfterValidator(_offered_model), described(_MODEL, **_LONG)]
 MaxTokens = Annotated[int, Field(ge=1, le=MOST_MAX_TOKENS), described("The most tokens of a reply.")]
@@ -171,6 +176,8 @@ class QueryBody(SingleTurnBody):
 
     system: SystemPrompt = ""
     stop_sequences: StopSequences = ()
+    thinking: Thinking | None = None
+    effort: EffortLevel | None = None
     tools: Tools = None
     tool_choice: ToolChoice | None = None
     continuable: Annotated[bool, described("True asks for a `continuation` beside the reply.")] = False
@@ -182,6 +189,10 @@ class SessionBody(Body):
     system: SystemPrompt = ""
     model: ModelName | None = None
     max_tokens: MaxTokens = DEFAULT_MAX_TOKENS
+    stop_sequences: StopSequences = ()
+    thinking: Thinking | None = None
+    effort: EffortLevel | None = None
+    cache: CacheTime = "5m"
     title: Title = ""
     idle_timeout_s: Annotated[Seconds | None, described(f"Seconds after its last turn {_AT_MOST}")] = None
     lifetime_s: Annotated[Seconds | None, described(f"Seconds after its creation {_AT_MOST}")] = None
@@ -213,6 +224,7 @@ class TurnBody(Body):
     most_bytes: ClassVar[int] = MAX_MEDIA_BODY
 
     message: TurnMessage
+    system: Annotated[SystemPrompt, described(_FROM_HERE_ON, **_LONG)] = ""
     turn: Annotated[TurnNumber | None, described("The number that the caller expects the turn to get.")] = None
 
 

@@ -260,7 +260,7 @@ _INVALID_DETAILS = {
     "escape such as \\u00e9 counts as six.",
     "citations_mixed": "Citations are enabled for all documents and search results of a conversation, or for none.",
     "continuation_invalid": "The continuation is not one that this caller was given within the last 15 minutes.",
-    "continuation_settles": "The continuation brings its own system prompt, model and max_tokens.",
+    "continuation_settles": "The continuation brings the settings of its question.",
     "control_character": "Text may hold no control characters but tab, line ends, form feed and escape; one line, "
     "such as a title, may hold none, nor invisible format characters.",
     "cursor_invalid": "The cursor is not one that this list gave.",
@@ -297,6 +297,8 @@ _INVALID_DETAILS = {
     "secret_not_new": "The new secret is the old one.",
     "secret_range": "The secret is 43 characters: A to Z, a to z, 0 to 9, - and _.",
     "secret_sha256_range": "The hash of the secret is SHA-256 as 64 digits 0 to 9 and a to f.",
+    "effort_range": "The model has no such level of effort; those that it has stand in errors.",
+    "thinking_range": "The model does not think like this; errors say what would do.",
     "source_not_fetched": "Send the data itself: nothing is fetched from a URL, and no file of an account is reached.",
     "source_type_unknown": "There is no such source here; those that there are stand in errors.",
     "stop_sequences_range": "There are too many stop sequences, or one of them is too long or blank.",

@@ -245,6 +245,10 @@ class Session(_State, _Name):
 
     system: Annotated[str, described("The system prompt.", "Answer in one sentence.")]
     max_tokens: Annotated[int, count("The most tokens of a reply.", 4096, minimum=1)]
+    cache: Annotated[str, described("How long the provider caches after each turn.", "5m")]
+    stop_sequences: Annotated[list[str] | None, described("Texts at which a reply ends.")] = None
+    thinking: Annotated[dict[str, Any] | None, described("How the model thinks, in the API's own form.")] = None
+    effort: Annotated[str | None, described("How much work the model puts into a reply.", "high")] = None
     warning: WarningOfExpiry | None = None
 
     @classmethod
@@ -258,6 +262,12 @@ class Session(_State, _Name):
             title=view.title,
             system=session.settings.system,
             max_tokens=session.settings.max_tokens,
+            cache=session.settings.cache,
+            **_if_any(
+                stop_sequences=list(session.settings.stop_sequences),
+                thinking=json.loads(session.settings.thinking or "null"),
+                effort=session.settings.effort,
+            ),
             **_warning(session.expires_ms, view.idle_expires_ms, now_ms),
         )
 

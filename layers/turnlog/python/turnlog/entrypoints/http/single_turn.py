@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from turnlog import runtime
-from turnlog.domain.messages import ModelRequest, ModelSettings
+from turnlog.domain.messages import Effort, ModelRequest, ModelSettings
 from turnlog.entrypoints.http.api import Api, Invocation, Response
 from turnlog.entrypoints.http.bodies import QueryBody, SingleTurnBody, chosen_model
 from turnlog.entrypoints.http.replies import Reply
@@ -33,6 +33,8 @@ def single_turn(path: str, system: str | None = None) -> Api:
             max_tokens=asked.max_tokens,
             system=own.system if own else system or "",
             stop_sequences=own.stop_sequences if own else (),
+            thinking=(own and own.thinking) or "",
+            effort=cast(Effort, (own and own.effort) or ""),
             **_tools_of(own),
         )
         question = ModelRequest(settings, (asked.message,))

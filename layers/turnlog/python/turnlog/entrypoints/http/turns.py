@@ -27,6 +27,7 @@ def take(request: Request, invocation: Invocation) -> Response:
         body.message,
         key=key,
         number=body.turn,
+        system=body.system,
         wait_s=request.wait_s or 0,
         store=runtime.session_store(),
         model=runtime.chat_model(),

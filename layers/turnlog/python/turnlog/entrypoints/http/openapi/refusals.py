@@ -11,7 +11,7 @@ from turnlog.domain.blocks.media import MOST_IMAGES, MOST_PAGES, MOST_PIXELS
 from turnlog.domain.blocks.reading import BLOCK_TYPES, MOST_TITLE, TOOL_USE_ID_PATTERN
 from turnlog.domain.json_schemas import MAX_SCHEMA_BYTES
 from turnlog.entrypoints.http.bodies import TurnBody
-from turnlog.entrypoints.http.openapi.components import schema_of
+from turnlog.entrypoints.http.openapi.components import Schema, schema_of
 from turnlog.entrypoints.http.openapi.operations import ANONYMOUS, Operation
 from turnlog.entrypoints.http.problem_body import problem_body
 from turnlog.entrypoints.http.problems import INTERNAL, Problem, problem_of
@@ -144,7 +144,16 @@ def _of_body(kind: type[Body]) -> Iterator[TurnlogError]:
         yield errors.ModelRetired("claude-sonnet-5-5")
     if "tools" in schema["properties"]:
         yield from _of_tools()
+    yield from _of_values(schema)
+
+
+def _of_values(schema: Schema) -> Iterator[TurnlogError]:
+    if "thinking" in schema["properties"]:
+        yield InvalidRequest("field_missing", "/thinking/type")
+        yield ValueRefused("thinking_range", "/thinking/type", {"allowed": ["adaptive", "disabled"]})
     for name, each in schema["properties"].items():
+        if "enum" in each:
+            yield ValueRefused(f"{name}_range", f"/{name}", {"allowed": each["enum"]})
         bounds = [{said: each[bound]} for bound, said in _BOUNDS.items() if each.get(bound, MAX_BODY) != MAX_BODY]
         form = {"pattern": each["pattern"]} if "pattern" in each else {}
         if name != "message" and (bounds or form):
