@@ -299,7 +299,7 @@ _INVALID_DETAILS = {
     "as \\u00e9 counts as six.",
     "tool_result_duplicate": "A call of a tool has one result.",
     "tool_result_misplaced": "Results of tools come before all other blocks of a message.",
-    "tool_result_without_call": "The result belongs to no call of a tool.",
+    "tool_result_unexpected": "The result belongs to no call of a tool.",
     "tool_use_id_range": "The id of a call of a tool is that of the tool_use block: 1 to 256 letters, digits, - and _.",
     "turnlog_user_invalid": "A Turnlog-User consists of the visible ASCII characters 0x21 to 0x7E.",
     "turnlog_user_too_long": "A Turnlog-User has at most 128 characters.",
