@@ -566,7 +566,7 @@ def test_a_wrong_result_of_a_tool_is_pointed_at(watch: Watch) -> None:
 
 @each([route for route in WITH_MESSAGE if route != _RESULT])
 def test_a_result_of_a_tool_is_refused_where_none_was_called(watch: Watch, route: Route) -> None:
-    answer = watch.refused(route, 422, "tool_result_without_call", body={"message": [tool_result(CANARY), _GOOD]})
+    answer = watch.refused(route, 422, "tool_result_unexpected", body={"message": [tool_result(CANARY), _GOOD]})
     assert answer.body["errors"][0]["pointer"] == "/message/0"
 
 

@@ -311,7 +311,7 @@ _INVALID_DETAILS = {
     "tool_name_taken": "Another tool of the request, or of the service, has this name.",
     "tool_result_duplicate": "A call of a tool has one result.",
     "tool_result_misplaced": "Results of tools come before all other blocks of a message.",
-    "tool_result_without_call": "The result belongs to no call of a tool.",
+    "tool_result_unexpected": "The result belongs to no call of a tool.",
     "tool_unknown": "The service has no such tool; those that it has stand in errors.",
     "tool_use_id_range": "The id of a call of a tool is that of the tool_use block: 1 to 256 letters, digits, - and _.",
     "tools_range": "A request has at most 64 tools.",

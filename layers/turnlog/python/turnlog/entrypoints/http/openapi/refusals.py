@@ -182,7 +182,7 @@ def _of_message(*, with_results: bool) -> Iterator[TurnlogError]:
         yield ValueRefused("tool_result_duplicate", "/message/1/tool_use_id")
         yield ValueRefused("tool_use_id_range", "/message/0/tool_use_id", {"pattern": TOOL_USE_ID_PATTERN})
     else:
-        yield ValueRefused("tool_result_without_call", "/message/0")
+        yield ValueRefused("tool_result_unexpected", "/message/0")
 
 
 def _of_tools() -> Iterator[TurnlogError]:
