@@ -22,6 +22,8 @@ a continuation, and headers.
 
 _FRAME_BYTES = 1_400  # of a turn's other fields and their names, two names of the provider and a notice among them
 
+_STEP_BYTES = 800  # of the other fields of a step and their names
+
 
 def bytes_in_answer(json_text: str) -> int:
     """Returns the bytes that the JSON text takes in an answer."""
@@ -32,7 +34,7 @@ def turn_bytes(turn: Turn) -> int:
     """Returns the most bytes that the turn takes in an answer: each message, the usage of each call, the last reply."""
     said = [*(message.content for message in turn.messages), turn.reply.content]
     said += [text for call in turn.calls for text in (call.usage.received, call.stop_sequence, call.stop_details)]
-    return _bytes_of(said)
+    return _bytes_of(said) + _STEP_BYTES * (len(turn.calls) - 1)
 
 
 def require_answerable(turn: Turn) -> None:

@@ -173,6 +173,7 @@ class _Question(ResponseBody):
     turn: fields.TurnNumber
     at: Annotated[str, time("The time of the turn.", "09:00")]
     message: Annotated[fields.Blocks, described("The caller's message, as blocks.", _ASKED)]
+    system: Annotated[str | None, described("The instructions from this turn on, if it changed them.")] = None
 
 
 class Turn(_Reply, _Question):
@@ -188,6 +189,7 @@ class Turn(_Reply, _Question):
             turn=turn.number,
             at=rfc3339(turn.at_ms),
             message=turn.message.blocks,
+            **_if_any(system=next((each.text for each in turn.messages if each.role == "system"), "")),
             **_before_the_end(turn),
         )
 
@@ -249,6 +251,8 @@ class Session(_State, _Name):
     stop_sequences: Annotated[list[str] | None, described("Texts at which a reply ends.")] = None
     thinking: Annotated[dict[str, Any] | None, described("How the model thinks, in the API's own form.")] = None
     effort: Annotated[str | None, described("How much work the model puts into a reply.", "high")] = None
+    tools: Annotated[list[str] | None, described("The names of the tools that it may use.", ["current_time"])] = None
+    tool_choice: Annotated[str | None, described("Whether it uses them.", "auto")] = None
     warning: WarningOfExpiry | None = None
 
     @classmethod
@@ -267,6 +271,8 @@ class Session(_State, _Name):
                 stop_sequences=list(session.settings.stop_sequences),
                 thinking=json.loads(session.settings.thinking or "null"),
                 effort=session.settings.effort,
+                tools=[each["name"] for each in json.loads(session.settings.tools or "[]")],
+                tool_choice=session.settings.tool_choice,
             ),
             **_warning(session.expires_ms, view.idle_expires_ms, now_ms),
         )
