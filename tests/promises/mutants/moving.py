@@ -61,7 +61,7 @@ MOVES = (
     ),
     mutant(
         "a move that was undone stops",
-        Edit(copies.copy_turn, raising(LeaseLost), "pass"),
+        Edit(copies.copy_turn, raising(LeaseLost).first, "pass"),
     ),
     mutant(
         "a move that was refused takes its copies back",

@@ -13,7 +13,7 @@ from functools import cached_property
 from tests.promises.simulator.attribute_values import Item
 from tests.promises.simulator.tables import Key, Tables
 from tests.wrapping import LocalWrapper
-from turnlog.adapters.dynamodb.decode import slots_of
+from turnlog.adapters.dynamodb.decode import Pieces, slots_of
 from turnlog.adapters.dynamodb.items import HEADER
 from turnlog.domain.content_encryption import PLAIN, ContentCipher, DataKey
 from turnlog.domain.turns import Slot, Turn
@@ -29,13 +29,13 @@ def is_later(item: Item | None) -> bool:
 
 @dataclass
 class Version:
-    """The content of a slot from that time on; `state` is empty for an empty slot. `parts` belong to a large turn."""
+    """The content of a slot from that time on; `state` is empty for an empty slot. `pieces` lie below it."""
 
     at_ms: int
     number: int
     item: Item | None
     ciphers_of: Callable[[Item], list[ContentCipher]]
-    parts: list[Item] = field(default_factory=list)
+    pieces: dict[str, Item] = field(default_factory=dict)
 
     @property
     def state(self) -> str:
@@ -48,7 +48,7 @@ class Version:
             return None
         for cipher in self.ciphers_of(self.item):
             with suppress(ItemUnreadable):
-                return slots_of([self.item, *self.parts], cipher)[0]
+                return slots_of([self.item], cipher, Pieces(self.number, self.number, self.pieces))[0]
         raise AssertionError("no key there ever was opens it")
 
     @property
@@ -164,12 +164,20 @@ class Journal:
             self.headers[key[0]] = new
             self.made_ms.setdefault(key[0], self.tables.now_ms())
         elif key[1].isdigit():
-            self._versions[key[0]].append(Version(self.tables.now_ms(), int(key[1]), new, self._ciphers_of))
-        elif key[1][:1].isdigit() and new:
-            number = int(key[1].partition(".")[0])
-            owner = next((each for each in reversed(self._versions[key[0]]) if each.number == number), None)
-            if owner:
-                owner.parts.append(new)
+            version = Version(self.tables.now_ms(), int(key[1]), new, self._ciphers_of)
+            before = self._newest_version(key[0], version.number)
+            if before and before.state == "running":  # its steps become those of its turn
+                version.pieces |= before.pieces
+            self._versions[key[0]].append(version)
+        elif (
+            key[1].startswith("!")
+            and new
+            and (owner := self._newest_version(key[0], int(key[1][1:].partition(".")[0])))
+        ):
+            owner.pieces[key[1]] = new
+
+    def _newest_version(self, pk: str, number: int) -> Version | None:
+        return next((each for each in reversed(self._versions[pk]) if each.number == number), None)
 
     def _note_counter(self, key: Key, item: Item | None) -> None:
         if item is None:
@@ -186,7 +194,7 @@ class Journal:
         if key[0].startswith("U#"):
             self._owners[key[1]] = key[0]
         holds_content = _CONTENT & item.keys()
-        if holds_content and (item["v"] != {"N": "2"} or any(_is_clear(item[name]) for name in holds_content)):
+        if holds_content and ("kid" not in item or any(_is_clear(item[name]) for name in holds_content)):
             self.encryption_faults.append(f"P6 {key} has {holds_content} in the clear")
         if key[1] == HEADER:
             owner = self._owners[key[0]]

@@ -7,6 +7,7 @@ import hashlib
 import random
 import secrets
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from typing import Any, TypeVar
 
@@ -40,9 +41,9 @@ from turnlog.adapters.dynamodb.table import EMPTY, item_that_failed
 from turnlog.domain.limits import creation_charges
 from turnlog.domain.messages import Message
 from turnlog.domain.quotas import QuotaCharges
-from turnlog.domain.sessions import Move, Session, SessionSettings
+from turnlog.domain.sessions import Move, Session, SessionSettings, SessionView
 from turnlog.domain.turns import Lease, Slot
-from turnlog.errors import KeysUnavailable, TurnlogError
+from turnlog.errors import KeysUnavailable, SessionNotFound, TurnlogError
 from turnlog.usecases.running_turn import COMMIT_RESERVE_S
 from turnlog.usecases.turn_protocol import run_turn
 from turnlog.usecases.turn_request import TurnRequest
@@ -63,6 +64,16 @@ def address(owner: str, session_id: str) -> Address:
 def hashed(text: str) -> bytes:
     """Returns a hash as long as a real key or fingerprint."""
     return hashlib.sha256(text.encode()).digest()[:16]
+
+
+def whole(store: DynamoDBSessionStore, view: SessionView) -> SessionView:
+    """The view with the content of all its turns. Raises SessionNotFound when they are gone since it was read."""
+    if all(turn.is_read for turn in view.turns):
+        return view
+    turns = store.turns(view.session, view.turns[0].number, view.count)
+    if len(turns) < len(view.turns):
+        raise SessionNotFound
+    return replace(view, turns=tuple(turns))
 
 
 def session_id(*parts: str) -> str:
@@ -228,7 +239,8 @@ class World:
     def read(self, at: Address, name: str) -> Reading:
         process = self.process(name)
         reading = Reading(**self._beginning(at, process))
-        return self._do(reading, lambda: self._plain_store(process).read(at.owner, at.id, process.clock(), ALL_TURNS))
+        store = self._plain_store(process)
+        return self._do(reading, lambda: whole(store, store.read(at.owner, at.id, process.clock(), ALL_TURNS)))
 
     def create(self, at: Address, name: str) -> Creating:
         process = self.process(name)

@@ -242,7 +242,8 @@ class RunningTurn:
         return tuple(step.call for step in self.steps)
 
     def _call_of(self, reply: Reply) -> ModelCall:
-        cost = cost_usd(reply.model, reply.usage, utc_date(self.clock()))
+        asked = self.view.session.settings.model
+        cost = cost_usd(reply.model, reply.usage, utc_date(self.clock()), asked)
         ids = reply.id, reply.request_id, reply.stop_sequence, reply.stop_details
         return ModelCall(reply.model, reply.usage, cost, *ids)
 
@@ -413,11 +414,11 @@ def turn_of(
 def keep_interrupted(store: TurnStore, view: SessionView, now_ms: int, window: WindowPolicy) -> bool:
     """Stores the finished steps of a turn whose handler died as a turn, so that another request can go on after it.
 
-    False when there are none, or another request was faster; then the session is to be read again. To be called when
-    the lease has lapsed, and by whoever has another key.
+    False when there is nothing to keep. The session is to be read again after True: another request may have been
+    faster. To be called by whoever has another key.
     """
     lease = view.running
-    if lease is None or not lease.steps:
+    if lease is None or not lease.steps or view.running_at(now_ms):
         return False
     begun, steps = store.steps(view.session, lease)
     said = (*begun, *(message for step in steps for message in step.messages))
