@@ -33,8 +33,9 @@ the first one has their number, `parts`. All items of a piece are stored in one 
 An item with content (header, meta, turns with all below them, and the item that names the session) names its owner's
 key as `kid` when its content is encrypted. Version 1 is that of items without content, and of all in a plain session;
 version 2 that of encrypted ones. Version 3, plain or encrypted, is only that of what earlier versions do not know:
-leases with `seq` or `ns`, turns with `ns`, `kept` or `below` or with a list of messages in their body, headers with
-settings of theirs, and the pieces below the slots. A session is plain or under one key from its first item to its last.
+leases with `seq` or `ns`; turns with `ns`, `kept` or `below`, or whose body is a list of messages or has the window's
+instructions; headers with settings of theirs; and the pieces below the slots. A session is plain or under one key from
+its first item to its last.
 
 An item of a higher version was written by a later version of Turnlog, before a rollback. It is not damaged, nothing of
 it is overwritten, and no content of it is read. In every version `pk`, `sk`, `v` and `ttl` keep their meaning, and so

@@ -221,9 +221,13 @@ class DynamoDBSessionStore:
         return self._steps(session, lease)
 
     def interrupt(self, session: Session, turn: Turn, over: Lease) -> Slot | None:
-        (item,) = turn_items(session, turn, has_results=last_results(turn) is not None)
+        first, *parts = turn_items(session, turn, has_results=last_results(turn) is not None)
         condition, given = last_written(LAPSED, over.sequence, lease_values(over.token, turn.at_ms))
-        found = self._sessions.put(item, condition, given)
+        if parts:
+            actions = [self._sessions.put_action(first, condition, given), *map(self._sessions.put_action, parts)]
+            found = item_that_failed(self._sessions.transact(actions))
+        else:
+            found = self._sessions.put(first, condition, given)
         return turn if found is None else self._slot_in(session, turn.number, found)
 
     def ask_to_stop(self, session: Session, lease: Lease) -> bool:
