@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 
 import pytest
@@ -24,6 +25,11 @@ os.environ.update(
     AWS_SHARED_CREDENTIALS_FILE=os.devnull,
     AWS_EC2_METADATA_DISABLED="true",
 )
+
+
+def pytest_collection_finish() -> None:
+    """Leaves all that is loaded by now out of every garbage collection: it stays to the end, and is much to look at."""
+    gc.freeze()
 
 
 @pytest.fixture

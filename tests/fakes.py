@@ -74,6 +74,29 @@ class HashModel:
         return reply
 
 
+def called(*calls: tuple[str, dict[str, Any]], text: str = "", first: int = 1) -> list[dict[str, Any]]:
+    """The blocks of a reply that calls tools, by name and input; their ids count from `first`."""
+    said = [{"type": "text", "text": text}] if text else []
+    uses = enumerate(calls, start=first)
+    return said + [{"type": "tool_use", "id": f"toolu_{n}", "name": name, "input": given} for n, (name, given) in uses]
+
+
+@dataclass
+class ScriptedModel(HashModel):
+    """Replies with these blocks and stop reasons, one after the other, and goes on as HashModel."""
+
+    script: list[tuple[list[dict[str, Any]], str]] = field(default_factory=list)
+
+    def reply(
+        self, request: ModelRequest, seconds: float, on_event: OnEvent | None = None, *, retry_s: float | None = None
+    ) -> Reply:
+        hashed = HashModel.reply(self, request, seconds, on_event, retry_s=retry_s)
+        if not self.script:
+            return hashed
+        blocks, stop_reason = self.script.pop(0)
+        return replace(hashed, content=to_json(blocks), stop_reason=stop_reason, id=f"msg_{len(self.requests)}")
+
+
 @dataclass
 class KeptLog:
     """The part of CloudWatch Logs that the audit trail uses. Keeps events, oldest first; `during` runs before each put.

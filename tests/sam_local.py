@@ -29,7 +29,7 @@ IMAGE = f"public.ecr.aws/lambda/python:{PYTHON}"
 WITHIN_S = 300.0
 # What an example event is answered with. An event that no route brings has no status.
 STATUS = {"session": 201, "anonymous": 201, "admin": 200}
-ASKS_NOTHING = {"console", "authorizer"}  # of Claude or a store; start-api calls the authorizer
+ASKS_NOTHING = {"console", "models", "authorizer"}  # of Claude or a store; start-api calls the authorizer
 
 
 class Failed(Exception):

@@ -8,10 +8,14 @@ import sys
 
 from local.claude_stand_in.server import StandIn
 
+_MORE = "local/claude_stand_in/README.md lists the words that ask it for tools, thinking or a stop reason."
+
 
 def main() -> int:
     """Serves until a signal and returns 0. Returns 1 when the port is taken."""
-    parser = argparse.ArgumentParser(prog="python -m local.claude_stand_in", description="A stand-in for Claude.")
+    parser = argparse.ArgumentParser(
+        prog="python -m local.claude_stand_in", description="A stand-in for Claude.", epilog=_MORE
+    )
     parser.add_argument("--port", type=int, default=8788, help="on 127.0.0.1; 0 takes a free one (default: 8788)")
     # Blocked before the first thread starts: threads inherit it, so that sigwait below is the only one to get them.
     endings = {signal.SIGINT, signal.SIGTERM}

@@ -15,8 +15,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
-from local.claude_stand_in.models import Model
-from local.claude_stand_in.prompt import THINKING, Part, after, digest, parts_of
+from local.claude_stand_in.prompt import THINKING, Part, Prompt, after, digest
 
 LOOK_BACK = 20
 MOST_PREFIXES = 10_000  # of all accounts: the ones used longest ago are forgotten
@@ -61,11 +60,11 @@ class PromptCache:
         self._lock = threading.Lock()
         self._prefixes: OrderedDict[str, _Prefix] = OrderedDict()
 
-    def use(self, account: str, model: Model, body: dict[str, Any], now_s: float) -> CacheUse:
+    def use(self, account: str, prompt: Prompt, now_s: float) -> CacheUse:
         """Reads and writes as the marks of a request say that started at `now_s`."""
-        parts = parts_of(body)
+        model, parts = prompt.model, prompt.parts
         sums = list(accumulate(part.tokens for part in parts))
-        marks = {at: ttl for at, ttl in _marks(body, parts) if sums[at] >= model.least_cached}
+        marks = {at: ttl for at, ttl in _marks(prompt.body, parts) if sums[at] >= model.least_cached}
         if not marks:
             return CacheUse(rest=sums[-1])
         names = list(accumulate(parts, after, initial=digest(f"{account}\n{model.id}")))[1:]

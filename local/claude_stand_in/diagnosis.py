@@ -7,13 +7,13 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any
 
-from local.claude_stand_in.prompt import Part, parts_of
+from local.claude_stand_in.prompt import Prompt
 
 KEPT_PROMPTS = 200
 
 
 @dataclass(frozen=True, slots=True)
-class _Prompt:
+class _Kept:
     """What is kept of a prompt: the digests of its parts, and its tokens."""
 
     model: str
@@ -23,14 +23,13 @@ class _Prompt:
     tokens: int
 
     @classmethod
-    def of(cls, model: str, parts: list[Part]) -> _Prompt:
+    def of(cls, prompt: Prompt) -> _Kept:
         def digests(*names: str) -> tuple[str, ...]:
-            return tuple(part.digest for part in parts if part.path.startswith(names))
+            return tuple(part.digest for part in prompt.parts if part.path.startswith(names))
 
-        tokens = sum(part.tokens for part in parts)
-        return cls(model, digests("tools"), digests("system"), digests("messages"), tokens)
+        return cls(prompt.model.id, digests("tools"), digests("system"), digests("messages"), prompt.tokens)
 
-    def changed_in(self, later: _Prompt) -> str | None:
+    def changed_in(self, later: _Kept) -> str | None:
         """The first thing that is not in `later` as it is here; None when the messages only go on."""
         for name in ("model", "tools", "system"):
             if getattr(self, name) != getattr(later, name):
@@ -43,22 +42,22 @@ class Diagnoses:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._prompts: OrderedDict[tuple[str, str], _Prompt] = OrderedDict()
+        self._prompts: OrderedDict[tuple[str, str], _Kept] = OrderedDict()
 
-    def diagnosis(self, account: str, body: dict[str, Any], reply_id: str) -> dict[str, Any] | None:
+    def diagnosis(self, account: str, prompt: Prompt, reply_id: str) -> dict[str, Any] | None:
         """The answer's `diagnostics`; None when none was asked for or nothing has changed. Keeps this prompt too."""
-        prompt = _Prompt.of(body["model"], parts_of(body))
-        asked = (body.get("diagnostics") or {}).get("previous_message_id")
+        kept = _Kept.of(prompt)
+        asked = (prompt.body.get("diagnostics") or {}).get("previous_message_id")
         with self._lock:
             before = self._prompts.get((account, asked)) if asked else None
-            self._prompts[account, reply_id] = prompt
+            self._prompts[account, reply_id] = kept
             while len(self._prompts) > KEPT_PROMPTS:
                 self._prompts.popitem(last=False)
         if not asked:
             return None
         if not before:
             return {"cache_miss_reason": {"type": "previous_message_not_found"}}
-        changed = before.changed_in(prompt)
+        changed = before.changed_in(kept)
         if not changed:
             return None
         return {"cache_miss_reason": {"type": f"{changed}_changed", "cache_missed_input_tokens": before.tokens}}

@@ -38,7 +38,9 @@ def limited(
 
 
 def written_tokens(block: Block) -> int:
-    """Tokens that a block of a reply costs: of thinking its text, whether it is shown or not."""
+    """Tokens that the model wrote for a block: of thinking its text, shown or not; none for the result of a tool."""
+    if block["type"].endswith("_tool_result"):
+        return 0
     return tokens_of(block["thinking"]) if block["type"] == "thinking" else tokens_of_block(block)
 
 

@@ -10,16 +10,19 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
+from local.claude_stand_in.models import Model
 from local.claude_stand_in.tokens import TOKENS_PER_MESSAGE, tokens_of_block, tokens_of_json
 from local.claude_stand_in.turns import Block, blocks_of
 
 START = "start"
+_NO_SETTINGS = ("tools", "system", "messages", "stream")
 THINKING = ("thinking", "redacted_thinking")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Part:
     """A tool, a block of the system prompt, or a block of a message. `path` says where it stands in the request."""
 
@@ -32,20 +35,33 @@ class Part:
     def type(self) -> str:
         return str(self.block.get("type", ""))
 
-    @property
+    @cached_property
     def digest(self) -> str:
-        """A digest of what this part says."""
+        """A digest of what this part says. It is taken once, since a picture is long."""
         return digest(f"{self.kind}\n{_canonical(self.block)}")
 
 
-def parts_of(body: dict[str, Any]) -> list[Part]:
-    """The parts of a valid request."""
-    return list(_parts(body))
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A valid request, the model that it asks, and its parts."""
 
+    body: dict[str, Any]
+    model: Model
+    parts: list[Part]
 
-def input_tokens(body: dict[str, Any]) -> int:
-    """Tokens of tools, system and messages of a valid request."""
-    return sum(part.tokens for part in _parts(body))
+    @classmethod
+    def of(cls, body: dict[str, Any], model: Model) -> Prompt:
+        return cls(body, model, list(_parts(body)))
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of tools, system and messages."""
+        return sum(part.tokens for part in self.parts)
+
+    def digest(self) -> str:
+        """A digest of the whole request, which is the same streamed or not."""
+        settings = {name: value for name, value in self.body.items() if name not in _NO_SETTINGS}
+        return digest("\n".join([_canonical(settings), *(part.digest for part in self.parts)]))
 
 
 def _parts(body: dict[str, Any]) -> Iterator[Part]:

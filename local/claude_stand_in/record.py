@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 KEPT_REQUESTS = 200
+KEPT_BYTES = 128 * 1024 * 1024  # of bodies, since some have pictures
 KEPT_HEADERS = ("anthropic-version", "anthropic-beta", "content-type", "user-agent", "x-stainless-retry-count")
 
 
@@ -40,33 +41,38 @@ class Stats:
 
 
 class Record:
-    """Keeps the last KEPT_REQUESTS requests and the counts. Safe to use from many threads."""
+    """Keeps the last KEPT_REQUESTS requests, up to KEPT_BYTES, and the counts. Safe to use from many threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._requests: deque[Request] = deque(maxlen=KEPT_REQUESTS)
+        self._requests: deque[tuple[Request, int]] = deque()
+        self._bytes = 0
         self._stats = Stats()
 
     @property
     def requests(self) -> list[Request]:
         """The last requests, oldest first."""
         with self._lock:
-            return list(self._requests)
+            return [request for request, _ in self._requests]
 
     @property
     def stats(self) -> Stats:
         with self._lock:
             return self._stats
 
-    def keep(self, request: Request) -> None:
-        """Adds the newest request and drops the oldest of more than KEPT_REQUESTS."""
+    def keep(self, request: Request, size: int) -> None:
+        """Adds the newest request, whose body has `size` bytes, and drops the oldest of too many or too large ones."""
         with self._lock:
-            self._requests.append(request)
+            self._requests.append((request, size))
+            self._bytes += size
+            while len(self._requests) > KEPT_REQUESTS or (self._bytes > KEPT_BYTES and len(self._requests) > 1):
+                self._bytes -= self._requests.popleft()[1]
 
     def forget_requests(self) -> None:
         """Removes the requests; the counts stay."""
         with self._lock:
             self._requests.clear()
+            self._bytes = 0
 
     @contextmanager
     def one_call(self) -> Iterator[None]:

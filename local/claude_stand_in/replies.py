@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from local.claude_stand_in.cache import CacheUse
-from local.claude_stand_in.drafts import digest_of, draft_of
+from local.claude_stand_in.drafts import draft_of
 from local.claude_stand_in.limits import limited, written_tokens
-from local.claude_stand_in.models import Model
-from local.claude_stand_in.prompt import input_tokens
+from local.claude_stand_in.prompt import Prompt
 from local.claude_stand_in.server_tools import uses_in
 from local.claude_stand_in.signatures import signed
 from local.claude_stand_in.stream import events_of
@@ -50,16 +49,17 @@ class Reply:
         return events_of(self.message())
 
 
-def reply_to(body: dict[str, Any], model: Model, cached: CacheUse) -> Reply:
+def reply_to(prompt: Prompt, cached: CacheUse) -> Reply:
     """The reply to a valid request. Equal requests have equal replies, streamed or not, but for what is `cached`."""
-    digest = digest_of(body)
+    body, model = prompt.body, prompt.model
+    digest = prompt.digest()
     draft = draft_of(body, digest)
     stops = body.get("stop_sequences", [])
-    left = model.context - input_tokens(body)
+    left = model.context - prompt.tokens
     written, limit, sequence = limited(draft.blocks, min(body["max_tokens"], left), stops)
     if limit == "max_tokens" and left < body["max_tokens"]:
         limit = "model_context_window_exceeded"
-    content = signed(written, body, model.id, shows=shows_thinking(body, model))
+    content = signed(written, prompt, shows=shows_thinking(body, model))
     reason = limit or draft.stop_reason
     if reason == "stop_sequence" and limit is None:
         sequence = next(iter(stops), None)

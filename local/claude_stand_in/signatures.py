@@ -11,9 +11,8 @@ import hashlib
 import hmac
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
-from local.claude_stand_in.prompt import START, THINKING, Part, after, parts_of
+from local.claude_stand_in.prompt import START, THINKING, Part, Prompt, after
 from local.claude_stand_in.turns import Block
 
 _SECRET = b"the stand-in is not Claude"  # no secret at all: it lets a restarted stand-in know its own blocks
@@ -46,7 +45,7 @@ class Signed:
         return cls(model, prefix, before, int(number), int(count), made) if made == expected else None
 
 
-def signed(content: list[Block], body: dict[str, Any], model: str, *, shows: bool) -> list[Block]:
+def signed(content: list[Block], prompt: Prompt, *, shows: bool) -> list[Block]:
     """The blocks of a reply, in which each thinking block has its signature, and its text only when `shows` says so.
 
     A block that is marked `redacted` becomes one that nobody can read.
@@ -54,7 +53,7 @@ def signed(content: list[Block], body: dict[str, Any], model: str, *, shows: boo
     count = sum(1 for block in content if block["type"] == "thinking")
     if not count:
         return content
-    prefix, before = _end_of(body)
+    prefix, before = _end_of(prompt.parts)
     done: list[Block] = []
     for block in content:
         if block["type"] != "thinking":
@@ -62,7 +61,7 @@ def signed(content: list[Block], body: dict[str, Any], model: str, *, shows: boo
             done.append(block)
             continue
         number = sum(1 for each in done if each["type"] in THINKING)
-        fields = (model, prefix, before, str(number), str(count))
+        fields = (prompt.model.id, prefix, before, str(number), str(count))
         thought = block["thinking"] if shows and not block.get("redacted") else ""
         before = _code(*fields, thought)
         signature = base64.b64encode("|".join((*fields, before)).encode()).decode()
@@ -73,12 +72,12 @@ def signed(content: list[Block], body: dict[str, Any], model: str, *, shows: boo
     return done
 
 
-def unbound(body: dict[str, Any], model: str, *, binds: bool) -> Iterator[tuple[Part, bool]]:
+def unbound(prompt: Prompt) -> Iterator[tuple[Part, bool]]:
     """The thinking blocks that may not stand where they do, each with True when it is from another conversation.
 
     With False its signature is no signature. A block of another model is not read, and so it is never wrong.
     """
-    parts = parts_of(body)
+    model, parts = prompt.model, prompt.parts
     if not any(part.type in THINKING for part in parts):
         return
     prefix, last = START, None
@@ -91,17 +90,17 @@ def unbound(body: dict[str, Any], model: str, *, binds: bool) -> Iterator[tuple[
             yield part, False
             continue
         follows = found.before == last[1].id if last else found.number == 0
-        if binds and found.model == model and not (found.prefix == prefix and follows):
+        if model.binds_thinking and found.model == model.id and not (found.prefix == prefix and follows):
             yield part, True
         last = part, found
-    if binds and last and last[1].model == model and last[1].number + 1 < last[1].count:
+    if model.binds_thinking and last and last[1].model == model.id and last[1].number + 1 < last[1].count:
         yield last[0], True
 
 
-def _end_of(body: dict[str, Any]) -> tuple[str, str]:
+def _end_of(parts: list[Part]) -> tuple[str, str]:
     """The digest of the whole prompt, and the id of the last thinking block in it."""
     prefix, before = START, ""
-    for part in parts_of(body):
+    for part in parts:
         if part.type in THINKING:
             found = Signed.read(part.block)
             before = found.id if found else before

@@ -154,6 +154,7 @@ def _requests(made: Deployment, turns: int = WindowPolicy().turns, many: int = 1
     begun = {"secret_sha256": "0" * 64, "system": prose(LARGEST_MESSAGE)}
     stranger = partial(event, "POST", "/anonymous/sessions", begun, owner="")
     yield Request("anonymous", "a session with the longest system prompt", stranger)
+    yield Request("models", "the list of models", partial(event, "GET", "/models"))
     yield Request("console", "the OpenAPI document", partial(event, "GET", "/openapi.json"))
     yield Request("authorizer", "a token that is refused a route", made.authorization)
     yield Request("summarize_upload", "the largest document", made.upload)

@@ -906,6 +906,13 @@ class Forking(Facts):
         assert list(view.turns) == [self.without_key(turn) for turn in turns[:number]]
         assert store.read(OWNER, session.id, START_MS, newest=9).turns == tuple(turns)
 
+    def test_a_fork_has_the_settings_that_it_is_given(self, store: SessionStore, session: Session) -> None:
+        take_all(store, session, 2)
+        child = replace(new_session(), settings=replace(session.settings, model="claude-haiku-5-5"))
+        store.fork(session, 2, child, "")
+        assert store.read(OWNER, child.id, START_MS, newest=1).session == child
+        assert store.read(OWNER, session.id, START_MS, newest=1).session.settings == session.settings
+
     def test_a_fork_and_its_parent_go_on_apart(self, store: SessionStore, session: Session) -> None:
         turns = take_all(store, session, 3)
         child = forked(store, session, 2, new_session())

@@ -69,8 +69,8 @@ class Stack:
         self.run = json.loads(run_json.read_text())
 
     def ensure_running(self) -> None:
-        """Starts it with the stand-in, unless it runs so already."""
-        if self.is_running and self.run["claude"] != "stand-in":
+        """Starts it with the stand-in and the development issuer, unless it runs so already."""
+        if self.is_running and (self.run["claude"] != "stand-in" or "UserPoolId" in self.run["outputs"]):
             self.stop()
         if not self.is_running:
             self.start()

@@ -54,6 +54,15 @@ def test_a_session_survives_a_kill_of_the_launcher(running: Stack) -> None:
     assert running.recalls(session_id, "albatross")
 
 
+def test_a_start_after_a_kill_of_everything_comes_up(running: Stack) -> None:
+    launcher, ministack = running.run["pids"]
+    os.killpg(ministack, signal.SIGKILL)
+    running.kill()
+    running.start()
+    assert running.run["pids"][0] != launcher
+    assert running.ask("POST", "/query", json={"message": "hi"}).status_code == 200
+
+
 def test_a_busy_function_does_not_hold_the_stop(running: Stack, until: Callable[..., None]) -> None:
     calls = running.model_calls()
     running.fail("silence", match="patience")
@@ -86,12 +95,3 @@ def test_a_real_key_reaches_claude_and_no_file(stopped: Stack) -> None:
     files = [file for file in stopped.state.rglob("*") if file.is_file()]
     assert [str(file) for file in files if key.encode() in file.read_bytes()] == []
     assert key not in stopped.output
-
-
-def test_a_start_after_a_kill_of_everything_comes_up(running: Stack) -> None:
-    launcher, ministack = running.run["pids"]
-    os.killpg(ministack, signal.SIGKILL)
-    running.kill()
-    running.start()
-    assert running.run["pids"][0] != launcher
-    assert running.ask("POST", "/query", json={"message": "hi"}).status_code == 200

@@ -19,11 +19,16 @@ from tests import deployed, documented
 from tests.fakes import SERVER_KEY, HashModel, HeldClock, KeptLog, NoDocuments
 from turnlog import runtime
 from turnlog.adapters import telemetry
+from turnlog.adapters.lambda_tools import LambdaTools
 from turnlog.adapters.local.memory import MemorySessionStore
+from turnlog.adapters.tool_runner import ThreadToolRunner
 from turnlog.config import AnonymousLifeSettings, AnonymousLimitSettings, GatewaySettings, SessionLifeSettings
+from turnlog.domain.chosen_tools import OfferedTools
 from turnlog.domain.sessions import ListedSession, SessionView
+from turnlog.domain.tool_functions import Tool
 from turnlog.entrypoints.http.api import Api
 from turnlog.errors import ItemUnreadable
+from turnlog.tools import tools_named
 from turnlog.usecases.turn_request import TurnPolicy
 
 Event = dict[str, Any]
@@ -84,6 +89,17 @@ class Backstage:
     audit: KeptLog
     slept: list[float] = field(default_factory=list)
     after_sleep: Callable[[], None] = lambda: None
+    tools: list[Tool] = field(default_factory=lambda: tools_named(["current_time"]))
+    """The tools that the deployment offers."""
+    web: bool = False
+    tool_failures: list[tuple[str, BaseException]] = field(default_factory=list)
+
+    def tool_runner(self) -> ThreadToolRunner:
+        remote = LambdaTools(lambda: None, {})
+        return ThreadToolRunner(self.tools, remote, lambda *failed: self.tool_failures.append(failed), self.clock)
+
+    def offered_tools(self) -> OfferedTools:
+        return OfferedTools(self.tool_runner().definitions(), self.web)
 
     def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
@@ -102,6 +118,8 @@ def backstage(monkeypatch: pytest.MonkeyPatch, audit: KeptLog) -> Backstage:
     monkeypatch.setattr(runtime, "chat_model", lambda: stage.model)
     monkeypatch.setattr(runtime, "session_store", lambda: stage.store)
     monkeypatch.setattr(runtime, "quota_store", lambda: stage.store)
+    monkeypatch.setattr(runtime, "tool_runner", stage.tool_runner)
+    monkeypatch.setattr(runtime, "offered_tools", stage.offered_tools)
     monkeypatch.setattr(runtime, "document_store", NoDocuments)
     monkeypatch.setattr(runtime, "now_ms", stage.clock)
     monkeypatch.setattr(runtime, "sleep", stage.sleep)

@@ -12,6 +12,7 @@ import json
 import re
 import time
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import pytest
@@ -251,12 +252,17 @@ NO_MEDIA_TYPE: list[dict[str, str]] = [
 ]
 
 
+@cache
+def bomb() -> bytes:
+    """A small body that unpacks to 50 MB; it takes half a second to make."""
+    return gzip.compress(b"x" * 50_000_000)
+
+
 @each(WITH_BODY)
 def test_another_media_type_is_refused_by_every_route_before_the_body_is_looked_at(watch: Watch, route: Route) -> None:
     for headers in NO_MEDIA_TYPE:
         watch.refused(route, 415, "media_type_unsupported", raw=b"\xff", headers=headers)
-    bomb = gzip.compress(b"x" * 50_000_000)
-    watch.refused(route, 415, "media_type_unsupported", raw=bomb, headers={"Content-Encoding": "gzip"})
+    watch.refused(route, 415, "media_type_unsupported", raw=bomb(), headers={"Content-Encoding": "gzip"})
     without = {"Idempotency-Key": "k", "Accept": "application/json"}
     watch.refused(route, 415, "media_type_unsupported", raw=b"{}", also={"headers": without})
 
@@ -322,11 +328,15 @@ def test_a_field_that_is_not_known_is_refused_by_every_route_and_never_named(wat
     assert first.body["errors"][0]["field"] == 1
 
 
+OBJECTS = {"thinking"}
+"""Fields that take an object: what is wrong within it has a code of its own."""
+
+
 @pytest.mark.asvs("15.3.5")
 @each(WITH_BODY)
 def test_a_field_of_another_type_is_refused_by_every_route(watch: Watch, route: Route) -> None:
     for name, schema in BODIES[route].model_json_schema()["properties"].items():
-        wrong: list[Any] = [None, {}, {CANARY: 1}, 1.5, 1.0]
+        wrong: list[Any] = [None, 1.5, 1.0, *([] if name in OBJECTS else [{}, {CANARY: 1}])]
         wrong += ["5", CANARY, [1]] if '"integer"' in json.dumps(schema) else [5, [5], -1]
         wrong += [] if schema.get("type") == "boolean" else [True]
         for value in wrong:
@@ -358,6 +368,20 @@ _UNSEEN = [
 ]
 _OFF = [-1, 0, 10**9, 10**18, 10**30, -(10**30)]
 
+_SMALL = [-1, 0, 1023, -(10**30)]
+
+
+def _thought(budget: Any) -> dict[str, Any]:
+    return {"type": "enabled", "budget_tokens": budget}
+
+
+_TOOL: dict[str, Any] = {"name": "weather", "input_schema": {"type": "object"}}
+
+
+def _with_schema(schema: dict[str, Any]) -> list[dict[str, Any]]:
+    return [_TOOL | {"input_schema": schema}]
+
+
 VALUES: list[tuple[str, int, str, list[Any]]] = [
     ("message", 422, "message_empty", ["", " ", "\n\t ", "\u3000", [], [{"type": "text", "text": " "}]]),
     ("message", 400, "control_character", [*_CONTROLS, *([{"type": "text", "text": text}] for text in _CONTROLS)]),
@@ -382,6 +406,42 @@ VALUES: list[tuple[str, int, str, list[Any]]] = [
     ("stop_sequences", 422, "stop_sequences_range", [[""], [" "], ["x" * 101], ["a"] * 9, ["a"] * 10_000]),
     ("stop_sequences", 400, "control_character", [["a\x00"], ["ok", "\x9b"]]),
     ("stop_sequences", 400, "wrong_type", ["END", [None], [["a"]], {"0": "a"}]),
+    ("thinking", 400, "wrong_type", [CANARY, [CANARY], {"type": 5}, {"type": {}}, _thought("x"), _thought(1e3)]),
+    ("thinking", 400, "wrong_type", [_thought(True), _thought(None), {"type": "adaptive", "display": 1}]),
+    ("thinking", 400, "field_missing", [{}, {CANARY: 1}, {"budget_tokens": 1024}, {"type": "enabled"}]),
+    ("thinking", 400, "unknown_field", [_thought(1024) | {CANARY: 1}, {"type": "disabled", "budget_tokens": 1024}]),
+    ("thinking", 400, "unknown_field", [{"type": "adaptive", "block_binding": {}}, {"type": "disabled", CANARY: 1}]),
+    ("thinking", 422, "thinking_range", [{"type": kind} for kind in ("", "Adaptive", CANARY)]),
+    ("thinking", 422, "thinking_range", [{"type": "adaptive", "display": CANARY}, *map(_thought, _SMALL)]),
+    ("effort", 422, "effort_range", ["", "Low", "highest", CANARY, "low\n"]),
+    ("cache", 422, "cache_range", ["", "5M", "24h", "300", CANARY]),
+    ("tools", 422, "tool_unknown", [[CANARY], ["Current_time"], ["web_search"], [{"type": "web_fetch"}]]),
+    ("tools", 422, "tool_name_taken", [["current_time"] * 2, [_TOOL, _TOOL], [_TOOL | {"name": "current_time"}]]),
+    ("tools", 422, "tool_name_range", [[_TOOL | {"name": name}] for name in ("", "a b", "x" * 65, "\u0430", "a\n")]),
+    ("tools", 422, "tool_description_range", [[_TOOL | {"description": "x" * 10_001}]]),
+    ("tools", 422, "tools_range", [["current_time"] * 65, [_TOOL] * 3000]),
+    (
+        "tools",
+        422,
+        "schema_invalid",
+        [_with_schema({}), _with_schema({"type": CANARY}), _with_schema({"type": ["object"]})],
+    ),
+    ("tools", 422, "schema_invalid", [_with_schema({"type": "object", "properties": {CANARY: {"type": "met"}}})]),
+    ("tools", 422, "schema_refers", [_with_schema({"type": "object", "properties": {"a": {"$ref": "#"}}})]),
+    ("tools", 422, "schema_refers", [_with_schema({"type": "object", "properties": {"a": {"$ref": CANARY}}})]),
+    ("tools", 422, "schema_too_large", [_with_schema({"type": "object", "title": "x" * 100_000})]),
+    ("tools", 422, "schema_not_strict", [[_TOOL | {"strict": True}]]),
+    ("tools", 400, "unknown_field", [[_TOOL | {CANARY: 1}], [{"type": "web_search", CANARY: 1}]]),
+    ("tools", 400, "field_missing", [[{}], [{"name": CANARY}], [{"input_schema": {"type": "object"}}]]),
+    ("tools", 400, "control_character", [[_TOOL | {"description": text}] for text in _CONTROLS]),
+    (
+        "tools",
+        400,
+        "wrong_type",
+        [CANARY, [None], [[CANARY]], [{"type": [CANARY]}], [_TOOL | {"input_schema": CANARY}]],
+    ),
+    ("tool_choice", 422, "tool_choice_range", ["", "any", "tool", "Auto", "auto\n", CANARY]),
+    ("tool_choice", 400, "wrong_type", [{"type": "auto"}, ["auto"]]),
     ("continuable", 400, "wrong_type", [0, 1, "true", CANARY]),
     ("continuation", 400, "wrong_type", [5, [CANARY]]),
     ("title", 422, "title_range", ["x" * 201, CANARY * 1000, "\U0001f426" * 201]),
@@ -506,7 +566,7 @@ def test_a_wrong_result_of_a_tool_is_pointed_at(watch: Watch) -> None:
 
 @each([route for route in WITH_MESSAGE if route != _RESULT])
 def test_a_result_of_a_tool_is_refused_where_none_was_called(watch: Watch, route: Route) -> None:
-    answer = watch.refused(route, 422, "tool_result_without_call", body={"message": [tool_result(CANARY), _GOOD]})
+    answer = watch.refused(route, 422, "tool_result_unexpected", body={"message": [tool_result(CANARY), _GOOD]})
     assert answer.body["errors"][0]["pointer"] == "/message/0"
 
 
@@ -556,12 +616,21 @@ def test_form_feed_and_escape_are_data_wherever_text_is(call: Call, backstage: B
     assert backstage.model.requests[-1].settings.system == text
 
 
+_KINDS = ["adaptive", "between_tools"]  # of the default model
+
 BOUNDS: list[tuple[Route, str, Any, str, dict[str, Any]]] = [
     (("POST", "/query"), "max_tokens", 99_999, "/max_tokens", {"maximum": 16_000}),
     (("POST", "/query"), "max_tokens", 0, "/max_tokens", {"minimum": 1}),
     (("POST", "/query"), "stop_sequences", ["a"] * 9, "/stop_sequences", {"max_length": 8}),
     (("POST", "/query"), "stop_sequences", ["a", "b" * 101], "/stop_sequences/1", {"max_length": 100}),
     (("POST", "/query"), "stop_sequences", [" "], "/stop_sequences/0", {}),
+    (("POST", "/query"), "thinking", _thought(1023), "/thinking/budget_tokens", {"minimum": 1024}),
+    (("POST", "/query"), "thinking", _thought(10**30), "/thinking/budget_tokens", {"maximum": 4095}),
+    (("POST", "/anonymous/sessions"), "thinking", {"type": "disabled"}, "/thinking/type", {"allowed": _KINDS}),
+    (("POST", "/query"), "thinking", _thought(4096), "/thinking/budget_tokens", {"maximum": 4095}),
+    (("POST", "/sessions"), "thinking", _thought(2048), "/thinking/type", {"allowed": _KINDS}),
+    (("POST", "/sessions"), "effort", CANARY, "/effort", {"allowed": ["low", "medium", "high", "xhigh", "max"]}),
+    (("POST", "/sessions"), "cache", "1d", "/cache", {"allowed": ["5m", "1h"]}),
     (("POST", "/sessions"), "idle_timeout_s", 5, "/idle_timeout_s", {"minimum": 120}),
     (("POST", "/sessions"), "idle_timeout_s", 1801, "/idle_timeout_s", {"maximum": 1800}),
     (("POST", "/sessions"), "lifetime_s", 10**9, "/lifetime_s", {"maximum": 86_400}),
@@ -575,6 +644,9 @@ BOUNDS: list[tuple[Route, str, Any, str, dict[str, Any]]] = [
 ]
 
 
+OWN_WORDS = ("secret", "secret_sha256", "stop_sequences", "thinking", "effort")
+
+
 @pytest.mark.parametrize(("route", "name", "value", "pointer", "bounds"), BOUNDS)
 def test_a_value_that_is_out_of_its_range_is_answered_with_the_bound_that_it_breaks(
     watch: Watch, route: Route, name: str, value: Any, pointer: str, bounds: dict[str, Any]
@@ -582,7 +654,7 @@ def test_a_value_that_is_out_of_its_range_is_answered_with_the_bound_that_it_bre
     body = dict(OPERATIONS[route].example) | {name: value}
     answer = watch.refused(route, 422, f"{name}_range", reads=True, body=body)
     assert answer.body["errors"] == [{"pointer": pointer, "reason": f"{name}_range", **bounds}]
-    assert ("out of its range" in answer.body["detail"]) == (name not in ("secret", "secret_sha256", "stop_sequences"))
+    assert ("out of its range" in answer.body["detail"]) == (name not in OWN_WORDS)
 
 
 @pytest.mark.parametrize("name", ["idle_timeout_s", "lifetime_s"])

@@ -69,6 +69,14 @@ def _texts(**more: Any) -> dict[str, Any]:
 
 _KEY = {"Idempotency-Key": f"{CANARY}-key", "Prefer": f"wait=0; {CANARY}"}
 _QUESTION = {"system": f"{CANARY} system", "stop_sequences": [f"{CANARY} stop"]}
+_TOOLS = [
+    "current_time",
+    {
+        "name": f"{CANARY}_tool",
+        "description": f"{CANARY} description",
+        "input_schema": {"type": "object", "properties": {f"{CANARY}": {"enum": [f"{CANARY} value"]}}},
+    },
+]
 _USER = f"{CANARY}@example.com"
 _NEW_SECRET = {"secret_sha256": hashlib.sha256(b"another").hexdigest()}
 
@@ -102,9 +110,17 @@ _RESULTS = [tool_result(f"toolu_{CANARY}", content=_BLOCKS), tool_result("b", co
 
 SAID = {
     "a question": Said(("POST", "/query"), _texts(**_QUESTION)),
+    "a question with tools": Said(("POST", "/query"), _texts(tools=_TOOLS, tool_choice="auto")),
+    "a question with a tool that there is not": Said(("POST", "/query"), _texts(tools=[f"{CANARY}_tool"])),
+    "a session with tools": Said(("POST", "/sessions"), {"tools": _TOOLS, "tool_choice": "none"}, _KEY),
     "a question that goes on": Said(("POST", "/query"), _texts(continuable=True)),
     **{f"a message to {path}": Said(("POST", path), _texts()) for path in single_turn_paths().values()},
     "a new session": Said(("POST", "/sessions"), {"system": f"{CANARY} system", "title": f"{CANARY} title"}, _KEY),
+    "a new session's stops": Said(("POST", "/sessions"), {"stop_sequences": [f"{CANARY} stop"]}, _KEY),
+    "odd thinking": Said(("POST", "/query"), _texts(thinking={"type": CANARY})),
+    "thinking with an odd field": Said(("POST", "/query"), _texts(thinking={"type": "adaptive", CANARY: CANARY})),
+    "an odd effort": Said(("POST", "/query"), _texts(effort=CANARY)),
+    "an odd lifetime": Said(("POST", "/sessions"), {"cache": CANARY}),
     "a forged continuation": Said(("POST", "/sessions"), {"continuation": f"{CANARY}{'A' * 200}"}),
     "a list": Said(("GET", "/sessions")),
     "a forged cursor": Said(("GET", "/sessions"), query={"cursor": [CANARY]}),
@@ -129,6 +145,7 @@ SAID = {
     ),
     "a claim": Said(("POST", "/sessions/{id}/claim"), {"secret": SECRET}, _KEY),
     "a turn": Said(("POST", "/sessions/{id}/turns"), _texts(), _KEY),
+    "a turn with instructions": Said(("POST", "/sessions/{id}/turns"), _texts(system=f"{CANARY} system"), _KEY),
     "a turn by a secret": Said(("POST", "/sessions/{id}/turns"), _texts(), _KEY, secret=SECRET),
     "a list of turns": Said(("GET", "/sessions/{id}/turns")),
     "a stored turn": Said(("GET", "/sessions/{id}/turns/{n}")),

@@ -77,6 +77,7 @@ def test_a_new_session_says_what_it_is_and_when_it_ends(call: Call) -> None:
         "model": "claude-sonnet-5-5",
         "system": "Be kind.",
         "max_tokens": 4096,
+        "cache": "5m",
         "created_at": "2026-09-21T14:13:20.000Z",
         "active_at": "2026-09-21T14:13:20.000Z",
         "expires_at": "2026-09-21T15:13:20.000Z",

@@ -69,6 +69,22 @@ def test_a_model_has_its_price_under_each_of_its_names(name: str, expected: str)
 
 
 @pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        ("us.anthropic.claude-haiku-4-5-20251001-v1:0", "1.1"),
+        ("global.anthropic.claude-haiku-4-5-20251001-v1:0", "1"),
+        ("claude-haiku-4-5", "1"),
+        ("us.anthropic.claude-opus-5", "1"),
+        ("", "1"),
+    ],
+)
+def test_the_name_that_was_asked_says_where_the_model_computed(asked: str, expected: str) -> None:
+    """Bedrock replies under the provider's own name."""
+    usage = Usage('{"input_tokens":1000000}')
+    assert cost_usd("claude-haiku-4-5-20251001", usage, TODAY, asked) == Decimal(expected)
+
+
+@pytest.mark.parametrize(
     ("more", "expected"),
     [
         ({"server_tool_use": {"web_search_requests": 3, "web_fetch_requests": 9}}, "0.030002"),

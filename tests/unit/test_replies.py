@@ -125,7 +125,7 @@ def test_lists_show_no_prompt_and_administrators_no_title() -> None:
             replies.UsersSession.of("ref", view(), NOW),
         )
     )
-    assert session == [*listed, "system", "max_tokens"]
+    assert session == [*listed, "system", "max_tokens", "cache"]
     assert users == ["ref", *listed[2:]]
     assert listed[:2] == ["session_id", "title"]
 

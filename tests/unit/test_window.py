@@ -21,7 +21,7 @@ from turnlog.domain.window import (
     without_thinking,
 )
 
-POLICY = WindowPolicy(turns=4, tokens=1000)
+POLICY = WindowPolicy(turns=4, tokens=1_000)
 THINKING = {"type": "thinking", "thinking": "Hm.", "signature": "c2lnbmVk"}
 ANSWER = {"type": "text", "text": "Yes."}
 
@@ -52,12 +52,13 @@ def turn(number: int, window_from: int, answered: Reply) -> Turn:
     ],
 )
 def test_a_full_window_is_cut_to_half(number: int, window_from: int, tokens: int, expected: int) -> None:
-    assert next_from(number, reply(tokens).usage, window_from, POLICY) == expected
+    held = [turn(each, window_from, reply()).messages for each in range(window_from, number + 1)]
+    assert next_from(number, reply(tokens).usage, window_from, POLICY, held) == expected
 
 
 def test_cached_tokens_count_as_sent() -> None:
     usage = Usage(to_json({"input_tokens": 1, "cache_read_input_tokens": 990, "output_tokens": 9}))
-    assert next_from(2, usage, 1, POLICY) == 2
+    assert next_from(2, usage, 1, POLICY, [turn(each, 1, reply()).messages for each in (1, 2)]) == 2
 
 
 def test_the_first_turn_is_sent_alone() -> None:

@@ -77,6 +77,7 @@ class Service:
             key=key or text,
             store=self.store,
             model=self.model,
+            tools=None,
             quotas=self.store,
             server_key=SERVER_KEY,
             policy=self.turns,

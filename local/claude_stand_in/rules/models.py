@@ -7,7 +7,7 @@ from typing import Any
 
 from local.claude_stand_in.errors import ApiError, invalid
 from local.claude_stand_in.models import Model, model_of
-from local.claude_stand_in.prompt import input_tokens
+from local.claude_stand_in.prompt import Prompt
 
 
 def served_model(name: str, now: datetime) -> Model:
@@ -36,8 +36,7 @@ def check_abilities(body: dict[str, Any], model: Model) -> None:
         raise invalid("role 'system' is not supported on this model")
 
 
-def check_context(body: dict[str, Any], model: Model) -> None:
+def check_context(prompt: Prompt) -> None:
     """Raises ApiError for a prompt that is longer than the model's context."""
-    tokens = input_tokens(body)
-    if tokens > model.context:
-        raise invalid(f"prompt is too long: {tokens} tokens > {model.context} maximum")
+    if prompt.tokens > prompt.model.context:
+        raise invalid(f"prompt is too long: {prompt.tokens} tokens > {prompt.model.context} maximum")

@@ -6,7 +6,7 @@ from typing import Any
 
 from local.claude_stand_in.errors import ApiError, invalid
 from local.claude_stand_in.models import Model
-from local.claude_stand_in.prompt import THINKING
+from local.claude_stand_in.prompt import THINKING, Prompt
 from local.claude_stand_in.signatures import unbound
 from local.claude_stand_in.turns import turns_of
 
@@ -20,8 +20,9 @@ _KINDS = ("adaptive", "between_tools", "disabled", "enabled")
 _FIELDS = {"enabled": {"type", "display", "budget_tokens"}, "adaptive": {"type", "display"}}
 
 
-def check_thinking(body: dict[str, Any], model: Model) -> None:
+def check_thinking(prompt: Prompt) -> None:
     """Raises ApiError for thinking or effort that the model does not take, and for thinking blocks in a wrong place."""
+    body, model = prompt.body, prompt.model
     config = body.get("thinking")
     if config is not None:
         _check_config(config, body, model)
@@ -30,7 +31,7 @@ def check_thinking(body: dict[str, Any], model: Model) -> None:
         raise _wrong_effort(effort, model)
     _check_ends(body)
     _check_begin(body)
-    for part, is_bound in unbound(body, model.id, binds=model.binds_thinking):
+    for part, is_bound in unbound(prompt):
         message = f"{part.path}: Invalid `signature` in `{part.type}` block"
         raise invalid(f"{message}. {BOUND}" if is_bound else message)
 

@@ -62,9 +62,10 @@ class SimulatedDynamoDB:
         require_arguments(given, ("TableName", "Key"), optional)
         wanted, used = parsed(projection, given.get("ProjectionExpression"))
         names = names_of(given, used)
+        attributes = _attributes(wanted, names)
         key = key_of(given["Key"])
         found = self.tables.read(given["TableName"], key, consistent=given.get("ConsistentRead", False))
-        return _answer() if found is None else _answer(Item=_projected(found, wanted, names))
+        return _answer() if found is None else _answer(Item=_projected(found, attributes))
 
     def query(self, **given: Any) -> Response:
         required = ("TableName", "KeyConditionExpression", "ExpressionAttributeValues")
@@ -75,6 +76,7 @@ class SimulatedDynamoDB:
         chosen, used_by_filter = parsed(condition, given.get("FilterExpression"))
         wanted, used = parsed(projection, given.get("ProjectionExpression"))
         names = names_of(given, used | used_by_keys | used_by_filter)
+        attributes = _attributes(wanted, names)
         if keys is None or [path.resolved(names) for path in keys.paths] not in _KEY_PATHS:
             raise invalid("Query condition missed key schema element")
         table, limit, pk = given["TableName"], given.get("Limit"), names.text(keys.partition)
@@ -95,7 +97,7 @@ class SimulatedDynamoDB:
             scanned += 1
             page_bytes += found.bytes
             if chosen is None or chosen(found, names):
-                page.append(_projected(found, wanted, names))
+                page.append(_projected(found, attributes))
             if scanned == limit or page_bytes >= self.page_bytes:
                 more = {"LastEvaluatedKey": {"pk": {"S": pk}, "sk": {"S": sk}}}
                 break
@@ -222,10 +224,17 @@ def _answer(**given: Any) -> Response:
     return {**given, "ResponseMetadata": {"HTTPStatusCode": 200, "RetryAttempts": 0}}
 
 
-def _projected(item: Item, paths: tuple[Path, ...] | None, names: Names) -> Item:
+def _attributes(paths: tuple[Path, ...] | None, names: Names) -> list[str] | None:
+    """Returns the names of the attributes that a read asks for; None when it asks for all."""
     if paths is None:
-        return copied(item)
+        return None
     wanted = [path.resolved(names) for path in paths]
     if any(len(path) != 1 for path in wanted):
         raise NotImplementedError("projections of parts of an attribute")
-    return copied({str(path[0]): item[str(path[0])] for path in wanted if path[0] in item})
+    return [str(path[0]) for path in wanted]
+
+
+def _projected(item: Item, attributes: list[str] | None) -> Item:
+    if attributes is None:
+        return copied(item)
+    return copied({name: item[name] for name in attributes if name in item})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from bisect import bisect_left, bisect_right, insort
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -58,7 +59,7 @@ class Tables:
         self.view_from: int | None = None
         self.watches: list[Watch] = []
         self._chance = chance
-        self._tables: dict[str, _Table] = {}
+        self._tables: defaultdict[str, _Table] = defaultdict(_Table)
 
     def items(self, table: str) -> list[Item]:
         """Returns all of the table, by partition and sort key. Do not change them."""
@@ -68,17 +69,17 @@ class Tables:
 
     def partition(self, table: str, pk: str) -> list[Item]:
         """Returns the items of one partition by sort key. Do not change them."""
-        found = self._table(table).partitions.get(pk, {})
+        found = self._tables[table].partitions.get(pk, {})
         return [cell.item for _, cell in sorted(found.items()) if cell.item is not None]
 
     def now(self, table: str, key: Key) -> Stored | None:
         """Returns the item of this very instant, which is the one that a condition is about."""
-        cell = self._table(table).partitions.get(key[0], {}).get(key[1])
+        cell = self._tables[table].partitions.get(key[0], {}).get(key[1])
         return cell.item if cell else None
 
     def read(self, table: str, key: Key, *, consistent: bool) -> Stored | None:
         """Returns an item that a read may see."""
-        cell = self._table(table).partitions.get(key[0], {}).get(key[1])
+        cell = self._tables[table].partitions.get(key[0], {}).get(key[1])
         if cell is None or not cell.past:
             return cell.item if cell else None
         began = self.instant if self.view_from is None else self.view_from
@@ -88,7 +89,7 @@ class Tables:
 
     def sort_keys(self, table: str, pk: str, *, after: str | None, forward: bool) -> Iterator[str]:
         """Returns the keys of a partition in this direction. Some may hold nothing."""
-        order = self._table(table).order.get(pk, [])
+        order = self._tables[table].order.get(pk, [])
         if forward:
             return iter(order[0 if after is None else bisect_right(order, after) :])
         return reversed(order[: len(order) if after is None else bisect_left(order, after)])
@@ -106,12 +107,9 @@ class Tables:
             watch(table, key, old, item)
 
     def _cell(self, table: str, key: Key) -> Cell:
-        known = self._table(table)
+        known = self._tables[table]
         partition = known.partitions.setdefault(key[0], {})
         if key[1] not in partition:
             partition[key[1]] = Cell()
             insort(known.order.setdefault(key[0], []), key[1])
         return partition[key[1]]
-
-    def _table(self, table: str) -> _Table:
-        return self._tables.setdefault(table, _Table())

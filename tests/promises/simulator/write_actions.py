@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, TypeVar
 
 from botocore.exceptions import ClientError, ParamValidationError
@@ -41,9 +42,15 @@ def invalid(message: str) -> ClientError:
 
 def require_arguments(given: Arguments, required: tuple[str, ...], optional: tuple[str, ...]) -> None:
     """Raises the error of boto3 when an argument is missing, or one is given that is not simulated."""
-    missing, unknown = set(required) - set(given), set(given) - {*required, *optional}
-    if missing or unknown:
+    needed, known = _argument_names(required, optional)
+    if not needed <= given.keys() <= known:
+        missing, unknown = needed - given.keys(), given.keys() - known
         raise ParamValidationError(report=f"missing: {sorted(missing)}, unknown: {sorted(unknown)}")
+
+
+@cache
+def _argument_names(required: tuple[str, ...], optional: tuple[str, ...]) -> tuple[frozenset[str], frozenset[str]]:
+    return frozenset(required), frozenset(required + optional)
 
 
 def parsed(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import anthropic
 import pytest
 from anthropic.types import ContentBlockParam, DocumentBlockParam
@@ -17,6 +15,7 @@ from tests.unit.claude_stand_in.asking import (
     said,
     text_of,
 )
+from tests.unit.claude_stand_in.files import png
 
 
 class TestAnswers:
@@ -142,12 +141,15 @@ class TestAnswers:
 
     def test_text_is_read_from_blocks_and_other_blocks_are_accepted(self, sdk: anthropic.Anthropic) -> None:
         blocks: list[ContentBlockParam] = [
-            {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AAAA"}},
+            {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": png(3, 2)}},
             {"type": "text", "text": "My name is Ada."},
         ]
         tool_call: ContentBlockParam = {"type": "tool_use", "id": "t", "name": "clock", "input": {}}
         result: ContentBlockParam = {"type": "tool_result", "tool_use_id": "t", "content": "noon"}
-        document = cast("DocumentBlockParam", {"type": "document", "source": {}})  # its source is not read
+        document: DocumentBlockParam = {
+            "type": "document",
+            "source": {"type": "text", "media_type": "text/plain", "data": "Herons eat fish."},
+        }
         reply = sdk.messages.create(
             model=MODEL,
             max_tokens=100,
@@ -159,10 +161,11 @@ class TestAnswers:
                 {"role": "user", "content": "Who am I?"},
             ],
         )
-        assert text_of(reply) == f"{MARK}Your name is Ada."
+        assert text_of(reply) == f"{MARK}You showed me 1 document (text, 16 characters). Your name is Ada."
 
     def test_a_message_without_text_is_answered(self, claude: StandIn) -> None:
-        body = WELL_FORMED | {"messages": [{"role": "user", "content": [{"type": "image", "source": {}}]}]}
+        source = {"type": "base64", "media_type": "image/png", "data": png(3, 2)}
+        body = WELL_FORMED | {"messages": [{"role": "user", "content": [{"type": "image", "source": source}]}]}
         status, reply = posted(claude, body)
         assert status == 200
         assert "It has no text." in reply["content"][0]["text"]

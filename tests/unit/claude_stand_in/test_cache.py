@@ -10,6 +10,7 @@ import pytest
 from local.claude_stand_in import StandIn, cache
 from local.claude_stand_in.cache import PromptCache
 from local.claude_stand_in.models import MODELS
+from local.claude_stand_in.prompt import Prompt
 from tests.unit.claude_stand_in.asking import MODEL, posted
 
 MARK: dict[str, Any] = {"cache_control": {"type": "ephemeral"}}
@@ -106,7 +107,7 @@ def test_a_prefix_below_the_smallest_is_not_cached(model: Any) -> None:
     for tokens in (model.least_cached - 1, model.least_cached):
         body = {"messages": [user(text(tokens - 4) | MARK)]}
         kept = PromptCache()
-        found.append([kept.use("a", model, body, now_s).read for now_s in (0.0, 1.0)])
+        found.append([kept.use("a", Prompt.of(body, model), now_s).read for now_s in (0.0, 1.0)])
     assert found == [[0, 0], [0, model.least_cached]]
 
 
@@ -214,8 +215,8 @@ def test_the_accounts_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     kept = PromptCache()
     bodies = [{"messages": [user(text(600, str(number)) | MARK)]} for number in range(4)]
     for body in bodies:
-        kept.use("a", MODELS[MODEL], body, 0.0)
-    assert [kept.use("a", MODELS[MODEL], body, 1.0).read for body in reversed(bodies)] == [604, 604, 604, 0]
+        kept.use("a", Prompt.of(body, MODELS[MODEL]), 0.0)
+    assert [kept.use("a", Prompt.of(body, MODELS[MODEL]), 1.0).read for body in reversed(bodies)] == [604, 604, 604, 0]
 
 
 BEFORE: dict[str, Any] = {"system": "Be kind.", "tools": [TOOL], "messages": [user(text(50))]}

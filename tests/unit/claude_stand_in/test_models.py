@@ -5,15 +5,17 @@ An id or a docstring names the source: a page of the provider's docs, the SDK's 
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from typing import Any, get_args
 
+import anthropic
 import pytest
-from anthropic.types import ModelParam
+from anthropic.types import ModelCapabilities, ModelInfo, ModelParam
 
 from local.claude_stand_in import StandIn
 from local.claude_stand_in.models import MODELS, model_of
-from tests.unit.claude_stand_in.asking import ASSISTANT, USER, WELL_FORMED, posted, with_messages
+from tests.unit.claude_stand_in.asking import ASSISTANT, USER, WELL_FORMED, http_answer, posted, with_messages
 
 NOTE = {"role": "system", "content": "It is Monday."}
 
@@ -110,3 +112,46 @@ def test_no_output_is_asked_for_to_warm_the_cache(claude: StandIn) -> None:
 def test_diagnostics_name_the_message_before(claude: StandIn, diagnostics: object, status: int) -> None:
     """Types DiagnosticsParam."""
     assert posted(claude, WELL_FORMED | {"diagnostics": diagnostics})[0] == status
+
+
+class TestCatalogue:
+    """Page Models API; types ModelInfo."""
+
+    def test_all_models_come_in_pages(self, sdk: anthropic.Anthropic) -> None:
+        assert [model.id for model in sdk.models.list(limit=7)] == list(MODELS)
+
+    def test_a_page_has_its_ends(self, sdk: anthropic.Anthropic) -> None:
+        first = sdk.models.list(limit=2)
+        assert (first.first_id, first.last_id, first.has_more) == (*list(MODELS)[:2], True)
+        after = sdk.models.list(limit=2, after_id=first.last_id or "")
+        assert [model.id for model in after.data] == list(MODELS)[2:4]
+        before = sdk.models.list(limit=2, before_id=list(MODELS)[4])
+        assert [model.id for model in before.data] == list(MODELS)[2:4]
+
+    def test_a_model_has_the_fields_of_the_sdk(self, sdk: anthropic.Anthropic) -> None:
+        raw = json.loads(sdk.models.with_raw_response.retrieve("claude-opus-5-5").http_response.content)
+        assert raw.keys() == ModelInfo.model_fields.keys()
+        assert raw["capabilities"].keys() == ModelCapabilities.model_fields.keys()
+        model = sdk.models.retrieve("claude-opus-5-5")
+        assert (model.display_name, model.line, model.lifecycle) == ("Claude Opus 5.5", "opus", "active")
+        assert model.capabilities is not None
+        assert not model.capabilities.thinking.types.disabled.supported
+
+    def test_a_retired_model_stays_in_the_catalogue(self) -> None:
+        day = datetime(2027, 1, 22, tzinfo=UTC)
+        with StandIn(clock=day.timestamp) as claude:
+            headers = {"x-api-key": "k", "anthropic-version": "2026-10-21"}
+            answer = http_answer(claude, "GET", "/v1/models/claude-opus-4-5-20251101", headers=headers)[1]
+        assert (answer["lifecycle"], answer["retires_at"]) == ("retired", "2027-01-22T00:00:00Z")
+
+    def test_an_unknown_model_is_not_found(self, sdk: anthropic.Anthropic) -> None:
+        with pytest.raises(anthropic.NotFoundError):
+            sdk.models.retrieve("claude-unheard-of")
+
+    @pytest.mark.parametrize("query", ["limit=0", "limit=x", "colour=red", "after_id=none"])
+    def test_a_wrong_query_is_refused(self, claude: StandIn, query: str) -> None:
+        headers = {"x-api-key": "k", "anthropic-version": "2026-10-21"}
+        assert http_answer(claude, "GET", f"/v1/models?{query}", headers=headers)[0] == 400
+
+    def test_it_needs_a_key(self, claude: StandIn) -> None:
+        assert http_answer(claude, "GET", "/v1/models")[0] == 401

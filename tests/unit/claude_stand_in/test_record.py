@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import anthropic
 import pytest
 
-from local.claude_stand_in import StandIn
+from local.claude_stand_in import StandIn, record
 from local.claude_stand_in.record import Record
 from tests.unit.claude_stand_in.asking import (
     MODEL,
@@ -47,6 +47,14 @@ class TestRecord:
         for number in range(203):
             posted(claude, WELL_FORMED | {"max_tokens": number + 1})
         assert [each.body["max_tokens"] for each in claude.requests if each.body] == list(range(4, 204))
+
+    def test_large_requests_are_forgotten_earlier(self, claude: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(record, "KEPT_BYTES", 2_500)
+        for number in range(1, 5):
+            posted(claude, WELL_FORMED | {"max_tokens": number, "system": "x" * 1_000})
+        assert [each.body["max_tokens"] for each in claude.requests if each.body] == [3, 4]
+        posted(claude, WELL_FORMED | {"max_tokens": 5, "system": "x" * 10_000})
+        assert len(claude.requests) == 1
 
     def test_it_counts_how_many_calls_ran_at_once(self) -> None:
         with StandIn() as claude:

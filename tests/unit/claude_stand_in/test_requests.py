@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import anthropic
 import pytest
 
@@ -19,66 +21,98 @@ from tests.unit.claude_stand_in.asking import (
     without,
 )
 
-REFUSED = [
-    ("model", without("model")),
-    ("max_tokens", without("max_tokens")),
-    ("messages", without("messages")),
-    ("max_tokens", WELL_FORMED | {"max_tokens": -1}),
-    ("max_tokens", WELL_FORMED | {"max_tokens": "7"}),
-    ("max_tokens", WELL_FORMED | {"max_tokens": 7.5}),
-    ("max_tokens", WELL_FORMED | {"max_tokens": True}),
-    ("model", WELL_FORMED | {"model": ""}),
-    ("stream", WELL_FORMED | {"stream": "yes"}),
-    ("stop_sequences", WELL_FORMED | {"stop_sequences": "end"}),
-    ("stop_sequences", WELL_FORMED | {"stop_sequences": [" "]}),
-    ("temperature", WELL_FORMED | {"temperature": 0.5}),
-    ("top_p", WELL_FORMED | {"top_p": 0.5}),
-    ("top_k", WELL_FORMED | {"top_k": 5}),
-    ("colour", WELL_FORMED | {"colour": "green"}),
-    ("tools", WELL_FORMED | {"tools": {}}),
-    ("system", WELL_FORMED | {"system": 5}),
-    ("system", WELL_FORMED | {"system": [{"type": "image"}]}),
-    ("non-empty", WELL_FORMED | {"system": [{"type": "text", "text": ""}]}),
-    ("at least one message", with_messages()),
-    ("messages", WELL_FORMED | {"messages": "Hello"}),
-    ("messages.0", with_messages("Hello")),
-    ("content", with_messages({"role": "user"})),
-    ("name", with_messages(USER | {"name": "Ada"})),
-    ("role", with_messages(USER | {"role": "tool"})),
-    ("role", with_messages(USER | {"role": []})),
-    ("first message", with_messages(ASSISTANT, USER)),
-    ("prefill", with_messages(USER, ASSISTANT)),
-    ("non-empty", with_content("")),
-    ("non-empty", with_content([])),
-    ("non-empty", with_content([TEXT | {"text": ""}])),
-    ("non-whitespace", with_content(" \n")),
-    ("non-whitespace", with_content([TEXT | {"text": "\t"}])),
-    ("non-whitespace", with_messages(USER, ASSISTANT | {"content": " "}, USER)),
-    ("content", with_content(5)),
-    ("type", with_content(["Hello"])),
-    ("type", with_content([{"text": "Hello"}])),
-    ("expected tags", with_content([{"type": "hologram"}])),
-    ("colour", with_content([TEXT | {"colour": "green"}])),
-    ("Found 5", with_content([CACHED] * 5)),
-    ("Found 5", with_content([CACHED] * 4) | {"cache_control": {"type": "ephemeral"}}),
-    ("ephemeral", with_content([TEXT | {"cache_control": {"type": "eternal"}}])),
-    ("ephemeral", with_content([TEXT | {"cache_control": {"type": "ephemeral", "ttl": "9h"}}])),
-    ("JSON", b"{"),
-    ("JSON", b'{"max_tokens": NaN}'),
-    ("JSON", b'"\xff"'),
-    ("JSON", b'{"model": "\\ud800"}'),
-    ("JSON", b"[" * 100_000),
-    ("object", b"[]"),
-]
+REFUSED: dict[str, list[tuple[str, object]]] = {  # by the source of the rule
+    "types MessageCreateParams: fields": [
+        ("model", without("model")),
+        ("max_tokens", without("max_tokens")),
+        ("messages", without("messages")),
+        ("max_tokens", WELL_FORMED | {"max_tokens": -1}),
+        ("max_tokens", WELL_FORMED | {"max_tokens": "7"}),
+        ("max_tokens", WELL_FORMED | {"max_tokens": 7.5}),
+        ("max_tokens", WELL_FORMED | {"max_tokens": True}),
+        ("model", WELL_FORMED | {"model": ""}),
+        ("stream", WELL_FORMED | {"stream": "yes"}),
+        ("stop_sequences", WELL_FORMED | {"stop_sequences": "end"}),
+        ("colour", WELL_FORMED | {"colour": "green"}),
+        ("tools", WELL_FORMED | {"tools": {}}),
+        ("system", WELL_FORMED | {"system": 5}),
+        ("system", WELL_FORMED | {"system": [{"type": "image"}]}),
+        ("at least one message", with_messages()),
+        ("messages", WELL_FORMED | {"messages": "Hello"}),
+    ],
+    "reports: no empty or blank text": [
+        ("stop_sequences", WELL_FORMED | {"stop_sequences": [" "]}),
+        ("non-empty", WELL_FORMED | {"system": [{"type": "text", "text": ""}]}),
+        ("non-empty", with_content("")),
+        ("non-empty", with_content([])),
+        ("non-empty", with_content([TEXT | {"text": ""}])),
+        ("non-whitespace", with_content(" \n")),
+        ("non-whitespace", with_content([TEXT | {"text": "\t"}])),
+        ("non-whitespace", with_messages(USER, ASSISTANT | {"content": " "}, USER)),
+    ],
+    "page API versions: no sampling settings": [
+        ("temperature", WELL_FORMED | {"temperature": 0.5}),
+        ("top_p", WELL_FORMED | {"top_p": 0.5}),
+        ("top_k", WELL_FORMED | {"top_k": 5}),
+    ],
+    "types MessageParam: form of a message": [
+        ("messages.0", with_messages("Hello")),
+        ("content", with_messages({"role": "user"})),
+        ("name", with_messages(USER | {"name": "Ada"})),
+        ("role", with_messages(USER | {"role": "tool"})),
+        ("role", with_messages(USER | {"role": []})),
+        ("content", with_content(5)),
+        ("type", with_content(["Hello"])),
+        ("type", with_content([{"text": "Hello"}])),
+        ("colour", with_content([TEXT | {"colour": "green"}])),
+    ],
+    "page Working with messages: the user begins": [
+        ("first message", with_messages(ASSISTANT, USER)),
+    ],
+    "page Errors: prefill not supported": [
+        ("prefill", with_messages(USER, ASSISTANT)),
+    ],
+    "types ContentBlockParam: known blocks": [
+        ("expected tags", with_content([{"type": "hologram"}])),
+    ],
+    "page Prompt caching: at most four marks": [
+        ("Found 5", with_content([CACHED] * 5)),
+        ("Found 5", with_content([CACHED] * 4) | {"cache_control": {"type": "ephemeral"}}),
+    ],
+    "types CacheControlEphemeralParam": [
+        ("ephemeral", with_content([TEXT | {"cache_control": {"type": "eternal"}}])),
+        ("ephemeral", with_content([TEXT | {"cache_control": {"type": "ephemeral", "ttl": "9h"}}])),
+    ],
+    "page Errors: no valid JSON": [
+        ("JSON", b"{"),
+        ("JSON", b'{"max_tokens": NaN}'),
+        ("JSON", b'"\xff"'),
+        ("JSON", b'{"model": "\\ud800"}'),
+        ("JSON", b"[" * 100_000),
+        ("object", b"[]"),
+    ],
+}
 
 
 class TestStrictness:
-    @pytest.mark.parametrize(("complaint", "body"), REFUSED)
+    @pytest.mark.parametrize(
+        ("complaint", "body"),
+        [pytest.param(*each, id=f"{source}, {each[0]}") for source, rules in REFUSED.items() for each in rules],
+    )
     def test_what_claude_refuses_is_refused(self, claude: StandIn, complaint: str, body: object) -> None:
         status, answer = posted(claude, body)
         assert (status, answer["type"], answer["error"]["type"]) == (400, "error", "invalid_request_error")
         assert complaint in answer["error"]["message"]
         assert answer["request_id"].startswith("req_")
+
+    def test_a_body_that_is_nested_too_deeply_is_refused(self, claude: StandIn) -> None:
+        given: dict[str, Any] = {}
+        for _ in range(700):
+            given = {"a": given}
+        call = {"type": "tool_use", "id": "t", "name": "n", "input": given}
+        result = {"type": "tool_result", "tool_use_id": "t"}
+        body = with_messages(USER, ASSISTANT | {"content": [call]}, USER | {"content": [result]})
+        assert posted(claude, body)[0] == 400
 
     def test_the_sdk_sees_a_bad_request(self, sdk: anthropic.Anthropic) -> None:
         with pytest.raises(anthropic.BadRequestError, match="temperature"):
@@ -116,6 +150,7 @@ class TestStrictness:
         assert "anthropic-version" in answer["error"]["message"]
 
     def test_more_than_32_megabytes_are_too_large(self, claude: StandIn) -> None:
+        """Page API overview: request size limits."""
         status, answer = posted(claude, b" " * (32 * 1024 * 1024 + 1))
         assert (status, answer["error"]["type"]) == (413, "request_too_large")
 

@@ -11,11 +11,11 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from local.claude_stand_in import StandIn
+from local.claude_stand_in.prompt import Prompt
 from tests.unit.claude_stand_in.asking import (
     WELL_FORMED,
     ends,
@@ -81,8 +81,8 @@ class TestServing:
     def test_its_own_failure_is_told_without_what_was_said(
         self, claude: StandIn, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def fails(body: dict[str, Any], *_: object) -> None:
-            raise KeyError(body["messages"])
+        def fails(prompt: Prompt, _: object) -> None:
+            raise KeyError(prompt.body["messages"])
 
         monkeypatch.setattr("local.claude_stand_in.connection.reply_to", fails)
         with pytest.raises(http.client.RemoteDisconnected):

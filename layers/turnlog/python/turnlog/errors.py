@@ -135,11 +135,10 @@ class ToolResultUnexpected(Refusal):
     code = "tool_result_unexpected"
 
 
-class TurnUnfinished(Refusal):
+class TurnUnfinished(TurnlogError):
     """The turn needs more time than this request has. Its finished steps are kept: the same key goes on after them."""
 
     code = "turn_unfinished"
-    retry_after_s = 1
 
 
 class TurnStopped(Refusal):

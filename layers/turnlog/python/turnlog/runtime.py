@@ -35,6 +35,7 @@ from turnlog.config import (
     TokenSettings,
     ToolSettings,
 )
+from turnlog.domain.chosen_tools import OfferedTools
 from turnlog.domain.limits import DEFAULT_MAX_TOKENS, OwnerLimits
 from turnlog.domain.server_key import ServerKey
 from turnlog.domain.sessions import SessionSettings
@@ -171,6 +172,12 @@ def chat_model() -> ChatModel:
 def tool_runner() -> ToolRunner:
     """The runner of the tools that the deployment offers."""
     return _thread_tool_runner()
+
+
+@cache
+def offered_tools() -> OfferedTools:
+    """The tools that callers may name."""
+    return OfferedTools(_thread_tool_runner().definitions(), web=ToolSettings.read(os.environ).web_tools == "on")
 
 
 @cache

@@ -108,7 +108,7 @@ def step_charges(
 
     Raises as `charges`.
     """
-    prompt = last.usage.tokens + (len(results.content.encode()) if results else 0) + _FRAME_TOKENS
+    prompt = last.usage.tokens + (tokens_of(results, settings.model) if results else 0) + _FRAME_TOKENS
     budget = OwnerLimits(budget_a_day=limits.budget_a_day, budget_unit=limits.budget_unit)
     return _charges(settings.model, prompt, settings.max_tokens, budget, now_ms)
 

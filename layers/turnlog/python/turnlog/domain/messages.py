@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from turnlog.errors import ModelProtocolError
 
+_SENT = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
 _FOREIGN_CONTROLS = re.compile("[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f\x7f-\x9f]")
 """All controls but those that texts really hold: tabs, line ends, the form feeds of source files, and the escapes of
 terminal logs.
@@ -74,16 +75,12 @@ class Usage:
 
     def count(self, field: str) -> int:
         """A number of tokens; 0 when the API left the field out or sent null."""
-        return int(self.fields.get(field) or 0)
+        return self._sum(field)
 
     @property
     def prompt_tokens(self) -> int:
         """All tokens that were sent: fresh, written to the cache and read from it."""
-        return (
-            self.count("input_tokens")
-            + self.count("cache_creation_input_tokens")
-            + self.count("cache_read_input_tokens")
-        )
+        return self._sum(*_SENT)
 
     @property
     def thinking_tokens(self) -> int:
@@ -95,7 +92,11 @@ class Usage:
     @property
     def tokens(self) -> int:
         """All tokens that were sent and received."""
-        return self.prompt_tokens + self.count("output_tokens")
+        return self._sum(*_SENT, "output_tokens")
+
+    def _sum(self, *names: str) -> int:
+        fields = self.fields
+        return sum(int(fields.get(name) or 0) for name in names)
 
 
 def total_usage(usages: Sequence[Usage]) -> Usage:

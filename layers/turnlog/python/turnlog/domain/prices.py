@@ -93,14 +93,16 @@ def prices_of(model: str, on: date) -> tuple[Price, ...]:
     return tuple(_times(latest[above], factor) for above in sorted(latest))
 
 
-def cost_usd(model: str, usage: Usage, on: date) -> Decimal | None:
+def cost_usd(model: str, usage: Usage, on: date, asked: str = "") -> Decimal | None:
     """The exact price of one call in US dollars; None without a known price.
 
     That is so for a model or a day that is not in the list, and for a call that was priced in another way: at another
-    speed, in one area, in another tier, or with a tool that costs by its use.
+    speed, in one area, in another tier, or with a tool that costs by its use. `model` replied; `asked` is the name
+    under which it was asked, which alone says where Amazon Bedrock computes.
     """
     fields = usage.fields
-    price, searches = _price_of(model, usage.prompt_tokens, on), _web_searches(fields)
+    name = asked if base_name(asked) == base_name(model) else model
+    price, searches = _price_of(name, usage.prompt_tokens, on), _web_searches(fields)
     if price is None or searches is None or any(fields.get(name) not in _STANDARD[name] for name in _STANDARD):
         return None
     written = usage.count("cache_creation_input_tokens")

@@ -42,6 +42,8 @@ def calls_in(reply: Message) -> tuple[ToolCall, ...]:
 
 def results_in(message: Message) -> tuple[str, ...]:
     """The ids of the calls whose results are in the message, in order."""
+    if '"tool_result"' not in message.content:  # a message of pictures is not parsed for it
+        return ()
     return tuple(block["tool_use_id"] for block in message.blocks if block["type"] == "tool_result")
 
 

@@ -11,35 +11,49 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from turnlog.domain.blocks.media import MOST_MESSAGE_BYTES, bytes_of
 from turnlog.domain.messages import Message, Usage, to_json
 from turnlog.domain.tools import open_calls, unknown_outcomes
 from turnlog.domain.turns import Turn
+from turnlog.domain.window_start import MOST_SENT_BYTES, first_sent, next_start
 
 _THINKING = ("thinking", "redacted_thinking")
+
+_LOST = "[Results of tools, whose calls are not shown any more.]"
 
 
 @dataclass(frozen=True, slots=True)
 class WindowPolicy:
-    """The size at which the window is full: so many turns, or so many tokens used by the last call."""
+    """The size at which the window is full: so many turns, so many tokens used by the last call, or so many bytes."""
 
     turns: int = 25
     tokens: int = 100_000
+    content_bytes: int = MOST_SENT_BYTES
+    """The bytes of all messages of a request as JSON, the next message of the caller included."""
 
 
-def next_from(number: int, last_usage: Usage, window_from: int, policy: WindowPolicy) -> int:
+def next_from(
+    number: int, last_usage: Usage, window_from: int, policy: WindowPolicy, held: Sequence[Sequence[Message]]
+) -> int:
     """The first turn that turn `number + 1` will send, after turn `number`, whose window began at `window_from`.
 
-    The tokens are those of the turn's last call and are not counted anew: its prompt and its reply are what the next
-    prompt begins with. The newest turn always stays.
+    `held` are the messages of the turns from `window_from` to `number`. The tokens are those of the turn's last call
+    and are not counted anew: its prompt and its reply are what the next prompt begins with. The newest turn always
+    stays.
     """
-    held = number - window_from + 1
-    if held < policy.turns and last_usage.tokens < policy.tokens:
+    count = number - window_from + 1
+    size = sum(bytes_of(message) for messages in held for message in messages)
+    is_full = count >= policy.turns or last_usage.tokens >= policy.tokens
+    if not is_full and size + MOST_MESSAGE_BYTES <= policy.content_bytes:
         return window_from
-    return number + 1 - max(1, held // 2)
+    wanted = number + 1 - max(1, count // 2) if is_full else min(window_from + 1, number)
+    return next_start(window_from, wanted, held, policy.content_bytes)
 
 
-def messages(turns: Sequence[Turn], *asked: Message) -> tuple[Message, ...]:
+def messages(turns: Sequence[Turn], *asked: Message, start: int | None = None) -> tuple[Message, ...]:
     """The messages to send for the turn `asked` after `turns`, which end with the newest and include all of its window.
+
+    They begin with turn `start`, which is that of `first_sent` unless it is given.
 
     `asked` is the turn so far: the caller's message, maybe a system message, replies and results. The model goes on
     with a reply that stands last.
@@ -48,9 +62,10 @@ def messages(turns: Sequence[Turn], *asked: Message) -> tuple[Message, ...]:
     text is left out, which the provider sends but does not take, and thinking at its end, with the rest of its
     thinking. Thinking blocks are bound by their signature to all that was sent before them, so those made before the
     last cut go. A reply that is empty then is left out, and the caller's messages around it stand side by side, which
-    the provider takes for one. A call of a tool whose result was never stored gets one that says so.
+    the provider takes for one. A call of a tool whose result was never stored gets one that says so, and a result whose
+    call is not sent is left out.
     """
-    window_from = turns[-1].window_from if turns else 1
+    window_from = first_sent(turns, asked) if start is None else start
     sent: list[Message] = []
     seen_from = 1  # the first turn of the window of the turn at hand: the turn before it says so, 1 for the first
     for turn in turns:
@@ -58,7 +73,8 @@ def messages(turns: Sequence[Turn], *asked: Message) -> tuple[Message, ...]:
             shown = turn.messages if turn.stop_reason != "refusal" else _instructions(turn.messages)
             sent += _sendable(shown, with_thinking=window_from in (1, seen_from))
         seen_from = turn.window_from
-    return tuple(_with_unknown_outcomes(_with_system_in_place([*sent, *_sendable(asked, goes_on=True)])))
+    sent = _with_system_in_place([*sent, *_sendable(asked, goes_on=True)])
+    return tuple(_with_unknown_outcomes(_without_lost_results(sent)))
 
 
 def system_before(window_from: int, turns: Sequence[Turn], held: str) -> str:
@@ -70,20 +86,28 @@ def system_before(window_from: int, turns: Sequence[Turn], held: str) -> str:
     return changes[-1].text if changes else held
 
 
-def system_of(turns: Sequence[Turn], own: str) -> str:
-    """The system prompt to send after these turns: the session's `own`, unless one before the window changed it."""
-    return (turns[-1].window_system if turns else "") or own
-
-
-def sent_before(turns: Sequence[Turn]) -> int:
-    """The number of messages with which the next prompt and that of the last call both begin; 0 after a cut."""
+def system_of(turns: Sequence[Turn], own: str, start: int | None = None) -> str:
+    """The system prompt to send from turn `start` on: the session's `own`, unless a turn before that changed it."""
     if not turns:
+        return own
+    last = turns[-1]
+    if start is None or start == last.window_from:
+        return last.window_system or own
+    return system_before(start, turns, last.window_system) or own
+
+
+def sent_before(turns: Sequence[Turn], start: int | None = None) -> int:
+    """The number of messages with which the prompt that begins with turn `start` and that of the last call both begin.
+
+    It is 0 after a cut.
+    """
+    if not turns or start not in (None, turns[-1].window_from):
         return 0
     last = turns[-1].messages
     replies = [index for index, message in enumerate(last) if message.role == "assistant"]
     before = messages(turns[:-1], *last[: replies[-1] if replies else None])
     common = 0
-    for sent, again in zip(before, messages(turns, Message("user", "[]")), strict=False):
+    for sent, again in zip(before, messages(turns, Message("user", "[]"), start=turns[-1].window_from), strict=False):
         if sent != again:
             break
         common += 1
@@ -152,6 +176,18 @@ def _as_one(held: Sequence[Message]) -> Sequence[Message]:
 
 def _instructions(messages: Sequence[Message]) -> list[Message]:
     return [message for message in messages if message.role == "system"]
+
+
+def _without_lost_results(sent: Sequence[Message]) -> Iterator[Message]:
+    """The messages without the results of calls that a cut has left out: those before the first reply that is sent."""
+    has_call = False
+    for message in sent:
+        has_call = has_call or message.role == "assistant"
+        if has_call or message.role != "user" or '"tool_result"' not in message.content:
+            yield message
+            continue
+        kept = [block for block in message.blocks if block["type"] != "tool_result"]
+        yield Message("user", to_json(kept)) if kept else Message.of_text(_LOST)
 
 
 def _with_unknown_outcomes(sent: Iterable[Message]) -> Iterator[Message]:

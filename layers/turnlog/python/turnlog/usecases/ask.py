@@ -1,39 +1,58 @@
-"""ask(): one question, one reply; nothing is stored."""
+"""ask(): one question and its reply, with all calls of tools in between; nothing is stored."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass, field, replace
 from decimal import Decimal
 
 from turnlog.clock import Clock, utc_date
-from turnlog.domain.answers import require_reply_answerable
-from turnlog.domain.limits import OwnerLimits, question_charges, settlement
-from turnlog.domain.messages import ModelRequest, Reply
+from turnlog.domain.answers import bytes_in_answer, require_reply_answerable
+from turnlog.domain.limits import OwnerLimits, question_charges, settlement, step_charges
+from turnlog.domain.messages import Message, ModelRequest, Reply, Usage, total_usage
+from turnlog.domain.model_limits import require_possible
 from turnlog.domain.models import require_not_retired
 from turnlog.domain.prices import cost_usd
 from turnlog.domain.quotas import QuotaCharges
 from turnlog.domain.server_key import ServerKey
-from turnlog.domain.turns import ModelCall
+from turnlog.domain.tools import calls_in, message_of_results
+from turnlog.domain.turns import PAUSED, ModelCall, Step, total_cost
 from turnlog.errors import ModelProtocolError, QuotaUnavailable, StoreUnavailable, TurnTooLarge
 from turnlog.ports.chat_model import ChatModel
 from turnlog.ports.quota_store import QuotaStore
+from turnlog.ports.tool_runner import ToolRunner
 from turnlog.usecases.caller import Caller
 from turnlog.usecases.continuations import make_continuation
 from turnlog.usecases.running_turn import may_be_billed
 
+MOST_CALLS = 10
+"""The most calls of the model for one question. A session is the place for more: there each finished one is kept."""
+
+MOST_BYTES = 3_000_000
+"""The most bytes, as an answer has them, of all that was said before another call."""
+
+_CALL_S = 5.0
+"""Seconds without which no further call is begun, and which tools leave for it."""
+
 
 @dataclass(frozen=True, slots=True)
 class QueryResult:
-    """A reply and its price in dollars, None without a known one; and a continuation, if one was asked for.
+    """The last reply, and the price of all calls in dollars, None without a known one.
 
-    The continuation is None, too, when it would be longer than a request can bring back.
+    `steps` are the calls before the last one. There is a continuation if one was asked for; it is None, too, when it
+    would be longer than a request can bring back.
     """
 
     reply: Reply
     cost_usd: Decimal | None
     continuation: str | None = None
+    steps: tuple[Step, ...] = ()
+
+    @property
+    def usage(self) -> Usage:
+        """The usage of all calls as one."""
+        return total_usage([*(step.call.usage for step in self.steps), self.reply.usage])
 
 
 def ask(
@@ -46,30 +65,35 @@ def ask(
     seconds: Callable[[], float],
     clock: Clock,
     continuable_with: ServerKey | None = None,
+    tools: ToolRunner | None = None,
 ) -> QueryResult:
     """Asks one question for a signed-in caller. With `continuable_with` the answer has a continuation.
 
-    The question is charged before and settled after, to the counters that turns are charged to. The refund of a call
-    that cannot have cost anything, and the settlement, may fail: then the most that could be used stays charged, which
-    is no reason to withhold a reply. `seconds` tells how long the model may take, once the charge is done.
+    While the model wants nothing but the service's own tools, they are run by `tools`, and it is asked again; so it is
+    after a reply that pauses. The last reply ends for the caller, or with PAUSED when there were MOST_CALLS of them, or
+    no time or room for another.
 
-    Raises Unauthorized, Forbidden, ModelRetired, QuotaExceeded or QuotaUnavailable, and then nothing was asked; or
-    another ModelError.
+    Each call is charged before and settled after, to the counters that turns are charged to. The refund of a call that
+    cannot have cost anything, and the settlement, may fail: then the most that could be used stays charged, which is no
+    reason to withhold a reply. `seconds` tells how long there is for the model and for tools.
+
+    Raises Unauthorized, Forbidden, ModelRetired, ValueRefused, QuotaExceeded or QuotaUnavailable, or another
+    ModelError. After the first four nothing was asked; after the others what was asked before, if it was, stays
+    charged.
     """
     owner = caller.require_user()
     require_not_retired(question.settings.model, utc_date(clock()))
-    charges = question_charges(owner, question, limits, clock())
-    if charges is None:
-        reply, cost = ask_model(question, model=model, seconds=seconds(), clock=clock)
-    else:
-        reply, cost = _ask_charged(question, charges, quotas=quotas, model=model, seconds=seconds, clock=clock)
-    try:
-        require_reply_answerable(question.messages[-1], reply)
-    except TurnTooLarge as error:
-        raise ModelProtocolError from error
+    require_possible(question.settings)
+    asking = _Asking(
+        owner, question, model=model, quotas=quotas, limits=limits, seconds=seconds, clock=clock, tools=tools
+    )
+    reply, cost = asking.finish()
+    steps = tuple(asking.steps)
+    total = total_cost([*(step.call for step in steps), ModelCall(reply.model, reply.usage, cost)])
     if continuable_with is None:
-        return QueryResult(reply, cost)
-    return QueryResult(reply, cost, make_continuation(continuable_with, owner, question, reply, cost, clock()))
+        return QueryResult(reply, total, steps=steps)
+    continuation = make_continuation(continuable_with, owner, question, reply, cost, clock(), steps)
+    return QueryResult(reply, total, continuation, steps)
 
 
 def ask_model(
@@ -77,35 +101,90 @@ def ask_model(
 ) -> tuple[Reply, Decimal | None]:
     """Returns the reply and its price, charged to nobody. Raises ModelError."""
     reply = model.reply(question, seconds)
-    return reply, cost_usd(reply.model, reply.usage, utc_date(clock()))
+    return reply, cost_usd(reply.model, reply.usage, utc_date(clock()), question.settings.model)
 
 
-def _ask_charged(
-    question: ModelRequest,
-    charges: QuotaCharges,
-    *,
-    quotas: QuotaStore,
-    model: ChatModel,
-    seconds: Callable[[], float],
-    clock: Clock,
-) -> tuple[Reply, Decimal | None]:
-    try:
-        quotas.charge(charges, clock())
-    except StoreUnavailable as error:
-        raise QuotaUnavailable from error
-    try:
-        reply, cost = ask_model(question, model=model, seconds=seconds(), clock=clock)
-    except Exception as error:
-        if not may_be_billed(error):
-            _settle(quotas, charges.refund)
-        raise
-    _settle(
-        quotas, QuotaCharges(charges.owner, settlement(charges.charges, (ModelCall(reply.model, reply.usage, cost),)))
-    )
-    return reply, cost
+@dataclass
+class _Asking:
+    """One question on its way to the last reply; `steps` are the calls after which it went on."""
 
+    owner: str
+    question: ModelRequest
+    _: KW_ONLY
+    model: ChatModel
+    quotas: QuotaStore
+    limits: OwnerLimits
+    seconds: Callable[[], float]
+    clock: Clock
+    tools: ToolRunner | None
+    steps: list[Step] = field(default_factory=list)
 
-def _settle(quotas: QuotaStore, charges: QuotaCharges) -> None:
-    if charges.charges:
-        with suppress(StoreUnavailable):
-            quotas.settle(charges)
+    def finish(self) -> tuple[Reply, Decimal | None]:
+        """Returns the last reply and its own price. Raises as `ask`."""
+        while True:
+            reply, cost = self._ask()
+            try:
+                require_reply_answerable(self.question.messages[-1], reply)
+            except TurnTooLarge as error:
+                raise ModelProtocolError from error
+            if not self._goes_on(reply):
+                return reply, cost
+            paused = replace(reply, stop_reason=PAUSED), cost
+            if len(self.steps) + 1 >= MOST_CALLS or self.seconds() < _CALL_S:
+                return paused
+            call = ModelCall(reply.model, reply.usage, cost, reply.id, reply.request_id)
+            step = Step(len(self.steps) + 1, reply.message, call, self._results(reply.message))
+            said = [message for each in (*self.steps, step) for message in each.messages]
+            if sum(bytes_in_answer(message.content) for message in said) > MOST_BYTES or self.seconds() < _CALL_S:
+                return paused
+            self.steps.append(step)
+
+    def _goes_on(self, reply: Reply) -> bool:
+        """True if the model can go on without the caller. One call of the caller's tools is enough to end here."""
+        if reply.stop_reason == "pause_turn":
+            return bool(reply.message.blocks)
+        calls = calls_in(reply.message)
+        own = self.question.settings.own_tools if self.tools else ()
+        return reply.stop_reason == "tool_use" and bool(calls) and all(call.name in own for call in calls)
+
+    def _results(self, reply: Message) -> Message | None:
+        calls = calls_in(reply)
+        if self.tools is None or not calls:
+            return None
+        return message_of_results(self.tools.run(calls, self.owner, max(0.0, self.seconds() - _CALL_S)))
+
+    def _ask(self) -> tuple[Reply, Decimal | None]:
+        """Asks the next call, charged if there are limits."""
+        said = (message for step in self.steps for message in step.messages)
+        asked = replace(self.question, messages=(*self.question.messages, *said))
+        charges = self._charges()
+        if charges is None:
+            return ask_model(asked, model=self.model, seconds=self.seconds(), clock=self.clock)
+        return self._ask_charged(asked, charges)
+
+    def _charges(self) -> QuotaCharges | None:
+        if not self.steps:
+            return question_charges(self.owner, self.question, self.limits, self.clock())
+        last = self.steps[-1]
+        taken = step_charges(self.question.settings, last.call, last.results, self.limits, self.clock())
+        return QuotaCharges(self.owner, taken) if taken else None
+
+    def _ask_charged(self, asked: ModelRequest, charges: QuotaCharges) -> tuple[Reply, Decimal | None]:
+        try:
+            self.quotas.charge(charges, self.clock())
+        except StoreUnavailable as error:
+            raise QuotaUnavailable from error
+        try:
+            reply, cost = ask_model(asked, model=self.model, seconds=self.seconds(), clock=self.clock)
+        except Exception as error:
+            if not may_be_billed(error):
+                self._settle(charges.refund)
+            raise
+        settled = settlement(charges.charges, (ModelCall(reply.model, reply.usage, cost),))
+        self._settle(QuotaCharges(charges.owner, settled))
+        return reply, cost
+
+    def _settle(self, charges: QuotaCharges) -> None:
+        if charges.charges:
+            with suppress(StoreUnavailable):
+                self.quotas.settle(charges)

@@ -42,6 +42,7 @@ from turnlog.domain.window import (
     system_before,
     system_of,
 )
+from turnlog.domain.window_start import first_sent
 from turnlog.errors import (
     ContextTooLong,
     KeyReused,
@@ -171,18 +172,21 @@ class RunningTurn:
             raise TurnUnfinished
         seconds, retry_s = self.remaining_s() - COMMIT_RESERVE_S, self.answer_s() - COMMIT_RESERVE_S
         settings = self.view.session.settings
-        settings = replace(settings, system=system_of(self.view.turns, settings.system))
-        sent = messages(self.view.turns, *self._messages)
-        request = ModelRequest(settings, sent, settings.cache, self._sent_before())
+        start = first_sent(self.view.turns, self._messages)
+        settings = replace(settings, system=system_of(self.view.turns, settings.system, start))
+        sent = messages(self.view.turns, *self._messages, start=start)
+        request = ModelRequest(settings, sent, settings.cache, self._sent_before(start))
         with self.renewing(self._renew):
             return self.model.reply(request, seconds, retry_s=retry_s)
 
-    def _sent_before(self) -> int:
-        """The number of messages that the last call of the turn, or of the one before, had sent."""
+    def _sent_before(self, start: int) -> int:
+        """The number of messages from turn `start` on that were sent by the turn's last call, or by the turn before."""
         if not self.steps:
-            return sent_before(self.view.turns)
+            return sent_before(self.view.turns, start)
         begun = [*self.request.messages, *(each for step in self.steps[:-1] for each in step.messages)]
-        return len(messages(self.view.turns, *begun))
+        if first_sent(self.view.turns, begun) != start:
+            return 0
+        return len(messages(self.view.turns, *begun, start=start))
 
     def _goes_on(self, reply: Reply) -> bool:
         """True if the service has to do something before the caller can: to run a tool, or to let the model go on."""
@@ -238,7 +242,8 @@ class RunningTurn:
         return tuple(step.call for step in self.steps)
 
     def _call_of(self, reply: Reply) -> ModelCall:
-        cost = cost_usd(reply.model, reply.usage, utc_date(self.clock()))
+        asked = self.view.session.settings.model
+        cost = cost_usd(reply.model, reply.usage, utc_date(self.clock()), asked)
         ids = reply.id, reply.request_id, reply.stop_sequence, reply.stop_details
         return ModelCall(reply.model, reply.usage, cost, *ids)
 
@@ -384,7 +389,9 @@ def turn_of(
 ) -> Turn:
     """The turn to store in the slot of the lease, after the view."""
     last = view.turns[-1] if view.turns else None
-    window_from = next_from(lease.number, calls[-1].usage, last.window_from if last else 1, window)
+    start = first_sent(view.turns, said)
+    held = [*(each.messages for each in view.turns if each.number >= start), said]
+    window_from = next_from(lease.number, calls[-1].usage, start, window, held)
     turn = Turn(
         number=lease.number,
         token=lease.token,
@@ -400,18 +407,18 @@ def turn_of(
         attempt_counts=lease.attempt_counts,
         steps=lease.steps,
     )
-    held = system_before(window_from, [*view.turns, turn], last.window_system if last else "")
-    return replace(turn, window_system=held)
+    system = system_before(window_from, [*view.turns, turn], last.window_system if last else "")
+    return replace(turn, window_system=system)
 
 
 def keep_interrupted(store: TurnStore, view: SessionView, now_ms: int, window: WindowPolicy) -> bool:
     """Stores the finished steps of a turn whose handler died as a turn, so that another request can go on after it.
 
-    False when there are none, or another request was faster; then the session is to be read again. To be called when
-    the lease has lapsed, and by whoever has another key.
+    False when there is nothing to keep. The session is to be read again after True: another request may have been
+    faster. To be called by whoever has another key.
     """
     lease = view.running
-    if lease is None or not lease.steps:
+    if lease is None or not lease.steps or view.running_at(now_ms):
         return False
     begun, steps = store.steps(view.session, lease)
     said = (*begun, *(message for step in steps for message in step.messages))

@@ -5,9 +5,12 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import Literal
 
 from turnlog.clock import utc_date
-from turnlog.domain.messages import to_json
+from turnlog.domain.chosen_tools import ChosenTools
+from turnlog.domain.messages import CacheLifetime, Effort, to_json
+from turnlog.domain.model_limits import require_possible
 from turnlog.domain.models import require_not_retired
 from turnlog.domain.owners import anonymous_owner
 from turnlog.domain.quotas import QuotaCharges
@@ -26,7 +29,7 @@ from turnlog.usecases.policy import CreationPolicy
 class NewSession:
     """A session as it is asked for. None is a setting that the caller left out.
 
-    `continuation` begins the session after a question; it brings its own system prompt, model and max_tokens.
+    `continuation` begins the session after a question; it brings the settings of that question.
     """
 
     system: str | None = None
@@ -35,13 +38,21 @@ class NewSession:
     title: str | None = None
     idle_timeout_s: int | None = None
     lifetime_s: int | None = None
+    tools: ChosenTools | None = None
+    tool_choice: Literal["auto", "none"] | None = None
     continuation: str | None = None
     secret_sha256: str | None = None
+    stop_sequences: tuple[str, ...] | None = None
+    thinking: str | None = None
+    effort: Effort | None = None
+    cache: CacheLifetime | None = None
 
     @property
     def canonical(self) -> bytes:
         """One text for one request: what it says, in this order, without what it leaves out. It must not change."""
         said = {name: value for name in self.__slots__ if (value := getattr(self, name)) is not None}
+        if self.tools:  # not what they stand for, which another version may define otherwise
+            said["tools"] = self.tools.asked
         return to_json(said).encode()
 
     def session(
@@ -52,7 +63,10 @@ class NewSession:
         policy: CreationPolicy,
         now_ms: int,
     ) -> Session:
-        """Returns the new session. Raises ValueRefused if it asks for a longer life than the policy gives."""
+        """Returns the new session.
+
+        Raises ValueRefused if it asks for a longer life than the policy gives, or for what its model does not do.
+        """
         defaults, life = policy.defaults, policy.life
         idle_s = _within("idle_timeout_s", self.idle_timeout_s, life.idle)
         lifetime_s = _within("lifetime_s", self.lifetime_s, life.lifetime)
@@ -60,12 +74,20 @@ class NewSession:
             self.model or defaults.model,
             defaults.max_tokens if self.max_tokens is None else self.max_tokens,
             defaults.system if self.system is None else self.system,
+            self.stop_sequences or (),
+            self.thinking or "",
+            self.effort or "",
+            cache=self.cache or defaults.cache,
+            tools=self.tools.definitions if self.tools else "",
+            own_tools=self.tools.own if self.tools else (),
+            tool_choice=(self.tool_choice or "") if self.tools and self.tools.definitions else "",
         )
+        require_possible(settings)
         return Session(owner, session_id, now_ms, now_ms + lifetime_s * 1000, idle_s * 1000, settings, fingerprint)
 
     def require_no_settings(self) -> None:
         """Raises ValueRefused if it says what its continuation says already."""
-        for name in ("system", "model", "max_tokens"):
+        for name in ("system", "model", "max_tokens", "stop_sequences", "thinking", "effort", "tools", "tool_choice"):
             if getattr(self, name) is not None:
                 raise ValueRefused("continuation_settles", f"/{name}")
 
@@ -97,7 +119,8 @@ def create_session(
         # A repeat may come after the continuation's time.
         if key is None or find_existing(store, owner, session_id, now_ms) is None:
             begun = read_continuation(server_key, asked.continuation, owner, policy.window, now_ms)
-            session, first = replace(session, settings=begun.settings), begun.turn
+            settings = replace(begun.settings, cache=session.settings.cache)
+            session, first = replace(session, settings=settings), begun.turn
     _require_not_retired(session, store, now_ms)
     audit.act("create", session_id)
     title = asked.title or ""

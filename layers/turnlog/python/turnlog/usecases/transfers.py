@@ -8,11 +8,13 @@ from contextlib import suppress
 from dataclasses import replace
 
 from turnlog.clock import utc_date
+from turnlog.domain.model_limits import made_possible
 from turnlog.domain.models import require_not_retired
 from turnlog.domain.owners import anonymous_owner, anonymous_owner_of
 from turnlog.domain.quotas import QuotaCharges
 from turnlog.domain.server_key import ServerKey
 from turnlog.domain.sessions import Move, Session, SessionView, named_session_id, new_session_id
+from turnlog.domain.window import WindowPolicy
 from turnlog.errors import (
     AlreadyOwned,
     Forbidden,
@@ -28,7 +30,7 @@ from turnlog.ports.session_store import SessionStore
 from turnlog.usecases.audit import Audit
 from turnlog.usecases.caller import Caller
 from turnlog.usecases.policy import CreationPolicy
-from turnlog.usecases.running_turn import lease_ms
+from turnlog.usecases.running_turn import keep_interrupted, lease_ms
 from turnlog.usecases.sessions import find_existing
 
 
@@ -109,7 +111,7 @@ def rotate_secret(
         raise ValueRefused("secret_not_new", "/secret_sha256")
     charges = policy.charges(caller, server_key, now_ms)
     move = _move_of(owner, session_id, new_owner, key, server_key, charges, remaining_s(), now_ms)
-    return _move("rotate", move, store=store, audit=audit)
+    return _move("rotate", move, store=store, audit=audit, window=policy.window)
 
 
 def claim_session(
@@ -134,7 +136,7 @@ def claim_session(
     charges = policy.charges(caller, server_key, now_ms)
     move = _move_of(owner, session_id, user, key, server_key, charges, remaining_s(), now_ms)
     try:
-        return _move("claim", move, store=store, audit=audit)
+        return _move("claim", move, store=store, audit=audit, window=policy.window)
     except SessionNotFound:
         if find_existing(store, user, session_id, now_ms):
             raise AlreadyOwned from None
@@ -164,8 +166,12 @@ def _move_of(
     )
 
 
-def _move(action: str, move: Move, *, store: SessionStore, audit: Audit) -> SessionView:
+def _move(action: str, move: Move, *, store: SessionStore, audit: Audit, window: WindowPolicy) -> SessionView:
+    """Moves the session. What a dead handler left of a turn moves along as a turn."""
     audit.act(action, move.session_id, subject=move.owner, to_id=move.to_id)
+    with suppress(SessionNotFound):  # it may have moved already
+        view = store.read(move.owner, move.session_id, move.at_ms, newest=window.turns)
+        keep_interrupted(store, view, move.at_ms, window)
     try:
         store.move(move)
     except LeaseLost as error:
@@ -186,7 +192,7 @@ def _fork(
     old, settings = parent.session, parent.session.settings
     if model:
         require_not_retired(model, utc_date(now_ms))
-        settings = replace(settings, model=model)
+        settings = made_possible(replace(settings, model=model))
     expires_ms = now_ms + old.expires_ms - old.created_ms
     child = Session(old.owner, child_id, now_ms, expires_ms, old.idle_ms, settings, fingerprint)
     with suppress(LeaseLost):  # another one was faster under this name, or is gone since: the read says which

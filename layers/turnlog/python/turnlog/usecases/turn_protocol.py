@@ -9,6 +9,7 @@ from decimal import Decimal
 
 from turnlog.clock import Clock, utc_date
 from turnlog.domain import older_keys
+from turnlog.domain.blocks.citations import require_like_citations
 from turnlog.domain.limits import charges, require_message_storable, require_room, step_charges
 from turnlog.domain.messages import Message, Reply
 from turnlog.domain.models import require_not_retired
@@ -18,6 +19,7 @@ from turnlog.domain.sessions import SessionView
 from turnlog.domain.tools import calls_in, require_results
 from turnlog.domain.turns import Lease, ModelCall, Slot, Step, Totals, Turn, busy, held_by_later_version, key_hash
 from turnlog.domain.window import WindowPolicy, next_from
+from turnlog.domain.window_start import first_sent, require_sendable
 from turnlog.errors import (
     AttemptsExhausted,
     KeyReused,
@@ -87,7 +89,8 @@ def run_turn(
 def first_turn(message: Message, reply: Reply, cost_usd: Decimal | None, at_ms: int, window: WindowPolicy) -> Turn:
     """The turn 1 of a session that goes on from a question. It has no key, because the question was asked without."""
     exchange = (message, reply.message)
-    calls = (ModelCall(reply.model, reply.usage, cost_usd),)
+    ids = reply.id, reply.request_id, reply.stop_sequence, reply.stop_details
+    calls = (ModelCall(reply.model, reply.usage, cost_usd, *ids),)
     return Turn(
         number=1,
         token=secrets.token_urlsafe(12),
@@ -98,7 +101,7 @@ def first_turn(message: Message, reply: Reply, cost_usd: Decimal | None, at_ms: 
         stop_reason=reply.stop_reason,
         totals=Totals().plus(exchange, calls),
         at_ms=at_ms,
-        window_from=next_from(1, reply.usage, 1, window),
+        window_from=next_from(1, reply.usage, 1, window, [exchange]),
         older_keys=b"",
     )
 
@@ -149,8 +152,8 @@ class _Taking:
         if stored := self._find_stored(view):
             return self._replay(view, stored)
         running = view.running
-        if running and running.key != self.request.key and not view.running_at(now) and running.steps:
-            keep_interrupted(self.store, view, now, self.policy.window)
+        is_others = running is not None and running.key != self.request.key
+        if is_others and keep_interrupted(self.store, view, now, self.policy.window):
             return None
         steps: tuple[Step, ...] = ()
         if running and running.key == self.request.key and running.steps and not view.running_at(now):
@@ -207,6 +210,10 @@ class _Taking:
         require_room(view, self.policy.session, now)
         require_message_storable(request.message, view.session.settings.max_tokens)
         require_results(view.turns[-1:], request.message)
+        require_sendable(view.turns, [request.message])
+        start = first_sent(view.turns, [request.message])
+        shown = [turn for turn in view.turns if turn.number >= start and turn.stop_reason != "refusal"]
+        require_like_citations((message for turn in shown for message in turn.messages), request.message)
         # By the clock of this moment: however long the read took, the lease outlasts the handler.
         until = self.clock() + lease_ms(self.remaining_s())
         return Lease(

@@ -26,6 +26,11 @@ MANY_IMAGES = 20
 
 MOST_PIXELS_OF_MANY = 2_000
 
+MOST_MESSAGE_BYTES = 4_500_000
+"""Bytes of a caller's message. The gateway hands it over in base64, which makes 6,000,000 of it, and an event of a
+function has at most 6,291,556 (quota of Lambda), those for headers and the caller included.
+"""
+
 MOST_PAGES = 100
 """Pages of all PDFs in one request (Claude's page on PDFs, and Bedrock's)."""
 
@@ -111,12 +116,27 @@ class Load:
         )
 
 
+def bytes_of(message: Message) -> int:
+    """Returns the bytes of a message as JSON."""
+    return len(message.content) if message.content.isascii() else len(message.content.encode())
+
+
+def surely_fits(messages: Iterable[Message], most_bytes: int) -> bool:
+    """True if one request can hold the messages, as far as that is known without a look into them."""
+    size, media, documents = 0, 0, 0
+    for message in messages:
+        size += bytes_of(message)
+        media += message.content.count('"base64"')
+        documents += message.content.count(f'"{PDF}"')
+    return size <= most_bytes and media <= MANY_IMAGES and documents <= 1
+
+
 def load_of(messages: Iterable[Message]) -> Load:
     """Returns what the messages add to a request. Those of text alone are not parsed for it."""
     total = Load()
     for message in messages:
         content = message.content
-        total += Load(content_bytes=len(content) if content.isascii() else len(content.encode()))
+        total += Load(content_bytes=bytes_of(message))
         if '"base64"' not in content:
             continue
         effort = Effort()

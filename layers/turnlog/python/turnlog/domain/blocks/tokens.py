@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 
 from turnlog.domain.blocks.images import ImageSize
-from turnlog.domain.blocks.media import PDF, media_sources, pages_of, size_of
+from turnlog.domain.blocks.media import PDF, bytes_of, media_sources, pages_of, size_of
 from turnlog.domain.blocks.pdf import Effort
 from turnlog.domain.messages import Message
 
@@ -31,7 +31,7 @@ PAGE_TEXT_TOKENS = 3_000
 def tokens_of(message: Message, model: str) -> int:
     """Returns the most tokens of the message: a token for each byte of all that is no image and no PDF."""
     content = message.content
-    tokens = len(content) if content.isascii() else len(content.encode())
+    tokens = bytes_of(message)
     if '"base64"' not in content:
         return tokens
     effort = Effort()

@@ -10,10 +10,12 @@ from pydantic_core import PydanticCustomError
 
 from turnlog import runtime
 from turnlog.domain.blocks.reading import read_message
+from turnlog.domain.chosen_tools import MOST_TOOLS, ChosenTools, resolve_tools
 from turnlog.domain.limits import DEFAULT_MAX_TOKENS
 from turnlog.domain.messages import Message, has_foreign_controls
 from turnlog.entrypoints.http.fields import described
 from turnlog.entrypoints.http.message_schema import message_schema
+from turnlog.entrypoints.http.model_settings import CacheTime, EffortLevel, Thinking
 from turnlog.entrypoints.http.request import MAX_BODY, MAX_MEDIA_BODY, Body
 
 MOST_MAX_TOKENS = 16_000
@@ -59,6 +61,13 @@ def _question(value: object) -> Message:
     return read_message(value, with_results=False)
 
 
+def _tools(value: object) -> ChosenTools:
+    """Reads a list of tools. Raises InvalidRequest at the first that cannot be sent."""
+    if not isinstance(value, list):
+        raise PydanticCustomError("wrong_type", "no list")
+    return resolve_tools(value, runtime.offered_tools())
+
+
 def _offered_model(name: str) -> str:
     allowed = runtime.models()
     if name not in allowed:
@@ -88,12 +97,54 @@ SystemPrompt = Annotated[
     AfterValidator(_empty_if_blank),
     described("The system prompt: instructions for the model before the conversation.", **_LONG),
 ]
+_FROM_HERE_ON = (
+    "Instructions that hold from this turn on, in the place of those before, so say all that is to hold. What was sent "
+    "before stays in the provider's cache. Not every model takes them."
+)
 _MODEL = "One of the deployment's models; the first of them when it is left out."
 ModelName = Annotated[str, AfterValidator(_offered_model), described(_MODEL, **_LONG)]
 MaxTokens = Annotated[int, Field(ge=1, le=MOST_MAX_TOKENS), described("The most tokens of a reply.")]
 StopSequence = Annotated[str, Field(max_length=100), AfterValidator(_plain_text), AfterValidator(_not_blank)]
 _STOPS = "Texts at which the reply ends, none of them blank."
 StopSequences = Annotated[tuple[StopSequence, ...], Field(max_length=8), FailFast(), described(_STOPS)]
+_CLIENT_TOOL = {
+    "type": "object",
+    "required": ["name", "input_schema"],
+    "properties": {
+        "name": {"type": "string", "pattern": "^[a-zA-Z0-9_-]{1,64}$"},
+        "description": {"type": "string", "maxLength": 10_000},
+        "input_schema": {
+            "type": "object",
+            "required": ["type"],
+            "properties": {"type": {"const": "object"}},
+            "additionalProperties": True,
+        },
+        "strict": {"type": "boolean"},
+        "type": {"const": "custom"},
+    },
+    "additionalProperties": False,
+}
+_DOMAINS = {"type": "array", "minItems": 1, "maxItems": 50, "items": {"type": "string", "maxLength": 255}}
+_WEB_TOOL = {
+    "type": "object",
+    "required": ["type"],
+    "properties": {
+        "type": {"enum": ["web_search", "web_fetch"]},
+        "max_uses": {"type": "number", "multipleOf": 1, "minimum": 1, "maximum": 10},
+        "allowed_domains": _DOMAINS,
+        "blocked_domains": _DOMAINS,
+    },
+    "additionalProperties": False,
+}
+_TOOL = {"oneOf": [{"type": "string", "maxLength": 64}, _CLIENT_TOOL, _WEB_TOOL]}
+_TOOLS = {"type": "array", "maxItems": MOST_TOOLS, "items": _TOOL}
+_OFFERED = (
+    "The tools that the model may use: names of the deployment's own, which run here; tools of the caller's with their "
+    "schemas, for which the reply ends with `tool_use`; or Claude's web tools, where the deployment allows them."
+)
+Tools = Annotated[Annotated[Any, BeforeValidator(_tools), WithJsonSchema(_TOOLS)] | None, described(_OFFERED)]
+_CHOICE = "`auto`, which is the default, lets the model decide; with `none` it uses no tool."
+ToolChoice = Annotated[str, Field(pattern="^(auto|none)$"), described(_CHOICE)]
 _HASH = "SHA-256 of the 43 characters of the secret, in lower-case hexadecimal."
 SecretHash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$"), described(_HASH)]
 _SECRET = "The anonymous session's secret: 256 random bits as base64url."  # noqa: S105
@@ -125,6 +176,10 @@ class QueryBody(SingleTurnBody):
 
     system: SystemPrompt = ""
     stop_sequences: StopSequences = ()
+    thinking: Thinking | None = None
+    effort: EffortLevel | None = None
+    tools: Tools = None
+    tool_choice: ToolChoice | None = None
     continuable: Annotated[bool, described("True asks for a `continuation` beside the reply.")] = False
 
 
@@ -134,6 +189,10 @@ class SessionBody(Body):
     system: SystemPrompt = ""
     model: ModelName | None = None
     max_tokens: MaxTokens = DEFAULT_MAX_TOKENS
+    stop_sequences: StopSequences = ()
+    thinking: Thinking | None = None
+    effort: EffortLevel | None = None
+    cache: CacheTime = "5m"
     title: Title = ""
     idle_timeout_s: Annotated[Seconds | None, described(f"Seconds after its last turn {_AT_MOST}")] = None
     lifetime_s: Annotated[Seconds | None, described(f"Seconds after its creation {_AT_MOST}")] = None
@@ -142,6 +201,8 @@ class SessionBody(Body):
 class NewSessionBody(SessionBody):
     """A new session, which may begin with a question that was asked already and brings its own settings."""
 
+    tools: Tools = None
+    tool_choice: ToolChoice | None = None
     continuation: Annotated[str, described("That of a reply to /query, which becomes the first turn.", **_LONG)] = ""
 
 
@@ -163,6 +224,7 @@ class TurnBody(Body):
     most_bytes: ClassVar[int] = MAX_MEDIA_BODY
 
     message: TurnMessage
+    system: Annotated[SystemPrompt, described(_FROM_HERE_ON, **_LONG)] = ""
     turn: Annotated[TurnNumber | None, described("The number that the caller expects the turn to get.")] = None
 
 

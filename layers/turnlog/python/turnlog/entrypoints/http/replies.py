@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict
 
 from turnlog.clock import rfc3339
-from turnlog.domain import documents, messages, sessions
+from turnlog.domain import documents, messages, sessions, turns
 from turnlog.domain.notices import NoticeCode, notice_of
 from turnlog.domain.turns import Turn as StoredTurn
 from turnlog.entrypoints.http import fields
@@ -30,6 +30,9 @@ _ASKED = [{"type": "text", "text": "What is a heron?"}]
 _USAGE = {"input_tokens": 9, "output_tokens": 20}
 _NOTHING_SAID = "The model had nothing to say. Ask for what is missing, or go on."
 _PROVIDER_REQUEST = "The provider's name of the call, for which its support asks; not that of the request to Turnlog."
+_CALLED = [{"type": "tool_use", "id": "toolu_01A09q90", "name": "current_time", "input": {"zone": "Europe/Zurich"}}]
+_RESULTS = [{"type": "tool_result", "tool_use_id": "toolu_01A09q90", "content": '{"time":"2026-11-25T10:00:00+01:00"}'}]
+_LAST_RESULTS = "The results of the reply's own tools, where the model has not been asked again after them."
 _CONTINUATION = (
     "Question and reply, encrypted for the caller alone and good for 15 minutes, with which a session can begin; null "
     "when it would be too large for a request."
@@ -58,6 +61,19 @@ class Notice(ResponseBody):
     detail: Annotated[str, described("The fact, in words for people.", _NOTHING_SAID)]
 
 
+class Step(ResponseBody):
+    """A call of the model before the last one, after which it went on by itself."""
+
+    content: Annotated[fields.Blocks, described("The blocks of its reply, as Claude sent them.", _CALLED)]
+    results: Annotated[fields.Blocks | None, described("The results of its tools, as blocks.", _RESULTS)] = None
+    model: fields.Model
+    usage: Annotated[dict[str, Any], described("The tokens that it used, in Claude's own fields.", _USAGE)]
+    cost_usd: fields.Dollars
+    message_id: Annotated[
+        str | None, described("The provider's name of its reply.", "msg_01XFDUDYJgAACzvnptvVoYEL")
+    ] = None
+
+
 class _Reply(ResponseBody):
     text: Annotated[str, described("The text of the reply.", _ANSWER)]
     content: Annotated[fields.Blocks, described("The reply's blocks, as Claude sent them.", _BLOCKS)]
@@ -74,6 +90,8 @@ class _Reply(ResponseBody):
         None
     )
     notice: Annotated[Notice | None, described("What the text and the stop reason do not say.")] = None
+    results: Annotated[fields.Blocks | None, described(_LAST_RESULTS, _RESULTS)] = None
+    steps: Annotated[list[Step] | None, described("The calls before, when the model used tools and went on.")] = None
 
     @classmethod
     def _of(cls, reply: messages.Reply, usage: messages.Usage, cost_usd: Decimal | None, **more: Any) -> Self:
@@ -96,9 +114,14 @@ class Reply(_Reply):
     continuation: Annotated[str | None, described(_CONTINUATION, type=["string", "null"])] = None
 
     @classmethod
-    def of(cls, reply: messages.Reply, cost_usd: Decimal | None, **continuation: str | None) -> Self:
-        """The reply; `continuation` is sent if it is given at all, also as None."""
-        return cls._of(reply, reply.usage, cost_usd, **continuation)
+    def of(
+        cls, reply: messages.Reply, cost_usd: Decimal | None, *, steps: Sequence[turns.Step] = (), **more: str | None
+    ) -> Self:
+        """The reply after these steps, at the cost of all; a `continuation` is sent if it is given at all."""
+        usage = messages.total_usage([*(step.call.usage for step in steps), reply.usage])
+        said = [message for step in steps for message in step.messages]
+        before = {"steps": _steps(said, [step.call for step in steps])} if steps else {}
+        return cls._of(reply, usage, cost_usd, **before, **more)
 
 
 class ExpiryWarning(ResponseBody):
@@ -133,6 +156,7 @@ class TakenTurn(_Reply):
             turn=turn.number,
             expires_at=rfc3339(session.expires_ms),
             idle_expires_at=rfc3339(taken.idle_expires_ms),
+            **_before_the_end(turn),
             **_warning(session.expires_ms, taken.idle_expires_ms, turn.at_ms),
         )
 
@@ -164,6 +188,7 @@ class Turn(_Reply, _Question):
             turn=turn.number,
             at=rfc3339(turn.at_ms),
             message=turn.message.blocks,
+            **_before_the_end(turn),
         )
 
 
@@ -220,6 +245,10 @@ class Session(_State, _Name):
 
     system: Annotated[str, described("The system prompt.", "Answer in one sentence.")]
     max_tokens: Annotated[int, count("The most tokens of a reply.", 4096, minimum=1)]
+    cache: Annotated[str, described("How long the provider caches after each turn.", "5m")]
+    stop_sequences: Annotated[list[str] | None, described("Texts at which a reply ends.")] = None
+    thinking: Annotated[dict[str, Any] | None, described("How the model thinks, in the API's own form.")] = None
+    effort: Annotated[str | None, described("How much work the model puts into a reply.", "high")] = None
     warning: WarningOfExpiry | None = None
 
     @classmethod
@@ -233,6 +262,12 @@ class Session(_State, _Name):
             title=view.title,
             system=session.settings.system,
             max_tokens=session.settings.max_tokens,
+            cache=session.settings.cache,
+            **_if_any(
+                stop_sequences=list(session.settings.stop_sequences),
+                thinking=json.loads(session.settings.thinking or "null"),
+                effort=session.settings.effort,
+            ),
             **_warning(session.expires_ms, view.idle_expires_ms, now_ms),
         )
 
@@ -371,6 +406,26 @@ def _if_any(**given: Any) -> dict[str, Any]:
 def _notice(reply: messages.Reply) -> Notice | None:
     found = notice_of(reply)
     return Notice(code=found.code, detail=found.detail) if found else None
+
+
+def _steps(said: Sequence[messages.Message], calls: Sequence[turns.ModelCall]) -> list[Step]:
+    """The steps in these messages, of which each one of the model begins one; `calls` has its call."""
+    found: list[dict[str, Any]] = []
+    for message in said:
+        if message.role == "assistant":
+            call = calls[len(found)]
+            named = {"message_id": call.id} if call.id else {}
+            of_call = {"model": call.model, "usage": call.usage.fields, "cost_usd": _decimal_text(call.cost_usd)}
+            found.append({"content": message.blocks, **of_call, **named})
+        elif found and message.role == "user":
+            found[-1].setdefault("results", []).extend(message.blocks)
+    return [Step(**each) for each in found]
+
+
+def _before_the_end(turn: StoredTurn) -> dict[str, Any]:
+    """The turn's steps, and the results of its last reply; neither where there are none."""
+    *steps, last = _steps(turn.messages, turn.calls)
+    return {**({"steps": steps} if steps else {}), **({"results": last.results} if last.results else {})}
 
 
 def _decimal_text(amount: Decimal | None) -> str | None:

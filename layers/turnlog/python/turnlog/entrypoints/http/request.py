@@ -13,7 +13,7 @@ from typing import Any, ClassVar, NoReturn, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 from pydantic_core import PydanticCustomError, from_json
 
-from turnlog.domain.blocks.media import media_bytes
+from turnlog.domain.blocks.media import MOST_MESSAGE_BYTES, media_bytes
 from turnlog.domain.messages import to_json
 from turnlog.domain.owners import MAX_USER, delegated_owner, is_user
 from turnlog.domain.sessions import is_session_id
@@ -31,10 +31,8 @@ from turnlog.usecases.caller import Caller
 MAX_BODY = 256 * 1024
 """Bytes of a request's body without images and PDFs: enough for a book's chapter."""
 
-MAX_MEDIA_BODY = 4_500_000
-"""Bytes of a body with images and PDFs. The gateway hands it over in base64, which makes 6,000,000 of it, and an event
-of a function has at most 6,291,556 (quota of Lambda), those for headers and the caller included.
-"""
+MAX_MEDIA_BODY = MOST_MESSAGE_BYTES
+"""Bytes of a body with images and PDFs."""
 
 MOST_WAIT_S = 20
 """For a busy session: of the 29 s or more that the gateway waits, so that some are left for the turn itself."""

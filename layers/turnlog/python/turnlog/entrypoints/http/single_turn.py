@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 from turnlog import runtime
-from turnlog.domain.messages import ModelRequest, ModelSettings
+from turnlog.domain.messages import Effort, ModelRequest, ModelSettings
 from turnlog.entrypoints.http.api import Api, Invocation, Response
 from turnlog.entrypoints.http.bodies import QueryBody, SingleTurnBody, chosen_model
 from turnlog.entrypoints.http.replies import Reply
@@ -31,6 +33,9 @@ def single_turn(path: str, system: str | None = None) -> Api:
             max_tokens=asked.max_tokens,
             system=own.system if own else system or "",
             stop_sequences=own.stop_sequences if own else (),
+            thinking=(own and own.thinking) or "",
+            effort=cast(Effort, (own and own.effort) or ""),
+            **_tools_of(own),
         )
         question = ModelRequest(settings, (asked.message,))
         continuable = own is not None and own.continuable
@@ -44,12 +49,13 @@ def single_turn(path: str, system: str | None = None) -> Api:
             clock=runtime.now_ms,
             # First, since a secret that cannot be read must stop it before it is paid.
             continuable_with=runtime.server_key() if continuable else None,
+            tools=runtime.tool_runner() if settings.own_tools else None,
         )
         continuation = {"continuation": given.continuation} if continuable else {}
-        body = Reply.of(given.reply, given.cost_usd, **continuation)
+        body = Reply.of(given.reply, given.cost_usd, steps=given.steps, **continuation)
         noted = {
             "model": given.reply.model,
-            "tokens": given.reply.usage.tokens,
+            "tokens": given.usage.tokens,
             "cost_usd": given.cost_usd,
             "message_id": given.reply.id,
             "provider_request_id": given.reply.request_id,
@@ -57,3 +63,14 @@ def single_turn(path: str, system: str | None = None) -> Api:
         return Response(200, body, noted=noted)
 
     return Api({("POST", path): answer})
+
+
+def _tools_of(body: QueryBody | None) -> dict[str, Any]:
+    """The settings of a call that say which tools it has."""
+    if body is None or not body.tools or not body.tools.definitions:
+        return {}
+    return {
+        "tools": body.tools.definitions,
+        "own_tools": body.tools.own,
+        "tool_choice": body.tool_choice or "",
+    }

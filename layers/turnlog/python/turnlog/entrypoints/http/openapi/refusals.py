@@ -9,8 +9,9 @@ from turnlog import errors
 from turnlog.domain.blocks.images import IMAGE_TYPES
 from turnlog.domain.blocks.media import MOST_IMAGES, MOST_PAGES, MOST_PIXELS
 from turnlog.domain.blocks.reading import BLOCK_TYPES, MOST_TITLE, TOOL_USE_ID_PATTERN
+from turnlog.domain.json_schemas import MAX_SCHEMA_BYTES
 from turnlog.entrypoints.http.bodies import TurnBody
-from turnlog.entrypoints.http.openapi.components import schema_of
+from turnlog.entrypoints.http.openapi.components import Schema, schema_of
 from turnlog.entrypoints.http.openapi.operations import ANONYMOUS, Operation
 from turnlog.entrypoints.http.problem_body import problem_body
 from turnlog.entrypoints.http.problems import INTERNAL, Problem, problem_of
@@ -141,7 +142,18 @@ def _of_body(kind: type[Body]) -> Iterator[TurnlogError]:
     if "model" in schema["properties"]:
         yield ValueRefused("model_unknown", "/model", {"allowed": ["claude-sonnet-5-5", "claude-haiku-5-5"]})
         yield errors.ModelRetired("claude-sonnet-5-5")
+    if "tools" in schema["properties"]:
+        yield from _of_tools()
+    yield from _of_values(schema)
+
+
+def _of_values(schema: Schema) -> Iterator[TurnlogError]:
+    if "thinking" in schema["properties"]:
+        yield InvalidRequest("field_missing", "/thinking/type")
+        yield ValueRefused("thinking_range", "/thinking/type", {"allowed": ["adaptive", "disabled"]})
     for name, each in schema["properties"].items():
+        if "enum" in each:
+            yield ValueRefused(f"{name}_range", f"/{name}", {"allowed": each["enum"]})
         bounds = [{said: each[bound]} for bound, said in _BOUNDS.items() if each.get(bound, MAX_BODY) != MAX_BODY]
         form = {"pattern": each["pattern"]} if "pattern" in each else {}
         if name != "message" and (bounds or form):
@@ -170,4 +182,19 @@ def _of_message(*, with_results: bool) -> Iterator[TurnlogError]:
         yield ValueRefused("tool_result_duplicate", "/message/1/tool_use_id")
         yield ValueRefused("tool_use_id_range", "/message/0/tool_use_id", {"pattern": TOOL_USE_ID_PATTERN})
     else:
-        yield ValueRefused("tool_result_without_call", "/message/0")
+        yield ValueRefused("tool_result_unexpected", "/message/0")
+
+
+def _of_tools() -> Iterator[TurnlogError]:
+    yield InvalidRequest("field_missing", "/tools/0/input_schema")
+    yield InvalidRequest("control_character", "/tools/0/description")
+    yield ValueRefused("tool_unknown", "/tools/0", {"allowed": ["current_time", "list_documents", "read_document"]})
+    yield ValueRefused("tool_name_taken", "/tools/1/name")
+    yield ValueRefused("tool_name_range", "/tools/0/name", {"pattern": "^[a-zA-Z0-9_-]{1,64}$"})
+    yield ValueRefused("tool_description_range", "/tools/0/description", {"max_length": 10_000})
+    for code in ("schema_invalid", "schema_refers", "schema_not_strict"):
+        yield ValueRefused(code, "/tools/0/input_schema")
+    yield ValueRefused("schema_too_large", "/tools/0/input_schema", {"maximum": MAX_SCHEMA_BYTES})
+    yield ValueRefused("tools_too_large", "/tools")
+    yield ValueRefused("max_uses_range", "/tools/0/max_uses", {"minimum": 1, "maximum": 10})
+    yield ValueRefused("tool_domains_range", "/tools/0/allowed_domains", {"max_length": 50})
