@@ -12,6 +12,7 @@ from turnlog.adapters.dynamodb.data_keys import Keys
 from turnlog.adapters.dynamodb.encode import EXTRA_SETTINGS
 from turnlog.adapters.dynamodb.items import (
     ENCRYPTED_VERSION,
+    END,
     EXTENDED_VERSION,
     MESSAGE,
     OWN,
@@ -225,14 +226,17 @@ def _content_of(
         return TurnContent()
     messages: tuple[Message, ...] = ()
     calls: tuple[ModelCall, ...] = ()
-    for name in kept_names(item["kept"]["S"]) if "kept" in item else ():
+    kept = item["kept"]["S"] if "kept" in item else ""
+    if "kept" in item and "ns" in item and int(item["ns"]["N"]) != kept.count("s"):
+        raise ValueError("not as many steps as it had")
+    for name in kept_names(kept) if "kept" in item else ():
         packed = piece_of(pieces.items, number, name, cipher)
         if name.startswith("r") or name == MESSAGE:
             messages += unpack_messages(packed)
         else:
             reply, call = unpack_reply(packed)
             messages, calls = (*messages, reply), (*calls, call)
-    if calls and "body" not in item and "below" not in item:
+    if kept.endswith(END):
         return TurnContent(messages, calls)
     if "below" in item:
         packed = piece_of(pieces.items, number, OWN, cipher)

@@ -7,6 +7,7 @@ from dataclasses import fields
 
 from turnlog.adapters.dynamodb.items import (
     ENCRYPTED_VERSION,
+    END,
     EXTENDED_VERSION,
     HEADER,
     MESSAGE,
@@ -109,6 +110,7 @@ def turn_items(session: Session, turn: Turn, *, has_results: bool = False) -> li
     first = [message.role for message in stored].index("assistant")
     item["kept"] = s("".join("s" if message.role == "assistant" else "r" for message in stored[first:]))
     if not own and not turn.window_system:
+        item["kept"]["S"] += END
         return [item]
     return with_content(session, item, pack_content(own, turn.calls[turn.steps :], turn.window_system))
 

@@ -19,7 +19,7 @@ turn to stop. `dst` and `und` are the targets of a move that has begun and of on
 
 A turn has its content in `body`; a larger one has it under "!000000001.t", and says so by `below`. A turn of steps has
 their number, `ns`. They stay where they were stored, and the body holds only what came after them: `kept` says what is
-there, an "s" for each step and an "r" after it for its results, such as "srsrs".
+there, an "s" for each step and an "r" after it for its results, such as "srsrs", and a "." where nothing came after.
 
 Below all slots, under "!", the slot and a dot, lies content that a read of a session need not see:
 
@@ -59,6 +59,9 @@ READ_RANGE = "0", HEADER
 
 MESSAGE, OWN = "s00", "t"
 """The names of the caller's messages and of a turn's own content, when they lie below the slots."""
+
+END = "."
+"""The end of what is kept of steps, for a turn without content of its own."""
 
 
 def partition(owner: str, session_id: str) -> str:
@@ -110,11 +113,13 @@ def results_name(step: int) -> str:
 def kept_names(kept: str) -> list[str]:
     """The names of the caller's messages and of all that a turn has kept of its steps, in order. Raises ValueError."""
     names, step = [MESSAGE], 0
-    for each in kept:
+    for each in kept.removesuffix(END):
         if each not in "sr" or (each == "r" and names[-1] != reply_name(step)):
             raise ValueError("no steps")
         step += each == "s"
         names.append(reply_name(step) if each == "s" else results_name(step))
+    if not step:
+        raise ValueError("no steps")
     return names
 
 
