@@ -121,16 +121,16 @@ def test_a_turn_of_version_3_is_read_unchanged(names: tuple[str, ...], stored: T
 
 @pytest.mark.parametrize(("names", "stored"), TURNS)
 def test_an_encrypted_turn_of_version_3_is_read_unchanged(names: tuple[str, ...], stored: Turn) -> None:
-    items = golden(*ENCRYPTED, *(f"sealed_{name}" for name in names))
+    items = golden(*ENCRYPTED, *(f"encrypted_{name}" for name in names))
     scene = Scene(items, keys=golden("key"))
     assert scene.store.read(OWNER, session().id, NOW_MS, newest=25).turns[-1] == stored
     assert scene.take().turn.number == 4
 
 
-@pytest.mark.parametrize("sealed", [False, True])
-def test_a_lease_of_version_3_is_read_with_its_steps(sealed: bool) -> None:
-    names = (*ENCRYPTED, "lease_of_steps", "sealed_steps") if sealed else (*LIVE, "lease_of_steps", "steps")
-    scene = Scene(golden(*names), keys=golden("key") if sealed else [])
+@pytest.mark.parametrize("encrypted", [False, True])
+def test_a_lease_of_version_3_is_read_with_its_steps(encrypted: bool) -> None:
+    names = (*ENCRYPTED, "lease_of_steps", "encrypted_steps") if encrypted else (*LIVE, "lease_of_steps", "steps")
+    scene = Scene(golden(*names), keys=golden("key") if encrypted else [])
     view = scene.store.read(OWNER, session().id, NOW_MS, newest=25)
     assert view.running == CLAIM
     assert scene.store.steps(view.session, CLAIM) == (ASKED, STEPS)
@@ -148,11 +148,11 @@ def test_a_turn_of_version_3_is_moved_whole(names: tuple[str, ...], stored: Turn
     assert scene.store.turns(moved, 3, 3) == [stored]
 
 
-@pytest.mark.parametrize("name", ["header_of_tools", "sealed_header_of_tools"])
+@pytest.mark.parametrize("name", ["header_of_tools", "encrypted_header_of_tools"])
 def test_a_header_of_version_3_has_all_settings(name: str) -> None:
-    sealed = name.startswith("sealed")
-    rest = golden(*(ENCRYPTED if sealed else LIVE))[1:]
-    scene = Scene([*golden(name), *rest], keys=golden("key") if sealed else [])
+    encrypted = name.startswith("encrypted")
+    rest = golden(*(ENCRYPTED if encrypted else LIVE))[1:]
+    scene = Scene([*golden(name), *rest], keys=golden("key") if encrypted else [])
     assert scene.store.read(OWNER, session().id, NOW_MS, newest=1).session == chosen()
 
 
@@ -171,7 +171,7 @@ def test_this_version_writes_what_an_encrypted_version_3_reads(name: str) -> Non
     scene = Scene(golden(*ENCRYPTED), keys=golden("key"))
     encrypted = scene.store.read(OWNER, session().id, NOW_MS, newest=1).session
     written = [header_item(replace(chosen(), cipher=encrypted.cipher))] if name == "header_of_tools" else None
-    for one, other in zip(written or WRITTEN[name](encrypted), golden(f"sealed_{name}"), strict=True):
+    for one, other in zip(written or WRITTEN[name](encrypted), golden(f"encrypted_{name}"), strict=True):
         assert _without_content(one) == _without_content(other)
 
 
@@ -213,7 +213,7 @@ def test_an_item_of_a_turn_of_steps_that_a_later_version_stored_is_refused(sk: s
 
 @pytest.mark.parametrize("sk", STORED)
 def test_an_encrypted_turn_of_steps_is_gone_without_its_key(sk: str) -> None:
-    items = golden(*ENCRYPTED, "sealed_steps", "sealed_turn_of_steps")
+    items = golden(*ENCRYPTED, "encrypted_steps", "encrypted_turn_of_steps")
     scene = Scene(items, keys=golden("key_erased"))
     scene.require_untouched(SessionNotFound, scene.take)
     scene = Scene(changed(items, sk, kid=None), keys=golden("key"))
