@@ -129,7 +129,8 @@ def _fill(
             return part, (session_id, already)
         try:
             # A session that fits into one read costs one, and one that goes on needs its later turns alone.
-            view = store.read(owner, session_id, now_ms, newest=1 if already else READ_AT_ONCE)
+            newest = 1 if already else READ_AT_ONCE
+            view = store.read(owner, session_id, now_ms, newest, with_content=False)
             more = beside_bytes + _SESSION_BYTES + bytes_in_answer(to_json(view.session.settings.system))
             turns = turns_after(store, view, already, MOST_TURNS, now_ms, beside=held, beside_bytes=more)
         except SessionNotFound:

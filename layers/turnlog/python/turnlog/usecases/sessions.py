@@ -126,7 +126,7 @@ def create_session(
     title = asked.title or ""
     made = _make(store, session, title, policy.charges(caller, server_key, now_ms), first)
     if key is not None:  # it may have been there, and gone on
-        return store.read(owner, session_id, now_ms, newest=1)
+        return store.read(owner, session_id, now_ms, newest=1, with_content=False)
     return SessionView(made, title, 1, (first,)) if first else SessionView(made, title, 0, ())
 
 
@@ -165,7 +165,7 @@ def create_anonymous_session(
 
 def read_session(caller: Caller, session_id: str, *, store: SessionStore, now_ms: int) -> SessionView:
     """Returns the session with its last turn. Raises Unauthorized or what SessionStore.read raises."""
-    return store.read(caller.require_verified(), session_id, now_ms, newest=1)
+    return store.read(caller.require_verified(), session_id, now_ms, newest=1, with_content=False)
 
 
 def rename_session(
@@ -175,7 +175,7 @@ def rename_session(
     owner = caller.require_verified()
     audit.act("rename", session_id)
     store.rename(owner, session_id, title, now_ms)
-    return store.read(owner, session_id, now_ms, newest=1)
+    return store.read(owner, session_id, now_ms, newest=1, with_content=False)
 
 
 def delete_session(caller: Caller, session_id: str, *, store: SessionStore, audit: Audit, now_ms: int) -> None:
@@ -198,7 +198,7 @@ def _require_not_retired(session: Session, store: SessionStore, now_ms: int) -> 
 def find_existing(store: SessionStore, owner: str, session_id: str, now_ms: int) -> SessionView | None:
     """Returns the owner's session of this id; None if there is none."""
     with suppress(SessionNotFound):
-        return store.read(owner, session_id, now_ms, newest=1)
+        return store.read(owner, session_id, now_ms, newest=1, with_content=False)
     return None
 
 

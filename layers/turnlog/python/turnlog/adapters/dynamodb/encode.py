@@ -7,6 +7,7 @@ from dataclasses import fields
 
 from turnlog.adapters.dynamodb.items import (
     ENCRYPTED_VERSION,
+    END,
     EXTENDED_VERSION,
     HEADER,
     MESSAGE,
@@ -100,7 +101,7 @@ def turn_items(session: Session, turn: Turn, *, has_results: bool = False) -> li
     Raises TurnTooLarge.
     """
     if not turn.steps:
-        item = turn_item(session, turn, extended=not is_one_exchange(turn))
+        item = turn_item(session, turn, extended=bool(turn.window_system) or not is_one_exchange(turn))
         return with_content(session, item, pack_turn(turn))
     item = turn_item(session, turn, extended=True)
     stored, own = turn.messages[: _after_steps(turn)], turn.messages[_after_steps(turn) :]
@@ -108,7 +109,10 @@ def turn_items(session: Session, turn: Turn, *, has_results: bool = False) -> li
         stored, own = (*stored, own[0]), own[1:]
     first = [message.role for message in stored].index("assistant")
     item["kept"] = s("".join("s" if message.role == "assistant" else "r" for message in stored[first:]))
-    return with_content(session, item, pack_content(own, turn.calls[turn.steps :])) if own else [item]
+    if not own and not turn.window_system:
+        item["kept"]["S"] += END
+        return [item]
+    return with_content(session, item, pack_content(own, turn.calls[turn.steps :], turn.window_system))
 
 
 def last_results(turn: Turn) -> Message | None:

@@ -80,15 +80,19 @@ class DynamoDBSessionStore:
     """Sessions in the table `table`, and the quotas of their owners in `usage_table`.
 
     The usage table may be left out when no lease carries charges. Both tables: pk (S), sk (S), TTL on `ttl`, no index.
-    Needs Query, GetItem, PutItem, UpdateItem (for titles), DeleteItem, BatchWriteItem and ConditionCheckItem; on the
-    usage table UpdateItem, and for an erasure Query and BatchWriteItem. With `keys` all content is encrypted; without,
-    encrypted sessions are refused. Give it a client without retries of its own (`total_max_attempts=1`) and with short
-    timeouts: see Table.
+    Needs Query, GetItem, PutItem, UpdateItem (for titles and wishes to stop), DeleteItem, BatchWriteItem and
+    ConditionCheckItem; on the usage table UpdateItem, and for an erasure Query and BatchWriteItem. With `keys` all
+    content is encrypted; without, encrypted sessions are refused. Give it a client without retries of its own
+    (`total_max_attempts=1`) and with short timeouts: see Table.
 
     A turn of up to 1 KB packed costs, with a window of 25 turns, 3 calls and 2 or 3 write units. An owner's rate limit
     makes it 6 write units, since it is charged in one transaction with the lease, and a settled budget 10. With
     `eventual` a read that need not be `consistent` is eventually consistent, at half the price. Encryption adds 40
     bytes to an item and, while the owner's key is in memory, no call: data_keys.py says when it is not.
+
+    To renew a lease costs 1 write unit, and to store a step 2 for the lease and 2 for each KB, plus 2 for each counter.
+    A read costs one query more where turns of the window have content below their slots, and the commit of a turn of
+    steps that ends with results of tools costs a look at their item.
     """
 
     def __init__(
@@ -221,9 +225,13 @@ class DynamoDBSessionStore:
         return self._steps(session, lease)
 
     def interrupt(self, session: Session, turn: Turn, over: Lease) -> Slot | None:
-        (item,) = turn_items(session, turn, has_results=last_results(turn) is not None)
+        first, *parts = turn_items(session, turn, has_results=last_results(turn) is not None)
         condition, given = last_written(LAPSED, over.sequence, lease_values(over.token, turn.at_ms))
-        found = self._sessions.put(item, condition, given)
+        if parts:
+            actions = [self._sessions.put_action(first, condition, given), *map(self._sessions.put_action, parts)]
+            found = item_that_failed(self._sessions.transact(actions))
+        else:
+            found = self._sessions.put(first, condition, given)
         return turn if found is None else self._slot_in(session, turn.number, found)
 
     def ask_to_stop(self, session: Session, lease: Lease) -> bool:
