@@ -76,10 +76,21 @@ def require_turn_storable(turn: Turn) -> None:
         pack_turn(turn)
 
 
+def require_rest_storable(turn: Turn, message: Sequence[Message], steps: Sequence[Step]) -> None:
+    """Raises TurnTooLarge when what the turn has beside these steps packs to more than MAX_TURN_BYTES."""
+    stored = len(message) + sum(len(step.messages) for step in steps)
+    _require_packs(turn.messages[stored:], turn.calls[len(steps) :])
+
+
 def require_step_storable(step: Step, message: Sequence[Message]) -> None:
     """Raises TurnTooLarge when what one checkpoint stores packs to more than MAX_TURN_BYTES: reply or results."""
-    messages = (step.results,) if step.results else (*message, step.reply)
-    calls = () if step.results else (step.call,)
+    if step.results:
+        _require_packs((step.results,), ())
+    else:
+        _require_packs((*message, step.reply), (step.call,))
+
+
+def _require_packs(messages: Sequence[Message], calls: Sequence[ModelCall]) -> None:
     if bytes_of(messages, calls) + _FRAME_BYTES <= MAX_TURN_BYTES:
         return
     if len(pack(to_json([each.content for each in messages]))) > MAX_TURN_BYTES:

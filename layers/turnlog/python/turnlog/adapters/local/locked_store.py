@@ -13,6 +13,7 @@ from turnlog.domain.conditions import (
     can_be_taken,
     has_lapsed,
     is_held,
+    require_rest_storable,
     require_step_storable,
     require_turn_storable,
 )
@@ -206,7 +207,8 @@ class LockedSessionStore:
                 self._change(session.owner, lease.charges, QuotaCounters.give_back)
 
     def commit(self, session: Session, turn: Turn, settlement: tuple[QuotaCharge, ...] = ()) -> Slot | None:
-        require_turn_storable(turn)
+        if not turn.steps:
+            require_turn_storable(turn)
         with self._kept.locked():
             stored = self._kept.find(session.owner, session.id)
             if stored is None:
@@ -214,6 +216,8 @@ class LockedSessionStore:
             held = stored.slot(turn.number)
             if not is_held(held, turn.token):
                 return held
+            if turn.steps:
+                require_rest_storable(turn, *stored.steps(turn.steps))
             # Whoever dies in between leaves too much charged, never too little.
             self._settle(session.owner, [charge for charge in settlement if charge.amount > 0])
             self._kept.add(stored, turn, lazily=not settlement)
@@ -267,8 +271,10 @@ class LockedSessionStore:
     def steps(self, session: Session, lease: Lease) -> tuple[tuple[Message, ...], tuple[Step, ...]]:
         with self._kept.locked(shared=True):
             stored = self._kept.find(session.owner, session.id)
-            if stored is None or not is_held(stored.slot(lease.number), lease.token):
-                return (), ()
+            if stored is None:
+                raise SessionNotFound
+            if not is_held(stored.slot(lease.number), lease.token):
+                raise LeaseLost
             return stored.steps(lease.steps)
 
     def interrupt(self, session: Session, turn: Turn, over: Lease) -> Slot | None:
