@@ -34,6 +34,7 @@ from tests.contract.session_store import (
     take_in_race,
     turn_of,
 )
+from tests.contract.steps import Store, TurnStoreContract
 from tests.fakes import MODEL, OWNER, START_MS, TOOL_RESULT, TOOL_USE, new_session, two_call_turn
 from turnlog.adapters.local.files import FileSessionStore, records
 from turnlog.adapters.local.files.records import SessionTombstone, decode_only, encode, split, whole
@@ -54,7 +55,7 @@ from turnlog.errors import (
     StoreUnavailable,
     TurnsMissing,
 )
-from turnlog.ports.session_store import SessionStore, StepStore
+from turnlog.ports.session_store import TurnStore
 
 
 def no_sync(_: int) -> None:
@@ -73,9 +74,9 @@ def store_later_in(root: Path) -> StoreLater:
     return make_later
 
 
-class TestFiles(SessionStoreContract, LaterVersionContract):
+class TestFiles(SessionStoreContract, TurnStoreContract, LaterVersionContract):
     @pytest.fixture
-    def store(self, root: Path) -> SessionStore:
+    def store(self, root: Path) -> Store:
         return FileSessionStore(root, sync=no_sync)
 
     @pytest.fixture
@@ -97,7 +98,7 @@ class OpenedAnew:
         return call
 
 
-class TestFilesOpenedAnewForEachCall(SessionStoreContract):
+class TestFilesOpenedAnewForEachCall(SessionStoreContract, TurnStoreContract):
     @pytest.fixture
     def store(self, root: Path) -> Any:
         return OpenedAnew(root)
@@ -137,7 +138,7 @@ def with_results(step: Step) -> Step:
     return replace(step, results=Message("user", TOOL_RESULT))
 
 
-def checkpointed(store: StepStore, session: Session, lease: Lease, steps: int) -> Lease:
+def checkpointed(store: TurnStore, session: Session, lease: Lease, steps: int) -> Lease:
     """Keeps so many steps, each with its results, and one more without. Returns the lease as it is then."""
     for number in range(1, steps + 2):
         message, first = (QUESTION if number == 1 else ()), replace(lease, sequence=2 * number - 1, steps=number)
@@ -739,7 +740,8 @@ def test_neither_a_move_nor_a_fork_takes_steps_along(store: FileSessionStore, se
     store.acquire(session, lease_of(2), over=None)
     lapsed = checkpointed(store, session, lease_of(2), 1)
     child = forked_empty(store, session)
-    moved = store.move(move_of(session, at_ms=lapsed.lease_expires_ms + 1))
+    store.acquire(session, lease_of(2, "heir", at_ms=lapsed.lease_expires_ms + 1), over=lapsed)
+    moved = store.move(move_of(session, at_ms=lapsed.lease_expires_ms + HOUR_MS // 3))
     for each in (child, moved):
         view = store.read(each.owner, each.id, START_MS + HOUR_MS // 4, newest=9)
         assert (view.count, view.running) == (1, None)

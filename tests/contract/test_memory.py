@@ -20,6 +20,7 @@ from tests.contract.session_store import (
     take_all,
     turn_of,
 )
+from tests.contract.steps import Store, TurnStoreContract
 from tests.contract.test_files import checkpointed, interrupted, step_of
 from tests.fakes import OWNER, START_MS, new_session, with_content
 from turnlog.adapters.local.memory import MemorySessionStore
@@ -30,9 +31,9 @@ from turnlog.errors import SessionNotFound
 from turnlog.ports.session_store import SessionStore
 
 
-class TestMemory(SessionStoreContract):
+class TestMemory(SessionStoreContract, TurnStoreContract):
     @pytest.fixture
-    def store(self) -> SessionStore:
+    def store(self) -> Store:
         return MemorySessionStore()
 
 
@@ -167,7 +168,7 @@ def test_steps_count_no_more_once_their_turn_is_stored() -> None:
     assert is_gone(store, other)
 
 
-@pytest.mark.parametrize("how", ["given up", "deleted", "moved and deleted", "swept"])
+@pytest.mark.parametrize("how", ["given up", "deleted", "swept"])
 def test_steps_that_are_gone_make_room(how: str) -> None:
     store = MemorySessionStore()
     (session,) = created(store, 1)
@@ -178,10 +179,6 @@ def test_steps_that_are_gone_make_room(how: str) -> None:
         store.acquire(session, lease_of(1, "other", at_ms=lease.lease_expires_ms + 1), over=lease)
     if how == "deleted":
         store.delete(OWNER, session.id, START_MS)
-    if how == "moved and deleted":
-        moved = store.move(move_of(session, at_ms=lease.lease_expires_ms + 1))
-        assert store._memory.bytes == 0
-        store.delete(moved.owner, moved.id, START_MS)
     if how == "swept":
         store.sweep(session.expires_ms + HOUR_MS)
     assert store._memory.bytes == 0

@@ -24,6 +24,7 @@ from tests.contract.session_store import (
     take_all,
     turn_of,
 )
+from tests.contract.steps import Store, TurnStoreContract
 from tests.contract.test_files import (
     checkpointed,
     interrupted,
@@ -46,17 +47,17 @@ def no_sync(_: int) -> None:
     """Syncs nothing: a process that dies needs none."""
 
 
-class TestWriteBehind(SessionStoreContract):
+class TestWriteBehind(SessionStoreContract, TurnStoreContract):
     @pytest.fixture
-    def store(self, tmp_path: Path) -> SessionStore:
+    def store(self, tmp_path: Path) -> Store:
         return WriteBehindSessionStore(tmp_path, clock=HeldClock(), sync=no_sync)
 
 
-class TestWriteBehindThatIsAlwaysIdle(SessionStoreContract, LaterVersionContract):
+class TestWriteBehindThatIsAlwaysIdle(SessionStoreContract, TurnStoreContract, LaterVersionContract):
     """Each method writes what the one before it left in memory."""
 
     @pytest.fixture
-    def store(self, tmp_path: Path) -> SessionStore:
+    def store(self, tmp_path: Path) -> Store:
         return WriteBehindSessionStore(tmp_path, idle_s=0, clock=HeldClock(), sync=no_sync)
 
     @pytest.fixture

@@ -335,8 +335,8 @@ class LockedSessionStore:
                 return self._find(move.to_owner, move.to_id).session
             stored = self._find(move.owner, move.session_id)
             view = alive(stored.view(), move.at_ms)
-            if view.running and view.running_at(move.at_ms):
-                raise busy(view.running, move.at_ms)
+            if view.running and (view.running_at(move.at_ms) or view.running.steps):
+                raise busy(view.running, move.at_ms)  # one with steps must become a turn first
             if self._kept.find(move.to_owner, move.to_id) or self._kept.is_taken(move.to_owner, move.to_id):
                 raise LeaseLost
             if move.quota:
