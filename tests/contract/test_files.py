@@ -37,13 +37,13 @@ from tests.contract.session_store import (
 from tests.contract.steps import Store, TurnStoreContract
 from tests.fakes import MODEL, OWNER, START_MS, TOOL_RESULT, TOOL_USE, new_session, two_call_turn
 from turnlog.adapters.local.files import FileSessionStore, records
-from turnlog.adapters.local.files.records import SessionTombstone, decode_only, encode, split, whole
+from turnlog.adapters.local.files.records import MARK_AT, Labels, SessionTombstone, decode_only, encode, split, whole
 from turnlog.adapters.local.files.store import session_path
 from turnlog.adapters.local.locked_store import Checkpoint
 from turnlog.domain.messages import Message, Usage
 from turnlog.domain.owners import owner_hash
 from turnlog.domain.quotas import QuotaCharges, QuotaCounters
-from turnlog.domain.sessions import Session, SessionSettings
+from turnlog.domain.sessions import Session, SessionChanges, SessionSettings
 from turnlog.domain.turns import INTERRUPTED, Lease, ModelCall, Step, Tombstone, Turn
 from turnlog.errors import (
     ItemUnreadable,
@@ -260,9 +260,10 @@ def test_a_changed_byte_or_a_cut_file_is_never_a_shorter_history(
     store: FileSessionStore, session: Session, path: Path
 ) -> None:
     take(store, session, 1)
-    store.rename(OWNER, session.id, "New", START_MS)
+    store.change(OWNER, session.id, SessionChanges(title="New"), START_MS)
     store.acquire(session, lease_of(2), over=None)
     checkpointed(store, session, lease_of(2), 1)
+    store.change(OWNER, session.id, SessionChanges(metadata=METADATA), START_MS)
     intact = path.read_bytes()
     for data in garbled(intact):
         path.write_bytes(data)
@@ -339,14 +340,25 @@ def test_a_record_of_a_later_kind_is_not_passed_over(store: FileSessionStore, se
     assert path.read_bytes() == before
 
 
-def test_an_earlier_version_leaves_a_session_with_steps_alone(
-    store: FileSessionStore, session: Session, path: Path, monkeypatch: pytest.MonkeyPatch
+METADATA = (("case", "17"), ("topic", ""))
+
+
+def become_an_earlier_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which knew neither steps nor metadata."""
+    monkeypatch.setattr(records, "_KINDS", records._KINDS | {Checkpoint: b"?", Labels: b"?"})
+
+
+@pytest.mark.parametrize("what", ["steps", "metadata"])
+def test_an_earlier_version_leaves_a_session_with_new_records_alone(
+    store: FileSessionStore, session: Session, path: Path, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
     store.acquire(session, lease_of(1), over=None)
-    checkpointed(store, session, lease_of(1), 1)
+    if what == "steps":
+        checkpointed(store, session, lease_of(1), 1)
+    else:
+        store.change(OWNER, session.id, SessionChanges(metadata=METADATA), START_MS)
     before = path.read_bytes()
-    known = {kind: name for kind, name in records._KINDS.items() if kind is not Checkpoint}
-    monkeypatch.setattr(records, "_KINDS", known)
+    become_an_earlier_version(monkeypatch)
     for act in (
         lambda: store.read(OWNER, session.id, START_MS, newest=25),
         lambda: store.commit(session, turn_of(lease_of(1))),
@@ -357,7 +369,7 @@ def test_an_earlier_version_leaves_a_session_with_steps_alone(
     assert store.delete(OWNER, session.id, START_MS) is True
 
 
-def test_an_earlier_version_reads_what_has_no_steps(
+def test_an_earlier_version_reads_what_has_neither_steps_nor_metadata(
     store: FileSessionStore, session: Session, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.acquire(session, lease_of(1), over=None)
@@ -365,8 +377,7 @@ def test_an_earlier_version_reads_what_has_no_steps(
     assert store.renew(session, renewed, 0) == renewed
     assert store.ask_to_stop(session, renewed)
     store.commit(session, turn_of(lease_of(1)))
-    known = {kind: name for kind, name in records._KINDS.items() if kind is not Checkpoint}
-    monkeypatch.setattr(records, "_KINDS", known)
+    become_an_earlier_version(monkeypatch)
     assert store.read(OWNER, session.id, START_MS, newest=25).turns == (turn_of(lease_of(1)),)
 
 
@@ -454,6 +465,33 @@ def test_the_stored_form_of_a_step_is_this_one(store: FileSessionStore, path: Pa
     checkpointed(store, session, lease, 1)
     found = [value.decode() for value in values_of(path)[3:]]
     assert found == [REPLY, RESULTS, SECOND_REPLY]
+
+
+def test_the_stored_form_of_metadata_is_this_one(store: FileSessionStore, path: Path, session: Session) -> None:
+    before = path.read_bytes()
+    store.change(OWNER, session.id, SessionChanges(metadata=METADATA), START_MS)
+    assert path.read_bytes()[MARK_AT + 12 :].startswith(before[MARK_AT + 12 :])
+    assert values_of(path)[2:] == [b'[{"title":"A title","metadata":[["case","17"],["topic",""]]}]']
+    store.change(OWNER, session.id, SessionChanges("New", ()), START_MS)
+    assert values_of(path)[3:] == [b'[{"title":"New"}]']
+    child = new_session()
+    store.create(child, "A title", metadata=METADATA)
+    assert [record[:1] for record in split(session_path(path.parents[1], OWNER, child.id).read_bytes())[0]] == [
+        b"S",
+        b"H",
+        b"M",
+    ]
+
+
+def test_a_title_after_metadata_is_the_newer_one(store: FileSessionStore, session: Session) -> None:
+    store.change(OWNER, session.id, SessionChanges("First", METADATA), START_MS)
+    store.change(OWNER, session.id, SessionChanges("Second"), START_MS)
+    turn = take(store, session, 1)
+    view = store.read(OWNER, session.id, START_MS, newest=1)
+    assert (view.title, view.metadata, view.turns, view.running) == ("Second", METADATA, (turn,), None)
+    store.change(OWNER, session.id, SessionChanges(metadata=METADATA[1:]), START_MS)
+    view = store.read(OWNER, session.id, START_MS, newest=1)
+    assert (view.title, view.metadata, view.turns, view.running) == ("Second", METADATA[1:], (turn,), None)
 
 
 def test_settings_and_calls_of_every_form_are_read_as_they_were(store: FileSessionStore) -> None:
@@ -670,7 +708,7 @@ def test_a_step_that_was_not_finished_never_happened(store: FileSessionStore, se
 def test_steps_lie_between_other_records_and_are_read_in_order(store: FileSessionStore, session: Session) -> None:
     store.acquire(session, lease_of(1), over=None)
     lease = checkpointed(store, session, lease_of(1), 2)
-    store.rename(OWNER, session.id, "New", START_MS)
+    store.change(OWNER, session.id, SessionChanges(title="New"), START_MS)
     renewed = replace(lease, sequence=50, lease_expires_ms=START_MS + 90_000)
     assert store.renew(session, renewed, lease.sequence) == renewed
     view = store.read(OWNER, session.id, START_MS, newest=9)
@@ -843,9 +881,9 @@ def test_an_interrupt_right_after_a_turn_damages_nothing(
 def test_a_turn_and_a_title_outlast_a_loss_of_power(synced: FileSessionStore, root: Path, disk: Disk) -> None:
     session = synced.create(new_session(), "")
     turns = take_all(synced, session, 2)
-    synced.rename(OWNER, session.id, "New", START_MS)
+    synced.change(OWNER, session.id, SessionChanges("New", METADATA), START_MS)
     view = disk.lose_power(root).read(OWNER, session.id, START_MS, newest=9)
-    assert (view.title, list(view.turns)) == ("New", turns)
+    assert (view.title, view.metadata, list(view.turns)) == ("New", METADATA, turns)
 
 
 def test_a_turn_right_after_a_lease_outlasts_a_loss_of_power(synced: FileSessionStore, root: Path, disk: Disk) -> None:
@@ -930,7 +968,8 @@ def test_a_disk_that_fails_is_reported_and_nothing_is_half_done(
         lambda: synced.checkpoint(session, replace(lease_of(2), sequence=1, steps=1), 0, step_of(1)),
         lambda: synced.ask_to_stop(session, lease_of(2)),
         lambda: synced.interrupt(session, interrupted(lease_of(2), 0), lease_of(2)),
-        lambda: synced.rename(OWNER, session.id, "New", START_MS),
+        lambda: synced.change(OWNER, session.id, SessionChanges(title="New"), START_MS),
+        lambda: synced.change(OWNER, session.id, SessionChanges(metadata=METADATA), START_MS),
         lambda: synced.fork(session, 1, new_session(), ""),
         lambda: synced.move(move_of(session, at_ms=lease_of(2).lease_expires_ms)),
         lambda: synced.delete(OWNER, session.id, START_MS),
@@ -1600,7 +1639,7 @@ class Sweep(Deletion):
 
 class Renaming(Killed):
     def operate(self, store: FileSessionStore) -> None:
-        store.rename(OWNER, self.session.id, "New", START_MS)
+        store.change(OWNER, self.session.id, SessionChanges(title="New"), START_MS)
 
     def expect(self, store: FileSessionStore) -> None:
         view = store.read(OWNER, self.session.id, START_MS, newest=9)
@@ -1610,6 +1649,28 @@ class Renaming(Killed):
     def require_done(self, store: FileSessionStore) -> None:
         view = store.read(OWNER, self.session.id, START_MS, newest=9)
         assert (view.title, list(view.turns)) == ("New", self.turns)
+
+
+class Noting(Killed):
+    """Changes title and metadata at once, while a turn of steps runs."""
+
+    def begin(self, store: FileSessionStore) -> None:
+        super().begin(store)
+        store.acquire(self.session, lease_of(4), over=None)
+        self.running = checkpointed(store, self.session, lease_of(4), 1)
+
+    def operate(self, store: FileSessionStore) -> None:
+        store.change(OWNER, self.session.id, SessionChanges("New", METADATA), START_MS)
+
+    def expect(self, store: FileSessionStore) -> None:
+        view = store.read(OWNER, self.session.id, START_MS, newest=9)
+        assert (view.title, view.metadata) in (("A title", ()), ("New", METADATA))
+        assert (list(view.turns), view.running) == (self.turns, self.running)
+        assert store.steps(self.session, self.running) == kept_steps(1)
+
+    def require_done(self, store: FileSessionStore) -> None:
+        self.expect(store)
+        assert store.read(OWNER, self.session.id, START_MS, newest=1).metadata == METADATA
 
 
 class BilledCreation(Creation):
@@ -1654,6 +1715,7 @@ WAYS = [
     Fork,
     Moving,
     Renaming,
+    Noting,
     Deletion,
     Erasure,
     Sweep,

@@ -25,7 +25,7 @@ from tests.contract.test_files import checkpointed, interrupted, step_of
 from tests.fakes import OWNER, START_MS, new_session, with_content
 from turnlog.adapters.local.memory import MemorySessionStore
 from turnlog.domain.messages import Message
-from turnlog.domain.sessions import Session
+from turnlog.domain.sessions import Session, SessionChanges
 from turnlog.domain.turns import Tombstone, Turn
 from turnlog.errors import SessionNotFound
 from turnlog.ports.session_store import SessionStore
@@ -166,6 +166,20 @@ def test_steps_count_no_more_once_their_turn_is_stored() -> None:
     assert not is_gone(store, other)
     take_steps(store, session, 3, 6000)
     assert is_gone(store, other)
+
+
+def test_metadata_counts_as_content() -> None:
+    store = MemorySessionStore(most_bytes=10_000)
+    first, second = created(store, 2)
+    take(store, first, 1)
+    metadata = tuple((f"{number}", "\u2603" * 200) for number in range(16))
+    store.change(OWNER, second.id, SessionChanges(metadata=metadata), START_MS)
+    assert not is_gone(store, first)
+    third = store.create(new_session(), "", metadata=metadata)
+    assert [is_gone(store, each) for each in (first, second, third)] == [False, True, False]
+    store.change(OWNER, third.id, SessionChanges(metadata=()), START_MS)
+    store.delete(OWNER, first.id, START_MS)
+    assert store._memory.bytes == 0
 
 
 @pytest.mark.parametrize("how", ["given up", "deleted", "swept"])

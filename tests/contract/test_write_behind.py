@@ -38,7 +38,7 @@ from turnlog.adapters.local.files import FileSessionStore
 from turnlog.adapters.local.files.store import session_path
 from turnlog.adapters.local.files.write_behind import WriteBehindSessionStore
 from turnlog.domain.quotas import QuotaCharges
-from turnlog.domain.sessions import Session, SessionView
+from turnlog.domain.sessions import Session, SessionChanges, SessionView
 from turnlog.errors import QuotaExceeded, SessionNotFound, StoreUnavailable
 from turnlog.ports.session_store import SessionStore
 
@@ -301,7 +301,7 @@ def test_a_title_is_durable_at_once_with_the_turns_before_it(
     store: WriteBehindSessionStore, session: Session, durable: DurableView
 ) -> None:
     turn = take(store, session, 1)
-    store.rename(OWNER, session.id, "New", START_MS)
+    store.change(OWNER, session.id, SessionChanges(title="New"), START_MS)
     assert (durable(session).title, durable(session).turns) == ("New", (turn,))
 
 

@@ -19,7 +19,7 @@ from turnlog.domain.conditions import (
 )
 from turnlog.domain.messages import Message
 from turnlog.domain.quotas import QuotaCharge, QuotaCharges, QuotaCounters, by_owner
-from turnlog.domain.sessions import ListedSession, Move, Session, SessionView
+from turnlog.domain.sessions import ListedSession, Metadata, Move, Session, SessionChanges, SessionView
 from turnlog.domain.turns import Lease, ModelCall, Slot, Step, Tombstone, Turn, busy
 from turnlog.errors import ItemVersionUnknown, LeaseLost, SessionNotFound, SessionUnreadable, TurnsMissing
 
@@ -58,6 +58,7 @@ class StoredSession:
     turns: Sequence[Turn] = ()
     running: Lease | None = None
     checkpoints: Sequence[Checkpoint] = ()
+    metadata: Metadata = ()
 
     def is_next(self, number: int) -> bool:
         """True for the slot after the last turn."""
@@ -91,7 +92,8 @@ class StoredSession:
 
     def view(self, newest: int = 1) -> SessionView:
         """The session with its newest turns."""
-        return SessionView(self.session, self.title, len(self.turns), tuple(self.turns[-newest:]), self.running)
+        turns = tuple(self.turns[-newest:])
+        return SessionView(self.session, self.title, len(self.turns), turns, self.running, metadata=self.metadata)
 
 
 class LockedSessions(Protocol):
@@ -123,6 +125,9 @@ class LockedSessions(Protocol):
 
     def change(self, changed: StoredSession, *, lazily: bool = False) -> None:
         """Gives a session its new title and lease; if it is done `lazily`, a crash may undo it."""
+
+    def change_metadata(self, changed: StoredSession) -> None:
+        """Gives a session its new title and metadata."""
 
     def add(self, stored: StoredSession, turn: Turn, *, lazily: bool = False) -> None:
         """Adds a turn, which takes the place of the lease and its steps.
@@ -301,18 +306,31 @@ class LockedSessionStore:
     # --- the rest
 
     def create(
-        self, session: Session, title: str, *, quota: QuotaCharges | None = None, first: Turn | None = None
+        self,
+        session: Session,
+        title: str,
+        *,
+        metadata: Metadata = (),
+        quota: QuotaCharges | None = None,
+        first: Turn | None = None,
     ) -> Session:
         if first:
             require_turn_storable(first)
         with self._kept.locked():
             if existing := self._kept.find(session.owner, session.id):
                 return alive(existing.view(), session.created_ms).session
-            self._make(StoredSession(session, title, [first] if first else []), quota)
+            self._make(StoredSession(session, title, [first] if first else [], metadata=metadata), quota)
             return session
 
     def fork(
-        self, parent: Session, number: int, child: Session, title: str, *, quota: QuotaCharges | None = None
+        self,
+        parent: Session,
+        number: int,
+        child: Session,
+        title: str,
+        *,
+        metadata: Metadata = (),
+        quota: QuotaCharges | None = None,
     ) -> None:
         with self._kept.locked():
             if self._kept.find(child.owner, child.id):
@@ -320,13 +338,20 @@ class LockedSessionStore:
             turns = self._find(parent.owner, parent.id).turns
             if number > len(turns):
                 raise SessionNotFound
-            self._make(StoredSession(child, title, [turn.forked() for turn in turns[:number]]), quota)
+            forked = [turn.forked() for turn in turns[:number]]
+            self._make(StoredSession(child, title, forked, metadata=metadata), quota)
 
-    def rename(self, owner: str, session_id: str, title: str, now_ms: int) -> None:
+    def change(self, owner: str, session_id: str, changes: SessionChanges, now_ms: int) -> None:
         with self._kept.locked():
             stored = self._find(owner, session_id)
             alive(stored.view(), now_ms)
-            self._kept.change(replace(stored, title=title))
+            title = stored.title if changes.title is None else changes.title
+            metadata = stored.metadata if changes.metadata is None else changes.metadata
+            changed = replace(stored, title=title, metadata=metadata)
+            if metadata == stored.metadata:
+                self._kept.change(changed)
+            else:
+                self._kept.change_metadata(changed)
 
     def move(self, move: Move) -> Session:
         with self._kept.locked():
