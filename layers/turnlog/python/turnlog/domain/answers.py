@@ -17,7 +17,7 @@ MAX_ANSWER_BYTES = 6_291_556
 
 MOST_TURN_BYTES = MAX_ANSWER_BYTES - 600_000
 """The most bytes of turns in an answer: beside them are a system prompt, which may be as long as a request, a title,
-a continuation, and headers.
+metadata, a continuation, and headers.
 """
 
 _FRAME_BYTES = 1_400  # of a turn's other fields and their names, two names of the provider and a notice among them

@@ -231,6 +231,7 @@ class _State(ResponseBody):
 class _Name(ResponseBody):
     session_id: fields.SessionId
     title: Annotated[str, described("The session's title, one line.", "Herons", maxLength=200)]
+    metadata: Annotated[dict[str, str], described("The caller's own names and values.", {"topic": "birds"})]
 
 
 class ListedSession(_State, _Name):
@@ -239,7 +240,7 @@ class ListedSession(_State, _Name):
     @classmethod
     def of(cls, view: sessions.SessionView, now_ms: int) -> Self:
         """The session as it stands at `now_ms`."""
-        return cls._of(view, now_ms, session_id=view.session.id, title=view.title)
+        return cls._of(view, now_ms, session_id=view.session.id, title=view.title, metadata=dict(view.metadata))
 
 
 class Session(_State, _Name):
@@ -264,6 +265,7 @@ class Session(_State, _Name):
             now_ms,
             session_id=session.id,
             title=view.title,
+            metadata=dict(view.metadata),
             system=session.settings.system,
             max_tokens=session.settings.max_tokens,
             cache=session.settings.cache,
@@ -297,7 +299,7 @@ class UsersSession(_State, _RefName):
 
     @classmethod
     def of(cls, ref: str, view: sessions.SessionView, now_ms: int) -> Self:
-        """The session as it stands at `now_ms`; neither its id nor its title."""
+        """The session as it stands at `now_ms`; neither its id nor its title and metadata."""
         return cls._of(view, now_ms, ref=ref)
 
 
