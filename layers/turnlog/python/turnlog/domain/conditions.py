@@ -81,7 +81,7 @@ def require_rest_storable(turn: Turn, message: Sequence[Message], steps: Sequenc
     stored = len(message) + sum(len(step.messages) for step in steps)
     messages, calls = turn.messages[stored:], turn.calls[len(steps) :]
     if bytes_of(messages, calls) + _FRAME_BYTES > MAX_TURN_BYTES:
-        pack_content(messages, calls)
+        pack_content(messages, calls, turn.window_system)
 
 
 def require_step_storable(step: Step, message: Sequence[Message]) -> None:
