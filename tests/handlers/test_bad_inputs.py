@@ -328,7 +328,7 @@ def test_a_field_that_is_not_known_is_refused_by_every_route_and_never_named(wat
     assert first.body["errors"][0]["field"] == 1
 
 
-OBJECTS = {"thinking"}
+OBJECTS = {"thinking", "metadata"}
 """Fields that take an object: what is wrong within it has a code of its own."""
 
 
@@ -345,7 +345,7 @@ def test_a_field_of_another_type_is_refused_by_every_route(watch: Watch, route: 
             assert answer.body["errors"][0]["pointer"].startswith(f"/{name}")
 
 
-@each([route for route, kind in BODIES.items() if "required" in kind.model_json_schema()])
+@each([route for route, kind in BODIES.items() if {"required", "minProperties"} & kind.model_json_schema().keys()])
 def test_a_field_that_is_needed_is_asked_for_by_every_route(watch: Watch, route: Route) -> None:
     watch.refused(route, 400, "field_missing", raw=b"{}")
 
@@ -381,6 +381,8 @@ _TOOL: dict[str, Any] = {"name": "weather", "input_schema": {"type": "object"}}
 def _with_schema(schema: dict[str, Any]) -> list[dict[str, Any]]:
     return [_TOOL | {"input_schema": schema}]
 
+
+_NO_NAMES = ["", "a" * 65, "a b", "a/b", "ä", "a\n", f"{CANARY}!"]
 
 VALUES: list[tuple[str, int, str, list[Any]]] = [
     ("message", 422, "message_empty", ["", " ", "\n\t ", "\u3000", [], [{"type": "text", "text": " "}]]),
@@ -446,6 +448,15 @@ VALUES: list[tuple[str, int, str, list[Any]]] = [
     ("continuation", 400, "wrong_type", [5, [CANARY]]),
     ("title", 422, "title_range", ["x" * 201, CANARY * 1000, "\U0001f426" * 201]),
     ("title", 400, "control_character", _UNSEEN),
+    ("metadata", 400, "wrong_type", ["a", [["a", "b"]], {CANARY: 5}, {"a": None}, {"a": {"b": "c"}}, {"a": [CANARY]}]),
+    (
+        "metadata",
+        422,
+        "metadata_range",
+        [{name: "a"} for name in _NO_NAMES],
+    ),
+    ("metadata", 422, "metadata_range", [{"a": "x" * 513}, {f"{number}": CANARY for number in range(17)}]),
+    ("metadata", 400, "control_character", [{"a": text} for text in _UNSEEN]),
     ("reason", 422, "reason_range", ["", "too short", "  short     ", " " * 99, "x" * 501]),
     ("reason", 400, "control_character", [f"because{text}of that" for text in _UNSEEN]),
     ("idle_timeout_s", 422, "idle_timeout_s_range", [*(value for value in _OFF if value < 120), 119]),
@@ -638,13 +649,22 @@ BOUNDS: list[tuple[Route, str, Any, str, dict[str, Any]]] = [
     (("POST", "/anonymous/sessions"), "secret_sha256", CANARY, "/secret_sha256", {"pattern": "^[0-9a-f]{64}$"}),
     (("POST", "/sessions/{id}/claim"), "secret", CANARY, "/secret", {"pattern": "^[A-Za-z0-9_-]{43}$"}),
     (("PATCH", "/sessions/{id}"), "title", "x" * 201, "/title", {"max_length": 200}),
+    (("PATCH", "/sessions/{id}"), "metadata", dict.fromkeys("abcdefghijklmnopq", ""), "/metadata", {"max_length": 16}),
+    (("POST", "/sessions"), "metadata", {"a": "", "b": "x" * 513}, "/metadata", {"max_length": 512, "field": 2}),
+    (
+        ("POST", "/anonymous/sessions"),
+        "metadata",
+        {f"{CANARY} ": "a"},
+        "/metadata",
+        {"pattern": "^[A-Za-z0-9_.-]{1,64}$", "field": 1},
+    ),
     (("POST", "/sessions/{id}/turns"), "turn", 10**9, "/turn", {"maximum": 999_999_999}),
     (("POST", "/admin/sessions/{ref}/content"), "reason", "short", "/reason", {"min_length": 10}),
     (("POST", "/admin/sessions/{ref}/content"), "reason", "x" * 501, "/reason", {"max_length": 500}),
 ]
 
 
-OWN_WORDS = ("secret", "secret_sha256", "stop_sequences", "thinking", "effort")
+OWN_WORDS = ("secret", "secret_sha256", "stop_sequences", "thinking", "effort", "metadata")
 
 
 @pytest.mark.parametrize(("route", "name", "value", "pointer", "bounds"), BOUNDS)

@@ -223,6 +223,8 @@ def test_tools_that_are_too_large_together_are_refused() -> None:
     assert refused(*large) == ("tools_too_large", "/tools")
     strict = [client(name=f"t{number}", strict=True, input_schema=STRICT) for number in range(21)]
     assert refused(*strict) == ("tools_too_large", "/tools")
+    assert len(sent(*strict[:19], "clock")) == 20
+    assert refused(*strict[:20], "clock") == ("tools_too_large", "/tools")  # the deployment's own are strict
 
 
 def test_an_unknown_name_is_told_which_there_are() -> None:

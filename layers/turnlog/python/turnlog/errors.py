@@ -217,10 +217,6 @@ class ErasureUnfinished(TurnlogError):
         self.left = left
 
 
-class TurnFormUnsupported(TurnlogError):
-    """A turn of several model calls, which no store of this version can write; nothing was stored."""
-
-
 class AttemptsExhausted(TurnlogError):
     """Three handlers that began under this key died, lost the provider's answer or outlived their lease.
 

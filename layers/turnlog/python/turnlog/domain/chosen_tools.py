@@ -15,7 +15,7 @@ MOST_TOOLS = 64
 MOST_BYTES = 100_000
 """The most bytes of all definitions as JSON: each call sends them, and a session holds them beside its settings."""
 
-_MOST_STRICT = 20  # of the caller's ("Structured outputs", limits of complexity)
+_MOST_STRICT = 20  # in a request ("Structured outputs", limits of complexity)
 _MOST_USES = 10
 _USES = 5  # of a web tool in one call of the model, where nobody asks for another number
 _MOST_DOMAINS = 50
@@ -73,6 +73,7 @@ def resolve_tools(asked: Sequence[object], offered: OfferedTools) -> ChosenTools
         if isinstance(entry, str) and entry in offered.definitions:
             name, definition = entry, offered.definitions[entry]
             own.append(name)
+            strict += 1
         elif isinstance(entry, str) or (isinstance(entry, dict) and _is_web(entry)):
             name, definition = _web_tool(entry, offered, pointer)
         elif isinstance(entry, dict):

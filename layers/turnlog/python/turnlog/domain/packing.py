@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from turnlog.domain.messages import Message, Usage, to_json
 from turnlog.domain.turns import MAX_TURN_BYTES, ModelCall, Step, Turn
-from turnlog.errors import TurnFormUnsupported, TurnTooLarge
+from turnlog.errors import TurnTooLarge
 
 _ROLES = "user", "assistant", "system"
 _NAMES_OF_CALL = "id", "request_id", "stop_sequence"
@@ -41,12 +41,6 @@ def unpack(packed: bytes) -> Any:
 def is_one_exchange(turn: Turn) -> bool:
     """True for one message of the caller and the reply to it, which has a form of its own."""
     return [message.role for message in turn.messages] == ["user", "assistant"]
-
-
-def require_packable(turn: Turn) -> None:
-    """Raises TurnFormUnsupported unless the turn is one exchange, for a store that writes no other."""
-    if not is_one_exchange(turn):
-        raise TurnFormUnsupported
 
 
 def pack_turn(turn: Turn) -> bytes:

@@ -1,4 +1,4 @@
-"""A session's life: created, read, renamed and deleted by its owner."""
+"""A session's life: created, read, changed and deleted by its owner."""
 
 from __future__ import annotations
 
@@ -15,7 +15,15 @@ from turnlog.domain.models import require_not_retired
 from turnlog.domain.owners import anonymous_owner
 from turnlog.domain.quotas import QuotaCharges
 from turnlog.domain.server_key import ServerKey
-from turnlog.domain.sessions import Session, SessionSettings, SessionView, named_session_id, new_session_id
+from turnlog.domain.sessions import (
+    Metadata,
+    Session,
+    SessionChanges,
+    SessionSettings,
+    SessionView,
+    named_session_id,
+    new_session_id,
+)
 from turnlog.domain.turns import Turn
 from turnlog.errors import KeyReused, KeyUsedUp, ModelRetired, SessionNotFound, ValueRefused
 from turnlog.ports.session_store import SessionStore
@@ -46,6 +54,7 @@ class NewSession:
     thinking: str | None = None
     effort: Effort | None = None
     cache: CacheLifetime | None = None
+    metadata: Metadata | None = None
 
     @property
     def canonical(self) -> bytes:
@@ -85,6 +94,11 @@ class NewSession:
         require_possible(settings)
         return Session(owner, session_id, now_ms, now_ms + lifetime_s * 1000, idle_s * 1000, settings, fingerprint)
 
+    def view(self, made: Session, first: Turn | None = None) -> SessionView:
+        """Returns the session as it began, maybe with a first turn."""
+        turns = (first,) if first else ()
+        return SessionView(made, self.title or "", len(turns), turns, metadata=self.metadata or ())
+
     def require_no_settings(self) -> None:
         """Raises ValueRefused if it says what its continuation says already."""
         for name in ("system", "model", "max_tokens", "stop_sequences", "thinking", "effort", "tools", "tool_choice"):
@@ -123,11 +137,10 @@ def create_session(
             session, first = replace(session, settings=settings), begun.turn
     _require_not_retired(session, store, now_ms)
     audit.act("create", session_id)
-    title = asked.title or ""
-    made = _make(store, session, title, policy.charges(caller, server_key, now_ms), first)
+    made = _make(store, session, asked, policy.charges(caller, server_key, now_ms), first)
     if key is not None:  # it may have been there, and gone on
         return store.read(owner, session_id, now_ms, newest=1, with_content=False)
-    return SessionView(made, title, 1, (first,)) if first else SessionView(made, title, 0, ())
+    return asked.view(made, first)
 
 
 def create_anonymous_session(
@@ -159,8 +172,7 @@ def create_anonymous_session(
     audit.act_from_source("create", session_id)
     stranger = Caller(source=caller.source)
     charges = policy.charges(stranger, server_key, now_ms)
-    title = asked.title or ""
-    return SessionView(_make(store, session, title, charges), title, 0, ())
+    return asked.view(_make(store, session, asked, charges))
 
 
 def read_session(caller: Caller, session_id: str, *, store: SessionStore, now_ms: int) -> SessionView:
@@ -168,13 +180,16 @@ def read_session(caller: Caller, session_id: str, *, store: SessionStore, now_ms
     return store.read(caller.require_verified(), session_id, now_ms, newest=1, with_content=False)
 
 
-def rename_session(
-    caller: Caller, session_id: str, title: str, *, store: SessionStore, audit: Audit, now_ms: int
+def change_session(
+    caller: Caller, session_id: str, changes: SessionChanges, *, store: SessionStore, audit: Audit, now_ms: int
 ) -> SessionView:
-    """Gives the session another title and returns it. Raises Unauthorized, SessionNotFound or AuditUnavailable."""
+    """Gives the session another title, metadata or both, and returns it.
+
+    Raises Unauthorized, SessionNotFound or AuditUnavailable.
+    """
     owner = caller.require_verified()
-    audit.act("rename", session_id)
-    store.rename(owner, session_id, title, now_ms)
+    audit.act("change", session_id)
+    store.change(owner, session_id, changes, now_ms)
     return store.read(owner, session_id, now_ms, newest=1, with_content=False)
 
 
@@ -203,10 +218,10 @@ def find_existing(store: SessionStore, owner: str, session_id: str, now_ms: int)
 
 
 def _make(
-    store: SessionStore, session: Session, title: str, charges: QuotaCharges | None, first: Turn | None = None
+    store: SessionStore, session: Session, asked: NewSession, charges: QuotaCharges | None, first: Turn | None = None
 ) -> Session:
     try:
-        made = store.create(session, title, quota=charges, first=first)
+        made = store.create(session, asked.title or "", metadata=asked.metadata or (), quota=charges, first=first)
     except SessionNotFound as error:
         raise KeyUsedUp from error
     if made.fingerprint != session.fingerprint:

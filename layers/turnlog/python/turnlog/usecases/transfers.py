@@ -196,5 +196,5 @@ def _fork(
     expires_ms = now_ms + old.expires_ms - old.created_ms
     child = Session(old.owner, child_id, now_ms, expires_ms, old.idle_ms, settings, fingerprint)
     with suppress(LeaseLost):  # another one was faster under this name, or is gone since: the read says which
-        store.fork(old, turn, child, parent.title, quota=charges)
+        store.fork(old, turn, child, parent.title, metadata=parent.metadata, quota=charges)
     return store.read(old.owner, child_id, now_ms, newest=1, with_content=False)

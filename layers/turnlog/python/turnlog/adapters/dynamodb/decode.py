@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -32,7 +33,7 @@ from turnlog.adapters.dynamodb.table import Item, readable, s
 from turnlog.domain.content_encryption import PLAIN, ContentCipher
 from turnlog.domain.messages import Message
 from turnlog.domain.packing import TurnContent, unpack, unpack_messages, unpack_reply, unpack_turn
-from turnlog.domain.sessions import ListedSession, Session, SessionSettings
+from turnlog.domain.sessions import ListedSession, Metadata, Session, SessionSettings
 from turnlog.domain.turns import Lease, ModelCall, Slot, Step, Tombstone, Totals, Turn, UnknownLease
 from turnlog.errors import ItemVersionUnknown, SessionUnreadable
 
@@ -98,6 +99,16 @@ def title_of(item: Item, cipher: ContentCipher) -> str:
     with readable():
         _require_version(item, cipher)
         return _decrypted_text(item, "title", cipher)
+
+
+def metadata_of(item: Item, cipher: ContentCipher) -> Metadata:
+    """The metadata in this meta item. Raises ItemUnreadable or ItemVersionUnknown."""
+    with readable():
+        _require_version(item, cipher)
+        pairs = json.loads(_decrypted_text(item, "md", cipher)) if "md" in item else {}
+        if not isinstance(pairs, dict) or not all(isinstance(value, str) for value in pairs.values()):
+            raise ValueError("no metadata of a session")
+        return tuple(pairs.items())
 
 
 def listed_session(owner: str, item: Item, keys: Keys) -> ListedSession:

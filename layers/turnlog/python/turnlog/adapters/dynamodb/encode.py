@@ -26,7 +26,7 @@ from turnlog.adapters.dynamodb.table import LAST_WRITTEN, WRITTEN_ONCE, Item, ke
 from turnlog.domain.content_encryption import PLAIN, ContentCipher
 from turnlog.domain.messages import Message, to_json
 from turnlog.domain.packing import is_one_exchange, pack, pack_content, pack_messages, pack_reply, pack_turn
-from turnlog.domain.sessions import Session, SessionSettings
+from turnlog.domain.sessions import Metadata, Session, SessionSettings
 from turnlog.domain.turns import MAX_TURN_BYTES, Lease, Step, Turn
 from turnlog.errors import TurnTooLarge
 
@@ -55,10 +55,13 @@ def header_item(session: Session) -> Item:
     return item | {"cfg": {"B": session.cipher.encrypt(associated_data(item, "cfg"), pack(to_json(chosen | extra)))}}
 
 
-def meta_item(session: Session, title: str) -> Item:
-    """The item that holds the session's title."""
+def meta_item(session: Session, title: str, metadata: Metadata = ()) -> Item:
+    """The item that holds the session's title and, if it has any, its metadata."""
     item = _content_item(session, META)
-    return item | {"title": _encrypted_text(item, "title", title, session.cipher)}
+    made = item | {"title": _encrypted_text(item, "title", title, session.cipher)}
+    if metadata:
+        made["md"] = _encrypted_text(item, "md", to_json(dict(metadata)), session.cipher)
+    return made
 
 
 def index_item(session: Session) -> Item:

@@ -5,7 +5,7 @@ A session is one partition, named by a hash of owner and id, so a session of ano
     sk "!000000001.s00".. content of the slot below which it lies (see below)
     sk "000000001".. a slot: a lease ("running", no content), a turn ("done") or a tombstone ("ended", no content)
     sk "000000001.01".. a large turn's content, as versions 1 and 2 stored it: read, and never written any more
-    sk "meta"        the title, the only part that may change
+    sk "meta"        the title and the metadata `md`, the only parts that may change
     sk "session"     the header; without it there is no session, whatever else is left
 
 Beside it, one item in the owner's partition names the session, and one in a partition of the sweeper says when to look

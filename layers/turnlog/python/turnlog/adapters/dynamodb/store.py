@@ -60,7 +60,7 @@ from turnlog.adapters.dynamodb.table import (
 from turnlog.domain.conditions import is_held
 from turnlog.domain.messages import Message
 from turnlog.domain.quotas import QuotaCharge, QuotaCharges
-from turnlog.domain.sessions import ListedSession, Move, Session, SessionView
+from turnlog.domain.sessions import ListedSession, Metadata, Move, Session, SessionChanges, SessionView
 from turnlog.domain.turns import Lease, Slot, Step, Tombstone, Turn
 from turnlog.errors import (
     ItemUnreadable,
@@ -80,7 +80,7 @@ class DynamoDBSessionStore:
     """Sessions in the table `table`, and the quotas of their owners in `usage_table`.
 
     The usage table may be left out when no lease carries charges. Both tables: pk (S), sk (S), TTL on `ttl`, no index.
-    Needs Query, GetItem, PutItem, UpdateItem (for titles and wishes to stop), DeleteItem, BatchWriteItem and
+    Needs Query, GetItem, PutItem, UpdateItem (for titles, metadata and wishes to stop), DeleteItem, BatchWriteItem and
     ConditionCheckItem; on the usage table UpdateItem, and for an erasure Query and BatchWriteItem. With `keys` all
     content is encrypted; without, encrypted sessions are refused. Give it a client without retries of its own
     (`total_max_attempts=1`) and with short timeouts: see Table.
@@ -241,7 +241,13 @@ class DynamoDBSessionStore:
     # --- the rest
 
     def create(
-        self, session: Session, title: str, *, quota: QuotaCharges | None = None, first: Turn | None = None
+        self,
+        session: Session,
+        title: str,
+        *,
+        metadata: Metadata = (),
+        quota: QuotaCharges | None = None,
+        first: Turn | None = None,
     ) -> Session:
         pk = partition(session.owner, session.id)
         if self._sessions.newest(pk):
@@ -252,7 +258,7 @@ class DynamoDBSessionStore:
             self._sessions.put_action(index_item(session)),
             self._sessions.put_action(sweeper.sweep_entry(session, session.created_ms)),
             self._sessions.put_action(header_item(session), EMPTY),
-            self._sessions.put_action(meta_item(session, title)),
+            self._sessions.put_action(meta_item(session, title, metadata)),
             # A session that its caller named may have been created since that query, and deleted again.
             self._sessions.put_action(turn, EMPTY) if turn else self._sessions.check_action(key(pk, slot_sk(1)), EMPTY),
             *(self._sessions.put_action(part) for part in parts if part),
@@ -260,7 +266,7 @@ class DynamoDBSessionStore:
         ]
         reasons = transact_charged(self._sessions, actions, self._quotas.name, quota, session.created_ms)
         if reasons and self._keys.was_erased(session, reasons):
-            return self.create(session, title, quota=quota, first=first)
+            return self.create(session, title, metadata=metadata, quota=quota, first=first)
         return (
             self.read(session.owner, session.id, session.created_ms, newest=1, with_content=False).session
             if reasons
@@ -268,16 +274,29 @@ class DynamoDBSessionStore:
         )
 
     def fork(
-        self, parent: Session, number: int, child: Session, title: str, *, quota: QuotaCharges | None = None
+        self,
+        parent: Session,
+        number: int,
+        child: Session,
+        title: str,
+        *,
+        metadata: Metadata = (),
+        quota: QuotaCharges | None = None,
     ) -> None:
-        fork_session(self._sessions, self._keys, parent, number, child, title, quota, self._quotas.name)
+        fork_session(self._sessions, self._keys, parent, number, child, title, metadata, quota, self._quotas.name)
 
-    def rename(self, owner: str, session_id: str, title: str, now_ms: int) -> None:
+    def change(self, owner: str, session_id: str, changes: SessionChanges, now_ms: int) -> None:
         session = self.read(owner, session_id, now_ms, newest=1, with_content=False).session
-        renamed = meta_item(session, title)
+        changed = meta_item(session, changes.title or "", changes.metadata or ())
+        asked = [name for name, value in (("title", changes.title), ("md", changes.metadata)) if value is not None]
+        kept = [name for name in asked if name in changed]
+        expression = [f"SET {', '.join(f'{name} = :{name}' for name in kept)}"] if kept else []
+        expression += [f"REMOVE {name}" for name in asked if name not in changed]
+        if not expression:
+            return
+        given = {f":{name}": changed[name] for name in kept} | {":v": changed["v"]}
         # Only where the item is still as it was read: a title must not come back after its session was deleted.
-        given = {":title": renamed["title"], ":v": renamed["v"]}
-        found = self._sessions.update(renamed, "SET title = :title", given, SAME_VERSION)
+        found = self._sessions.update(changed, " ".join(expression), given, SAME_VERSION)
         if found:
             raise ItemVersionUnknown
         if found is not None:

@@ -285,6 +285,8 @@ _INVALID_DETAILS = {
     "media_type_unknown": "There is no such media_type here; those that there are stand in errors.",
     "media_type_unsupported": "Send Content-Type: application/json, in UTF-8 and without content encoding.",
     "message_empty": "The message, or a text in it, is empty or blank.",
+    "metadata_range": "Metadata has at most 16 names of 1 to 64 characters A to Z, a to z, 0 to 9, _, . and -, each "
+    "with a text of at most 512 characters.",
     "model_unknown": "The model is not one of those that this service offers.",
     "owner_invalid": "The path names a user by the base64url of the owner, as the API's document says.",
     "parameter_duplicate": "A query parameter is given twice.",

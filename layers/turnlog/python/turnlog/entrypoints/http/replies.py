@@ -173,6 +173,7 @@ class _Question(ResponseBody):
     turn: fields.TurnNumber
     at: Annotated[str, time("The time of the turn.", "09:00")]
     message: Annotated[fields.Blocks, described("The caller's message, as blocks.", _ASKED)]
+    system: Annotated[str | None, described("The instructions from this turn on, if it changed them.")] = None
 
 
 class Turn(_Reply, _Question):
@@ -188,6 +189,7 @@ class Turn(_Reply, _Question):
             turn=turn.number,
             at=rfc3339(turn.at_ms),
             message=turn.message.blocks,
+            **_if_any(system=next((each.text for each in turn.messages if each.role == "system"), "")),
             **_before_the_end(turn),
         )
 
@@ -229,6 +231,7 @@ class _State(ResponseBody):
 class _Name(ResponseBody):
     session_id: fields.SessionId
     title: Annotated[str, described("The session's title, one line.", "Herons", maxLength=200)]
+    metadata: Annotated[dict[str, str], described("The caller's own names and values.", {"topic": "birds"})]
 
 
 class ListedSession(_State, _Name):
@@ -237,7 +240,7 @@ class ListedSession(_State, _Name):
     @classmethod
     def of(cls, view: sessions.SessionView, now_ms: int) -> Self:
         """The session as it stands at `now_ms`."""
-        return cls._of(view, now_ms, session_id=view.session.id, title=view.title)
+        return cls._of(view, now_ms, session_id=view.session.id, title=view.title, metadata=dict(view.metadata))
 
 
 class Session(_State, _Name):
@@ -249,6 +252,8 @@ class Session(_State, _Name):
     stop_sequences: Annotated[list[str] | None, described("Texts at which a reply ends.")] = None
     thinking: Annotated[dict[str, Any] | None, described("How the model thinks, in the API's own form.")] = None
     effort: Annotated[str | None, described("How much work the model puts into a reply.", "high")] = None
+    tools: Annotated[list[str] | None, described("The names of the tools that it may use.", ["current_time"])] = None
+    tool_choice: Annotated[str | None, described("Whether it uses them.", "auto")] = None
     warning: WarningOfExpiry | None = None
 
     @classmethod
@@ -260,6 +265,7 @@ class Session(_State, _Name):
             now_ms,
             session_id=session.id,
             title=view.title,
+            metadata=dict(view.metadata),
             system=session.settings.system,
             max_tokens=session.settings.max_tokens,
             cache=session.settings.cache,
@@ -267,6 +273,8 @@ class Session(_State, _Name):
                 stop_sequences=list(session.settings.stop_sequences),
                 thinking=json.loads(session.settings.thinking or "null"),
                 effort=session.settings.effort,
+                tools=[each["name"] for each in json.loads(session.settings.tools or "[]")],
+                tool_choice=session.settings.tool_choice,
             ),
             **_warning(session.expires_ms, view.idle_expires_ms, now_ms),
         )
@@ -291,7 +299,7 @@ class UsersSession(_State, _RefName):
 
     @classmethod
     def of(cls, ref: str, view: sessions.SessionView, now_ms: int) -> Self:
-        """The session as it stands at `now_ms`; neither its id nor its title."""
+        """The session as it stands at `now_ms`; neither its id nor its title and metadata."""
         return cls._of(view, now_ms, ref=ref)
 
 

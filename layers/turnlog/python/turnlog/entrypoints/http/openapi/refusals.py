@@ -21,13 +21,14 @@ from turnlog.errors import InvalidRequest, TurnlogError, ValueRefused
 Example = dict[str, Any]
 
 _REQUEST_ID = "7f5d0ab5-6a4e-4c55-a2f5-3c1c0e4e7f10"
-_TEXTS = {"message", "system", "title", "reason"}
+_TEXTS = {"message", "system", "title", "reason", "metadata"}
 _BOUNDS = {
     "minimum": "minimum",
     "minLength": "min_length",
     "maximum": "maximum",
     "maxLength": "max_length",
     "maxItems": "max_length",
+    "maxProperties": "max_length",
 }
 """The bounds of a schema, by what a problem calls them."""
 
@@ -135,6 +136,8 @@ def _of_body(kind: type[Body]) -> Iterator[TurnlogError]:
     yield InvalidRequest("wrong_type", f"/{first}")
     if "required" in schema:
         yield InvalidRequest("field_missing", f"/{schema['required'][0]}")
+    if "minProperties" in schema:
+        yield InvalidRequest("field_missing", "", {"allowed": list(schema["properties"])})
     if texts := [name for name in schema["properties"] if name in _TEXTS]:
         yield InvalidRequest("control_character", f"/{texts[0]}")
     if "message" in schema["properties"]:
