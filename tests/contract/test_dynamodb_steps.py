@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -577,6 +578,46 @@ def test_a_step_that_is_stored_during_a_delete_does_not_outlive_it(
     assert store_on(Later()).delete(OWNER, session.id, START_MS) is True
     assert items(dynamodb, session) == {}
     assert is_gone(store, session)
+
+
+@pytest.mark.usefixtures("small_copies")
+@pytest.mark.parametrize("end", ["delete", "erase"])
+@pytest.mark.parametrize("call", range(1, 9))
+def test_a_copied_step_that_is_stored_during_a_delete_does_not_outlive_it(
+    store: DynamoDBSessionStore, session: Session, dynamodb: DynamoDBClient, call: int, end: str
+) -> None:
+    commit_steps(store, session)
+    child, sent = new_session(), list[dict[str, Any]]()
+
+    class Slow:
+        """Sends its third transaction, which copies a step, when the process has died already."""
+
+        def __getattr__(self, name: str) -> Callable[..., Any]:
+            return self.send if name == "transact_write_items" else getattr(dynamodb, name)
+
+        def send(self, **arguments: Any) -> Any:
+            sent.append(arguments)
+            if len(sent) == 3:
+                raise _CrashError
+            return dynamodb.transact_write_items(**arguments)
+
+    with pytest.raises(_CrashError):
+        store_on(Slow()).fork(session, 1, child, "A fork")
+    reached: list[str] = []
+
+    class Later:
+        def __getattr__(self, name: str) -> Callable[..., Any]:
+            reached.append(name)
+            if len(reached) == call:
+                with suppress(dynamodb.exceptions.TransactionCanceledException):
+                    dynamodb.transact_write_items(**sent[-1])
+            return getattr(dynamodb, name)  # type: ignore[no-any-return]
+
+    if end == "delete":
+        store_on(Later()).delete(OWNER, child.id, START_MS)
+    else:
+        store_on(Later()).erase(OWNER, START_MS)
+    assert items(dynamodb, child) == {}
 
 
 def test_a_crashed_checkpoint_stored_all_or_nothing(
