@@ -14,9 +14,7 @@ class RefusedPart(ResponseBody):
 
     reason: Annotated[str, described("The code of the rule that is broken.", "wrong_type")]
     pointer: Annotated[str | None, described("The place in the body (RFC 6901).", "/message")] = None
-    field: Annotated[int | None, count("The number of the unknown field among those of its object.", 2, minimum=1)] = (
-        None
-    )
+    field: Annotated[int | None, count("The number of the field among those of its object.", 2, minimum=1)] = None
     line: Annotated[int | None, count("The line at which the body stops being JSON.", 1, minimum=1)] = None
     column: Annotated[int | None, count("The byte of that line, from 1; 0 for its beginning.", 17)] = None
     parameter: Annotated[str | None, described("The query parameter.", "limit")] = None
@@ -61,6 +59,9 @@ class Problem(ResponseBody):
     start_over: Annotated[StartOver | None, described("The request that begins a new session.")] = None
     successor: Annotated[str | None, described("The model to name instead.", "claude-sonnet-5-5")] = None
     next_turn: Annotated[int | None, count("The number that the next turn gets.", 3, minimum=1)] = None
+    stop_reason: Annotated[
+        str | None, described("The reason why the reply ended, in Claude's words.", "max_tokens")
+    ] = None
     missing: Annotated[list[str] | None, described("The ids of the calls whose results are missing.")] = None
     retry_after: Annotated[int | None, count("Seconds after which a repeat may succeed.", 2, minimum=1)] = None
 

@@ -33,6 +33,7 @@ _PROVIDER_REQUEST = "The provider's name of the call, for which its support asks
 _CALLED = [{"type": "tool_use", "id": "toolu_01A09q90", "name": "current_time", "input": {"zone": "Europe/Zurich"}}]
 _RESULTS = [{"type": "tool_result", "tool_use_id": "toolu_01A09q90", "content": '{"time":"2026-11-25T10:00:00+01:00"}'}]
 _LAST_RESULTS = "The results of the reply's own tools, where the model has not been asked again after them."
+_OUTPUT = "The object that the reply is, which fits the `output` of the request; missing while tools are called."
 _CONTINUATION = (
     "Question and reply, encrypted for the caller alone and good for 15 minutes, with which a session can begin; null "
     "when it would be too large for a request."
@@ -111,13 +112,14 @@ class _Reply(ResponseBody):
 class Reply(_Reply):
     """Claude's reply."""
 
+    output: Annotated[dict[str, Any] | None, described(_OUTPUT, {"legs": 2})] = None
     continuation: Annotated[str | None, described(_CONTINUATION, type=["string", "null"])] = None
 
     @classmethod
     def of(
-        cls, reply: messages.Reply, cost_usd: Decimal | None, *, steps: Sequence[turns.Step] = (), **more: str | None
+        cls, reply: messages.Reply, cost_usd: Decimal | None, *, steps: Sequence[turns.Step] = (), **more: Any
     ) -> Self:
-        """The reply after these steps, at the cost of all; a `continuation` is sent if it is given at all."""
+        """The reply after these steps, at the cost of all; what is given of `more` is sent, also if it is None."""
         usage = messages.total_usage([*(step.call.usage for step in steps), reply.usage])
         said = [message for step in steps for message in step.messages]
         before = {"steps": _steps(said, [step.call for step in steps])} if steps else {}

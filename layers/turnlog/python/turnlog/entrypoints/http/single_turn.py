@@ -6,6 +6,7 @@ from typing import Any
 
 from turnlog import runtime
 from turnlog.domain.messages import ModelRequest, ModelSettings
+from turnlog.domain.output_schemas import require_uncited
 from turnlog.entrypoints.http.api import Api, Invocation, Response
 from turnlog.entrypoints.http.bodies import QueryBody, SingleTurnBody, chosen_model
 from turnlog.entrypoints.http.replies import Reply
@@ -34,7 +35,10 @@ def single_turn(path: str, system: str | None = None) -> Api:
             system=own.system if own else system or "",
             stop_sequences=own.stop_sequences if own else (),
             **_tools_of(own),
+            output_schema=(own and own.output) or "",
         )
+        if settings.output_schema:
+            require_uncited(asked.message)
         question = ModelRequest(settings, (asked.message,))
         continuable = own is not None and own.continuable
         given = ask(
@@ -50,7 +54,8 @@ def single_turn(path: str, system: str | None = None) -> Api:
             tools=runtime.tool_runner() if settings.own_tools else None,
         )
         continuation = {"continuation": given.continuation} if continuable else {}
-        body = Reply.of(given.reply, given.cost_usd, steps=given.steps, **continuation)
+        output = {} if given.output is None else {"output": given.output}
+        body = Reply.of(given.reply, given.cost_usd, steps=given.steps, **output, **continuation)
         noted = {
             "model": given.reply.model,
             "tokens": given.usage.tokens,
