@@ -75,7 +75,7 @@ class Step(ResponseBody):
     ] = None
 
 
-class _Reply(ResponseBody):
+class AnyReply(ResponseBody):
     text: Annotated[str, described("The text of the reply.", _ANSWER)]
     content: Annotated[fields.Blocks, described("The reply's blocks, as Claude sent them.", _BLOCKS)]
     model: fields.Model
@@ -95,9 +95,8 @@ class _Reply(ResponseBody):
     steps: Annotated[list[Step] | None, described("The calls before, when the model used tools and went on.")] = None
 
     @classmethod
-    def _of(cls, reply: messages.Reply, usage: messages.Usage, cost_usd: Decimal | None, **more: Any) -> Self:
+    def of_reply(cls, reply: messages.Reply, usage: messages.Usage, cost_usd: Decimal | None, **more: Any) -> Self:
         return cls(
-            text=reply.text,
             content=reply.message.blocks,
             model=reply.model,
             stop_reason=reply.stop_reason,
@@ -105,11 +104,11 @@ class _Reply(ResponseBody):
             cost_usd=_decimal_text(cost_usd),
             **_if_any(message_id=reply.id, provider_request_id=reply.request_id, stop_sequence=reply.stop_sequence),
             **_if_any(stop_details=json.loads(reply.stop_details or "null"), notice=_notice(reply)),
-            **more,
+            **{"text": reply.text, **more},
         )
 
 
-class Reply(_Reply):
+class Reply(AnyReply):
     """Claude's reply."""
 
     output: Annotated[dict[str, Any] | None, described(_OUTPUT, {"legs": 2})] = None
@@ -123,7 +122,7 @@ class Reply(_Reply):
         usage = messages.total_usage([*(step.call.usage for step in steps), reply.usage])
         said = [message for step in steps for message in step.messages]
         before = {"steps": _steps(said, [step.call for step in steps])} if steps else {}
-        return cls._of(reply, usage, cost_usd, **before, **more)
+        return cls.of_reply(reply, usage, cost_usd, **before, **more)
 
 
 class ExpiryWarning(ResponseBody):
@@ -137,7 +136,7 @@ class ExpiryWarning(ResponseBody):
 WarningOfExpiry = Annotated[ExpiryWarning, described("A hint for people, when less than five minutes are left.")]
 
 
-class TakenTurn(_Reply):
+class TakenTurn(AnyReply):
     """The reply of a turn, and the times at which its session ends."""
 
     session_id: fields.SessionId
@@ -150,7 +149,7 @@ class TakenTurn(_Reply):
     def of(cls, taken: turn_protocol.TakenTurn) -> Self:
         """The turn as it was taken, so that a replay says the same."""
         session, turn = taken.view.session, taken.turn
-        return cls._of(
+        return cls.of_reply(
             turn.reply,
             turn.usage,
             turn.cost_usd,
@@ -177,13 +176,13 @@ class _Question(ResponseBody):
     message: Annotated[fields.Blocks, described("The caller's message, as blocks.", _ASKED)]
 
 
-class Turn(_Reply, _Question):
+class Turn(AnyReply, _Question):
     """A finished turn."""
 
     @classmethod
     def of(cls, turn: StoredTurn) -> Self:
         """The turn as it is stored."""
-        return cls._of(
+        return cls.of_reply(
             turn.reply,
             turn.usage,
             turn.cost_usd,
