@@ -272,7 +272,7 @@ class TestMoney:
     def test_all_parts_are_reserved_before_the_first_is_asked(self) -> None:
         store = MemorySessionStore()
         reserved: list[int] = []
-        model = Reader(fail=lambda _: reserved.append(self.used(store)["tokens"]))  # type: ignore[func-returns-value]
+        model = Reader(fail=lambda _: reserved.append(self.used(store)["tokens"]))
         self.asked(model, store, document(1000))
         assert min(reserved) == max(reserved) > 1_000_000
         assert self.used(store) == {"turns": 1, "tokens": 440}
