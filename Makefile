@@ -56,7 +56,7 @@ sam-local: $(VENV)  ## let `sam local` run the functions in containers against t
 sam-local-test: $(VENV) $(MINISTACK)  ## each function in a real container, by `sam local`; says so where there is no Docker
 	@exec .venv/bin/python -m tests.sam_local
 
-test: $(VENV) $(MINISTACK)  ## lint, types, template checks and every test, two parts at once; about 9 minutes on 2 cores
+test: $(VENV) $(MINISTACK)  ## lint, types, template checks and every test, three parts at once; about 9 minutes on 2 cores
 	@exec .venv/bin/python -m tests
 
 lint: $(VENV)  ## the checks of `make test` without a test: lint, format, types, template

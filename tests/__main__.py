@@ -1,4 +1,4 @@
-"""`make test`: every part, two side by side, whatever the others found; then how long each took and what failed.
+"""`make test`: every part, three side by side, whatever the others found; then how long each took and what failed.
 
 `python -m tests lint unit` runs only those parts.
 """
@@ -15,11 +15,12 @@ from collections.abc import Mapping, Sequence
 from local.processes import Interruption
 from tests.lanes import run
 
-LANES = 2
+LANES = 3
 PYTEST = [sys.executable, "-m", "pytest", "--quiet", "--durations=5", "--durations-min=1"]
 IN_PARALLEL = [*PYTEST, "--numprocesses=2"]  # where tests share nothing, no port and no machine
 # In the order in which a free lane takes them. The end-to-end tests take longest and wait often, so they go first, and
-# the last ones have two workers each: nothing waits at the end for one long part on one core.
+# two others run beside them, one of which may be on one core. The last ones have two workers each: nothing waits at the
+# end for one long part on one core.
 PARTS = {
     "e2e": [*PYTEST, "tests/e2e"],
     "lint": ["ruff", "check", "--quiet", "."],

@@ -20,6 +20,7 @@ from typing import IO
 from local.processes import Interruption, Stopping
 
 NEWS_EVERY_S = 30.0
+YIELDING = ("nice", "-n", "10")  # another process gets nine times as much of a processor as one of these
 END_WITHIN_S = 30.0  # the end-to-end tests stop a whole stack first
 _POLL_S = 0.05
 
@@ -43,7 +44,7 @@ def run(commands: Mapping[str, Sequence[str]], lanes: int, interruption: Interru
 
     A free lane takes the next command. With one lane, or one command, the output is printed as it comes; else a line
     tells when a command begins, and every NEWS_EVERY_S which ones run. After an interruption every command that has
-    not ended is "interrupted", whether it had begun or not.
+    not ended is "interrupted", whether it had begun or not. All others yield to the first command.
     """
     waiting = list(commands.items())
     running: list[_Running] = []
@@ -53,7 +54,8 @@ def run(commands: Mapping[str, Sequence[str]], lanes: int, interruption: Interru
     try:
         while waiting or running:
             while waiting and len(running) < lanes:
-                running.append(_Running(*waiting.pop(0), is_live))
+                name, command = waiting.pop(0)
+                running.append(_Running(name, command, is_live, yields=name != next(iter(commands))))
             interruption.sleep(_POLL_S)
             for each in [each for each in running if each.has_ended]:
                 running.remove(each)
@@ -70,7 +72,7 @@ def run(commands: Mapping[str, Sequence[str]], lanes: int, interruption: Interru
 class _Running:
     """A command that runs in a process group of its own, so that Ctrl-C reaches it once, and from here."""
 
-    def __init__(self, name: str, command: Sequence[str], is_live: bool) -> None:
+    def __init__(self, name: str, command: Sequence[str], is_live: bool, *, yields: bool) -> None:
         self.name = name
         self._is_live = is_live
         self._title = f"\n=== {name}: {' '.join(command[2:] if command[0] == sys.executable else command)}"
@@ -79,7 +81,7 @@ class _Running:
         self._cpu_s: float | None = None  # until it has ended
         _say(self._title if is_live else f"... {name} begins")
         self._process = subprocess.Popen(
-            command,
+            [*(YIELDING if yields else ()), *command],
             stdin=subprocess.DEVNULL,
             stdout=None if is_live else self._output,
             stderr=None if is_live else subprocess.STDOUT,

@@ -9,7 +9,7 @@ handler = Api(
         ("POST", "/sessions"): sessions.create,
         ("GET", "/sessions"): sessions.list_all,
         ("GET", "/sessions/{id}"): sessions.get,
-        ("PATCH", "/sessions/{id}"): sessions.rename,
+        ("PATCH", "/sessions/{id}"): sessions.change,
         ("DELETE", "/sessions/{id}"): sessions.delete,
         ("GET", "/sessions/{id}/export"): turns.export,
         ("POST", "/sessions/{id}/fork"): transfers.fork,

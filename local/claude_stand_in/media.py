@@ -16,6 +16,8 @@ def media_in(blocks: list[Block], path: str = "") -> Iterator[tuple[str, Block]]
     """Images, documents and search results with their paths, those in results of tools and in documents too."""
     for number, block in enumerate(blocks):
         where = f"{path}.{number}"
+        if not isinstance(block, dict):
+            continue  # the rules of blocks refuse it
         if block.get("type") in _MEDIA:
             yield where, block
         if block.get("type") == "tool_result" and isinstance(block.get("content"), list):

@@ -114,6 +114,7 @@ def _wire(store: SessionStore, model: HashModel) -> None:
     trail = CloudWatchAuditTrail(KeptLog(), "audit", HeldClock())  # type: ignore[arg-type] # as much of a client as it uses
     runtime.audit_trail = lambda: trail  # type: ignore[assignment]
     runtime.chat_model = lambda: model  # type: ignore[assignment]
+    runtime.tool_runner = lambda: None  # type: ignore[assignment] # no turn calls a tool
     runtime.session_store = lambda: store  # type: ignore[assignment]
     runtime.models = lambda: (MODEL,)  # type: ignore[assignment]
     runtime.cors_origin = lambda: None  # type: ignore[assignment]

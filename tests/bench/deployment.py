@@ -73,6 +73,7 @@ class Deployment:
             "OWNER_BUDGET_A_DAY": "1000000000",
             "OWNER_SESSIONS_A_DAY": "100000",
             "SESSION_TURNS_A_MINUTE": "0",
+            "TOOL_FUNCTIONS": "documents=documents-tool",
             **self._make(),
         }
 

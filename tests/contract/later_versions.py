@@ -14,7 +14,7 @@ import pytest
 from tests.contract.session_store import MARGIN_MS, is_gone, lease_of, move_of, take, take_all
 from tests.fakes import OWNER, SERVER_KEY, START_MS, HashModel, HeldClock, new_session
 from turnlog.domain.messages import Message
-from turnlog.domain.sessions import Session
+from turnlog.domain.sessions import Session, SessionChanges
 from turnlog.errors import ItemVersionUnknown, SessionCorrupt, TurnlogError
 from turnlog.ports.session_store import SessionStore
 from turnlog.usecases.list_sessions import page_of_sessions
@@ -53,7 +53,7 @@ class LaterVersionContract:
         acts = (
             lambda: store.read(OWNER, later.id, START_MS, newest=9),
             lambda: store.turns(later, 1, 2),
-            lambda: store.rename(OWNER, later.id, "New", START_MS),
+            lambda: store.change(OWNER, later.id, SessionChanges(title="New"), START_MS),
             lambda: store.move(move_of(later)),
             lambda: store.fork(later, 1, new_session(), ""),
             lambda: store.create(later, ""),

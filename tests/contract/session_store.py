@@ -24,7 +24,7 @@ from contextlib import suppress
 from dataclasses import replace
 from decimal import Decimal
 from functools import cache
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
@@ -33,7 +33,15 @@ from turnlog.domain.margins import CLOCK_TOLERANCE, SWEEP_MARGIN
 from turnlog.domain.messages import Message, Reply, Usage, to_json
 from turnlog.domain.older_keys import KEY_STRIDE, OLDER_KEYS, OTHER_KEYS
 from turnlog.domain.quotas import QuotaCharge, QuotaCharges
-from turnlog.domain.sessions import ListedSession, Move, Session, SessionSettings, new_session_id
+from turnlog.domain.sessions import (
+    ListedSession,
+    Metadata,
+    Move,
+    Session,
+    SessionChanges,
+    SessionSettings,
+    new_session_id,
+)
 from turnlog.domain.turns import KEY_HASH, MAX_TURN_BYTES, Lease, ModelCall, Slot, Tombstone, Totals, Turn
 from turnlog.errors import (
     ClockBehind,
@@ -980,12 +988,15 @@ class Forking(Facts):
         return turn.forked()
 
 
+PAIRS: Metadata = (("case", "snow ☃ 17"), ("empty", ""), ("x.y_z-1", 'quote " and \\'))
+
+
 class Renaming(Facts):
     def test_a_session_has_its_new_title_and_all_else_is_kept(self, store: SessionStore, session: Session) -> None:
         turns = take_all(store, session, 2)
         before = store.read(OWNER, session.id, START_MS, newest=9)
         for title in ("Snow ☃", "", 'Quote " and \\'):
-            store.rename(OWNER, session.id, title, START_MS + 50)
+            store.change(OWNER, session.id, SessionChanges(title=title), START_MS + 50)
             for consistent in (True, False):
                 view = store.read(OWNER, session.id, START_MS + 50, newest=9, consistent=consistent)
                 assert view == replace(before, title=title)
@@ -993,20 +1004,82 @@ class Renaming(Facts):
         assert take(store, session, 3, at_ms=START_MS + 60).number == 3
 
     def test_a_title_goes_along_with_a_move(self, store: SessionStore, session: Session) -> None:
-        store.rename(OWNER, session.id, "New", START_MS)
+        store.change(OWNER, session.id, SessionChanges(title="New"), START_MS)
         moved = store.move(move_of(session))
         assert store.read(EVE, moved.id, START_MS + 100, newest=1).title == "New"
 
     def test_a_session_can_be_renamed_while_its_turn_runs(self, store: SessionStore, session: Session) -> None:
         store.acquire(session, lease_of(1), over=None)
-        store.rename(OWNER, session.id, "New", START_MS)
+        store.change(OWNER, session.id, SessionChanges(title="New"), START_MS)
         assert store.commit(session, turn_of(lease_of(1))) == turn_of(lease_of(1))
         assert store.read(OWNER, session.id, START_MS, newest=1).title == "New"
 
     def test_a_new_title_prolongs_nothing(self, store: SessionStore, session: Session) -> None:
-        store.rename(OWNER, session.id, "New", START_MS + session.idle_ms - 1)
+        store.change(OWNER, session.id, SessionChanges(title="New"), START_MS + session.idle_ms - 1)
         with pytest.raises(SessionNotFound):
             store.read(OWNER, session.id, START_MS + session.idle_ms, newest=1)
+
+    def test_metadata_is_kept_as_it_was_given_and_changes_nothing_else(
+        self, store: SessionStore, session: Session
+    ) -> None:
+        take_all(store, session, 2)
+        before = store.read(OWNER, session.id, START_MS, newest=9)
+        assert before.metadata == ()
+        for metadata in (PAIRS, PAIRS[:1], (), PAIRS[1:]):
+            store.change(OWNER, session.id, SessionChanges(metadata=metadata), START_MS + 50)
+            for consistent in (True, False):
+                view = store.read(OWNER, session.id, START_MS + 50, newest=9, consistent=consistent)
+                assert view == replace(before, metadata=metadata)
+
+    def test_title_and_metadata_change_alone_or_together(self, store: SessionStore, session: Session) -> None:
+        def change(*given: Any) -> tuple[str, Metadata]:
+            store.change(OWNER, session.id, SessionChanges(*given), START_MS)
+            view = store.read(OWNER, session.id, START_MS, newest=1)
+            return view.title, view.metadata
+
+        assert change("New", PAIRS) == ("New", PAIRS)
+        assert change("Newer") == ("Newer", PAIRS)
+        assert change(None, PAIRS[1:]) == ("Newer", PAIRS[1:])
+        assert change("Last", ()) == ("Last", ())
+        assert change("", PAIRS) == ("", PAIRS)
+        assert change() == ("", PAIRS)
+
+    def test_a_session_is_created_with_its_metadata(self, store: SessionStore) -> None:
+        session = store.create(new_session(), "A title", metadata=PAIRS, first=turn_of(lease_of(1)))
+        view = store.read(OWNER, session.id, START_MS, newest=1)
+        assert (view.metadata, view.count) == (PAIRS, 1)
+        store.create(session, "Another title", metadata=PAIRS[:1])
+        assert store.read(OWNER, session.id, START_MS, newest=1).metadata == PAIRS
+
+    def test_the_most_metadata_is_kept(self, store: SessionStore, session: Session) -> None:
+        most = tuple((f"{number:064d}", "\U0001f426" * 512) for number in range(16))
+        store.change(OWNER, session.id, SessionChanges(metadata=most), START_MS)
+        take(store, session, 1)
+        assert store.read(OWNER, session.id, START_MS, newest=1).metadata == most
+
+    def test_metadata_goes_along_with_a_move(self, store: SessionStore, session: Session) -> None:
+        store.change(OWNER, session.id, SessionChanges(metadata=PAIRS), START_MS)
+        moved = store.move(move_of(session))
+        view = store.read(EVE, moved.id, START_MS + 100, newest=1)
+        assert (view.title, view.metadata) == ("A title", PAIRS)
+
+    def test_a_fork_has_the_metadata_that_it_is_given(self, store: SessionStore, session: Session) -> None:
+        take(store, session, 1)
+        store.change(OWNER, session.id, SessionChanges(metadata=PAIRS), START_MS)
+        child, bare = new_session(), new_session()
+        store.fork(session, 1, child, "A fork", metadata=PAIRS[1:])
+        store.fork(session, 1, bare, "A fork")
+        assert store.read(OWNER, child.id, START_MS, newest=1).metadata == PAIRS[1:]
+        assert store.read(OWNER, bare.id, START_MS, newest=1).metadata == ()
+
+    def test_metadata_can_change_while_a_turn_runs_and_after_it(self, store: SessionStore, session: Session) -> None:
+        store.acquire(session, lease_of(1), over=None)
+        store.change(OWNER, session.id, SessionChanges(metadata=PAIRS), START_MS)
+        assert store.read(OWNER, session.id, START_MS, newest=1).running == lease_of(1)
+        assert store.commit(session, turn_of(lease_of(1))) == turn_of(lease_of(1))
+        store.change(OWNER, session.id, SessionChanges(metadata=PAIRS[:1]), START_MS)
+        view = store.read(OWNER, session.id, START_MS, newest=1)
+        assert (view.metadata, view.running, view.count) == (PAIRS[:1], None, 1)
 
     @pytest.mark.parametrize("why", ["unknown", "foreign", "expired", "deleted", "moved"])
     def test_a_session_that_is_not_there_cannot_be_renamed(
@@ -1024,7 +1097,7 @@ class Renaming(Facts):
         if why == "moved":
             store.move(move_of(session))
         with pytest.raises(SessionNotFound):
-            store.rename(owner, session_id, "New", now)
+            store.change(owner, session_id, SessionChanges("New", PAIRS), now)
         if why in ("deleted", "moved"):
             assert is_gone(store, session)
         else:

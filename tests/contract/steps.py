@@ -639,6 +639,25 @@ class StepCommitting(StepFacts):
         assert store.commit(session, turn) == turn
         assert store.turns(session, 1, 1) == [turn]
 
+    @pytest.mark.parametrize("form", ["exchange", "steps", "interrupted"])
+    def test_the_instructions_that_hold_before_the_window_are_kept(
+        self, store: Store, session: Session, form: str
+    ) -> None:
+        lease, rules = taken(store, session), "Be ☃. " * 99
+        if form == "exchange":
+            turn = replace(turn_of(lease), window_system=rules)
+        else:
+            lease = stepped(store, session, lease, *STEPS)
+            turn = replace(turn_with(lease, *STEPS), window_system=rules)
+        if form == "interrupted":
+            turn = turn_with(lease, *STEPS, answer=None, stop_reason=INTERRUPTED)
+            turn = replace(turn, window_system=rules, at_ms=lease.lease_expires_ms + 1)
+            assert store.interrupt(session, turn, over=lease) == turn
+        else:
+            assert store.commit(session, turn) == turn
+        assert store.read(OWNER, session.id, START_MS, newest=1).turns == (turn,)
+        assert store.turns(session, 1, 1) == [turn]
+
     def test_the_names_of_a_call_are_kept(self, store: Store, session: Session) -> None:
         lease = taken(store, session)
         call = replace(call_of(), stop_sequence="END", stop_details='{"type":"refusal"}')

@@ -16,7 +16,7 @@ from turnlog.adapters.dynamodb import DynamoDBSessionStore
 from turnlog.adapters.dynamodb.items import partition
 from turnlog.domain.margins import GRACE
 from turnlog.domain.quotas import QuotaCharges
-from turnlog.domain.sessions import Session
+from turnlog.domain.sessions import Session, SessionChanges
 from turnlog.errors import KeyReused, QuotaExceeded, SessionCorrupt, SessionNotFound, StoreUnavailable
 
 if TYPE_CHECKING:
@@ -245,8 +245,9 @@ def test_a_delete_that_was_interrupted_is_finished_by_the_next(
         assert not [item for item in items(dynamodb) if item["sk"]["S"] == partition(OWNER, other.id)]
 
 
-def test_a_title_that_comes_after_the_end_brings_nothing_back(
-    dynamodb: DynamoDBClient, store: DynamoDBSessionStore, session: Session
+@pytest.mark.parametrize("changes", [SessionChanges(title="canary"), SessionChanges(metadata=(("name", "canary"),))])
+def test_a_change_that_comes_after_the_end_brings_nothing_back(
+    dynamodb: DynamoDBClient, store: DynamoDBSessionStore, session: Session, changes: SessionChanges
 ) -> None:
     class EndsItFirst:
         def __getattr__(self, name: str) -> Any:
@@ -257,9 +258,22 @@ def test_a_title_that_comes_after_the_end_brings_nothing_back(
     late: Any = EndsItFirst()
     take(store, session, 1)
     with pytest.raises(SessionNotFound):
-        DynamoDBSessionStore(late, TABLE, sleep=lambda _: None).rename(OWNER, session.id, "canary", START_MS)
+        DynamoDBSessionStore(late, TABLE, sleep=lambda _: None).change(OWNER, session.id, changes, START_MS)
     assert "canary" not in str(everything(dynamodb))
     assert {item.get("st", {}).get("S") for item in items(dynamodb)} == {"ended"}
+
+
+def test_metadata_lies_beside_the_title_and_leaves_with_it(
+    dynamodb: DynamoDBClient, store: DynamoDBSessionStore, session: Session
+) -> None:
+    def meta() -> dict[str, Any]:
+        return next(item for item in items(dynamodb) if item["sk"]["S"] == "meta")
+
+    before = meta()
+    store.change(OWNER, session.id, SessionChanges(metadata=(("a", "☃"), ("b", ""))), START_MS)
+    assert meta() == before | {"md": {"S": '{"a":"☃","b":""}'}}
+    store.change(OWNER, session.id, SessionChanges(metadata=()), START_MS)
+    assert meta() == before
 
 
 class _CrashError(Exception):

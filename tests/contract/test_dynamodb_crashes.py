@@ -16,7 +16,7 @@ from turnlog.adapters.dynamodb import DynamoDBSessionStore
 from turnlog.adapters.dynamodb.items import owner_partition, partition
 from turnlog.domain.margins import SWEEP_MARGIN
 from turnlog.domain.quotas import QuotaCharges
-from turnlog.domain.sessions import Move, Session, new_session_id
+from turnlog.domain.sessions import Metadata, Move, Session, SessionChanges, new_session_id
 from turnlog.errors import LeaseLost, QuotaExceeded, SessionNotFound
 
 if TYPE_CHECKING:
@@ -306,16 +306,29 @@ def test_a_move_without_quota_left_changes_nothing(store: DynamoDBSessionStore, 
     assert store.acquire(session, lease, over=view.running) == lease
 
 
+OLD, NEW = (("case", "17"),), (("case", "18"), ("topic", "birds"))
+CHANGES: dict[str, tuple[Metadata, SessionChanges]] = {
+    "a title": (OLD, SessionChanges(title="New")),
+    "first metadata": ((), SessionChanges(metadata=NEW)),
+    "other metadata": (OLD, SessionChanges(metadata=NEW)),
+    "no metadata": (OLD, SessionChanges(metadata=())),
+    "both": (OLD, SessionChanges("New", NEW)),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_a_title_changed_during_a_move_is_not_lost(
-    store: DynamoDBSessionStore, dynamodb: DynamoDBClient, when: str
+def test_a_change_during_a_move_is_not_lost(
+    store: DynamoDBSessionStore, dynamodb: DynamoDBClient, when: str, change: tuple[Metadata, SessionChanges]
 ) -> None:
     session = session_with(store, 3)
+    metadata, changes = change
+    store.change(session.owner, session.id, SessionChanges(metadata=metadata), START_MS)
     move = move_of(session)
     tried: list[type[Exception] | None] = []
 
     class _Late:
-        """Stops before or after its last transaction until somebody, who found the session before, has renamed it."""
+        """Stops before or after its last transaction until somebody, who found the session before, has changed it."""
 
         def __init__(self) -> None:
             self.transactions = 0
@@ -329,16 +342,16 @@ def test_a_title_changed_during_a_move_is_not_lost(
             def transact(**arguments: Any) -> Any:
                 if when == "after":
                     answer = call(**arguments)
-                tried.append(self.rename())
+                tried.append(self.change())
                 return answer if when == "after" else call(**arguments)
 
             return transact
 
-        def rename(self) -> type[Exception] | None:
-            renaming = DynamoDBSessionStore(dynamodb, TABLE, USAGE_TABLE, sleep=lambda _: None)
-            renaming.read = lambda *_, **__: view  # type: ignore[method-assign] # what it has seen before
+        def change(self) -> type[Exception] | None:
+            changing = DynamoDBSessionStore(dynamodb, TABLE, USAGE_TABLE, sleep=lambda _: None)
+            changing.read = lambda *_, **__: view  # type: ignore[method-assign] # what it has seen before
             try:
-                renaming.rename(session.owner, session.id, "New", START_MS)
+                changing.change(session.owner, session.id, changes, START_MS)
             except SessionNotFound as error:
                 return type(error)
             return None
@@ -346,8 +359,11 @@ def test_a_title_changed_during_a_move_is_not_lost(
     view, late = store.read(session.owner, session.id, START_MS, newest=1), _Late()
     moved = DynamoDBSessionStore(late, TABLE, USAGE_TABLE, sleep=lambda _: None).move(move)  # type: ignore[arg-type]
     assert tried == ([None] if when == "before" else [SessionNotFound])
-    title = store.read(ANOTHER_OWNER, moved.id, START_MS, newest=9).title
-    assert title == ("New" if when == "before" else "A title")
+    found = store.read(ANOTHER_OWNER, moved.id, START_MS, newest=9)
+    before, after = ("A title", metadata), (changes.title or "A title", changes.metadata)
+    if changes.metadata is None:
+        after = after[0], metadata
+    assert (found.title, found.metadata) == (after if when == "before" else before)
 
 
 def test_a_large_turn_is_stored_and_deleted_in_parts(store: DynamoDBSessionStore, dynamodb: DynamoDBClient) -> None:

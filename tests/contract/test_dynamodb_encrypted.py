@@ -22,7 +22,7 @@ from turnlog.domain.content_encryption import PLAIN
 from turnlog.domain.messages import Message
 from turnlog.domain.owners import owner_hash
 from turnlog.domain.quotas import QuotaCharge
-from turnlog.domain.sessions import Session, SessionSettings
+from turnlog.domain.sessions import Session, SessionChanges, SessionSettings
 from turnlog.errors import (
     ErasureInProgress,
     ItemUnreadable,
@@ -101,9 +101,12 @@ def session(here: Environment) -> Session:
     return conversation(here)
 
 
+NAMED = ((f"name-{SECRET.replace(' ', '-')}", SECRET),)
+
+
 def conversation(here: Environment, owner: str = OWNER) -> Session:
     settings = SessionSettings("claude-sonnet-5-5", 1000, f"System: {SECRET}")
-    session = here.store.create(replace(new_session(owner), settings=settings), f"Title: {SECRET}")
+    session = here.store.create(replace(new_session(owner), settings=settings), f"Title: {SECRET}", metadata=NAMED)
     for number in (1, 2):
         lease = lease_of(number)
         here.store.acquire(session, lease, over=None)
@@ -124,10 +127,11 @@ def texts(items: list[Item]) -> Iterator[bytes]:
 
 @pytest.mark.asvs("11.3.2")
 def test_no_content_and_no_id_lies_in_the_clear(here: Environment, session: Session) -> None:
-    here.store.fork(session, 2, new_session(), f"Fork: {SECRET}")
+    here.store.fork(session, 2, new_session(), f"Fork: {SECRET}", metadata=NAMED)
+    here.store.change(OWNER, session.id, SessionChanges(metadata=NAMED), START_MS)
     moved = here.store.move(move_of(session))
     stored = b"\n".join(texts([item for table in (SESSIONS, USAGE, KEYS) for item in here.items(table)]))
-    for hidden in (SECRET, "Title", "System", "claude-sonnet", session.id, moved.id, OWNER, EVE):
+    for hidden in (SECRET, NAMED[0][0], "Title", "System", "claude-sonnet", session.id, moved.id, OWNER, EVE):
         assert hidden.encode() not in stored
 
 
@@ -190,6 +194,17 @@ def test_content_does_not_open_in_another_session(here: Environment, session: Se
     name = CONTENT[sk]
     here.put(here.item(session, sk) | {name: here.item(other, sk)[name]})
     require_unreadable(here, read(here, session))
+
+
+def test_metadata_opens_in_its_own_session_alone(here: Environment, session: Session) -> None:
+    meta, other = here.item(session, "meta"), here.item(conversation(here), "meta")
+    for md in (other["md"], meta["title"], {"B": b"?"}, {"S": '{"a":"b"}'}):
+        here.put(meta | {"md": md})
+        require_unreadable(here, read(here, session))
+    here.put(meta)
+    assert here.store.read(OWNER, session.id, START_MS, newest=1).metadata == NAMED
+    moved = here.store.move(move_of(session))
+    assert here.store.read(moved.owner, moved.id, START_MS + 200, newest=1).metadata == NAMED
 
 
 def test_content_decrypts_only_in_its_own_attribute(here: Environment, session: Session) -> None:

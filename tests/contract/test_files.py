@@ -34,14 +34,17 @@ from tests.contract.session_store import (
     take_in_race,
     turn_of,
 )
-from tests.fakes import OWNER, START_MS, new_session
+from tests.contract.steps import Store, TurnStoreContract
+from tests.fakes import MODEL, OWNER, START_MS, TOOL_RESULT, TOOL_USE, new_session, two_call_turn
 from turnlog.adapters.local.files import FileSessionStore, records
-from turnlog.adapters.local.files.records import SessionTombstone, decode_only, encode, split, whole
+from turnlog.adapters.local.files.records import MARK_AT, Labels, SessionTombstone, decode_only, encode, split, whole
 from turnlog.adapters.local.files.store import session_path
+from turnlog.adapters.local.locked_store import Checkpoint
+from turnlog.domain.messages import Message, Usage
 from turnlog.domain.owners import owner_hash
 from turnlog.domain.quotas import QuotaCharges, QuotaCounters
-from turnlog.domain.sessions import Session
-from turnlog.domain.turns import Lease, Tombstone
+from turnlog.domain.sessions import Session, SessionChanges, SessionSettings
+from turnlog.domain.turns import INTERRUPTED, Lease, ModelCall, Step, Tombstone, Turn
 from turnlog.errors import (
     ItemUnreadable,
     ItemVersionUnknown,
@@ -52,7 +55,7 @@ from turnlog.errors import (
     StoreUnavailable,
     TurnsMissing,
 )
-from turnlog.ports.session_store import SessionStore
+from turnlog.ports.session_store import TurnStore
 
 
 def no_sync(_: int) -> None:
@@ -71,9 +74,9 @@ def store_later_in(root: Path) -> StoreLater:
     return make_later
 
 
-class TestFiles(SessionStoreContract, LaterVersionContract):
+class TestFiles(SessionStoreContract, TurnStoreContract, LaterVersionContract):
     @pytest.fixture
-    def store(self, root: Path) -> SessionStore:
+    def store(self, root: Path) -> Store:
         return FileSessionStore(root, sync=no_sync)
 
     @pytest.fixture
@@ -95,7 +98,7 @@ class OpenedAnew:
         return call
 
 
-class TestFilesOpenedAnewForEachCall(SessionStoreContract):
+class TestFilesOpenedAnewForEachCall(SessionStoreContract, TurnStoreContract):
     @pytest.fixture
     def store(self, root: Path) -> Any:
         return OpenedAnew(root)
@@ -120,6 +123,46 @@ def session(store: FileSessionStore) -> Session:
 def path(root: Path, session: Session) -> Path:
     """The session's file."""
     return session_path(root, session.owner, session.id)
+
+
+CALL = ModelCall(MODEL, Usage('{"input_tokens":3}'), Decimal("0.00001"), id="msg_1", request_id="req_1")
+QUESTION = (Message.of_text("Who is Ada?"),)
+
+
+def step_of(number: int) -> Step:
+    """A step whose tools have not run."""
+    return Step(number, Message("assistant", TOOL_USE), CALL)
+
+
+def with_results(step: Step) -> Step:
+    return replace(step, results=Message("user", TOOL_RESULT))
+
+
+def checkpointed(store: TurnStore, session: Session, lease: Lease, steps: int) -> Lease:
+    """Keeps so many steps, each with its results, and one more without. Returns the lease as it is then."""
+    for number in range(1, steps + 2):
+        message, first = (QUESTION if number == 1 else ()), replace(lease, sequence=2 * number - 1, steps=number)
+        assert store.checkpoint(session, first, lease.sequence, step_of(number), message=message) == first
+        lease = first
+        if number <= steps:
+            lease = replace(first, sequence=2 * number)
+            assert store.checkpoint(session, lease, first.sequence, with_results(step_of(number))) == lease
+    return lease
+
+
+def kept_steps(steps: int) -> tuple[tuple[Message, ...], tuple[Step, ...]]:
+    """The steps that `checkpointed` has kept."""
+    return QUESTION, (*(with_results(step_of(number)) for number in range(1, steps + 1)), step_of(steps + 1))
+
+
+def interrupted(lease: Lease, steps: int) -> Turn:
+    """The turn of so many steps with results and one without, after its lease has lapsed."""
+    message, kept = kept_steps(steps)
+    messages = message + tuple(each for step in kept for each in step.messages)
+    calls = tuple(step.call for step in kept)
+    turn = replace(two_call_turn(), messages=messages, calls=calls, stop_reason=INTERRUPTED, steps=lease.steps)
+    at_ms = lease.lease_expires_ms + 1
+    return replace(turn, number=lease.number, token=lease.token, key=lease.key, at_ms=at_ms)
 
 
 def all_below(folder: Path) -> list[Path]:
@@ -217,8 +260,10 @@ def test_a_changed_byte_or_a_cut_file_is_never_a_shorter_history(
     store: FileSessionStore, session: Session, path: Path
 ) -> None:
     take(store, session, 1)
-    store.rename(OWNER, session.id, "New", START_MS)
+    store.change(OWNER, session.id, SessionChanges(title="New"), START_MS)
     store.acquire(session, lease_of(2), over=None)
+    checkpointed(store, session, lease_of(2), 1)
+    store.change(OWNER, session.id, SessionChanges(metadata=METADATA), START_MS)
     intact = path.read_bytes()
     for data in garbled(intact):
         path.write_bytes(data)
@@ -293,6 +338,47 @@ def test_a_record_of_a_later_kind_is_not_passed_over(store: FileSessionStore, se
         with pytest.raises(ItemVersionUnknown):
             act()
     assert path.read_bytes() == before
+
+
+METADATA = (("case", "17"), ("topic", ""))
+
+
+def become_an_earlier_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which knew neither steps nor metadata."""
+    monkeypatch.setattr(records, "_KINDS", records._KINDS | {Checkpoint: b"?", Labels: b"?"})
+
+
+@pytest.mark.parametrize("what", ["steps", "metadata"])
+def test_an_earlier_version_leaves_a_session_with_new_records_alone(
+    store: FileSessionStore, session: Session, path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    store.acquire(session, lease_of(1), over=None)
+    if what == "steps":
+        checkpointed(store, session, lease_of(1), 1)
+    else:
+        store.change(OWNER, session.id, SessionChanges(metadata=METADATA), START_MS)
+    before = path.read_bytes()
+    become_an_earlier_version(monkeypatch)
+    for act in (
+        lambda: store.read(OWNER, session.id, START_MS, newest=25),
+        lambda: store.commit(session, turn_of(lease_of(1))),
+    ):
+        with pytest.raises(ItemVersionUnknown):
+            act()
+    assert path.read_bytes() == before
+    assert store.delete(OWNER, session.id, START_MS) is True
+
+
+def test_an_earlier_version_reads_what_has_neither_steps_nor_metadata(
+    store: FileSessionStore, session: Session, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.acquire(session, lease_of(1), over=None)
+    renewed = replace(lease_of(1), lease_expires_ms=START_MS + 90_000, sequence=7)
+    assert store.renew(session, renewed, 0) == renewed
+    assert store.ask_to_stop(session, renewed)
+    store.commit(session, turn_of(lease_of(1)))
+    become_an_earlier_version(monkeypatch)
+    assert store.read(OWNER, session.id, START_MS, newest=25).turns == (turn_of(lease_of(1)),)
 
 
 @pytest.mark.parametrize("name", ["quotas", "gone"])
@@ -373,6 +459,62 @@ def test_the_stored_form_is_this_one(store: FileSessionStore, path: Path, sessio
     assert values_of(path.parent / "quotas") == [b'[{"used":{"turns#2026-11-25T14:05":["1",1790000060000]}}]']
 
 
+def test_the_stored_form_of_a_step_is_this_one(store: FileSessionStore, path: Path, session: Session) -> None:
+    lease = lease_of(1, charges=(charge("1"),))
+    store.acquire(session, lease, over=None)
+    checkpointed(store, session, lease, 1)
+    found = [value.decode() for value in values_of(path)[3:]]
+    assert found == [REPLY, RESULTS, SECOND_REPLY]
+
+
+def test_the_stored_form_of_metadata_is_this_one(store: FileSessionStore, path: Path, session: Session) -> None:
+    before = path.read_bytes()
+    store.change(OWNER, session.id, SessionChanges(metadata=METADATA), START_MS)
+    assert path.read_bytes()[MARK_AT + 12 :].startswith(before[MARK_AT + 12 :])
+    assert values_of(path)[2:] == [b'[{"title":"A title","metadata":[["case","17"],["topic",""]]}]']
+    store.change(OWNER, session.id, SessionChanges("New", ()), START_MS)
+    assert values_of(path)[3:] == [b'[{"title":"New"}]']
+    child = new_session()
+    store.create(child, "A title", metadata=METADATA)
+    assert [record[:1] for record in split(session_path(path.parents[1], OWNER, child.id).read_bytes())[0]] == [
+        b"S",
+        b"H",
+        b"M",
+    ]
+
+
+def test_a_title_after_metadata_is_the_newer_one(store: FileSessionStore, session: Session) -> None:
+    store.change(OWNER, session.id, SessionChanges("First", METADATA), START_MS)
+    store.change(OWNER, session.id, SessionChanges("Second"), START_MS)
+    turn = take(store, session, 1)
+    view = store.read(OWNER, session.id, START_MS, newest=1)
+    assert (view.title, view.metadata, view.turns, view.running) == ("Second", METADATA, (turn,), None)
+    store.change(OWNER, session.id, SessionChanges(metadata=METADATA[1:]), START_MS)
+    view = store.read(OWNER, session.id, START_MS, newest=1)
+    assert (view.title, view.metadata, view.turns, view.running) == ("Second", METADATA[1:], (turn,), None)
+
+
+def test_settings_and_calls_of_every_form_are_read_as_they_were(store: FileSessionStore) -> None:
+    settings = SessionSettings(
+        MODEL,
+        1000,
+        stop_sequences=("END", "\0"),
+        thinking='{"type":"adaptive"}',
+        effort="low",
+        tools='[{"name":"look_up"}]',
+        own_tools=("look_up",),
+        tool_choice="auto",
+        output_schema='{"type":"object"}',
+        cache="1h",
+    )
+    session = replace(new_session(), settings=settings)
+    call = replace(CALL, stop_sequence="END", stop_details='{"type":"refusal"}')
+    first = replace(turn_of(lease_of(1)), calls=(call,))
+    store.create(session, "", first=first)
+    view = store.read(OWNER, session.id, START_MS, newest=1)
+    assert (view.session, view.turns) == (session, (first,))
+
+
 HEAD = (
     '[{"ids":{"*":"*"},"title":"A title","created_ms":1790000000000,"expires_ms":1790086400000,"idle_ms":1800000,'
     '"fingerprint":"","lease":LEASE}]'
@@ -391,6 +533,26 @@ TURN = (
     r'"cost_usd":"0.000012"}],"stop_reason":"end_turn",'
     r'"totals":{"tokens":12,"cost_usd":"0.00012","content_bytes":40},'
     r'"at_ms":1790000000005,"window_from":1,"older_keys":"616263646566","attempt_counts":"636f756e747321"}]'
+)
+STEP_LEASE = (
+    '"lease":{"number":1,"token":"token-1","lease_expires_ms":1790000065000,"key":"6b303030303030303030303030303031",'
+    '"fingerprint":"66666666666666666666666666666666","at_ms":1790000000000,"sequence":SEQUENCE,"steps":1}'
+)
+REPLY = (
+    "[{" + STEP_LEASE.replace("SEQUENCE", "1") + r',"number":1,"reply":{"role":"assistant","content":"'
+    r"[{\"type\":\"thinking\",\"thinking\":\"I look it up.\",\"signature\":\"c2lnbmVk\"},"
+    r'{\"type\":\"tool_use\",\"id\":\"toolu_1\",\"name\":\"look_up\",\"input\":{\"word\":\"ada\"}}]"},'
+    r'"call":{"model":"claude-sonnet-5-5","usage":{"received":"{\"input_tokens\":3}"},"cost_usd":"0.00001",'
+    r'"id":"msg_1","request_id":"req_1"},'
+    r'"message":[{"role":"user","content":"[{\"type\":\"text\",\"text\":\"Who is Ada?\"}]"}]}]'
+)
+SECOND_REPLY = (
+    REPLY.partition(',"message"')[0].replace('"sequence":1,"steps":1},"number":1', '"sequence":3,"steps":2},"number":2')
+    + "}]"
+)
+RESULTS = (
+    "[{" + STEP_LEASE.replace("SEQUENCE", "2") + r',"number":1,"results":{"role":"user","content":"'
+    r'[{\"type\":\"tool_result\",\"tool_use_id\":\"toolu_1\",\"content\":\"a name\"}]"}}]'
 )
 STORED_FORM = [
     '[{"model":"claude-sonnet-5-5","max_tokens":1000,"system":"Be brief."}]',
@@ -520,6 +682,118 @@ def test_the_next_writer_writes_over_what_was_not_finished(
     assert b"x" * 99 not in b"".join(values_of(path))
 
 
+def test_a_step_that_was_not_finished_never_happened(store: FileSessionStore, session: Session, path: Path) -> None:
+    turn = take(store, session, 1)
+    store.acquire(session, lease_of(2), over=None)
+    before = path.read_bytes()
+    for steps in (0, 1, 2):
+        path.write_bytes(before)
+        lease = checkpointed(store, session, lease_of(2), steps)
+        written, last = path.read_bytes(), replace(lease, sequence=99)
+        assert store.checkpoint(session, last, lease.sequence, with_results(step_of(steps + 1))) == last
+        record = path.read_bytes()[len(written) :]
+        for length in range(len(record)):
+            path.write_bytes(written + record[:length])
+            view = store.read(OWNER, session.id, START_MS, newest=9)
+            assert (view.turns, view.running) == ((turn,), lease)
+            assert store.steps(session, lease) == kept_steps(steps)
+        path.write_bytes(written + record)
+        assert store.read(OWNER, session.id, START_MS, newest=9).running == last
+        assert store.steps(session, last)[1][-1].results
+
+
+# --- steps
+
+
+def test_steps_lie_between_other_records_and_are_read_in_order(store: FileSessionStore, session: Session) -> None:
+    store.acquire(session, lease_of(1), over=None)
+    lease = checkpointed(store, session, lease_of(1), 2)
+    store.change(OWNER, session.id, SessionChanges(title="New"), START_MS)
+    renewed = replace(lease, sequence=50, lease_expires_ms=START_MS + 90_000)
+    assert store.renew(session, renewed, lease.sequence) == renewed
+    view = store.read(OWNER, session.id, START_MS, newest=9)
+    assert (view.title, view.running) == ("New", renewed)
+    assert store.steps(session, renewed) == kept_steps(2)
+
+
+def test_a_handler_that_takes_over_finds_the_steps(store: FileSessionStore, session: Session) -> None:
+    store.acquire(session, lease_of(1), over=None)
+    dead = checkpointed(store, session, lease_of(1), 1)
+    heir = replace(lease_of(1, "heir", at_ms=dead.lease_expires_ms + 1), attempt=2, steps=dead.steps)
+    assert store.acquire(session, heir, over=dead) == heir
+    assert store.steps(session, heir) == kept_steps(1)
+    last = replace(heir, sequence=1)
+    assert store.checkpoint(session, last, 0, with_results(step_of(2))) == last
+    assert store.steps(session, last) == (QUESTION, (with_results(step_of(1)), with_results(step_of(2))))
+
+
+def test_the_steps_of_a_finished_turn_are_none_of_the_next(store: FileSessionStore, session: Session) -> None:
+    store.acquire(session, lease_of(1), over=None)
+    lease = checkpointed(store, session, lease_of(1), 1)
+    turn = interrupted(lease, 1)
+    assert store.interrupt(session, turn, lease) == turn
+    second = lease_of(2)
+    store.acquire(session, second, over=None)
+    assert store.steps(session, second) == ((), ())
+    last = replace(second, sequence=1, steps=1)
+    assert store.checkpoint(session, last, 0, step_of(1), message=QUESTION) == last
+    assert store.steps(session, last) == kept_steps(0)
+    assert store.turns(session, 1, 9) == [turn]
+
+
+def test_steps_that_were_given_up_are_none_of_the_next_lease(store: FileSessionStore, session: Session) -> None:
+    store.acquire(session, lease_of(1), over=None)
+    lease = checkpointed(store, session, lease_of(1), 1)
+    other = lease_of(1, "other", at_ms=lease.lease_expires_ms + 1)
+    store.acquire(session, other, over=lease)
+    again = replace(other, sequence=1, steps=1)
+    assert store.checkpoint(session, again, 0, step_of(1), message=QUESTION) == again
+    assert store.steps(session, again) == kept_steps(0)
+
+
+@pytest.mark.parametrize("lost", [3, 5])
+def test_a_gap_in_the_steps_is_an_error(store: FileSessionStore, session: Session, path: Path, lost: int) -> None:
+    store.acquire(session, lease_of(1), over=None)
+    lease = checkpointed(store, session, lease_of(1), 1)
+    found = split(path.read_bytes())[0]
+    path.write_bytes(whole(*found[:lost], *found[lost + 1 :]))
+    with pytest.raises(SessionCorrupt):
+        store.steps(session, lease)
+
+
+def test_a_view_decodes_no_step_but_the_last(store: FileSessionStore, session: Session, path: Path) -> None:
+    store.acquire(session, lease_of(1), over=None)
+    lease = checkpointed(store, session, lease_of(1), 2)
+    found = split(path.read_bytes())[0]
+    rest = b"not deflated"
+    unreadable = records._FRAME.pack(b"C", len(rest), zlib.crc32(b"C" + rest)) + rest
+    path.write_bytes(whole(*found[:3], unreadable, *found[4:]))
+    assert store.read(OWNER, session.id, START_MS, newest=3).running == lease
+    with pytest.raises(ItemUnreadable):
+        store.steps(session, lease)
+
+
+def test_neither_a_move_nor_a_fork_takes_steps_along(store: FileSessionStore, session: Session) -> None:
+    turn = take(store, session, 1)
+    store.acquire(session, lease_of(2), over=None)
+    lapsed = checkpointed(store, session, lease_of(2), 1)
+    child = forked_empty(store, session)
+    store.acquire(session, lease_of(2, "heir", at_ms=lapsed.lease_expires_ms + 1), over=lapsed)
+    moved = store.move(move_of(session, at_ms=lapsed.lease_expires_ms + HOUR_MS // 3))
+    for each in (child, moved):
+        view = store.read(each.owner, each.id, START_MS + HOUR_MS // 4, newest=9)
+        assert (view.count, view.running) == (1, None)
+        with pytest.raises(LeaseLost):
+            store.steps(each, lapsed)
+    assert store.turns(moved, 1, 9) == [turn]
+
+
+def forked_empty(store: FileSessionStore, parent: Session) -> Session:
+    child = new_session()
+    store.fork(parent, 1, child, "")
+    return child
+
+
 # --- what outlasts a loss of power
 
 
@@ -607,9 +881,9 @@ def test_an_interrupt_right_after_a_turn_damages_nothing(
 def test_a_turn_and_a_title_outlast_a_loss_of_power(synced: FileSessionStore, root: Path, disk: Disk) -> None:
     session = synced.create(new_session(), "")
     turns = take_all(synced, session, 2)
-    synced.rename(OWNER, session.id, "New", START_MS)
+    synced.change(OWNER, session.id, SessionChanges("New", METADATA), START_MS)
     view = disk.lose_power(root).read(OWNER, session.id, START_MS, newest=9)
-    assert (view.title, list(view.turns)) == ("New", turns)
+    assert (view.title, view.metadata, list(view.turns)) == ("New", METADATA, turns)
 
 
 def test_a_turn_right_after_a_lease_outlasts_a_loss_of_power(synced: FileSessionStore, root: Path, disk: Disk) -> None:
@@ -646,6 +920,26 @@ def test_a_fork_outlasts_a_loss_of_power(synced: FileSessionStore, root: Path, d
     assert disk.lose_power(root).turns(child, 1, 9) == [turn.forked() for turn in turns]
 
 
+def test_steps_and_renewals_outlast_a_loss_of_power(synced: FileSessionStore, root: Path, disk: Disk) -> None:
+    session = synced.create(new_session(), "")
+    synced.acquire(session, lease_of(1), over=None)
+    disk.syncs = 0
+    lease = checkpointed(synced, session, lease_of(1), 1)
+    assert disk.syncs == 3
+    survivor = disk.lose_power(root)
+    assert survivor.read(OWNER, session.id, START_MS, newest=1).running == lease
+    assert survivor.steps(session, lease) == kept_steps(1)
+
+
+def test_an_interrupted_turn_outlasts_a_loss_of_power(synced: FileSessionStore, root: Path, disk: Disk) -> None:
+    session = synced.create(new_session(), "")
+    synced.acquire(session, lease_of(1), over=None)
+    lease = checkpointed(synced, session, lease_of(1), 1)
+    turn = interrupted(lease, 1)
+    synced.interrupt(session, turn, lease)
+    assert disk.lose_power(root).turns(session, 1, 9) == [turn]
+
+
 def test_a_turn_costs_two_fsyncs_however_long_the_session(synced: FileSessionStore, disk: Disk) -> None:
     session = synced.create(new_session(), "")
     for number in range(1, 30):
@@ -670,7 +964,12 @@ def test_a_disk_that_fails_is_reported_and_nothing_is_half_done(
         lambda: synced.acquire(session, lease_of(2, at_ms=START_MS + HOUR_MS), over=lease_of(2)),
         lambda: synced.release(session, lease_of(2), billed=True, now_ms=START_MS),
         lambda: synced.commit(session, turn_of(lease_of(2))),
-        lambda: synced.rename(OWNER, session.id, "New", START_MS),
+        lambda: synced.renew(session, replace(lease_of(2), sequence=1), 0),
+        lambda: synced.checkpoint(session, replace(lease_of(2), sequence=1, steps=1), 0, step_of(1)),
+        lambda: synced.ask_to_stop(session, lease_of(2)),
+        lambda: synced.interrupt(session, interrupted(lease_of(2), 0), lease_of(2)),
+        lambda: synced.change(OWNER, session.id, SessionChanges(title="New"), START_MS),
+        lambda: synced.change(OWNER, session.id, SessionChanges(metadata=METADATA), START_MS),
         lambda: synced.fork(session, 1, new_session(), ""),
         lambda: synced.move(move_of(session, at_ms=lease_of(2).lease_expires_ms)),
         lambda: synced.delete(OWNER, session.id, START_MS),
@@ -925,6 +1224,31 @@ def charge_in_process(root: Path, owner: str, tries: int) -> int:
     return admitted
 
 
+def keep_steps_until_killed(root: Path, session: Session, steps: int) -> None:
+    """Takes a slot, keeps steps, and dies before the next one."""
+    store = FileSessionStore(root)
+    store.acquire(session, lease_of(1), over=None)
+    checkpointed(store, session, lease_of(1), steps)
+    os.kill(os.getpid(), 9)
+
+
+@pytest.mark.parametrize("steps", [0, 1, 3])
+def test_another_process_goes_on_from_the_steps_of_one_that_was_killed(
+    store: FileSessionStore, session: Session, root: Path, steps: int
+) -> None:
+    process = multiprocessing.get_context("spawn").Process(target=keep_steps_until_killed, args=(root, session, steps))
+    process.start()
+    process.join(60)
+    assert process.exitcode == -9
+    dead = store.read(OWNER, session.id, START_MS, newest=1).running
+    assert dead is not None
+    heir = replace(lease_of(1, "heir", at_ms=dead.lease_expires_ms + 1), attempt=2, steps=dead.steps)
+    assert store.acquire(session, heir, over=dead) == heir
+    assert store.steps(session, heir) == kept_steps(steps)
+    last = replace(heir, sequence=1)
+    assert store.checkpoint(session, last, 0, with_results(step_of(steps + 1))) == last
+
+
 def test_processes_that_race_have_one_order_and_one_limit(
     store: FileSessionStore, session: Session, root: Path
 ) -> None:
@@ -1132,6 +1456,118 @@ class CommitBeyond(Commit):
     beyond, settled = "5", (9, 14)
 
 
+class Checkpointing(Killed):
+    """Settles a call to 1 of the 4 that were reserved with the lease, and keeps the reply of its step."""
+
+    charged, spent = "4", "-3"
+    steps = 1  # those with results, before
+
+    def begin(self, store: FileSessionStore) -> None:
+        super().begin(store)
+        lease = lease_of(4, charges=(charge(self.charged),))
+        store.acquire(self.session, lease, over=None)
+        self.before = checkpointed(store, self.session, replace(lease, charges=()), self.steps)
+        self.after = replace(self.before, sequence=90)
+        self.step = with_results(step_of(self.steps + 1))
+
+    def operate(self, store: FileSessionStore) -> None:
+        settlement = (charge(self.spent),)
+        seen = self.before.sequence
+        assert store.checkpoint(self.session, self.after, seen, self.step, settlement=settlement) == self.after
+
+    def expect(self, store: FileSessionStore) -> None:
+        running = self.require_turns(store, self.session)
+        assert running in (self.before, self.after)
+        steps = store.steps(self.session, running)
+        if running == self.before:
+            assert steps == kept_steps(self.steps)
+        else:
+            self.require_step(store)
+
+    def require_step(self, store: FileSessionStore) -> None:
+        message, before = kept_steps(self.steps)
+        assert store.steps(self.session, self.after) == (message, (*before[: self.step.number - 1], self.step))
+
+    def require_done(self, store: FileSessionStore) -> None:
+        assert self.require_turns(store, self.session) == self.after
+        self.require_step(store)
+        assert self.used(store) in (1, 4)
+
+
+class CheckpointingReply(Checkpointing):
+    """Keeps the reply of a further step, and reserves 3 for the call after it."""
+
+    def begin(self, store: FileSessionStore) -> None:
+        super().begin(store)
+        results = replace(self.before, sequence=80)
+        store.checkpoint(self.session, results, self.before.sequence, self.step)
+        self.before, self.step = results, step_of(self.step.number + 1)
+        self.after = replace(results, sequence=90, steps=self.step.number)
+
+    def operate(self, store: FileSessionStore) -> None:
+        charges = (charge("3"),)
+        seen = self.before.sequence
+        assert store.checkpoint(self.session, self.after, seen, self.step, charges=charges) == self.after
+
+    def expect(self, store: FileSessionStore) -> None:
+        running = self.require_turns(store, self.session)
+        assert running in (self.before, self.after)
+        _, steps = store.steps(self.session, running)
+        assert steps[:2] == (with_results(step_of(1)), with_results(step_of(2)))
+        assert steps[2:] == ((self.step,) if running == self.after else ())
+
+    def require_step(self, store: FileSessionStore) -> None:
+        _, steps = store.steps(self.session, self.after)
+        assert steps == (with_results(step_of(1)), with_results(step_of(2)), self.step)
+
+    def require_done(self, store: FileSessionStore) -> None:
+        assert self.require_turns(store, self.session) == self.after
+        self.require_step(store)
+        assert self.used(store) in (7, 10)  # too much rather than too little
+
+
+class Renewal(Checkpointing):
+    def operate(self, store: FileSessionStore) -> None:
+        assert store.renew(self.session, self.after, self.before.sequence) == self.after
+
+    def require_step(self, store: FileSessionStore) -> None:
+        assert store.steps(self.session, self.after) == kept_steps(self.steps)
+
+    def require_done(self, store: FileSessionStore) -> None:
+        assert self.require_turns(store, self.session) == self.after
+        self.require_step(store)
+
+
+class AskingToStop(Renewal):
+    def begin(self, store: FileSessionStore) -> None:
+        super().begin(store)
+        self.after = replace(self.before, stop_asked=True)
+
+    def operate(self, store: FileSessionStore) -> None:
+        assert store.ask_to_stop(self.session, self.before) is True
+
+
+class Interruption(Checkpointing):
+    def begin(self, store: FileSessionStore) -> None:
+        super().begin(store)
+        self.turn = interrupted(self.before, self.steps)
+
+    def operate(self, store: FileSessionStore) -> None:
+        assert store.interrupt(self.session, self.turn, self.before) == self.turn
+
+    def expect(self, store: FileSessionStore) -> None:
+        view = store.read(OWNER, self.session.id, self.turn.at_ms, newest=9)
+        if view.running:
+            assert (list(view.turns), view.running) == (self.turns, self.before)
+            assert store.steps(self.session, self.before) == kept_steps(self.steps)
+        else:
+            assert list(view.turns) == [*self.turns, self.turn]
+
+    def require_done(self, store: FileSessionStore) -> None:
+        assert store.turns(self.session, 1, 9) == [*self.turns, self.turn]
+        take(store, self.session, 5)
+
+
 class Fork(Killed):
     def begin(self, store: FileSessionStore) -> None:
         super().begin(store)
@@ -1203,7 +1639,7 @@ class Sweep(Deletion):
 
 class Renaming(Killed):
     def operate(self, store: FileSessionStore) -> None:
-        store.rename(OWNER, self.session.id, "New", START_MS)
+        store.change(OWNER, self.session.id, SessionChanges(title="New"), START_MS)
 
     def expect(self, store: FileSessionStore) -> None:
         view = store.read(OWNER, self.session.id, START_MS, newest=9)
@@ -1213,6 +1649,28 @@ class Renaming(Killed):
     def require_done(self, store: FileSessionStore) -> None:
         view = store.read(OWNER, self.session.id, START_MS, newest=9)
         assert (view.title, list(view.turns)) == ("New", self.turns)
+
+
+class Noting(Killed):
+    """Changes title and metadata at once, while a turn of steps runs."""
+
+    def begin(self, store: FileSessionStore) -> None:
+        super().begin(store)
+        store.acquire(self.session, lease_of(4), over=None)
+        self.running = checkpointed(store, self.session, lease_of(4), 1)
+
+    def operate(self, store: FileSessionStore) -> None:
+        store.change(OWNER, self.session.id, SessionChanges("New", METADATA), START_MS)
+
+    def expect(self, store: FileSessionStore) -> None:
+        view = store.read(OWNER, self.session.id, START_MS, newest=9)
+        assert (view.title, view.metadata) in (("A title", ()), ("New", METADATA))
+        assert (list(view.turns), view.running) == (self.turns, self.running)
+        assert store.steps(self.session, self.running) == kept_steps(1)
+
+    def require_done(self, store: FileSessionStore) -> None:
+        self.expect(store)
+        assert store.read(OWNER, self.session.id, START_MS, newest=1).metadata == METADATA
 
 
 class BilledCreation(Creation):
@@ -1249,9 +1707,15 @@ WAYS = [
     Refund,
     Commit,
     CommitBeyond,
+    Checkpointing,
+    CheckpointingReply,
+    Renewal,
+    AskingToStop,
+    Interruption,
     Fork,
     Moving,
     Renaming,
+    Noting,
     Deletion,
     Erasure,
     Sweep,

@@ -19,6 +19,7 @@ from turnlog.adapters.dynamodb.items import owner_partition, partition
 from turnlog.adapters.read_cache import CachedSessionStore
 from turnlog.domain.messages import Message
 from turnlog.domain.quotas import QuotaCharge, QuotaCharges
+from turnlog.domain.sessions import SessionChanges
 from turnlog.domain.turns import Lease, UnknownLease
 from turnlog.errors import ItemUnreadable, LeaseLost, SessionNotFound, TurnInProgress
 from turnlog.usecases.turn_protocol import TakenTurn, run_turn
@@ -117,7 +118,7 @@ def test_a_session_under_an_unknown_lease_is_read_exported_and_forked(scene: Sce
     assert (view.turns, view.count, view.running) == (before.turns, 2, None)
     assert view.unknown_lease == UnknownLease(3, THEIRS.lease_expires_ms, THEIRS.at_ms)
     assert (view.running_at(THEIRS.lease_expires_ms - 1), view.running_at(THEIRS.lease_expires_ms)) == (True, False)
-    scene.store.rename(OWNER, scene.session.id, "New", START_MS)
+    scene.store.change(OWNER, scene.session.id, SessionChanges(title="New"), START_MS)
     child = new_session()
     scene.store.fork(scene.session, 2, child, "")
     take(scene.store, child, 3)
@@ -240,7 +241,7 @@ def test_a_title_of_a_later_version_that_came_after_the_read_is_not_overwritten(
         return update(**arguments)
 
     scene.tables.update_item = slower
-    require_unknown(lambda: scene.store.rename(OWNER, scene.session.id, "New", START_MS))
+    require_unknown(lambda: scene.store.change(OWNER, scene.session.id, SessionChanges(title="New"), START_MS))
     assert scene.item("meta")["title"] == {"S": "A title"}
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tests.contract.session_store import (
@@ -18,18 +20,20 @@ from tests.contract.session_store import (
     take_all,
     turn_of,
 )
+from tests.contract.steps import Store, TurnStoreContract
+from tests.contract.test_files import checkpointed, interrupted, step_of
 from tests.fakes import OWNER, START_MS, new_session, with_content
 from turnlog.adapters.local.memory import MemorySessionStore
 from turnlog.domain.messages import Message
-from turnlog.domain.sessions import Session
-from turnlog.domain.turns import Tombstone
+from turnlog.domain.sessions import Session, SessionChanges
+from turnlog.domain.turns import Tombstone, Turn
 from turnlog.errors import SessionNotFound
 from turnlog.ports.session_store import SessionStore
 
 
-class TestMemory(SessionStoreContract):
+class TestMemory(SessionStoreContract, TurnStoreContract):
     @pytest.fixture
-    def store(self) -> SessionStore:
+    def store(self) -> Store:
         return MemorySessionStore()
 
 
@@ -131,6 +135,67 @@ def test_a_fork_counts_as_content_of_its_own() -> None:
     assert other.id in store.session_ids(OWNER)
     store.fork(parent, 1, new_session(), "")
     assert other.id not in store.session_ids(OWNER)
+
+
+def take_steps(store: MemorySessionStore, session: Session, number: int, size: int) -> Turn:
+    """Keeps steps of `size` bytes in the slot, which then has lapsed. Returns the turn that may take its place."""
+    lease = lease_of(number)
+    store.acquire(session, lease, over=None)
+    large = replace(step_of(1), reply=Message("assistant", "x" * size))
+    last = replace(lease, sequence=1, steps=1)
+    assert store.checkpoint(session, last, 0, large) == last
+    return replace(interrupted(last, 0), messages=(Message.of_text("?"), large.reply))
+
+
+def test_steps_of_a_running_turn_count_as_content() -> None:
+    store = MemorySessionStore(most_bytes=10_000)
+    first, second = created(store, 2)
+    take(store, first, 1)
+    take_steps(store, second, 1, 10_000)
+    assert (is_gone(store, first), is_gone(store, second)) == (True, False)
+
+
+def test_steps_count_no_more_once_their_turn_is_stored() -> None:
+    store = MemorySessionStore(most_bytes=10_000)
+    other, session = created(store, 2)
+    for number in (1, 2):
+        turn = take_steps(store, session, number, 2400)
+        lease = store.read(OWNER, session.id, START_MS, newest=1).running
+        assert lease is not None
+        assert store.interrupt(session, turn, lease) == turn
+    assert not is_gone(store, other)
+    take_steps(store, session, 3, 6000)
+    assert is_gone(store, other)
+
+
+def test_metadata_counts_as_content() -> None:
+    store = MemorySessionStore(most_bytes=10_000)
+    first, second = created(store, 2)
+    take(store, first, 1)
+    metadata = tuple((f"{number}", "\u2603" * 200) for number in range(16))
+    store.change(OWNER, second.id, SessionChanges(metadata=metadata), START_MS)
+    assert not is_gone(store, first)
+    third = store.create(new_session(), "", metadata=metadata)
+    assert [is_gone(store, each) for each in (first, second, third)] == [False, True, False]
+    store.change(OWNER, third.id, SessionChanges(metadata=()), START_MS)
+    store.delete(OWNER, first.id, START_MS)
+    assert store._memory.bytes == 0
+
+
+@pytest.mark.parametrize("how", ["given up", "deleted", "swept"])
+def test_steps_that_are_gone_make_room(how: str) -> None:
+    store = MemorySessionStore()
+    (session,) = created(store, 1)
+    store.acquire(session, lease_of(1), over=None)
+    lease = checkpointed(store, session, lease_of(1), 2)
+    assert store._memory.bytes > 0
+    if how == "given up":
+        store.acquire(session, lease_of(1, "other", at_ms=lease.lease_expires_ms + 1), over=lease)
+    if how == "deleted":
+        store.delete(OWNER, session.id, START_MS)
+    if how == "swept":
+        store.sweep(session.expires_ms + HOUR_MS)
+    assert store._memory.bytes == 0
 
 
 def test_a_session_that_made_room_is_dead_and_its_id_is_not_used_again() -> None:

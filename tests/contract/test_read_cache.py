@@ -20,6 +20,7 @@ from tests.contract.session_store import (
     take_all,
     turn_of,
 )
+from tests.contract.steps import Store, TurnStoreContract
 from tests.fakes import OWNER, START_MS, new_session, with_content
 from turnlog.adapters.local.memory import MemorySessionStore
 from turnlog.adapters.read_cache import CachedSessionStore
@@ -31,9 +32,9 @@ from turnlog.errors import ClockBehind, SessionNotFound, StoreUnavailable, TurnI
 from turnlog.ports.session_store import SessionStore
 
 
-class TestReadCache(SessionStoreContract):
+class TestReadCache(SessionStoreContract, TurnStoreContract):
     @pytest.fixture
-    def store(self) -> SessionStore:
+    def store(self) -> Store:
         return CachedSessionStore(MemorySessionStore())
 
 
@@ -53,9 +54,9 @@ class NeverConsistent(CachedSessionStore):
         return super().read(owner, session_id, now_ms, newest, consistent=False, with_content=with_content)
 
 
-class TestReadCacheOnItsViews(SessionStoreContract):
+class TestReadCacheOnItsViews(SessionStoreContract, TurnStoreContract):
     @pytest.fixture
-    def store(self) -> SessionStore:
+    def store(self) -> Store:
         return NeverConsistent(MemorySessionStore())
 
 

@@ -24,13 +24,21 @@ from tests.contract.session_store import (
     take_all,
     turn_of,
 )
-from tests.contract.test_files import store_later_in
+from tests.contract.steps import Store, TurnStoreContract
+from tests.contract.test_files import (
+    checkpointed,
+    interrupted,
+    kept_steps,
+    step_of,
+    store_later_in,
+    with_results,
+)
 from tests.fakes import OWNER, START_MS, HeldClock, new_session
 from turnlog.adapters.local.files import FileSessionStore
 from turnlog.adapters.local.files.store import session_path
 from turnlog.adapters.local.files.write_behind import WriteBehindSessionStore
 from turnlog.domain.quotas import QuotaCharges
-from turnlog.domain.sessions import Session, SessionView
+from turnlog.domain.sessions import Session, SessionChanges, SessionView
 from turnlog.errors import QuotaExceeded, SessionNotFound, StoreUnavailable
 from turnlog.ports.session_store import SessionStore
 
@@ -39,17 +47,17 @@ def no_sync(_: int) -> None:
     """Syncs nothing: a process that dies needs none."""
 
 
-class TestWriteBehind(SessionStoreContract):
+class TestWriteBehind(SessionStoreContract, TurnStoreContract):
     @pytest.fixture
-    def store(self, tmp_path: Path) -> SessionStore:
+    def store(self, tmp_path: Path) -> Store:
         return WriteBehindSessionStore(tmp_path, clock=HeldClock(), sync=no_sync)
 
 
-class TestWriteBehindThatIsAlwaysIdle(SessionStoreContract, LaterVersionContract):
+class TestWriteBehindThatIsAlwaysIdle(SessionStoreContract, TurnStoreContract, LaterVersionContract):
     """Each method writes what the one before it left in memory."""
 
     @pytest.fixture
-    def store(self, tmp_path: Path) -> SessionStore:
+    def store(self, tmp_path: Path) -> Store:
         return WriteBehindSessionStore(tmp_path, idle_s=0, clock=HeldClock(), sync=no_sync)
 
     @pytest.fixture
@@ -229,6 +237,58 @@ def test_turns_with_charges_are_durable_at_once_with_those_before_them(
     left.charge(QuotaCharges(OWNER, (charge("2"),)), START_MS)
 
 
+def test_steps_are_in_memory_until_the_session_was_idle(
+    store: WriteBehindSessionStore, session: Session, durable: DurableView, root: Path, clock: HeldClock
+) -> None:
+    store.acquire(session, lease_of(1), over=None)
+    lease = checkpointed(store, session, lease_of(1), 2)
+    assert durable(session).running is None
+    assert store.steps(session, lease) == kept_steps(2)
+    clock.tick(seconds=60)
+    store.session_ids(EVE)
+    assert durable(session).running == lease
+    store.close()
+    assert FileSessionStore(root, sync=no_sync).steps(session, lease) == kept_steps(2)
+
+
+def test_a_turn_that_goes_on_is_in_use(
+    store: WriteBehindSessionStore, session: Session, durable: DurableView, clock: HeldClock
+) -> None:
+    store.acquire(session, lease_of(1), over=None)
+    for sequence in range(1, 5):
+        clock.tick(seconds=40)
+        renewed = replace(lease_of(1), sequence=sequence)
+        assert store.renew(session, renewed, sequence - 1) == renewed
+    assert durable(session).running is None
+
+
+@pytest.mark.parametrize("kind", ["settlement", "charges"])
+def test_steps_of_a_budget_are_durable_at_once_with_those_before_them(
+    store: WriteBehindSessionStore, session: Session, durable: DurableView, kind: str
+) -> None:
+    turn = take(store, session, 1)
+    store.acquire(session, lease_of(2), over=None)
+    lease = checkpointed(store, session, lease_of(2), 1)
+    last, results = replace(lease, sequence=9), with_results(step_of(2))
+    if kind == "settlement":
+        store.checkpoint(session, last, lease.sequence, results, settlement=(charge("1"),))
+    else:
+        store.checkpoint(session, last, lease.sequence, results, charges=(charge("1"),))
+    assert (durable(session).turns, durable(session).running) == ((turn,), last)
+
+
+def test_an_interrupted_turn_is_in_memory_like_others(
+    store: WriteBehindSessionStore, session: Session, durable: DurableView
+) -> None:
+    store.acquire(session, lease_of(1), over=None)
+    lease = checkpointed(store, session, lease_of(1), 1)
+    turn = interrupted(lease, 1)
+    assert store.interrupt(session, turn, lease) == turn
+    assert durable(session).count == 0
+    store.flush()
+    assert durable(session).turns == (turn,)
+
+
 def test_quotas_are_durable_at_once(store: WriteBehindSessionStore, root: Path) -> None:
     store.charge(QuotaCharges(OWNER, (charge("10"),)), START_MS)
     copy = root.with_name("copy")
@@ -241,7 +301,7 @@ def test_a_title_is_durable_at_once_with_the_turns_before_it(
     store: WriteBehindSessionStore, session: Session, durable: DurableView
 ) -> None:
     turn = take(store, session, 1)
-    store.rename(OWNER, session.id, "New", START_MS)
+    store.change(OWNER, session.id, SessionChanges(title="New"), START_MS)
     assert (durable(session).title, durable(session).turns) == ("New", (turn,))
 
 
@@ -369,14 +429,14 @@ def test_a_closed_store_answers_nothing(store: WriteBehindSessionStore, session:
 # --- a crash
 
 
-Crash = Callable[[Callable[[SessionStore], object]], FileSessionStore]
+Crash = Callable[[Callable[[WriteBehindSessionStore], object]], FileSessionStore]
 
 
 @pytest.fixture
 def crashed(root: Path, clock: HeldClock) -> Crash:
     """Lets a process do something and kills it; then the files, as the next process finds them."""
 
-    def crash(operation: Callable[[SessionStore], object]) -> FileSessionStore:
+    def crash(operation: Callable[[WriteBehindSessionStore], object]) -> FileSessionStore:
         if (child := os.fork()) == 0:
             try:
                 operation(WriteBehindSessionStore(root, clock=clock, sync=no_sync))
@@ -413,6 +473,22 @@ def test_a_crash_loses_the_turns_since_the_last_write_and_nothing_else(
     with WriteBehindSessionStore(root, clock=clock, sync=no_sync) as store:
         take(store, session, 4)
     assert FileSessionStore(root).read(OWNER, session.id, START_MS, newest=9).count == 4
+
+
+def test_a_crash_loses_the_steps_since_the_last_write(crashed: Crash, clock: HeldClock) -> None:
+    session, written = new_session(), replace(lease_of(1), sequence=3, steps=2)
+
+    def operation(store: WriteBehindSessionStore) -> None:
+        store.create(session, "")
+        store.acquire(session, lease_of(1), over=None)
+        assert checkpointed(store, session, lease_of(1), 1) == written
+        clock.tick(seconds=60)
+        last = replace(written, sequence=4)
+        assert store.checkpoint(session, last, 3, with_results(step_of(2))) == last
+
+    left = crashed(operation)
+    assert left.read(OWNER, session.id, START_MS, newest=1).running == written
+    assert left.steps(session, written) == kept_steps(1)
 
 
 def test_a_second_process_is_refused_until_it_is_closed(root: Path) -> None:

@@ -35,6 +35,7 @@ Item = dict[str, Any]
 
 UNAVAILABLE = (503, "dependency_unavailable")
 FAILED = (500, "failed")
+TOOL_FAILED = (200, "tool_failed")
 _SPAN_MS = 15 * 60 * 1000  # of one partition of the sweeper's list
 
 
@@ -265,6 +266,47 @@ def repeated_claim(callers: Callers) -> Ask:
 
 turn = on_session("POST", {"message": "hi"}, "/turns")
 
+
+# --- tools
+
+_TOOLS = {"tools": ["list_documents"]}
+
+
+def _listed(answer: httpx2.Response) -> Outcome:
+    """The outcome of the tool that a question or a turn has run."""
+    (step,) = answer.json()["steps"]
+    return answer.status_code, "tool_failed" if step["results"][0].get("is_error") else ""
+
+
+def tool_in_a_question(callers: Callers) -> Ask:
+    user = callers.user()
+    body = {"message": "Call list_documents.", **_TOOLS}
+    return lambda: _listed(callers.send(user, "POST", "/query", body))
+
+
+def tool_in_a_turn(callers: Callers) -> Ask:
+    user = callers.user()
+    session_id = callers.send(user, "POST", "/sessions", _TOOLS).json()["session_id"]
+    body = {"message": "Call list_documents."}
+    return lambda: _listed(callers.send(user, "POST", f"/sessions/{session_id}/turns", body))
+
+
+def document_tool(tool: str) -> Prepare:
+    def prepare(callers: Callers) -> Ask:
+        user = callers.user()
+        callers.put_document(f"inbox/{user.hash}/notes.txt")
+        given = {"name": "notes.txt"} if tool == "read_document" else {}
+        asked = {"tool": tool, "input": given, "call_id": "toolu_1", "owner": user.owner, "seconds": 10}
+
+        def ask() -> Outcome:
+            result = callers.invoke("DocumentsToolFunction", asked)
+            return 200, "tool_failed" if result["is_error"] else ""
+
+        return ask
+
+    return prepare
+
+
 # --- accounts and administrators
 
 
@@ -335,6 +377,8 @@ def upload(*, is_versioned: bool) -> Prepare:
 _Requests = Mapping[str, Request]
 _CLAUDE, _SERVER = "secretsmanager:GetSecretValue ClaudeKey", "secretsmanager:GetSecretValue ServerKey"
 
+_TOOL = "lambda:InvokeFunction DocumentsToolFunction"
+
 
 def _audited(prepare: Prepare, code: str = "") -> _Requests:
     return {
@@ -379,12 +423,14 @@ _BY_FUNCTION: Mapping[str, _Requests] = {
     "QueryFunction": {
         **_stateless("QueryFunction", "/query"),
         _SERVER: Request(question("/query", continuable=True), is_cold=True),
+        _TOOL: Request(tool_in_a_question, TOOL_FAILED),
     },
     "SessionFunction": {
         **_encrypting(first_session),
         **_reading(session_made_elsewhere),
         **_deleting(on_session("DELETE", turns=1)),
         _CLAUDE: Request(turn, is_cold=True),
+        _TOOL: Request(tool_in_a_turn, TOOL_FAILED),
         "dynamodb:Query SessionsTable": Request(on_session("GET")),
         "dynamodb:GetItem SessionsTable": Request(repeated_claim),
         "dynamodb:UpdateItem SessionsTable": Request(on_session("PATCH", {"title": "New"})),
@@ -437,6 +483,10 @@ _BY_FUNCTION: Mapping[str, _Requests] = {
         "s3:GetObject DocumentsBucket/outbox/*": Request(upload(is_versioned=True), FAILED),
         "s3:PutObject DocumentsBucket/outbox/*": Request(upload(is_versioned=True), FAILED),
         "s3:ListBucket DocumentsBucket": Request(upload(is_versioned=True), FAILED),
+    },
+    "DocumentsToolFunction": {
+        "s3:GetObject DocumentsBucket/inbox/*": Request(document_tool("read_document"), TOOL_FAILED),
+        "s3:ListBucket DocumentsBucket": Request(document_tool("list_documents"), TOOL_FAILED),
     },
     "AuthorizerFunction": _audited(wrong_token, "unauthorized"),
 }

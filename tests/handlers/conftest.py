@@ -159,10 +159,10 @@ class WithUnnamed:
     def listed(self, owner: str) -> list[ListedSession]:
         return [*([] if self.is_deleted else [ListedSession(self.NAME, 0)]), *self._store.listed(owner)]
 
-    def read(self, owner: str, session_id: str, now_ms: int, newest: int) -> SessionView:
+    def read(self, owner: str, session_id: str, now_ms: int, newest: int, **how: bool) -> SessionView:
         if session_id == self.NAME:
             raise ItemUnreadable
-        return self._store.read(owner, session_id, now_ms, newest)
+        return self._store.read(owner, session_id, now_ms, newest, **how)
 
     def delete(self, owner: str, session_id: str, now_ms: int) -> bool:
         if session_id == self.NAME:

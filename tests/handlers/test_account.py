@@ -142,10 +142,10 @@ class TestExport:
         whole, damaged, later = (begun(backstage, 1) for _ in range(3))
         read = backstage.store.read
 
-        def reading(owner: str, session_id: str, now_ms: int, newest: int) -> SessionView:
+        def reading(owner: str, session_id: str, now_ms: int, newest: int, **how: bool) -> SessionView:
             if session_id in (damaged.id, later.id):
                 raise TurnsMissing if session_id == damaged.id else ItemVersionUnknown
-            return read(owner, session_id, now_ms, newest)
+            return read(owner, session_id, now_ms, newest, **how)
 
         monkeypatch.setattr(backstage.store, "read", reading)
         (part,) = whole_export(call)

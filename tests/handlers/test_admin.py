@@ -52,7 +52,9 @@ def refs(call: Call, owner: str = OWNER) -> list[str]:
 
 @pytest.fixture
 def session_id(call: Call) -> str:
-    made = create(call, {"title": "canary-title", "system": "canary-system"}).body["session_id"]
+    made = create(
+        call, {"title": "canary-title", "system": "canary-system", "metadata": {"canary-name": "canary-value"}}
+    ).body["session_id"]
     take(call, made, "canary-message")
     return str(made)
 

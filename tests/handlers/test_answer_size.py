@@ -10,12 +10,13 @@ import pytest
 from tests.fakes import MODEL
 from tests.handlers.conftest import Backstage, Call
 from tests.handlers.test_limits import query
-from tests.handlers.test_session import create, get, take
+from tests.handlers.test_session import change, create, get, take
 from turnlog.domain.answers import MAX_ANSWER_BYTES, MOST_TURN_BYTES, bytes_in_answer
 from turnlog.domain.messages import Message, Reply, Usage, to_json
 
 CHARACTERS = {"plain": "a", "quotes": '"', "backslashes": "\\", "line ends": "\n", "two bytes": "é", "emoji": "😀"}
 LONG = '"' * 130_000  # the message and the system prompt, each as long as a request can bring it
+MOST_METADATA = {f"{number:064d}": '"' * 512 for number in range(16)}
 USAGE = Usage('{"input_tokens":1,"output_tokens":1}')
 
 
@@ -39,7 +40,9 @@ def size(raw: str) -> int:
 
 def asked(call: Call, backstage: Backstage, monkeypatch: pytest.MonkeyPatch, model: Any) -> str:
     monkeypatch.setattr(backstage, "model", model)
-    return str(create(call, {"system": LONG, "title": '"' * 200}).body["session_id"])
+    session_id = str(create(call, {"system": LONG, "title": '"' * 200}).body["session_id"])
+    assert change(call, session_id, {"metadata": MOST_METADATA}).status == 200
+    return session_id
 
 
 @pytest.mark.parametrize("character", CHARACTERS.values(), ids=CHARACTERS)

@@ -48,13 +48,14 @@ def begun(call: Call, _session_id: str, _secret: str) -> Answered:
     return begin(call, new_secret())
 
 
+_NOTED = {"canary-name": "canary-value"}
 SESSION_ACTS: dict[tuple[str, str], Act] = {
-    ("POST", "/sessions"): lambda call, *_: create(call, {"title": "canary-title"}),
+    ("POST", "/sessions"): lambda call, *_: create(call, {"title": "canary-title", "metadata": _NOTED}),
     ("POST", "/anonymous/sessions"): begun,
     ("GET", "/sessions"): lambda call, *_: call("session", "GET", "/sessions"),
     ("GET", "/me/export"): lambda call, *_: call("account", "GET", "/me/export"),
     ("DELETE", "/me"): lambda call, *_: call("account", "DELETE", "/me"),
-    ("PATCH", "/sessions/{id}"): at("PATCH", "/sessions/{id}", {"title": "canary-title"}),
+    ("PATCH", "/sessions/{id}"): at("PATCH", "/sessions/{id}", {"title": "canary-title", "metadata": _NOTED}),
     ("DELETE", "/sessions/{id}"): at("DELETE", "/sessions/{id}"),
     ("GET", "/sessions/{id}/export"): at("GET", "/sessions/{id}/export"),
     ("POST", "/sessions/{id}/fork"): at("POST", "/sessions/{id}/fork", {"turn": 1}),
@@ -67,7 +68,7 @@ ACTIONS = {
     ("GET", "/sessions"): "list",
     ("GET", "/me/export"): "export all",
     ("DELETE", "/me"): "erase",
-    ("PATCH", "/sessions/{id}"): "rename",
+    ("PATCH", "/sessions/{id}"): "change",
     ("DELETE", "/sessions/{id}"): "delete",
     ("GET", "/sessions/{id}/export"): "export",
     ("POST", "/sessions/{id}/fork"): "fork",

@@ -328,11 +328,15 @@ def test_a_field_that_is_not_known_is_refused_by_every_route_and_never_named(wat
     assert first.body["errors"][0]["field"] == 1
 
 
+OBJECTS = {"thinking", "metadata"}
+"""Fields that take an object: what is wrong within it has a code of its own."""
+
+
 @pytest.mark.asvs("15.3.5")
 @each(WITH_BODY)
 def test_a_field_of_another_type_is_refused_by_every_route(watch: Watch, route: Route) -> None:
     for name, schema in BODIES[route].model_json_schema()["properties"].items():
-        wrong: list[Any] = [None, {}, {CANARY: 1}, 1.5, 1.0]
+        wrong: list[Any] = [None, 1.5, 1.0, *([] if name in OBJECTS else [{}, {CANARY: 1}])]
         wrong += ["5", CANARY, [1]] if '"integer"' in json.dumps(schema) else [5, [5], -1]
         wrong += [] if schema.get("type") == "boolean" else [True]
         if schema.get("type") == "object":
@@ -343,7 +347,7 @@ def test_a_field_of_another_type_is_refused_by_every_route(watch: Watch, route: 
             assert answer.body["errors"][0]["pointer"].startswith(f"/{name}")
 
 
-@each([route for route, kind in BODIES.items() if "required" in kind.model_json_schema()])
+@each([route for route, kind in BODIES.items() if {"required", "minProperties"} & kind.model_json_schema().keys()])
 def test_a_field_that_is_needed_is_asked_for_by_every_route(watch: Watch, route: Route) -> None:
     watch.refused(route, 400, "field_missing", raw=b"{}")
 
@@ -366,6 +370,13 @@ _UNSEEN = [
 ]
 _OFF = [-1, 0, 10**9, 10**18, 10**30, -(10**30)]
 
+_SMALL = [-1, 0, 1023, -(10**30)]
+
+
+def _thought(budget: Any) -> dict[str, Any]:
+    return {"type": "enabled", "budget_tokens": budget}
+
+
 _TOOL: dict[str, Any] = {"name": "weather", "input_schema": {"type": "object"}}
 
 
@@ -376,6 +387,8 @@ def _of(properties: Any) -> dict[str, Any]:
 def _with_schema(schema: dict[str, Any]) -> list[dict[str, Any]]:
     return [_TOOL | {"input_schema": schema}]
 
+
+_NO_NAMES = ["", "a" * 65, "a b", "a/b", "ä", "a\n", f"{CANARY}!"]
 
 VALUES: list[tuple[str, int, str, list[Any]]] = [
     ("message", 422, "message_empty", ["", " ", "\n\t ", "\u3000", [], [{"type": "text", "text": " "}]]),
@@ -401,6 +414,15 @@ VALUES: list[tuple[str, int, str, list[Any]]] = [
     ("stop_sequences", 422, "stop_sequences_range", [[""], [" "], ["x" * 101], ["a"] * 9, ["a"] * 10_000]),
     ("stop_sequences", 400, "control_character", [["a\x00"], ["ok", "\x9b"]]),
     ("stop_sequences", 400, "wrong_type", ["END", [None], [["a"]], {"0": "a"}]),
+    ("thinking", 400, "wrong_type", [CANARY, [CANARY], {"type": 5}, {"type": {}}, _thought("x"), _thought(1e3)]),
+    ("thinking", 400, "wrong_type", [_thought(True), _thought(None), {"type": "adaptive", "display": 1}]),
+    ("thinking", 400, "field_missing", [{}, {CANARY: 1}, {"budget_tokens": 1024}, {"type": "enabled"}]),
+    ("thinking", 400, "unknown_field", [_thought(1024) | {CANARY: 1}, {"type": "disabled", "budget_tokens": 1024}]),
+    ("thinking", 400, "unknown_field", [{"type": "adaptive", "block_binding": {}}, {"type": "disabled", CANARY: 1}]),
+    ("thinking", 422, "thinking_range", [{"type": kind} for kind in ("", "Adaptive", CANARY)]),
+    ("thinking", 422, "thinking_range", [{"type": "adaptive", "display": CANARY}, *map(_thought, _SMALL)]),
+    ("effort", 422, "effort_range", ["", "Low", "highest", CANARY, "low\n"]),
+    ("cache", 422, "cache_range", ["", "5M", "24h", "300", CANARY]),
     ("tools", 422, "tool_unknown", [[CANARY], ["Current_time"], ["web_search"], [{"type": "web_fetch"}]]),
     ("tools", 422, "tool_name_taken", [["current_time"] * 2, [_TOOL, _TOOL], [_TOOL | {"name": "current_time"}]]),
     ("tools", 422, "tool_name_range", [[_TOOL | {"name": name}] for name in ("", "a b", "x" * 65, "\u0430", "a\n")]),
@@ -449,6 +471,15 @@ VALUES: list[tuple[str, int, str, list[Any]]] = [
     ("continuation", 400, "wrong_type", [5, [CANARY]]),
     ("title", 422, "title_range", ["x" * 201, CANARY * 1000, "\U0001f426" * 201]),
     ("title", 400, "control_character", _UNSEEN),
+    ("metadata", 400, "wrong_type", ["a", [["a", "b"]], {CANARY: 5}, {"a": None}, {"a": {"b": "c"}}, {"a": [CANARY]}]),
+    (
+        "metadata",
+        422,
+        "metadata_range",
+        [{name: "a"} for name in _NO_NAMES],
+    ),
+    ("metadata", 422, "metadata_range", [{"a": "x" * 513}, {f"{number}": CANARY for number in range(17)}]),
+    ("metadata", 400, "control_character", [{"a": text} for text in _UNSEEN]),
     ("reason", 422, "reason_range", ["", "too short", "  short     ", " " * 99, "x" * 501]),
     ("reason", 400, "control_character", [f"because{text}of that" for text in _UNSEEN]),
     ("idle_timeout_s", 422, "idle_timeout_s_range", [*(value for value in _OFF if value < 120), 119]),
@@ -569,7 +600,7 @@ def test_a_wrong_result_of_a_tool_is_pointed_at(watch: Watch) -> None:
 
 @each([route for route in WITH_MESSAGE if route != _RESULT])
 def test_a_result_of_a_tool_is_refused_where_none_was_called(watch: Watch, route: Route) -> None:
-    answer = watch.refused(route, 422, "tool_result_without_call", body={"message": [tool_result(CANARY), _GOOD]})
+    answer = watch.refused(route, 422, "tool_result_unexpected", body={"message": [tool_result(CANARY), _GOOD]})
     assert answer.body["errors"][0]["pointer"] == "/message/0"
 
 
@@ -619,12 +650,21 @@ def test_form_feed_and_escape_are_data_wherever_text_is(call: Call, backstage: B
     assert backstage.model.requests[-1].settings.system == text
 
 
+_KINDS = ["adaptive", "between_tools"]  # of the default model
+
 BOUNDS: list[tuple[Route, str, Any, str, dict[str, Any]]] = [
     (("POST", "/query"), "max_tokens", 99_999, "/max_tokens", {"maximum": 16_000}),
     (("POST", "/query"), "max_tokens", 0, "/max_tokens", {"minimum": 1}),
     (("POST", "/query"), "stop_sequences", ["a"] * 9, "/stop_sequences", {"max_length": 8}),
     (("POST", "/query"), "stop_sequences", ["a", "b" * 101], "/stop_sequences/1", {"max_length": 100}),
     (("POST", "/query"), "stop_sequences", [" "], "/stop_sequences/0", {}),
+    (("POST", "/query"), "thinking", _thought(1023), "/thinking/budget_tokens", {"minimum": 1024}),
+    (("POST", "/query"), "thinking", _thought(10**30), "/thinking/budget_tokens", {"maximum": 4095}),
+    (("POST", "/anonymous/sessions"), "thinking", {"type": "disabled"}, "/thinking/type", {"allowed": _KINDS}),
+    (("POST", "/query"), "thinking", _thought(4096), "/thinking/budget_tokens", {"maximum": 4095}),
+    (("POST", "/sessions"), "thinking", _thought(2048), "/thinking/type", {"allowed": _KINDS}),
+    (("POST", "/sessions"), "effort", CANARY, "/effort", {"allowed": ["low", "medium", "high", "xhigh", "max"]}),
+    (("POST", "/sessions"), "cache", "1d", "/cache", {"allowed": ["5m", "1h"]}),
     (("POST", "/sessions"), "idle_timeout_s", 5, "/idle_timeout_s", {"minimum": 120}),
     (("POST", "/sessions"), "idle_timeout_s", 1801, "/idle_timeout_s", {"maximum": 1800}),
     (("POST", "/sessions"), "lifetime_s", 10**9, "/lifetime_s", {"maximum": 86_400}),
@@ -632,10 +672,22 @@ BOUNDS: list[tuple[Route, str, Any, str, dict[str, Any]]] = [
     (("POST", "/anonymous/sessions"), "secret_sha256", CANARY, "/secret_sha256", {"pattern": "^[0-9a-f]{64}$"}),
     (("POST", "/sessions/{id}/claim"), "secret", CANARY, "/secret", {"pattern": "^[A-Za-z0-9_-]{43}$"}),
     (("PATCH", "/sessions/{id}"), "title", "x" * 201, "/title", {"max_length": 200}),
+    (("PATCH", "/sessions/{id}"), "metadata", dict.fromkeys("abcdefghijklmnopq", ""), "/metadata", {"max_length": 16}),
+    (("POST", "/sessions"), "metadata", {"a": "", "b": "x" * 513}, "/metadata", {"max_length": 512, "field": 2}),
+    (
+        ("POST", "/anonymous/sessions"),
+        "metadata",
+        {f"{CANARY} ": "a"},
+        "/metadata",
+        {"pattern": "^[A-Za-z0-9_.-]{1,64}$", "field": 1},
+    ),
     (("POST", "/sessions/{id}/turns"), "turn", 10**9, "/turn", {"maximum": 999_999_999}),
     (("POST", "/admin/sessions/{ref}/content"), "reason", "short", "/reason", {"min_length": 10}),
     (("POST", "/admin/sessions/{ref}/content"), "reason", "x" * 501, "/reason", {"max_length": 500}),
 ]
+
+
+OWN_WORDS = ("secret", "secret_sha256", "stop_sequences", "thinking", "effort", "metadata")
 
 
 @pytest.mark.parametrize(("route", "name", "value", "pointer", "bounds"), BOUNDS)
@@ -645,7 +697,7 @@ def test_a_value_that_is_out_of_its_range_is_answered_with_the_bound_that_it_bre
     body = dict(OPERATIONS[route].example) | {name: value}
     answer = watch.refused(route, 422, f"{name}_range", reads=True, body=body)
     assert answer.body["errors"] == [{"pointer": pointer, "reason": f"{name}_range", **bounds}]
-    assert ("out of its range" in answer.body["detail"]) == (name not in ("secret", "secret_sha256", "stop_sequences"))
+    assert ("out of its range" in answer.body["detail"]) == (name not in OWN_WORDS)
 
 
 @pytest.mark.parametrize("name", ["idle_timeout_s", "lifetime_s"])

@@ -114,6 +114,8 @@ _BAD_BLOCKS = {
 }
 _RESULTS = [tool_result(f"toolu_{CANARY}", content=_BLOCKS), tool_result("b", content=CANARY, is_error=True)]
 
+_NOTED = {f"{CANARY}-name": f"{CANARY} value"}
+
 SAID = {
     "a question": Said(("POST", "/query"), _texts(**_QUESTION)),
     "a question with a schema": Said(("POST", "/query"), _texts(output=_OUTPUT)),
@@ -125,14 +127,21 @@ SAID = {
     "a session with tools": Said(("POST", "/sessions"), {"tools": _TOOLS, "tool_choice": "none"}, _KEY),
     "a question that goes on": Said(("POST", "/query"), _texts(continuable=True)),
     **{f"a message to {path}": Said(("POST", path), _texts()) for path in single_turn_paths().values()},
-    "a new session": Said(("POST", "/sessions"), {"system": f"{CANARY} system", "title": f"{CANARY} title"}, _KEY),
+    "a new session": Said(
+        ("POST", "/sessions"), {"system": f"{CANARY} system", "title": f"{CANARY} title", "metadata": _NOTED}, _KEY
+    ),
+    "a new session's stops": Said(("POST", "/sessions"), {"stop_sequences": [f"{CANARY} stop"]}, _KEY),
+    "odd thinking": Said(("POST", "/query"), _texts(thinking={"type": CANARY})),
+    "thinking with an odd field": Said(("POST", "/query"), _texts(thinking={"type": "adaptive", CANARY: CANARY})),
+    "an odd effort": Said(("POST", "/query"), _texts(effort=CANARY)),
+    "an odd lifetime": Said(("POST", "/sessions"), {"cache": CANARY}),
     "a forged continuation": Said(("POST", "/sessions"), {"continuation": f"{CANARY}{'A' * 200}"}),
     "a list": Said(("GET", "/sessions")),
     "a forged cursor": Said(("GET", "/sessions"), query={"cursor": [CANARY]}),
     "an unknown parameter": Said(("GET", "/sessions"), query={CANARY: [CANARY]}),
     "an anonymous session": Said(
         ("POST", "/anonymous/sessions"),
-        {"title": f"{CANARY} title", **_NEW_SECRET},
+        {"title": f"{CANARY} title", "metadata": _NOTED, **_NEW_SECRET},
         secrets=(_NEW_SECRET["secret_sha256"],),
     ),
     "everything": Said(("GET", "/me/export")),
@@ -142,6 +151,9 @@ SAID = {
     "a malformed id": Said(("GET", "/sessions/{id}"), session_id=f"{CANARY}/../x"),
     "an unknown id": Said(("GET", "/sessions/{id}"), session_id=new_session_id()),
     "another title": Said(("PATCH", "/sessions/{id}"), {"title": f"{CANARY} title"}),
+    "other metadata": Said(("PATCH", "/sessions/{id}"), {"metadata": _NOTED}),
+    "metadata that is refused": Said(("PATCH", "/sessions/{id}"), {"metadata": {**_NOTED, f"{CANARY} name": CANARY}}),
+    "metadata of other types": Said(("PATCH", "/sessions/{id}"), {"metadata": {CANARY: [CANARY]}}),
     "a delete": Said(("DELETE", "/sessions/{id}")),
     "an export": Said(("GET", "/sessions/{id}/export")),
     "a fork": Said(("POST", "/sessions/{id}/fork"), {"turn": 1}, _KEY),
@@ -150,6 +162,7 @@ SAID = {
     ),
     "a claim": Said(("POST", "/sessions/{id}/claim"), {"secret": SECRET}, _KEY),
     "a turn": Said(("POST", "/sessions/{id}/turns"), _texts(), _KEY),
+    "a turn with instructions": Said(("POST", "/sessions/{id}/turns"), _texts(system=f"{CANARY} system"), _KEY),
     "a turn by a secret": Said(("POST", "/sessions/{id}/turns"), _texts(), _KEY, secret=SECRET),
     "a list of turns": Said(("GET", "/sessions/{id}/turns")),
     "a stored turn": Said(("GET", "/sessions/{id}/turns/{n}")),
@@ -271,12 +284,16 @@ def everything_logged(logged: io.StringIO) -> Iterator[Callable[[], str]]:
     root.setLevel(level)
 
 
+def _begun(backstage: Backstage, whose: str) -> str:
+    return backstage.store.create(new_session(whose), f"{CANARY} title", metadata=tuple(_NOTED.items())).id
+
+
 def _send(call: Call, backstage: Backstage, said: Said) -> tuple[Answered, str]:
     """The answer, and the id of the session that it was about."""
     owner = anonymous_owner_of(said.secret) if said.secret else f"{OWNER}-{CANARY}"
     is_a_person_s = said.user == _USER and not said.secret
     whose = delegated_owner(owner, _USER) if is_a_person_s else owner
-    session_id = said.session_id or backstage.store.create(new_session(whose), f"{CANARY} title").id
+    session_id = said.session_id or _begun(backstage, whose)
     method, path = said.route
     answered = call(
         FUNCTION_OF[said.route],

@@ -10,7 +10,7 @@ import pytest
 from tests.handlers.conftest import Backstage, Call
 from tests.handlers.test_session import create, get, take
 from tests.media import document, image, jpeg, pdf, png, search_result, text_block, text_document
-from turnlog.domain.messages import to_json
+from turnlog.domain.messages import Message, to_json
 
 SENT: list[dict[str, Any]] = [
     image(jpeg(640, 480), "image/jpeg"),
@@ -66,3 +66,22 @@ def test_base64_with_the_escapes_of_some_encoders_is_taken(
     assert len(raw) > 262_144
     assert call("query", "POST", "/query", raw=raw).status == 200
     assert backstage.model.requests[-1].messages[-1].blocks[0]["source"]["data"] == data
+
+
+def test_a_session_goes_on_after_as_many_images_as_a_request_may_have(call: Call, backstage: Backstage) -> None:
+    session_id = str(create(call).body["session_id"])
+    assert take(call, session_id, [image()] * 100, "first").status == 200
+    assert take(call, session_id, [image(), text_block("And this?")], "second").status == 200
+    assert backstage.model.requests[-1].messages == (Message("user", to_json([image(), text_block("And this?")])),)
+    assert take(call, session_id, "And both?", "third").status == 200
+    assert len(backstage.model.requests[-1].messages) == 3
+    assert get(call, session_id, "/turns/{n}", also={"n": "1"}).body["message"] == [image()] * 100
+
+
+def test_citations_that_differ_from_those_before_are_refused_and_not_paid(call: Call, backstage: Backstage) -> None:
+    session_id = str(create(call).body["session_id"])
+    take(call, session_id, [text_document(citations={"enabled": True})], "first")
+    refused = take(call, session_id, [text_document()], "second")
+    assert (refused.status, refused.body["code"]) == (422, "citations_mixed")
+    assert len(backstage.model.requests) == 1
+    assert take(call, session_id, "And now?", "third").status == 200

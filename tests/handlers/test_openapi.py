@@ -21,6 +21,7 @@ from tests.fakes import OWNER
 from tests.handlers.conftest import Backstage, Call, Context, app, event
 from tests.handlers.every_route import Everybody
 from tests.handlers.test_authorisation import FUNCTION_OF
+from tests.media import document, image, search_result, text_block, text_document, tool_result
 from turnlog.entrypoints.http import bodies, document_replies, model_info, problem_body, replies
 from turnlog.entrypoints.http.openapi.operations import ANONYMOUS, OPERATIONS, USER
 from turnlog.entrypoints.http.openapi.refusals import GATEWAY, TOKEN_UNCHECKED, refusals
@@ -158,6 +159,42 @@ def written(reference: str) -> Any:
     return found
 
 
+BLOCKS: list[dict[str, Any]] = [
+    text_block(),
+    image(),
+    document(title="Herons", context="From a library.", citations={}),
+    document(b"Herons", "text/plain"),
+    text_document(),
+    {"type": "document", "source": {"type": "content", "content": "Herons"}},
+    {"type": "document", "source": {"type": "content", "content": [text_block(), image()]}},
+    search_result(citations={"enabled": False}),
+]
+NO_BLOCKS: list[dict[str, Any]] = [
+    {},
+    {"type": "video"},
+    {"type": "image"},
+    {**image(), "cache_control": {"type": "ephemeral"}},
+    image(media_type="image/bmp"),
+    {"type": "image", "source": {"type": "url", "url": "https://birds.example/"}},
+    {"type": "document", "source": {"type": "file", "file_id": "file_1"}},
+    {"type": "document", "source": {"type": "content", "content": [document()]}},
+    document(title=None),
+    document(title="x" * 501),
+    document(citations={"enabled": "yes"}),
+    search_result(content=[]),
+    search_result(content=[image()]),
+    {"type": "search_result", "source": "a", "title": "b"},
+    tool_result(),
+]
+
+
+def test_schema_and_service_take_the_same_blocks(call: Call) -> None:
+    for path, blocks in (("/query", BLOCKS), ("/sessions/{id}/turns", [tool_result(content=BLOCKS), *BLOCKS])):
+        body = f"#/paths/{path.replace('/', '~1')}/post/requestBody/content/application~1json/schema"
+        assert documented.is_valid({"message": blocks}, body)
+    assert call("query", "POST", "/query", {"message": BLOCKS}).status == 200
+
+
 def test_schema_and_service_refuse_the_same_bodies(call: Call) -> None:
     body = "#/paths/~1query/post/requestBody/content/application~1json/schema"
     cases: list[dict[str, Any]] = [
@@ -173,6 +210,7 @@ def test_schema_and_service_refuse_the_same_bodies(call: Call) -> None:
         {"message": "a", "stop_sequences": ["x" * 101]},
         {"message": "a", "owner": "eve"},
     ]
+    cases += [{"message": [block]} for block in NO_BLOCKS]
     for case in cases:
         assert call("query", "POST", "/query", case).status in (400, 422)
         assert not documented.is_valid(case, body), case

@@ -106,6 +106,14 @@ class TestTheLoop:
         assert (body["stop_reason"], body["content"], "steps" in body) == ("tool_use", blocks, False)
         assert len(model.requests) == 1
 
+    def test_the_web_is_searched_where_the_deployment_allows_it(self, call: Call, backstage: Backstage) -> None:
+        assert ask(call, ["web_search"]).body["code"] == "tool_unknown"
+        backstage.web = True
+        assert ask(call, [{"type": "web_search", "max_uses": 2}]).status == 200
+        (request,) = backstage.model.requests
+        (search,) = json.loads(request.settings.tools)
+        assert (search["name"], search["max_uses"], request.settings.own_tools) == ("web_search", 2, ())
+
     def test_the_choice_is_sent_with_the_tools_and_not_without(self, call: Call, backstage: Backstage) -> None:
         ask(call, tool_choice="none")
         call("query", "POST", "/query", {"message": "hi", "tool_choice": "none"})

@@ -74,9 +74,11 @@ def test_a_new_session_says_what_it_is_and_when_it_ends(call: Call) -> None:
     assert answer.headers["Location"] == f"/v1/sessions/{session_id}"
     assert answer.body == {
         "title": "Notes",
+        "metadata": {},
         "model": "claude-sonnet-5-5",
         "system": "Be kind.",
         "max_tokens": 4096,
+        "cache": "5m",
         "created_at": "2026-09-21T14:13:20.000Z",
         "active_at": "2026-09-21T14:13:20.000Z",
         "expires_at": "2026-09-21T15:13:20.000Z",
@@ -321,6 +323,7 @@ def test_sessions_are_listed_with_the_one_used_last_first_and_nobody_else_s(call
     assert first["items"][0] == {
         "session_id": ids[0],
         "title": "T0",
+        "metadata": {},
         "model": "claude-sonnet-5-5",
         "created_at": "2026-09-21T14:13:20.000Z",
         "active_at": "2026-09-21T14:13:50.000Z",
@@ -718,22 +721,75 @@ def test_where_a_session_is_gone_a_new_one_is_offered(call: Call) -> None:
     assert gone["detail"].endswith("Start a new one with POST /v1/sessions.")
 
 
-def rename(call: Call, session_id: str, body: object, **more: Any) -> Answered:
+def change(call: Call, session_id: str, body: object, **more: Any) -> Answered:
     return call("session", "PATCH", "/sessions/{id}", body, parameters={"id": session_id}, **more)
 
 
 def test_a_session_gets_another_title_and_keeps_the_rest(call: Call) -> None:
     before = create(call, {"title": "T", "system": "Be kind."}).body
-    renamed = rename(call, before["session_id"], {"title": "New"})
-    assert renamed.status == 200
-    assert renamed.body == get(call, before["session_id"]).body == before | {"title": "New"}
-    assert rename(call, before["session_id"], {"title": ""}).body["title"] == ""
+    changed = change(call, before["session_id"], {"title": "New"})
+    assert changed.status == 200
+    assert changed.body == get(call, before["session_id"]).body == before | {"title": "New"}
+    assert change(call, before["session_id"], {"title": ""}).body["title"] == ""
+
+
+PAIRS = {"case": "17", "empty": "", "x.Y_z-1": 'snow ☃ "\\ 👩‍🚀'}
+
+
+def test_metadata_is_replaced_as_a_whole_and_all_else_is_kept(call: Call) -> None:
+    before = create(call, {"title": "T", "metadata": PAIRS}).body
+    session_id = before["session_id"]
+    assert before["metadata"] == PAIRS
+    for metadata in ({"case": "18"}, {}, PAIRS):
+        for _ in range(2):  # a repeat changes nothing more
+            changed = change(call, session_id, {"metadata": metadata})
+            assert changed.body == get(call, session_id).body == before | {"metadata": metadata}
+    both = change(call, session_id, {"title": "New", "metadata": {"a": "b"}})
+    assert both.body == before | {"title": "New", "metadata": {"a": "b"}}
+    assert change(call, session_id, {"title": "Newer"}).body["metadata"] == {"a": "b"}
+
+
+def test_the_most_metadata_is_kept(call: Call) -> None:
+    most = {f"{number:064d}": "\U0001f426" * 512 for number in range(16)}
+    session_id = create(call, {"metadata": most}).body["session_id"]
+    assert get(call, session_id).body["metadata"] == most
+
+
+def test_metadata_is_in_lists_and_exports(call: Call) -> None:
+    session_id = create(call, {"metadata": PAIRS}).body["session_id"]
+    listed = call("session", "GET", "/sessions").body["items"]
+    assert [each["metadata"] for each in listed] == [PAIRS]
+    assert export(call, session_id).body["session"]["metadata"] == PAIRS
+    assert call("account", "GET", "/me/export").body["sessions"][0]["session"]["metadata"] == PAIRS
+
+
+def test_a_fork_has_the_metadata_of_its_parent(call: Call) -> None:
+    session_id = create(call, {"metadata": PAIRS}).body["session_id"]
+    take(call, session_id, "hello")
+    child = call("session", "POST", "/sessions/{id}/fork", {"turn": 1}, parameters={"id": session_id}).body
+    assert child["metadata"] == PAIRS
+    change(call, session_id, {"metadata": {}})
+    assert get(call, child["session_id"]).body["metadata"] == PAIRS
+
+
+def test_metadata_is_part_of_what_a_key_stands_for(call: Call) -> None:
+    def ask(key: str, body: dict[str, Any]) -> Answered:
+        return call("session", "POST", "/sessions", body, headers={"Idempotency-Key": key})
+
+    made = ask("k", {"metadata": {"a": "1", "b": "2"}})
+    assert ask("k", {"metadata": {"b": "2", "a": "1"}}).raw == made.raw
+    others: list[dict[str, Any]] = [{}, *({"metadata": each} for each in ({}, {"a": "1"}, {"a": "1", "b": "3"}))]
+    for other in others:
+        assert ask("k", other).body["code"] == "idempotency_key_reused"
 
 
 @pytest.mark.parametrize(
     ("body", "status", "code"),
     [
         ({}, 400, "field_missing"),
+        ({"metadata": None}, 400, "wrong_type"),
+        ({"metadata": {"gone": None}}, 400, "wrong_type"),
+        ({"title": "T", "metadata": {"a": "two\nlines"}}, 400, "control_character"),
         ({"title": None}, 400, "wrong_type"),
         ({"title": "T", "system": "x"}, 400, "unknown_field"),
         ({"title": "x" * 201}, 422, "title_range"),
@@ -741,11 +797,13 @@ def test_a_session_gets_another_title_and_keeps_the_rest(call: Call) -> None:
     ],
     ids=str,
 )
-def test_nothing_but_a_proper_title_changes(
+def test_nothing_but_a_proper_title_or_metadata_changes(
     call: Call, session_id: str, body: dict[str, Any], status: int, code: str
 ) -> None:
-    answer = rename(call, session_id, body)
+    before = get(call, session_id).body
+    answer = change(call, session_id, body)
     assert (answer.status, answer.body["code"]) == (status, code)
+    assert get(call, session_id).body == before
 
 
 @pytest.mark.parametrize("title", ["\U0001f469\u200d\U0001f680", "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645"])
@@ -755,11 +813,11 @@ def test_a_title_may_hold_what_joins_emoji_and_spells_words(call: Call, title: s
 
 @pytest.mark.parametrize("title", ["a tab\t", "two\nlines", "\u202egnp.exe"])
 def test_who_is_refused_a_title_is_told_what_holds_for_one_line(call: Call, session_id: str, title: str) -> None:
-    assert "one line, such as a title, may hold none" in rename(call, session_id, {"title": title}).body["detail"]
+    assert "one line, such as a title, may hold none" in change(call, session_id, {"title": title}).body["detail"]
 
 
-def test_nobody_else_renames_a_session(call: Call, session_id: str) -> None:
-    foreign, never = rename(call, session_id, {"title": "E"}, owner=EVE), rename(call, new_session_id(), {"title": "E"})
+def test_nobody_else_changes_a_session(call: Call, session_id: str) -> None:
+    foreign, never = change(call, session_id, {"title": "E"}, owner=EVE), change(call, new_session_id(), {"title": "E"})
     assert (foreign.status, foreign.raw) == (404, never.raw)
     assert get(call, session_id).body["title"] == ""
 

@@ -200,8 +200,8 @@ def test_a_refusal_says_where_and_repeats_nothing_of_the_input(call: Call, logge
     typed = call("query", "POST", "/query", {"message": "a", "max_tokens": CANARY})
     named = call("query", "POST", "/query", {"message": "a", f"x{CANARY}": CANARY})
     assert typed.body["errors"] == [{"pointer": "/max_tokens", "reason": "wrong_type"}]
-    allowed = ["message", "model", "max_tokens", "system", "stop_sequences", "tools", "tool_choice"]
-    allowed += ["output", "continuable"]
+    allowed = ["message", "model", "max_tokens", "system", "stop_sequences", "thinking", "effort"]
+    allowed += ["tools", "tool_choice", "output", "continuable"]
     assert named.body["errors"] == [{"reason": "unknown_field", "pointer": "", "field": 2, "allowed": allowed}]
     assert CANARY not in typed.raw + named.raw
     assert CANARY not in logged.getvalue()

@@ -140,7 +140,7 @@ def secret() -> str:
 
 @pytest.fixture
 def anonymous_id(call: Call, secret: str) -> str:
-    session_id = str(begin(call, secret, {"title": "T"}).body["session_id"])
+    session_id = str(begin(call, secret, {"title": "T", "metadata": {"visit": "7"}}).body["session_id"])
     take(call, session_id, "hello", "k", secret=secret)
     return session_id
 
@@ -154,6 +154,7 @@ class TestRotating:
         moved = rotate(call, anonymous_id, secret, new)
         new_id = str(moved.body["session_id"])
         assert (moved.status, moved.body["title"], moved.body["turns"]) == (200, "T", 1)
+        assert moved.body["metadata"] == {"visit": "7"}
         assert moved.headers["Location"] == f"/v1/sessions/{new_id}"
         assert new_id != anonymous_id
         assert get(call, new_id, secret=new).status == 200
@@ -222,6 +223,7 @@ class TestClaiming:
         claimed = claim(call, anonymous_id, secret)
         new_id = str(claimed.body["session_id"])
         assert (claimed.status, claimed.body["title"], claimed.body["turns"]) == (200, "T", 1)
+        assert claimed.body["metadata"] == {"visit": "7"}
         assert secret not in claimed.raw
         assert take(call, new_id, "more").body["turn"] == 2
         items = call("session", "GET", "/sessions").body["items"]

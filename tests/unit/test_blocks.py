@@ -31,7 +31,7 @@ def content_source(*blocks: dict[str, Any]) -> dict[str, Any]:
 
 
 def refusal(value: object, **how: Any) -> tuple[bool, str, str | None, dict[str, Any]]:
-    """Whether it is a value that is refused, the code, the pointer and the details."""
+    """Returns True for a refused value, the code, the pointer and the details."""
     with pytest.raises(InvalidRequest) as raised:
         read_message(value, **how)
     error = raised.value
@@ -215,7 +215,7 @@ def test_results_of_tools_come_first_and_once() -> None:
 
 
 def test_results_of_tools_are_refused_where_none_was_called() -> None:
-    assert refusal([tool_result()], with_results=False) == (True, "tool_result_without_call", "/message/0", {})
+    assert refusal([tool_result()], with_results=False) == (True, "tool_result_unexpected", "/message/0", {})
 
 
 @pytest.mark.parametrize("name", ["", " ", "a b", "a/b", "ä", "x" * 257, "toolu_1\n"])

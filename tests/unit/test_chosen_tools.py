@@ -9,7 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from turnlog.domain.chosen_tools import MOST_TOOLS, ChosenTools, OfferedTools, resolve_tools
+from turnlog.domain.chosen_tools import (
+    MOST_TOOLS,
+    WEB_USE_TOKENS,
+    ChosenTools,
+    OfferedTools,
+    resolve_tools,
+    web_uses,
+)
 from turnlog.domain.json_schemas import MAX_SCHEMA_BYTES
 from turnlog.errors import InvalidRequest, ValueRefused
 
@@ -73,7 +80,14 @@ def test_a_search_has_bounds_and_runs_no_code(entry: object) -> None:
 def test_a_web_tool_can_be_bound_to_domains() -> None:
     (fetch,) = sent({"type": "web_fetch", "max_uses": 10, "allowed_domains": ["example.com"]}, offered=WEB)
     assert (fetch["type"], fetch["max_uses"]) == ("web_fetch_20260318", 10)
-    assert fetch["allowed_domains"] == ["example.com"]
+    assert (fetch["allowed_domains"], fetch["max_content_tokens"]) == (["example.com"], WEB_USE_TOKENS)
+
+
+def test_the_most_uses_of_the_web_in_a_call_are_known() -> None:
+    both = ["clock", {"type": "web_search", "max_uses": 3}, "web_fetch", client(description="web_search")]
+    assert web_uses(resolve_tools(both, WEB).definitions) == (3, 5)
+    assert web_uses(resolve_tools([client(description="web_search")], WEB).definitions) == (0, 0)
+    assert web_uses("") == (0, 0)
 
 
 REFUSED: list[tuple[str, object, str, str]] = [
@@ -223,6 +237,8 @@ def test_tools_that_are_too_large_together_are_refused() -> None:
     assert refused(*large) == ("tools_too_large", "/tools")
     strict = [client(name=f"t{number}", strict=True, input_schema=STRICT) for number in range(21)]
     assert refused(*strict) == ("tools_too_large", "/tools")
+    assert len(sent(*strict[:19], "clock")) == 20
+    assert refused(*strict[:20], "clock") == ("tools_too_large", "/tools")  # the deployment's own are strict
 
 
 def test_an_unknown_name_is_told_which_there_are() -> None:

@@ -164,6 +164,18 @@ def test_tools_without_a_system_prompt_bear_a_breakpoint() -> None:
     assert (both["tools"], both["system"]) == (json.loads(tools), [{"type": "text", "text": "Be kind."} | MARK])
 
 
+def test_the_second_breakpoint_is_read_where_the_look_back_ends(model: Claude) -> None:
+    """A turn of 30 blocks puts the end of the last prompt out of reach of the last breakpoint."""
+    first = Message.of_text("A heron is a bird. " * 400)
+    many = Message("user", to_json([{"type": "text", "text": f"Note {number}."} for number in range(30)]))
+    reply = model.reply(asked(first, cached="5m"), seconds=5)
+    later = (first, reply.message, many)
+    assert model.reply(asked(*later, cached="5m"), seconds=5).usage.count("cache_read_input_tokens") == 0
+    more = (*later[:2], many, reply.message, many)  # nothing of which was written by the call before
+    again = model.reply(asked(*more, cached="5m", cached_messages=1), seconds=5)
+    assert again.usage.count("cache_read_input_tokens") == reply.usage.count("cache_creation_input_tokens") > 1000
+
+
 def test_a_lifetime_of_an_hour_is_sent_and_the_usual_one_is_not() -> None:
     long = to_json(claude._arguments(asked(*HISTORY, system="Be kind.", cached="1h", cached_messages=1)))
     assert long.count('"cache_control":{"type":"ephemeral","ttl":"1h"}') == long.count("cache_control") == 3
@@ -239,6 +251,15 @@ def test_thinking_that_is_not_taken_back_is_left_out(message: str) -> None:
     assert [each["role"] for each in seen[1]] == ["user", "assistant", "user", "user"]
     assert seen[1][1]["content"] == [{"type": "text", "text": "Hello."}]
     assert len(seen) == 2
+
+
+def test_a_conversation_whose_beginning_changed_goes_on(model: Claude, stand_in: StandIn) -> None:
+    question, thinking = Message.of_text("What is 7 times 6?"), to_json({"type": "adaptive", "display": "summarized"})
+    first = model.reply(asked(question, system="Be kind.", thinking=thinking, effort="high"), seconds=5)
+    assert "thinking" in first.content
+    changed = asked(question, first.message, question, system="Be brief.", thinking=thinking)
+    assert model.reply(changed, seconds=5).stop_reason == "end_turn"
+    assert [len(sent(stand_in, index)["messages"][1]["content"]) for index in (-2, -1)] == [2, 1]
 
 
 def test_what_is_refused_without_thinking_too_is_not_asked_again() -> None:

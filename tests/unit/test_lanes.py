@@ -85,6 +85,13 @@ def test_the_processor_time_of_each_part_is_its_own() -> None:
     assert cpu_s["all"] >= 1
 
 
+def test_all_parts_yield_to_the_first_one() -> None:
+    done = outcome_of({name: python(f"print('{name}', os.nice(0))") for name in ("longest", "short", "shorter")})
+    niceness = {name: int(value) for name, value in re.findall(r"^(\w+) (\d+)$", done.stdout, flags=re.MULTILINE)}
+    yielding = min(19, niceness["longest"] + 10)
+    assert (niceness["short"], niceness["shorter"]) == (yielding, yielding)
+
+
 def test_an_unknown_part_is_refused_before_anything_runs() -> None:
     done = outcome_of({"one": python("print('ran')")}, "other")
     assert (done.returncode, done.stdout) == (2, "")

@@ -6,21 +6,24 @@ import random
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import Literal
 
 import pytest
 
 from tests.fakes import MODEL, START_MS, new_session, two_call_turn
+from turnlog.domain.chosen_tools import WEB_USE_TOKENS, OfferedTools, resolve_tools
 from turnlog.domain.limits import (
     REPLY_BYTES_PER_TOKEN,
     OwnerLimits,
     SessionLimits,
     charges,
+    question_charges,
     require_message_storable,
     require_room,
     settlement,
 )
-from turnlog.domain.messages import Message, Usage
-from turnlog.domain.prices import cost_usd
+from turnlog.domain.messages import Message, ModelRequest, ModelSettings, Usage
+from turnlog.domain.prices import WEB_SEARCH_USD, cost_usd
 from turnlog.domain.sessions import SessionView
 from turnlog.domain.turns import MAX_TURN_BYTES, ModelCall, Totals, Turn
 from turnlog.errors import QuotaExceeded, SessionLimitReached, TurnTooLarge
@@ -131,3 +134,20 @@ def test_one_unpriced_call_keeps_the_turn_s_reservation() -> None:
     (charge,) = charges(view_of(), MESSAGE, OwnerLimits(None, Decimal(5), "usd"), START_MS)
     priced, unpriced = two_call_turn().calls[0], replace(two_call_turn().calls[1], cost_usd=None)
     assert settlement((charge,), (priced, unpriced)) == ()
+
+
+def test_what_web_tools_may_bring_and_cost_is_reserved() -> None:
+    offered = OfferedTools(web=True)
+    tools = resolve_tools([{"type": "web_search", "max_uses": 3}, {"type": "web_fetch", "max_uses": 1}], offered)
+
+    def reserved(unit: Literal["tokens", "usd"], definitions: str) -> Decimal:
+        question = ModelRequest(ModelSettings(MODEL, 100, tools=definitions), (MESSAGE,))
+        limits = OwnerLimits(budget_a_day=Decimal(1_000_000), budget_unit=unit)
+        taken = question_charges("owner", question, limits, START_MS)
+        assert taken
+        return taken.charges[0].amount
+
+    size = len(tools.definitions)
+    assert reserved("tokens", tools.definitions) == reserved("tokens", "") + size + 4 * WEB_USE_TOKENS
+    least = 3 * WEB_SEARCH_USD + reserved("usd", "")
+    assert reserved("usd", tools.definitions) > least

@@ -71,10 +71,10 @@ def test_an_unreadable_session_hides_no_other_and_is_named(
     first, damaged, later, last = (store.create(new_session(created_ms=START_MS + number), "") for number in range(4))
     read = store.read
 
-    def reading(owner: str, session_id: str, now_ms: int, newest: int) -> SessionView:
+    def reading(owner: str, session_id: str, now_ms: int, newest: int, **how: bool) -> SessionView:
         if session_id in (damaged.id, later.id):
             raise TurnsMissing if session_id == damaged.id else ItemVersionUnknown
-        return read(owner, session_id, now_ms, newest)
+        return read(owner, session_id, now_ms, newest, **how)
 
     monkeypatch.setattr(store, "read", reading)
     assert listed(store, limit=1) == [[last.id], [first.id]]
@@ -90,10 +90,10 @@ def test_what_cannot_even_be_named_hides_no_other_and_is_counted(
     first, last = (store.create(new_session(created_ms=START_MS + number), "") for number in range(2))
     read = store.read
 
-    def reading(owner: str, session_id: str, now_ms: int, newest: int) -> SessionView:
+    def reading(owner: str, session_id: str, now_ms: int, newest: int, **how: bool) -> SessionView:
         if session_id.startswith("S#"):
             raise ItemUnreadable
-        return read(owner, session_id, now_ms, newest)
+        return read(owner, session_id, now_ms, newest, **how)
 
     monkeypatch.setattr(store, "read", reading)
     listed = [ListedSession(name, START_MS) for name in (first.id, "S#one", last.id, "S#two")]
@@ -138,9 +138,9 @@ def reads(store: MemorySessionStore, monkeypatch: pytest.MonkeyPatch) -> list[st
     ids: list[str] = []
     read = store.read
 
-    def reading(owner: str, session_id: str, now_ms: int, newest: int) -> SessionView:
+    def reading(owner: str, session_id: str, now_ms: int, newest: int, **how: bool) -> SessionView:
         ids.append(session_id)
-        return read(owner, session_id, now_ms, newest)
+        return read(owner, session_id, now_ms, newest, **how)
 
     monkeypatch.setattr(store, "read", reading)
     return ids
@@ -254,10 +254,10 @@ def test_by_creation_each_page_names_the_unreadable_sessions_in_its_place(
     read = store.read
     broken = {ids[2]: TurnsMissing, ids[3]: ItemVersionUnknown, ids[30]: TurnsMissing, "S#one": ItemUnreadable}
 
-    def reading(owner: str, session_id: str, now_ms: int, newest: int) -> SessionView:
+    def reading(owner: str, session_id: str, now_ms: int, newest: int, **how: bool) -> SessionView:
         if session_id in broken:
             raise broken[session_id]
-        return read(owner, session_id, now_ms, newest)
+        return read(owner, session_id, now_ms, newest, **how)
 
     monkeypatch.setattr(store, "read", reading)
     found = [ListedSession("S#one", 0), *store.listed(OWNER)]

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from samcli.yamlhelper import yaml_parse
@@ -92,15 +93,20 @@ def test_every_file_that_is_named_exists(document: Path) -> None:
     text = document.read_text()
     named = set(re.findall(r"`((?:tests|docs|functions|events|layers|local)/[\w./-]+)`", text))
     named |= {str(document.parent / link) for link in re.findall(r"\]\(([\w./-]+)(?:#[\w-]*)?\)", text)}
-    assert {
-        name for name in named - {"functions/translate/app.py", "events/translate.json"} if not Path(name).exists()
-    } == set()
+    assert {name for name in named - {*ADDED} if not Path(name).exists()} == set()
 
 
 def test_the_function_that_the_readme_adds_works_as_it_stands() -> None:
     names: dict[str, object] = {}
     exec(code_block("`functions/translate/app.py`", "python"), names)  # noqa: S102 (the README's own code)
     assert isinstance(names["handler"], Api)
+
+
+def test_the_tool_that_the_readme_adds_works_as_it_stands() -> None:
+    names: dict[str, Any] = {}
+    exec(code_block("`layers/turnlog/python/turnlog/tools/reverse.py`", "python"), names)  # noqa: S102
+    tool = names["reverse"]
+    assert (tool.name, tool.arguments(text="ab"), tool.function(None, text="ab")) == ("reverse", {"text": "ab"}, "ba")
 
 
 def test_the_template_lines_of_the_readme_are_like_those_of_other_functions() -> None:
@@ -110,6 +116,8 @@ def test_the_template_lines_of_the_readme_are_like_those_of_other_functions() ->
     assert set(added["Properties"]) == set(present["Properties"])
     assert len(code_block("six lines under", "yaml").strip().splitlines()) == 6
 
+
+ADDED = ("functions/translate/app.py", "events/translate.json", "layers/turnlog/python/turnlog/tools/reverse.py")
 
 ASKING = [  # every test that fails for a new function without the rest of its lines
     "tests/unit/test_readme.py::test_every_function_is_in_the_tree",

@@ -116,7 +116,7 @@ def test_a_warning_is_there_only_in_the_last_five_minutes(lifetime_ms: int, idle
     assert ("warning" in sent) == (code is not None)
 
 
-def test_lists_show_no_prompt_and_administrators_no_title() -> None:
+def test_lists_show_no_prompt_and_administrators_no_title_or_metadata() -> None:
     session, listed, users = (
         list(json.loads(each.to_json()))
         for each in (
@@ -125,9 +125,9 @@ def test_lists_show_no_prompt_and_administrators_no_title() -> None:
             replies.UsersSession.of("ref", view(), NOW),
         )
     )
-    assert session == [*listed, "system", "max_tokens"]
-    assert users == ["ref", *listed[2:]]
-    assert listed[:2] == ["session_id", "title"]
+    assert session == [*listed, "system", "max_tokens", "cache"]
+    assert users == ["ref", *listed[3:]]
+    assert listed[:3] == ["session_id", "title", "metadata"]
 
 
 def test_a_problem_has_only_the_fields_that_it_was_given() -> None:

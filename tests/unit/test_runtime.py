@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
 from collections.abc import Iterator
 
+import boto3
 import botocore
 import pytest
 
 from local.claude_stand_in import StandIn
+from tests import deployed
 from turnlog import runtime
 from turnlog.adapters import telemetry
 from turnlog.adapters.claude import Claude
@@ -75,6 +78,15 @@ def test_our_own_lines_are_logged_all_the_same(monkeypatch: pytest.MonkeyPatch, 
     assert '"status":200' in own.getvalue()
 
 
+def test_clients_are_made_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[tuple[str, bool]] = []
+    monkeypatch.setattr(
+        boto3, "client", lambda service, config: made.append((service, runtime._making_client.locked()))
+    )
+    make_client("lambda")
+    assert (made, runtime._making_client.locked()) == ([("lambda", True)], False)
+
+
 def test_a_client_has_a_connection_for_each_thread_that_uses_it() -> None:
     connections = make_client("dynamodb").meta.config.max_pool_connections
     assert connections == READS_AT_ONCE >= admin._AT_ONCE
@@ -100,3 +112,40 @@ def test_the_sdk_under_test_knows_every_condition_that_is_sent() -> None:
     assert {"IfMatch", "IfNoneMatch"} <= members("s3", "PutObject")
     for operation in ("PutItem", "UpdateItem", "DeleteItem"):
         assert "ReturnValuesOnConditionCheckFailure" in members("dynamodb", operation)
+
+
+@pytest.fixture
+def deployed_tools(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The tools of a deployment with nothing but defaults, and of none before."""
+    for name in ("TOOLS", "WEB_TOOLS"):
+        monkeypatch.setenv(name, deployed.environment("QueryFunction")[name])
+    monkeypatch.setenv("TOOL_FUNCTIONS", "documents=stack-documents")
+    made = runtime._thread_tool_runner, runtime.offered_tools, runtime.tool_runner
+    for each in made:
+        each.cache_clear()
+    yield
+    for each in made:
+        each.cache_clear()
+
+
+def test_the_tools_that_ship_are_offered_and_the_web_is_not(deployed_tools: None) -> None:
+    offered = runtime.offered_tools()
+    assert offered.names == ["current_time", "list_documents", "read_document"]
+    assert all(json.loads(each)["strict"] for each in offered.definitions.values())
+
+
+def test_a_deployment_can_let_callers_use_the_web_and_offer_no_tool(
+    deployed_tools: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOOLS", "")
+    monkeypatch.setenv("WEB_TOOLS", "on")
+    assert runtime.offered_tools().names == ["web_search", "web_fetch"]
+
+
+def test_a_tool_that_fails_is_a_line_of_the_log_without_its_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = io.StringIO()
+    monkeypatch.setattr(telemetry._logger().registered_handler, "stream", lines)
+    runtime._tell_of_tool("current_time", RuntimeError("Xanary"))
+    line = json.loads(lines.getvalue())
+    assert (line["message"], line["code"], line["where"]) == ("tool failed", "current_time", "RuntimeError")
+    assert "Xanary" not in lines.getvalue()

@@ -106,14 +106,19 @@ def test_a_turn_needs_a_stop_reason() -> None:
 @pytest.mark.parametrize("calls", [1, 2])
 def test_a_packed_turn_is_unpacked_as_it_was(calls: int) -> None:
     turn = one_call_turn() if calls == 1 else two_call_turn()
-    assert unpack_turn(pack_turn(turn), turn.calls[0].cost_usd) == (turn.messages, turn.calls)
+    assert unpack_turn(pack_turn(turn), turn.calls[0].cost_usd) == (turn.messages, turn.calls, "")
+
+
+def test_the_instructions_of_the_window_are_packed_in_either_form() -> None:
+    for turn in (one_call_turn(), two_call_turn()):
+        assert unpack_turn(pack_turn(replace(turn, window_system="Be ☃.")), None).window_system == "Be ☃."
 
 
 def test_the_names_of_a_call_are_packed_in_either_form() -> None:
     for turn in (one_call_turn(), two_call_turn()):
         named = [replace(call, id="msg_1", request_id="req_1", stop_sequence='"') for call in turn.calls]
         calls = tuple(replace(call, stop_details='{"type":"refusal"}') for call in named)
-        assert unpack_turn(pack_turn(replace(turn, calls=calls)), turn.calls[0].cost_usd)[1] == calls
+        assert unpack_turn(pack_turn(replace(turn, calls=calls)), turn.calls[0].cost_usd).calls == calls
 
 
 @pytest.mark.parametrize(

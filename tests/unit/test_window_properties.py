@@ -120,7 +120,9 @@ class Conversation:
         }.get(how, [text_block("Yes.")])
 
     def reply(self, said: Sequence[Message], blocks: list[Block]) -> Message:
-        return Message("assistant", to_json(signed(blocks, body_of(self.prompt(said)), MODEL, shows=True)))
+        return Message(
+            "assistant", to_json(signed(blocks, check_message_request(body_of(self.prompt(said)), NOW), shows=True))
+        )
 
     def prompt(self, said: Sequence[Message]) -> tuple[Message, ...]:
         """What is sent, which must be valid."""

@@ -12,6 +12,7 @@ from tests.usecases.conftest import ADA, EVE, STRANGER, Service
 from turnlog.domain.limits import OwnerLimits
 from turnlog.domain.messages import Message
 from turnlog.domain.owners import anonymous_owner, owner_hash
+from turnlog.domain.sessions import SessionChanges
 from turnlog.errors import (
     AlreadyOwned,
     Forbidden,
@@ -28,7 +29,7 @@ from turnlog.errors import (
 from turnlog.usecases.caller import Caller
 from turnlog.usecases.policy import AnonymousLimits
 from turnlog.usecases.read_turns import export_session, get_turn, list_turns
-from turnlog.usecases.sessions import NewSession, delete_session, read_session, rename_session
+from turnlog.usecases.sessions import NewSession, change_session, delete_session, read_session
 from turnlog.usecases.sweep import sweep
 from turnlog.usecases.turn_request import TurnPolicy
 
@@ -160,18 +161,20 @@ class TestMakingSessions:
 
 
 class TestOneSession:
-    def test_it_is_read_renamed_and_deleted_by_its_owner(self, service: Service) -> None:
+    def test_it_is_read_changed_and_deleted_by_its_owner(self, service: Service) -> None:
         session_id, now = service.create(title="Herons").session.id, service.clock()
-        renamed = rename_session(
-            ADA, session_id, "Storks", store=service.store, audit=audit_of(ADA, service.trail), now_ms=now
+        changes = SessionChanges("Storks", (("topic", "birds"),))
+        changed = change_session(
+            ADA, session_id, changes, store=service.store, audit=audit_of(ADA, service.trail), now_ms=now
         )
-        assert renamed.title == read_session(ADA, session_id, store=service.store, now_ms=now).title == "Storks"
+        assert (changed.title, changed.metadata) == ("Storks", (("topic", "birds"),))
+        assert read_session(ADA, session_id, store=service.store, now_ms=now) == changed
         delete_session(ADA, session_id, store=service.store, audit=audit_of(ADA, service.trail), now_ms=now)
         with pytest.raises(SessionNotFound):
             read_session(ADA, session_id, store=service.store, now_ms=now)
         with pytest.raises(SessionNotFound):
             delete_session(ADA, session_id, store=service.store, audit=audit_of(ADA, service.trail), now_ms=now)
-        assert service.actions == ["create", "rename", "delete", "delete"]
+        assert service.actions == ["create", "change", "delete", "delete"]
 
     def test_its_turns_are_read_by_page_one_by_one_and_all(self, service: Service) -> None:
         session_id = service.create().session.id

@@ -29,6 +29,7 @@ _FIELDS: dict[str, tuple[set[str], set[str]]] = {
     "container_upload": ({"file_id"}, {_CACHE}),
 }
 _RESULT_KINDS = ("text", "image", "search_result", "document")
+_NO_RESULT = _FIELDS.keys() - set(_RESULT_KINDS)
 _TEXTS = {"text": "text", "thinking": "thinking", "redacted_thinking": "data", "container_upload": "file_id"}
 _BY_USER = {"image", "document", "search_result", "tool_result", "container_upload"}
 _EITHER = {"text"}
@@ -53,6 +54,8 @@ def check_block(path: str, block: object, role: str) -> None:
         )
     if kind in ("tool_use", "server_tool_use"):
         _check_call(f"{path}.{kind}", block)
+    if kind.endswith("tool_result"):
+        _check_answered_call(f"{path}.{kind}", block)
     if kind == "tool_result":
         _check_result(f"{path}.tool_result", block)
 
@@ -87,9 +90,12 @@ def _check_call(path: str, block: dict[str, Any]) -> None:
         raise invalid(f"{path}.input: Input should be a valid dictionary")
 
 
-def _check_result(path: str, block: dict[str, Any]) -> None:
+def _check_answered_call(path: str, block: dict[str, Any]) -> None:
     if not isinstance(block["tool_use_id"], str) or not _ID.fullmatch(block["tool_use_id"]):
         raise invalid(f"{path}.tool_use_id: String should match pattern '^[a-zA-Z0-9_-]+$'")
+
+
+def _check_result(path: str, block: dict[str, Any]) -> None:
     if not isinstance(block.get("is_error", False), bool):
         raise invalid(f"{path}.is_error: Input should be a valid boolean")
     content = block.get("content", "")
@@ -98,7 +104,7 @@ def _check_result(path: str, block: dict[str, Any]) -> None:
     if not isinstance(content, list):
         raise invalid(f"{path}.content: Input should be a valid string or list")
     for number, each in enumerate(content):
-        if isinstance(each, dict) and each.get("type") in _FIELDS and each["type"] not in _RESULT_KINDS:
+        if isinstance(each, dict) and str(each.get("type")) in _NO_RESULT:
             raise invalid(f"{path}.content.{number}: Input tag '{each['type']}' is not allowed in a tool_result")
         check_block(f"{path}.content.{number}", each, "user")
         if block.get("is_error") and each["type"] != "text":

@@ -106,11 +106,11 @@ class _Checker:
             properties, required = schema.get("properties", {}), schema.get("required", [])
             if not isinstance(properties, dict) or not isinstance(required, list):
                 raise self._error("'properties' should be an object and 'required' a list")
-            if missing := [name for name in required if name not in properties]:
+            if missing := [name for name in required if not isinstance(name, str) or name not in properties]:
                 raise self._error(f"required property {missing[0]!r} is not in 'properties'")
         if kind == "array" and schema.get("minItems", 0) not in (0, 1):
             raise self._error("For 'array' type, 'minItems' values other than 0 or 1 are not supported")
-        if kind == "string" and schema.get("format", "date") not in FORMATS:
+        if kind == "string" and str(schema.get("format", "date")) not in FORMATS:
             raise self._error(f"String format '{schema['format']}' is not supported")
 
     def _error(self, what: str) -> ApiError:

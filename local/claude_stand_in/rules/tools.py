@@ -92,7 +92,8 @@ def _check_input_schema(path: str, schema: object) -> None:
         if not _PROPERTY.fullmatch(name):
             raise invalid(f"{path}.properties: Property keys should match pattern '^[a-zA-Z0-9_.-]{{1,64}}$'")
         kinds = each.get("type", []) if isinstance(each, dict) else None
-        known = kinds in _TYPES if isinstance(kinds, str) else isinstance(kinds, list) and set(kinds) <= _TYPES
+        kinds = [kinds] if isinstance(kinds, str) else kinds
+        known = isinstance(kinds, list) and all(isinstance(kind, str) and kind in _TYPES for kind in kinds)
         if not known and not isinstance(each, bool):
             raise _no_schema(path)
 

@@ -120,6 +120,7 @@ SECOND = turn(
 )
 IN_PARTS = turn(1, Message.of_text("A message that was as long as a book once. 😀"), '[{"type":"text","text":"4"}]')
 CLAIM = Lease(3, "token-3", START_MS + 60_000, key(3), b"f" * 16, START_MS + 26_000, 2)
+METADATA = (("case", "17 😀"), ("topic", ""))
 MOVING = Lease(2, "mover", START_MS + 36_000, b"m" * 16, b"", START_MS + 2000)
 
 
@@ -212,6 +213,20 @@ def test_a_session_of_version_1_is_read_unchanged(more: Item) -> None:
     assert scene.store.session_ids(OWNER) == [session().id]
 
 
+def test_the_metadata_of_version_1_is_read_and_moves_along() -> None:
+    scene = Scene(golden("header", "meta_with_metadata", "turn"))
+    view = scene.store.read(OWNER, session().id, NOW_MS, newest=1)
+    assert (view.title, view.metadata) == ("Titel: Größe 😀", METADATA)
+    move = Move(OWNER, session().id, EVE, "ses_BBBBBBBBBBBBBBBBBBBBBB", b"m" * 16, "mover", NOW_MS, NOW_MS + 34_000)
+    assert scene.store.read(EVE, scene.store.move(move).id, NOW_MS, newest=1).metadata == METADATA
+
+
+@pytest.mark.parametrize("md", [{"S": "{}x"}, {"S": "[]"}, {"S": '{"a":1}'}, {"B": b"{}"}, {"S": ""}], ids=str)
+def test_damaged_metadata_is_refused(md: Item) -> None:
+    scene = Scene(changed(golden(*LIVE), "meta", md=md))
+    scene.require_untouched(ItemUnreadable, scene.take)
+
+
 @pytest.mark.parametrize("more", [{}, LATER], ids=["as written", "with attributes of a later version"])
 def test_a_session_of_version_1_goes_on(more: Item) -> None:
     scene = Scene([item | more for item in golden(*LIVE)])
@@ -300,6 +315,7 @@ def test_quotas_of_version_1_count_on() -> None:
     [
         ("header", [header_item(session())]),
         ("meta", [meta_item(session(), "Titel: Größe 😀")]),
+        ("meta_with_metadata", [meta_item(session(), "Titel: Größe 😀", METADATA)]),
         ("index", [index_item(session())]),
         ("claim", [lease_item(session(), CLAIM)]),
         ("turn", turn_items(session(), FIRST)),

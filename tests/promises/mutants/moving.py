@@ -8,7 +8,7 @@ from tests.promises.mutants.patching import Edit, unconditional
 from turnlog.adapters.dynamodb import copies, deletion, fork, move
 from turnlog.adapters.dynamodb.encode import header_item, lease_item
 from turnlog.adapters.dynamodb.store import DynamoDBSessionStore
-from turnlog.adapters.dynamodb.table import DONE, LAPSED, MINE, TITLED, Table
+from turnlog.adapters.dynamodb.table import DONE, LABELLED, LAPSED, MINE, TITLED, Table
 from turnlog.domain.turns import Lease, Turn
 from turnlog.errors import LeaseLost
 
@@ -80,6 +80,11 @@ MOVES = (
         "a move takes along the title that was given last",
         Edit(move._commit, uses(TITLED), '"title = :title OR title <> :title"'),
         harmless="nobody here renames; the contract tests do",
+    ),
+    mutant(
+        "a move takes along the metadata that was given last",
+        Edit(move._commit, uses(LABELLED), '"(md = :md OR md <> :md)"'),
+        harmless="nobody here changes metadata; the contract tests do",
     ),
     mutant(
         "a session that lives where a move was undone is left alone",

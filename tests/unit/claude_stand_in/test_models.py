@@ -16,6 +16,7 @@ from anthropic.types import ModelCapabilities, ModelInfo, ModelParam
 from local.claude_stand_in import StandIn
 from local.claude_stand_in.models import MODELS, model_of
 from tests.unit.claude_stand_in.asking import ASSISTANT, USER, WELL_FORMED, http_answer, posted, with_messages
+from tests.unit.claude_stand_in.files import png
 
 NOTE = {"role": "system", "content": "It is Monday."}
 
@@ -94,8 +95,10 @@ class TestSystemMessages:
 
     def test_they_have_text_alone(self, claude: StandIn) -> None:
         """Types SystemMessageParam."""
-        result = {"type": "tool_result", "tool_use_id": "t"}
-        assert posted(claude, with_messages(USER, NOTE | {"content": [result]}))[0] == 400
+        source = {"type": "base64", "media_type": "image/png", "data": png(5, 5)}
+        for block in ({"type": "image", "source": source}, {"type": "tool_result", "tool_use_id": "t"}):
+            status, answer = posted(claude, with_messages(USER, NOTE | {"content": [block]}))
+            assert (status, "should be a text block" in answer["error"]["message"]) == (400, True)
 
 
 def test_no_output_is_asked_for_to_warm_the_cache(claude: StandIn) -> None:

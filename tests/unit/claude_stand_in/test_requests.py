@@ -8,6 +8,7 @@ import anthropic
 import pytest
 
 from local.claude_stand_in import StandIn
+from local.claude_stand_in.rules import history
 from tests.unit.claude_stand_in.asking import (
     ASSISTANT,
     CACHED,
@@ -36,13 +37,14 @@ REFUSED: dict[str, list[tuple[str, object]]] = {  # by the source of the rule
         ("colour", WELL_FORMED | {"colour": "green"}),
         ("tools", WELL_FORMED | {"tools": {}}),
         ("system", WELL_FORMED | {"system": 5}),
-        ("system", WELL_FORMED | {"system": [{"type": "image"}]}),
+        ("should be a text block", WELL_FORMED | {"system": [{"type": "image"}]}),
         ("at least one message", with_messages()),
-        ("messages", WELL_FORMED | {"messages": "Hello"}),
+        ("messages: Input should be a valid list", WELL_FORMED | {"messages": "Hello"}),
     ],
     "reports: no empty or blank text": [
         ("stop_sequences", WELL_FORMED | {"stop_sequences": [" "]}),
         ("non-empty", WELL_FORMED | {"system": [{"type": "text", "text": ""}]}),
+        ("valid string", with_content([TEXT | {"text": 5}])),
         ("non-empty", with_content("")),
         ("non-empty", with_content([])),
         ("non-empty", with_content([TEXT | {"text": ""}])),
@@ -59,8 +61,8 @@ REFUSED: dict[str, list[tuple[str, object]]] = {  # by the source of the rule
         ("messages.0", with_messages("Hello")),
         ("content", with_messages({"role": "user"})),
         ("name", with_messages(USER | {"name": "Ada"})),
-        ("role", with_messages(USER | {"role": "tool"})),
-        ("role", with_messages(USER | {"role": []})),
+        ("role: Input should be", with_messages(USER | {"role": "tool"})),
+        ("role: Input should be", with_messages(USER | {"role": []})),
         ("content", with_content(5)),
         ("type", with_content(["Hello"])),
         ("type", with_content([{"text": "Hello"}])),
@@ -74,6 +76,7 @@ REFUSED: dict[str, list[tuple[str, object]]] = {  # by the source of the rule
     ],
     "types ContentBlockParam: known blocks": [
         ("expected tags", with_content([{"type": "hologram"}])),
+        ("valid string", with_content([{"type": "container_upload", "file_id": 5}])),
     ],
     "page Prompt caching: at most four marks": [
         ("Found 5", with_content([CACHED] * 5)),
@@ -113,6 +116,12 @@ class TestStrictness:
         result = {"type": "tool_result", "tool_use_id": "t"}
         body = with_messages(USER, ASSISTANT | {"content": [call]}, USER | {"content": [result]})
         assert posted(claude, body)[0] == 400
+
+    def test_there_is_a_bound_of_messages(self, claude: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Types MessageCreateParams: 100,000."""
+        assert history.MOST_MESSAGES == 100_000
+        monkeypatch.setattr(history, "MOST_MESSAGES", 2)
+        assert [posted(claude, with_messages(*[USER] * count))[0] for count in (2, 3)] == [200, 400]
 
     def test_the_sdk_sees_a_bad_request(self, sdk: anthropic.Anthropic) -> None:
         with pytest.raises(anthropic.BadRequestError, match="temperature"):

@@ -70,6 +70,8 @@ REFUSED = [
     pytest.param("tool_use.input: Field required",
                  with_messages(USER, said({"type": "tool_use", "id": "t", "name": "n"}), USER),
                  id="types ToolUseBlockParam: fields"),
+    pytest.param("name: String should have at least 1 character",
+                 with_messages(USER, said(CALL | {"name": ""}), asked(RESULT)), id="types ToolUseBlockParam: name"),
     pytest.param("tool_use.id: String should match pattern", with_messages(USER, said(CALL | {"id": "a b"}), USER),
                  id="reports: form of an id"),
     pytest.param("is not allowed in a tool_result",

@@ -135,11 +135,10 @@ class ToolResultUnexpected(Refusal):
     code = "tool_result_unexpected"
 
 
-class TurnUnfinished(Refusal):
+class TurnUnfinished(TurnlogError):
     """The turn needs more time than this request has. Its finished steps are kept: the same key goes on after them."""
 
     code = "turn_unfinished"
-    retry_after_s = 1
 
 
 class TurnStopped(Refusal):
@@ -216,10 +215,6 @@ class ErasureUnfinished(TurnlogError):
         super().__init__(erased, left)
         self.erased = erased
         self.left = left
-
-
-class TurnFormUnsupported(TurnlogError):
-    """A turn of several model calls, which no store of this version can write; nothing was stored."""
 
 
 class AttemptsExhausted(TurnlogError):

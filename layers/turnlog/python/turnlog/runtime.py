@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import threading
 import time
 from dataclasses import replace
 from functools import cache, partial
@@ -69,6 +70,9 @@ LEAST_BOTOCORE = (1, 35, 69)
 class SdkTooOld(Exception):
     """The botocore of Lambda's runtime is older than LEAST_BOTOCORE, so a promise could not be kept."""
 
+
+_making_client = threading.Lock()
+"""Held while a client is made, since tools make theirs in threads and boto3 makes one at a time (its documentation)."""
 
 now_ms = system_clock
 sleep = time.sleep
@@ -339,4 +343,5 @@ def _client(service: str, attempts: int = 1, read_timeout_s: int = 3) -> Any:
         retries={"total_max_attempts": attempts, "mode": "standard"},
         tcp_keepalive=True,
     )
-    return boto3.client(service, config=config)  # type: ignore[call-overload] # the name is a variable
+    with _making_client:
+        return boto3.client(service, config=config)  # type: ignore[call-overload] # the name is a variable

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from turnlog.domain.conditions import alive, content_bytes
 from turnlog.domain.quotas import QuotaCharge
-from turnlog.domain.sessions import Move, Session, SessionView
+from turnlog.domain.sessions import Move, Session, SessionChanges, SessionView
 from turnlog.domain.turns import Lease, Slot, Turn
 from turnlog.errors import ClockBehind, SessionNotFound
 from turnlog.ports.session_store import SessionStore
@@ -96,9 +96,9 @@ class CachedSessionStore:
 
     # --- the rest
 
-    def rename(self, owner: str, session_id: str, title: str, now_ms: int) -> None:
+    def change(self, owner: str, session_id: str, changes: SessionChanges, now_ms: int) -> None:
         with self._dropped((owner, session_id)):
-            self._durable.rename(owner, session_id, title, now_ms)
+            self._durable.change(owner, session_id, changes, now_ms)
 
     def move(self, move: Move) -> Session:
         with self._dropped((move.owner, move.session_id)):

@@ -17,10 +17,12 @@ MAX_ANSWER_BYTES = 6_291_556
 
 MOST_TURN_BYTES = MAX_ANSWER_BYTES - 600_000
 """The most bytes of turns in an answer: beside them are a system prompt, which may be as long as a request, a title,
-a continuation, and headers.
+metadata, a continuation, and headers.
 """
 
 _FRAME_BYTES = 1_400  # of a turn's other fields and their names, two names of the provider and a notice among them
+
+_STEP_BYTES = 800  # of the other fields of a step and their names
 
 
 def bytes_in_answer(json_text: str) -> int:
@@ -32,7 +34,7 @@ def turn_bytes(turn: Turn) -> int:
     """Returns the most bytes that the turn takes in an answer: each message, the usage of each call, the last reply."""
     said = [*(message.content for message in turn.messages), turn.reply.content]
     said += [text for call in turn.calls for text in (call.usage.received, call.stop_sequence, call.stop_details)]
-    return _bytes_of(said)
+    return _bytes_of(said) + _STEP_BYTES * (len(turn.calls) - 1)
 
 
 def require_answerable(turn: Turn) -> None:

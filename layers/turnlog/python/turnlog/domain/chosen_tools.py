@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ MOST_TOOLS = 64
 MOST_BYTES = 100_000
 """The most bytes of all definitions as JSON: each call sends them, and a session holds them beside its settings."""
 
-_MOST_STRICT = 20  # of the caller's ("Structured outputs", limits of complexity)
+_MOST_STRICT = 20  # in a request ("Structured outputs", limits of complexity)
 _MOST_USES = 10
 _USES = 5  # of a web tool in one call of the model, where nobody asks for another number
 _MOST_DOMAINS = 50
@@ -23,6 +24,11 @@ _LONGEST_DESCRIPTION = 10_000
 
 WEB_TOOLS = {"web_search": "web_search_20260318", "web_fetch": "web_fetch_20260318"}
 """Claude's own tools by the names that requests give them: the newest versions that the SDK 2.12 knows."""
+
+WEB_USE_TOKENS = 20_000
+"""Tokens of what one use of a web tool brings, as a budget reserves them. A fetch is bound to it, about; a search has
+no bound, and brings less.
+"""
 
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 _DOMAIN = re.compile(r"[a-zA-Z0-9-]+(\.[a-zA-Z0-9-]+)+(/[a-zA-Z0-9._~/-]*)?")
@@ -73,6 +79,7 @@ def resolve_tools(asked: Sequence[object], offered: OfferedTools) -> ChosenTools
         if isinstance(entry, str) and entry in offered.definitions:
             name, definition = entry, offered.definitions[entry]
             own.append(name)
+            strict += 1
         elif isinstance(entry, str) or (isinstance(entry, dict) and _is_web(entry)):
             name, definition = _web_tool(entry, offered, pointer)
         elif isinstance(entry, dict):
@@ -90,6 +97,16 @@ def resolve_tools(asked: Sequence[object], offered: OfferedTools) -> ChosenTools
     if len(definitions.encode()) > MOST_BYTES or strict > _MOST_STRICT:
         raise ValueRefused("tools_too_large", "/tools")
     return ChosenTools(to_json(list(asked)), definitions, tuple(own))
+
+
+def web_uses(definitions: str) -> tuple[int, int]:
+    """The most searches and fetches in one call with these definitions, which are those of ChosenTools."""
+    if "web_" not in definitions:
+        return 0, 0
+    uses = {
+        tool["type"]: tool["max_uses"] for tool in json.loads(definitions) if tool.get("type") in WEB_TOOLS.values()
+    }
+    return uses.get(WEB_TOOLS["web_search"], 0), uses.get(WEB_TOOLS["web_fetch"], 0)
 
 
 def _is_web(entry: dict[str, Any]) -> bool:
@@ -114,7 +131,9 @@ def _web_tool(entry: object, offered: OfferedTools, pointer: str) -> tuple[str, 
     if len(domains) == 2:
         raise ValueRefused("tool_domains_range", pointer)
     # Called by the model itself alone: else it may run code in a container, which no session can keep.
-    direct = {"type": WEB_TOOLS[name], "name": name, "max_uses": uses, "allowed_callers": ["direct"]}
+    direct: dict[str, Any] = {"type": WEB_TOOLS[name], "name": name, "max_uses": uses, "allowed_callers": ["direct"]}
+    if name == "web_fetch":
+        direct["max_content_tokens"] = WEB_USE_TOKENS
     return name, to_json(direct | domains)
 
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from typing import TypeGuard
 
 from turnlog.domain.margins import CLOCK_TOLERANCE, GRACE, SWEEP_MARGIN
-from turnlog.domain.messages import Message, to_json
-from turnlog.domain.packing import pack, pack_turn
+from turnlog.domain.messages import Message
+from turnlog.domain.packing import pack_content, pack_messages, pack_reply, pack_turn
 from turnlog.domain.sessions import SessionView
 from turnlog.domain.turns import MAX_TURN_BYTES, Lease, ModelCall, Slot, Step, Turn
 from turnlog.errors import ClockBehind, ItemUnreadable, SessionNotFound, TurnTooLarge
@@ -71,16 +71,25 @@ def bytes_of(messages: Iterable[Message], calls: Iterable[ModelCall]) -> int:
 
 
 def require_turn_storable(turn: Turn) -> None:
-    """Raises TurnTooLarge or TurnFormUnsupported. Deflates only large turns, since that takes 0.1 s or more."""
+    """Raises TurnTooLarge. Deflates only large turns, since that takes 0.1 s or more."""
     if content_bytes(turn) + _FRAME_BYTES > MAX_TURN_BYTES:
         pack_turn(turn)
+
+
+def require_rest_storable(turn: Turn, message: Sequence[Message], steps: Sequence[Step]) -> None:
+    """Raises TurnTooLarge when what the turn has beside these steps packs to more than MAX_TURN_BYTES."""
+    stored = len(message) + sum(len(step.messages) for step in steps)
+    messages, calls = turn.messages[stored:], turn.calls[len(steps) :]
+    if bytes_of(messages, calls) + _FRAME_BYTES > MAX_TURN_BYTES:
+        pack_content(messages, calls, turn.window_system)
 
 
 def require_step_storable(step: Step, message: Sequence[Message]) -> None:
     """Raises TurnTooLarge when what one checkpoint stores packs to more than MAX_TURN_BYTES: reply or results."""
     messages = (step.results,) if step.results else (*message, step.reply)
     calls = () if step.results else (step.call,)
-    if bytes_of(messages, calls) + _FRAME_BYTES <= MAX_TURN_BYTES:
+    if bytes_of(messages, calls) + 2 * _FRAME_BYTES <= MAX_TURN_BYTES:
         return
-    if len(pack(to_json([each.content for each in messages]))) > MAX_TURN_BYTES:
+    packed = [pack_messages([step.results])] if step.results else [pack_messages(message), pack_reply(step)]
+    if sum(map(len, packed)) > MAX_TURN_BYTES:
         raise TurnTooLarge

@@ -15,6 +15,7 @@ from typing import Literal
 
 from turnlog.clock import utc, utc_date
 from turnlog.domain.blocks.tokens import tokens_of
+from turnlog.domain.chosen_tools import WEB_USE_TOKENS, web_uses
 from turnlog.domain.messages import Message, ModelRequest, ModelSettings
 from turnlog.domain.packing import pack
 from turnlog.domain.prices import most_usd
@@ -98,7 +99,7 @@ def charges(view: SessionView, message: Message, limits: OwnerLimits, now_ms: in
     settings = view.session.settings
     before = view.turns[-1].calls[-1].usage.tokens if view.turns else len((settings.system + settings.tools).encode())
     prompt = before + tokens_of(message, settings.model) + _FRAME_TOKENS
-    return _charges(settings.model, prompt, settings.max_tokens, limits, now_ms)
+    return _charges(settings, prompt, limits, now_ms)
 
 
 def step_charges(
@@ -110,7 +111,7 @@ def step_charges(
     """
     prompt = last.usage.tokens + (tokens_of(results, settings.model) if results else 0) + _FRAME_TOKENS
     budget = OwnerLimits(budget_a_day=limits.budget_a_day, budget_unit=limits.budget_unit)
-    return _charges(settings.model, prompt, settings.max_tokens, budget, now_ms)
+    return _charges(settings, prompt, budget, now_ms)
 
 
 def question_charges(owner: str, question: ModelRequest, limits: OwnerLimits, now_ms: int) -> QuotaCharges | None:
@@ -120,7 +121,7 @@ def question_charges(owner: str, question: ModelRequest, limits: OwnerLimits, no
     texts = settings.system, *settings.stop_sequences, settings.tools, settings.output_schema
     prompt = sum(len(text.encode()) for text in texts) + _FRAME_TOKENS
     prompt += sum(tokens_of(message, settings.model) for message in question.messages)
-    taken = _charges(settings.model, prompt, settings.max_tokens, limits, now_ms)
+    taken = _charges(settings, prompt, limits, now_ms)
     return QuotaCharges(owner, taken) if taken else None
 
 
@@ -142,7 +143,7 @@ def questions_charges(
     return taken
 
 
-def _charges(model: str, prompt: int, max_tokens: int, limits: OwnerLimits, now_ms: int) -> tuple[QuotaCharge, ...]:
+def _charges(settings: ModelSettings, prompt: int, limits: OwnerLimits, now_ms: int) -> tuple[QuotaCharge, ...]:
     taken = []
     if limits.turns_a_minute is not None:
         taken.append(_one_a_minute("turns", limits.turns_a_minute, now_ms))
@@ -150,7 +151,7 @@ def _charges(model: str, prompt: int, max_tokens: int, limits: OwnerLimits, now_
         taken.append(_shared_by_anonymous("anonymous_turns", limits.anonymous_turns_a_minute, now_ms))
     if limits.budget_a_day is not None:
         day_ms = now_ms // _DAY_MS * _DAY_MS
-        most = _most(model, prompt, max_tokens, limits.budget_unit, now_ms)
+        most = _most(settings, prompt, limits.budget_unit, now_ms)
         counter = f"{limits.budget_unit}#{utc(day_ms):%Y-%m-%d}"
         taken.append(QuotaCharge(counter, most, limits.budget_a_day, day_ms + _DAY_MS))
         if most > limits.budget_a_day:  # before a read or a write is made for what can never fit
@@ -211,11 +212,13 @@ def _shared_by_anonymous(counted: str, limit: int, now_ms: int) -> QuotaCharge:
     return replace(_one_a_minute(counted, limit, now_ms), owner=_ALL_ANONYMOUS)
 
 
-def _most(model: str, prompt: int, max_tokens: int, unit: str, now_ms: int) -> Decimal:
+def _most(settings: ModelSettings, prompt: int, unit: str, now_ms: int) -> Decimal:
     """The most that a call can use, in the budget's unit. Raises QuotaExceeded without a known price."""
+    searches, fetches = web_uses(settings.tools)
+    prompt += (searches + fetches) * WEB_USE_TOKENS
     if unit == "tokens":
-        return Decimal(prompt + max_tokens)
-    most = most_usd(model, prompt, max_tokens, utc_date(now_ms))
+        return Decimal(prompt + settings.max_tokens)
+    most = most_usd(settings.model, prompt, settings.max_tokens, utc_date(now_ms), searches)
     if most is None:
         raise QuotaExceeded(unit)
     return most

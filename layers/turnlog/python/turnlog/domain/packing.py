@@ -6,14 +6,22 @@ import json
 import zlib
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 from turnlog.domain.messages import Message, Usage, to_json
 from turnlog.domain.turns import MAX_TURN_BYTES, ModelCall, Step, Turn
-from turnlog.errors import TurnFormUnsupported, TurnTooLarge
+from turnlog.errors import TurnTooLarge
 
 _ROLES = "user", "assistant", "system"
 _NAMES_OF_CALL = "id", "request_id", "stop_sequence"
+
+
+class TurnContent(NamedTuple):
+    """The part of a turn that is packed."""
+
+    messages: tuple[Message, ...] = ()
+    calls: tuple[ModelCall, ...] = ()
+    window_system: str = ""
 
 
 def pack(text: str) -> bytes:
@@ -35,28 +43,22 @@ def is_one_exchange(turn: Turn) -> bool:
     return [message.role for message in turn.messages] == ["user", "assistant"]
 
 
-def require_packable(turn: Turn) -> None:
-    """Raises TurnFormUnsupported unless the turn is one exchange, for a store that writes no other."""
-    if not is_one_exchange(turn):
-        raise TurnFormUnsupported
-
-
 def pack_turn(turn: Turn) -> bytes:
     """The turn's messages and calls, just as received. Raises TurnTooLarge above MAX_TURN_BYTES."""
     if not is_one_exchange(turn):
-        return pack_content(turn.messages, turn.calls)
+        return pack_content(turn.messages, turn.calls, turn.window_system)
     message, reply = turn.messages
     (call,) = turn.calls
     return _packed(
         f'{{"message":{message.content},"reply":{reply.content},"usage":{call.usage.received},'
-        f'"model":{to_json(call.model)}{_names_of(call)}}}'
+        f'"model":{to_json(call.model)}{_names_of(call)}{_json_of_window_system(turn.window_system)}}}'
     )
 
 
-def pack_content(messages: Sequence[Message], calls: Sequence[ModelCall]) -> bytes:
-    """Messages and calls of a turn of another form. Raises TurnTooLarge above MAX_TURN_BYTES."""
-    given = ",".join(map(_json_of_call, calls))
-    return _packed(f'{{"messages":{_json_of_messages(messages)},"calls":[{given}]}}')
+def pack_content(messages: Sequence[Message], calls: Sequence[ModelCall], window_system: str) -> bytes:
+    """The content of a turn of another form. Raises TurnTooLarge above MAX_TURN_BYTES."""
+    given, rest = ",".join(map(_json_of_call, calls)), _json_of_window_system(window_system)
+    return _packed(f'{{"messages":{_json_of_messages(messages)},"calls":[{given}]{rest}}}')
 
 
 def pack_messages(messages: Sequence[Message]) -> bytes:
@@ -69,8 +71,8 @@ def pack_reply(step: Step) -> bytes:
     return _packed(f'{{"reply":{step.reply.content},"call":{_json_of_call(step.call)}}}')
 
 
-def unpack_turn(packed: bytes, cost_usd: Decimal | None) -> tuple[tuple[Message, ...], tuple[ModelCall, ...]]:
-    """The messages and calls that were packed by `pack_turn` or `pack_content`.
+def unpack_turn(packed: bytes, cost_usd: Decimal | None) -> TurnContent:
+    """The content that was packed by `pack_turn` or `pack_content`.
 
     `cost_usd` is the cost that was stored beside them, for a turn of one call. Raises ValueError, KeyError, TypeError,
     ArithmeticError or zlib.error when they are damaged.
@@ -79,9 +81,14 @@ def unpack_turn(packed: bytes, cost_usd: Decimal | None) -> tuple[tuple[Message,
     if "messages" in body:
         if not isinstance(body["calls"], list):
             raise ValueError("no list of calls")
-        return _messages_of(body["messages"]), tuple(map(_call_of, body["calls"]))
-    messages = Message("user", _content_of(body["message"])), Message("assistant", _content_of(body["reply"]))
-    return messages, (_call_of(body, cost_usd),)
+        messages, calls = _messages_of(body["messages"]), tuple(map(_call_of, body["calls"]))
+    else:
+        messages = Message("user", _content_of(body["message"])), Message("assistant", _content_of(body["reply"]))
+        calls = (_call_of(body, cost_usd),)
+    window_system = body.get("window_system", "")
+    if not isinstance(window_system, str):
+        raise ValueError("no instructions")
+    return TurnContent(messages, calls, window_system)
 
 
 def unpack_messages(packed: bytes) -> tuple[Message, ...]:
@@ -105,6 +112,11 @@ def _packed(text: str) -> bytes:
 def _json_of_messages(messages: Sequence[Message]) -> str:
     given = ",".join(f'{{"role":"{message.role}","content":{message.content}}}' for message in messages)
     return f"[{given}]"
+
+
+def _json_of_window_system(text: str) -> str:
+    """The member of that name, after a comma; nothing without any."""
+    return f',"window_system":{to_json(text)}' if text else ""
 
 
 def _json_of_call(call: ModelCall) -> str:

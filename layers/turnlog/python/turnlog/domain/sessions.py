@@ -36,6 +36,18 @@ def is_session_id(text: str) -> bool:
     return _SESSION_ID.fullmatch(text) is not None
 
 
+Metadata = tuple[tuple[str, str], ...]
+"""Names with their values, which a session's owner gives it, by name. They are content, as its title is."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionChanges:
+    """The parts of a session that its owner can change; None is one that stays. `metadata` replaces all there is."""
+
+    title: str | None = None
+    metadata: Metadata | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class SessionSettings(ModelSettings):
     """The creator's choices for every turn of the session; `cache` is the lifetime of what the provider caches."""
@@ -118,6 +130,7 @@ class SessionView:
     turns: tuple[Turn, ...]
     running: Lease | None = None
     unknown_lease: UnknownLease | None = None
+    metadata: Metadata = ()
 
     @property
     def _lease(self) -> Lease | UnknownLease | None:

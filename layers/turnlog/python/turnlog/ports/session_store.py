@@ -7,7 +7,7 @@ from typing import Protocol
 
 from turnlog.domain.messages import Message
 from turnlog.domain.quotas import QuotaCharge, QuotaCharges
-from turnlog.domain.sessions import ListedSession, Move, Session, SessionView
+from turnlog.domain.sessions import ListedSession, Metadata, Move, Session, SessionChanges, SessionView
 from turnlog.domain.turns import Lease, Slot, Step, Turn
 
 
@@ -128,7 +128,13 @@ class SessionStore(TurnStore, Protocol):
     """A store of sessions. Every implementation passes the same contract suite."""
 
     def create(
-        self, session: Session, title: str, *, quota: QuotaCharges | None = None, first: Turn | None = None
+        self,
+        session: Session,
+        title: str,
+        *,
+        metadata: Metadata = (),
+        quota: QuotaCharges | None = None,
+        first: Turn | None = None,
     ) -> Session:
         """Stores a new session and returns it; or returns the owner's session that has this id already.
 
@@ -138,7 +144,14 @@ class SessionStore(TurnStore, Protocol):
         """
 
     def fork(
-        self, parent: Session, number: int, child: Session, title: str, *, quota: QuotaCharges | None = None
+        self,
+        parent: Session,
+        number: int,
+        child: Session,
+        title: str,
+        *,
+        metadata: Metadata = (),
+        quota: QuotaCharges | None = None,
     ) -> None:
         """Stores `child` with the parent's turns 1..`number`, without their keys; charges as `create` does.
 
@@ -147,8 +160,11 @@ class SessionStore(TurnStore, Protocol):
         another request has begun under this id; ErasureInProgress.
         """
 
-    def rename(self, owner: str, session_id: str, title: str, now_ms: int) -> None:
-        """Gives the session another title, which does not prolong its life. Raises SessionNotFound."""
+    def change(self, owner: str, session_id: str, changes: SessionChanges, now_ms: int) -> None:
+        """Gives the session another title, other metadata or both at once, which does not prolong its life.
+
+        Raises SessionNotFound.
+        """
 
     def move(self, move: Move) -> Session:
         """Gives the session its new owner and id and keeps its times; under the old ones it is gone in that instant.

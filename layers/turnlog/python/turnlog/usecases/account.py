@@ -26,7 +26,7 @@ LEFT_FOR_A_DELETION_S = 10
 MOST_SESSIONS = 200
 """Sessions that are read for one part of an export, one after the other: 2 to 4 s at 512 MB if they are short."""
 
-_SESSION_BYTES = 2000  # of a session in an answer, beside its system prompt: the title is most of it
+_SESSION_BYTES = 2000  # of a session in an answer, beside its system prompt and metadata: the title is most of it
 
 
 @dataclass(slots=True)
@@ -129,8 +129,10 @@ def _fill(
             return part, (session_id, already)
         try:
             # A session that fits into one read costs one, and one that goes on needs its later turns alone.
-            view = store.read(owner, session_id, now_ms, newest=1 if already else READ_AT_ONCE)
-            more = beside_bytes + _SESSION_BYTES + bytes_in_answer(to_json(view.session.settings.system))
+            newest = 1 if already else READ_AT_ONCE
+            view = store.read(owner, session_id, now_ms, newest, with_content=False)
+            texts = to_json([view.session.settings.system, view.metadata])
+            more = beside_bytes + _SESSION_BYTES + bytes_in_answer(texts)
             turns = turns_after(store, view, already, MOST_TURNS, now_ms, beside=held, beside_bytes=more)
         except SessionNotFound:
             continue

@@ -12,6 +12,7 @@ from turnlog.clock import Clock, utc_date
 from turnlog.domain.answers import bytes_in_answer, require_reply_answerable
 from turnlog.domain.limits import OwnerLimits, question_charges, settlement, step_charges
 from turnlog.domain.messages import Message, ModelRequest, Reply, Usage, total_usage
+from turnlog.domain.model_limits import require_possible
 from turnlog.domain.models import require_not_retired
 from turnlog.domain.output_schemas import output_in
 from turnlog.domain.prices import cost_usd
@@ -79,11 +80,13 @@ def ask(
     cannot have cost anything, and the settlement, may fail: then the most that could be used stays charged, which is no
     reason to withhold a reply. `seconds` tells how long there is for the model and for tools.
 
-    Raises Unauthorized, Forbidden, ModelRetired, QuotaExceeded or QuotaUnavailable, or another ModelError. After the
-    first three nothing was asked; after the others what was asked before, if it was, stays charged.
+    Raises Unauthorized, Forbidden, ModelRetired, ValueRefused, QuotaExceeded or QuotaUnavailable, or another
+    ModelError. After the first four nothing was asked; after the others what was asked before, if it was, stays
+    charged.
     """
     owner = caller.require_user()
     require_not_retired(question.settings.model, utc_date(clock()))
+    require_possible(question.settings)
     asking = _Asking(
         owner, question, model=model, quotas=quotas, limits=limits, seconds=seconds, clock=clock, tools=tools
     )

@@ -15,7 +15,7 @@ def cancel_turn(caller: Caller, session_id: str, number: int, *, store: TurnStor
 
     Raises Unauthorized, TurnNotRunning, or what SessionStore.read raises.
     """
-    view = store.read(caller.require_verified(), session_id, now_ms, newest=1)
+    view = store.read(caller.require_verified(), session_id, now_ms, newest=1, with_content=False)
     running = view.running
     if running is None or running.number != number or not view.running_at(now_ms):
         raise TurnNotRunning

@@ -22,6 +22,9 @@ from turnlog.usecases.turn_protocol import first_turn
 
 _LASTS_MS = 15 * 60 * 1000
 _PURPOSE = "continuation"
+_MORE_SETTINGS = ("stop_sequences", "thinking", "effort", "tools", "own_tools", "tool_choice", "output_schema")
+_MORE_OF_A_REPLY = ("id", "request_id", "stop_sequence", "stop_details")
+"""Fields that a continuation has where they are not empty; one of an earlier version has none of them."""
 
 MOST_CHARACTERS = 200_000
 """A continuation of this length fits into a request of 256 KB beside the other fields."""
@@ -53,15 +56,14 @@ def make_continuation(
         "model": question.settings.model,
         "max_tokens": question.settings.max_tokens,
         "system": question.settings.system,
+        **{name: value for name in _MORE_SETTINGS if (value := getattr(question.settings, name))},
         "message": question.messages[-1].content,
         "reply": reply.content,
         "reply_model": reply.model,
         "stop_reason": reply.stop_reason,
         "usage": reply.usage.received,
         "cost_usd": _text(cost_usd),
-        "tools": question.settings.tools,
-        "own_tools": question.settings.own_tools,
-        "tool_choice": question.settings.tool_choice,
+        **{name: value for name in _MORE_OF_A_REPLY if (value := getattr(reply, name))},
         "steps": [_said(step) for step in steps],
     }
     text = make_token(server_key, _PURPOSE, pack(to_json(said)), owner)
@@ -76,17 +78,16 @@ def read_continuation(server_key: ServerKey, text: str, owner: str, window: Wind
         raise ValueRefused("continuation_invalid", "/continuation") from error
     if now_ms >= said["at_ms"] + _LASTS_MS:
         raise ValueRefused("continuation_invalid", "/continuation")
-    reply = Reply(said["reply_model"], said["reply"], said["stop_reason"], Usage(said["usage"]))
+    names = {name: said[name] for name in _MORE_OF_A_REPLY if name in said}
+    reply = Reply(said["reply_model"], said["reply"], said["stop_reason"], Usage(said["usage"]), **names)
     turn = first_turn(Message("user", said["message"]), reply, _dollars(said["cost_usd"]), said["at_ms"], window)
-    settings = SessionSettings(
-        said["model"],
-        said["max_tokens"],
-        said["system"],
-        tools=said.get("tools", ""),  # a version before this one said nothing of tools
-        own_tools=tuple(said.get("own_tools", ())),
-        tool_choice=said.get("tool_choice", ""),
-    )
+    more = {name: _unlisted(said[name]) for name in _MORE_SETTINGS if name in said}
+    settings = SessionSettings(said["model"], said["max_tokens"], said["system"], **more)
     return Continuation(settings, _with_steps(turn, [_step(each) for each in said.get("steps", ())]))
+
+
+def _unlisted(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _with_steps(turn: Turn, steps: Sequence[Step]) -> Turn:

@@ -113,7 +113,7 @@ def page_of_sessions(
 
     def state(session_id: str) -> State:
         try:
-            return store.read(owner, session_id, now_ms, newest=1)
+            return store.read(owner, session_id, now_ms, newest=1, with_content=False)
         except SessionNotFound:
             return None
         except SessionUnreadable as error:

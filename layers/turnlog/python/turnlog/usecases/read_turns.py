@@ -27,7 +27,7 @@ class TurnPage:
 
 def get_turn(caller: Caller, session_id: str, number: int, *, store: SessionStore, now_ms: int) -> Turn:
     """Returns one finished turn. Raises Unauthorized, TurnNotFound, or what SessionStore.read raises."""
-    view = store.read(caller.require_verified(), session_id, now_ms, newest=1)
+    view = store.read(caller.require_verified(), session_id, now_ms, newest=1, with_content=False)
     if not 1 <= number <= view.count:
         raise TurnNotFound
     return read_turns(store, view, number, number, now_ms)[0]
@@ -92,7 +92,7 @@ def page_of_turns(
     now_ms: int,
 ) -> TurnPage:
     """Returns the turns after number `after`. The cursor of the page is good for the same `names`."""
-    view = store.read(owner, session_id, now_ms, newest=1)
+    view = store.read(owner, session_id, now_ms, newest=1, with_content=False)
     turns = turns_after(store, view, after, limit, now_ms)
     has_more = turns and turns[-1].number < view.count
     return TurnPage(view, turns, make_cursor(server_key, str(turns[-1].number), *names) if has_more else None)

@@ -79,7 +79,7 @@ STEP_S = 3.0
 MOST_RESULT_BYTES = 1_000_000
 """The most bytes of all results of a step; one that would exceed it is left out, and the model is told so."""
 
-_FRAMES = 50_000  # of the bytes of a turn: for what stands around its blocks, and for the usage of each call
+_FRAMES = 120_000  # of the bytes of a turn: for what stands around its blocks, and for each call's own fields
 
 _WRITES = 3  # of a lease that another write of this handler keeps ahead of: late ones come one after the other
 _LEFT_OUT = "The result was left out: together with the others it is too large."

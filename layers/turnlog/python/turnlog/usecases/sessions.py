@@ -1,4 +1,4 @@
-"""A session's life: created, read, renamed and deleted by its owner."""
+"""A session's life: created, read, changed and deleted by its owner."""
 
 from __future__ import annotations
 
@@ -9,12 +9,21 @@ from typing import Literal
 
 from turnlog.clock import utc_date
 from turnlog.domain.chosen_tools import ChosenTools
-from turnlog.domain.messages import to_json
+from turnlog.domain.messages import CacheLifetime, Effort, to_json
+from turnlog.domain.model_limits import require_possible
 from turnlog.domain.models import require_not_retired
 from turnlog.domain.owners import anonymous_owner
 from turnlog.domain.quotas import QuotaCharges
 from turnlog.domain.server_key import ServerKey
-from turnlog.domain.sessions import Session, SessionSettings, SessionView, named_session_id, new_session_id
+from turnlog.domain.sessions import (
+    Metadata,
+    Session,
+    SessionChanges,
+    SessionSettings,
+    SessionView,
+    named_session_id,
+    new_session_id,
+)
 from turnlog.domain.turns import Turn
 from turnlog.errors import KeyReused, KeyUsedUp, ModelRetired, SessionNotFound, ValueRefused
 from turnlog.ports.session_store import SessionStore
@@ -28,7 +37,7 @@ from turnlog.usecases.policy import CreationPolicy
 class NewSession:
     """A session as it is asked for. None is a setting that the caller left out.
 
-    `continuation` begins the session after a question; it brings its own system prompt, model and max_tokens.
+    `continuation` begins the session after a question; it brings the settings of that question.
     """
 
     system: str | None = None
@@ -41,6 +50,11 @@ class NewSession:
     tool_choice: Literal["auto", "none"] | None = None
     continuation: str | None = None
     secret_sha256: str | None = None
+    stop_sequences: tuple[str, ...] | None = None
+    thinking: str | None = None
+    effort: Effort | None = None
+    cache: CacheLifetime | None = None
+    metadata: Metadata | None = None
 
     @property
     def canonical(self) -> bytes:
@@ -58,7 +72,10 @@ class NewSession:
         policy: CreationPolicy,
         now_ms: int,
     ) -> Session:
-        """Returns the new session. Raises ValueRefused if it asks for a longer life than the policy gives."""
+        """Returns the new session.
+
+        Raises ValueRefused if it asks for a longer life than the policy gives, or for what its model does not do.
+        """
         defaults, life = policy.defaults, policy.life
         idle_s = _within("idle_timeout_s", self.idle_timeout_s, life.idle)
         lifetime_s = _within("lifetime_s", self.lifetime_s, life.lifetime)
@@ -66,15 +83,25 @@ class NewSession:
             self.model or defaults.model,
             defaults.max_tokens if self.max_tokens is None else self.max_tokens,
             defaults.system if self.system is None else self.system,
+            self.stop_sequences or (),
+            self.thinking or "",
+            self.effort or "",
+            cache=self.cache or defaults.cache,
             tools=self.tools.definitions if self.tools else "",
             own_tools=self.tools.own if self.tools else (),
             tool_choice=(self.tool_choice or "") if self.tools and self.tools.definitions else "",
         )
+        require_possible(settings)
         return Session(owner, session_id, now_ms, now_ms + lifetime_s * 1000, idle_s * 1000, settings, fingerprint)
+
+    def view(self, made: Session, first: Turn | None = None) -> SessionView:
+        """Returns the session as it began, maybe with a first turn."""
+        turns = (first,) if first else ()
+        return SessionView(made, self.title or "", len(turns), turns, metadata=self.metadata or ())
 
     def require_no_settings(self) -> None:
         """Raises ValueRefused if it says what its continuation says already."""
-        for name in ("system", "model", "max_tokens", "tools", "tool_choice"):
+        for name in ("system", "model", "max_tokens", "stop_sequences", "thinking", "effort", "tools", "tool_choice"):
             if getattr(self, name) is not None:
                 raise ValueRefused("continuation_settles", f"/{name}")
 
@@ -106,14 +133,14 @@ def create_session(
         # A repeat may come after the continuation's time.
         if key is None or find_existing(store, owner, session_id, now_ms) is None:
             begun = read_continuation(server_key, asked.continuation, owner, policy.window, now_ms)
-            session, first = replace(session, settings=begun.settings), begun.turn
+            settings = replace(begun.settings, cache=session.settings.cache)
+            session, first = replace(session, settings=settings), begun.turn
     _require_not_retired(session, store, now_ms)
     audit.act("create", session_id)
-    title = asked.title or ""
-    made = _make(store, session, title, policy.charges(caller, server_key, now_ms), first)
+    made = _make(store, session, asked, policy.charges(caller, server_key, now_ms), first)
     if key is not None:  # it may have been there, and gone on
-        return store.read(owner, session_id, now_ms, newest=1)
-    return SessionView(made, title, 1, (first,)) if first else SessionView(made, title, 0, ())
+        return store.read(owner, session_id, now_ms, newest=1, with_content=False)
+    return asked.view(made, first)
 
 
 def create_anonymous_session(
@@ -145,23 +172,25 @@ def create_anonymous_session(
     audit.act_from_source("create", session_id)
     stranger = Caller(source=caller.source)
     charges = policy.charges(stranger, server_key, now_ms)
-    title = asked.title or ""
-    return SessionView(_make(store, session, title, charges), title, 0, ())
+    return asked.view(_make(store, session, asked, charges))
 
 
 def read_session(caller: Caller, session_id: str, *, store: SessionStore, now_ms: int) -> SessionView:
     """Returns the session with its last turn. Raises Unauthorized or what SessionStore.read raises."""
-    return store.read(caller.require_verified(), session_id, now_ms, newest=1)
+    return store.read(caller.require_verified(), session_id, now_ms, newest=1, with_content=False)
 
 
-def rename_session(
-    caller: Caller, session_id: str, title: str, *, store: SessionStore, audit: Audit, now_ms: int
+def change_session(
+    caller: Caller, session_id: str, changes: SessionChanges, *, store: SessionStore, audit: Audit, now_ms: int
 ) -> SessionView:
-    """Gives the session another title and returns it. Raises Unauthorized, SessionNotFound or AuditUnavailable."""
+    """Gives the session another title, metadata or both, and returns it.
+
+    Raises Unauthorized, SessionNotFound or AuditUnavailable.
+    """
     owner = caller.require_verified()
-    audit.act("rename", session_id)
-    store.rename(owner, session_id, title, now_ms)
-    return store.read(owner, session_id, now_ms, newest=1)
+    audit.act("change", session_id)
+    store.change(owner, session_id, changes, now_ms)
+    return store.read(owner, session_id, now_ms, newest=1, with_content=False)
 
 
 def delete_session(caller: Caller, session_id: str, *, store: SessionStore, audit: Audit, now_ms: int) -> None:
@@ -184,15 +213,15 @@ def _require_not_retired(session: Session, store: SessionStore, now_ms: int) -> 
 def find_existing(store: SessionStore, owner: str, session_id: str, now_ms: int) -> SessionView | None:
     """Returns the owner's session of this id; None if there is none."""
     with suppress(SessionNotFound):
-        return store.read(owner, session_id, now_ms, newest=1)
+        return store.read(owner, session_id, now_ms, newest=1, with_content=False)
     return None
 
 
 def _make(
-    store: SessionStore, session: Session, title: str, charges: QuotaCharges | None, first: Turn | None = None
+    store: SessionStore, session: Session, asked: NewSession, charges: QuotaCharges | None, first: Turn | None = None
 ) -> Session:
     try:
-        made = store.create(session, title, quota=charges, first=first)
+        made = store.create(session, asked.title or "", metadata=asked.metadata or (), quota=charges, first=first)
     except SessionNotFound as error:
         raise KeyUsedUp from error
     if made.fingerprint != session.fingerprint:

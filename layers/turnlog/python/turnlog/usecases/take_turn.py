@@ -33,6 +33,7 @@ def take_turn(
     *,
     key: str,
     number: int | None = None,
+    system: str = "",
     wait_s: float = 0,
     store: TurnStore,
     model: ChatModel,
@@ -48,9 +49,10 @@ def take_turn(
 ) -> TakenTurn:
     """Takes the session's next turn; returns the stored one if `key` was used for the same request before.
 
-    `key` is the idempotency key, `number` the number that the caller expects it to get. A busy session is waited for,
-    at most `wait_s` seconds; waits are counted by themselves, under the same rate as turns. `remaining_s` returns the
-    seconds that the handler has left, `answer_s` those until nobody waits for its answer any more.
+    `key` is the idempotency key, `number` the number that the caller expects it to get, and `system` are instructions
+    from this turn on. A busy session is waited for, at most `wait_s` seconds; waits are counted by themselves, under
+    the same rate as turns. `remaining_s` returns the seconds that the handler has left, `answer_s` those until nobody
+    waits for its answer any more.
 
     Raises Unauthorized, QuotaExceeded or QuotaUnavailable for a wait, and what `run_turn` raises.
     """
@@ -61,9 +63,10 @@ def take_turn(
         session_id=session_id,
         # Without the session's id, which a move changes while a turn's key goes on to name it.
         key=server_key.keyed_hash("idempotency-key", key.encode()),
-        fingerprint=server_key.keyed_hash("fingerprint", *_canonical(message, number)),
+        fingerprint=server_key.keyed_hash("fingerprint", *_canonical(message, number, system)),
         message=message,
         number=number,
+        system=system,
     )
 
     def charge_wait() -> None:
@@ -119,6 +122,7 @@ def retry_while_busy(
         waited_s += pause_s
 
 
-def _canonical(message: Message, number: int | None) -> list[bytes]:
+def _canonical(message: Message, number: int | None, system: str) -> list[bytes]:
     """Everything that the request says, each thing in one form, without what it leaves out. It must not change."""
-    return [to_json(message.blocks).encode()] + ([b"%d" % number] if number else [])
+    said = [to_json(message.blocks).encode()] + ([b"%d" % number] if number else [])
+    return said + ([b"system " + system.encode()] if system else [])

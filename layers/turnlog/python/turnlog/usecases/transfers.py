@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from turnlog.clock import utc_date
+from turnlog.domain.model_limits import made_possible
 from turnlog.domain.models import require_not_retired
 from turnlog.domain.owners import anonymous_owner, anonymous_owner_of
 from turnlog.domain.quotas import QuotaCharges
@@ -68,14 +69,15 @@ def fork_session(
         if view is None and (made := find_existing(store, owner, before, now_ms)):
             view = made if made.session.fingerprint == fingerprint else None
     if view is None:
-        parent = store.read(owner, parent_id, now_ms, newest=1)
+        parent = store.read(owner, parent_id, now_ms, newest=1, with_content=False)
         if turn > parent.count:
             raise TurnNotFound
         charges = policy.charges(caller, server_key, now_ms)
         try:
             view = _fork(store, parent, turn, child_id, model, fingerprint, charges, now_ms)
         except SessionNotFound as error:
-            store.read(owner, parent_id, now_ms, newest=1)  # it may be the parent that ended meanwhile
+            # It may be the parent that ended meanwhile.
+            store.read(owner, parent_id, now_ms, newest=1, with_content=False)
             if key is None:
                 raise
             raise KeyUsedUp from error
@@ -174,7 +176,7 @@ def _move(action: str, move: Move, *, store: SessionStore, audit: Audit, window:
         store.move(move)
     except LeaseLost as error:
         raise MoveLost from error
-    return store.read(move.to_owner, move.to_id, move.at_ms, newest=1)
+    return store.read(move.to_owner, move.to_id, move.at_ms, newest=1, with_content=False)
 
 
 def _fork(
@@ -190,9 +192,9 @@ def _fork(
     old, settings = parent.session, parent.session.settings
     if model:
         require_not_retired(model, utc_date(now_ms))
-        settings = replace(settings, model=model)
+        settings = made_possible(replace(settings, model=model))
     expires_ms = now_ms + old.expires_ms - old.created_ms
     child = Session(old.owner, child_id, now_ms, expires_ms, old.idle_ms, settings, fingerprint)
     with suppress(LeaseLost):  # another one was faster under this name, or is gone since: the read says which
-        store.fork(old, turn, child, parent.title, quota=charges)
-    return store.read(old.owner, child_id, now_ms, newest=1)
+        store.fork(old, turn, child, parent.title, metadata=parent.metadata, quota=charges)
+    return store.read(old.owner, child_id, now_ms, newest=1, with_content=False)

@@ -7,7 +7,7 @@ from itertools import accumulate
 
 from turnlog.domain.answers import MOST_TURN_BYTES, turn_bytes
 from turnlog.domain.sessions import SessionView
-from turnlog.domain.turns import Turn
+from turnlog.domain.turns import MAX_CONTENT_BYTES, Turn
 from turnlog.errors import TurnsMissing
 from turnlog.ports.session_store import SessionStore
 
@@ -18,7 +18,12 @@ MOST_TURNS = 1000
 """Turns of one part of an export; small ones have more around them than in them."""
 
 READ_AT_ONCE = 50
-"""Turns of one read: 30 MB, if each is as large as a request and a reply can make it."""
+"""Turns of one read of a session whose content is up to MOST_READ_BYTES."""
+
+MOST_READ_BYTES = 30_000_000
+"""Bytes of content that may be read at once. Turns of a larger session are read in groups of _LARGE_AT_ONCE."""
+
+_LARGE_AT_ONCE = MOST_READ_BYTES // MAX_CONTENT_BYTES
 
 
 def turns_after(
@@ -40,7 +45,8 @@ def turns_after(
     last, turns = min(after + limit, view.count), list[Turn]()
     while after + len(turns) < last and _fitting(beside, turns, beside_bytes) >= len(turns):
         first = after + len(turns) + 1
-        upto = min(first + READ_AT_ONCE - 1, last)
+        at_once = READ_AT_ONCE if view.totals.content_bytes <= MOST_READ_BYTES else _LARGE_AT_ONCE
+        upto = min(first + at_once - 1, last)
         turns += read_turns(store, view, first, upto, now_ms)
     return turns[: _fitting(beside, turns, beside_bytes)]
 
@@ -50,11 +56,13 @@ def read_turns(store: SessionStore, view: SessionView, first: int, last: int, no
 
     Raises TurnsMissing or SessionNotFound as `turns_after`.
     """
-    if first > view.count - len(view.turns):
-        return [turn for turn in view.turns if first <= turn.number <= last]
+    held = [turn for turn in view.turns if first <= turn.number <= last and turn.is_read]
+    if len(held) == last - first + 1:
+        return held
     turns = store.turns(view.session, first, last)
     if len(turns) < last - first + 1:
-        store.read(view.session.owner, view.session.id, now_ms, newest=1)  # raises SessionNotFound if it is gone
+        # Raises SessionNotFound if it is gone.
+        store.read(view.session.owner, view.session.id, now_ms, newest=1, with_content=False)
         raise TurnsMissing
     return turns
 

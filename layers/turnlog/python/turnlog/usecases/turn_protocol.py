@@ -89,7 +89,8 @@ def run_turn(
 def first_turn(message: Message, reply: Reply, cost_usd: Decimal | None, at_ms: int, window: WindowPolicy) -> Turn:
     """The turn 1 of a session that goes on from a question. It has no key, because the question was asked without."""
     exchange = (message, reply.message)
-    calls = (ModelCall(reply.model, reply.usage, cost_usd),)
+    ids = reply.id, reply.request_id, reply.stop_sequence, reply.stop_details
+    calls = (ModelCall(reply.model, reply.usage, cost_usd, *ids),)
     return Turn(
         number=1,
         token=secrets.token_urlsafe(12),

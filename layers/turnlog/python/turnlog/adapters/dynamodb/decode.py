@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from turnlog.adapters.dynamodb.data_keys import Keys
 from turnlog.adapters.dynamodb.encode import EXTRA_SETTINGS
 from turnlog.adapters.dynamodb.items import (
     ENCRYPTED_VERSION,
+    END,
     EXTENDED_VERSION,
     MESSAGE,
     OWN,
@@ -30,8 +32,8 @@ from turnlog.adapters.dynamodb.items import (
 from turnlog.adapters.dynamodb.table import Item, readable, s
 from turnlog.domain.content_encryption import PLAIN, ContentCipher
 from turnlog.domain.messages import Message
-from turnlog.domain.packing import unpack, unpack_messages, unpack_reply, unpack_turn
-from turnlog.domain.sessions import ListedSession, Session, SessionSettings
+from turnlog.domain.packing import TurnContent, unpack, unpack_messages, unpack_reply, unpack_turn
+from turnlog.domain.sessions import ListedSession, Metadata, Session, SessionSettings
 from turnlog.domain.turns import Lease, ModelCall, Slot, Step, Tombstone, Totals, Turn, UnknownLease
 from turnlog.errors import ItemVersionUnknown, SessionUnreadable
 
@@ -99,6 +101,16 @@ def title_of(item: Item, cipher: ContentCipher) -> str:
         return _decrypted_text(item, "title", cipher)
 
 
+def metadata_of(item: Item, cipher: ContentCipher) -> Metadata:
+    """The metadata in this meta item. Raises ItemUnreadable or ItemVersionUnknown."""
+    with readable():
+        _require_version(item, cipher)
+        pairs = json.loads(_decrypted_text(item, "md", cipher)) if "md" in item else {}
+        if not isinstance(pairs, dict) or not all(isinstance(value, str) for value in pairs.values()):
+            raise ValueError("no metadata of a session")
+        return tuple(pairs.items())
+
+
 def listed_session(owner: str, item: Item, keys: Keys) -> ListedSession:
     """The session that an item of the owner's partition names; its partition's name stands for an unreadable id.
 
@@ -146,8 +158,7 @@ def slot_of(
             return _lease_of(item, number)
         if state != "done":
             raise ValueError("no state of a slot")
-        messages, calls = _content_of(item, number, cipher, parts or {}, pieces)
-        return _turn_of(item, number, messages, calls)
+        return _turn_of(item, number, _content_of(item, number, cipher, parts or {}, pieces))
 
 
 def has_content_below(item: Item) -> bool:
@@ -198,15 +209,15 @@ def _lease_of(item: Item, number: int) -> Lease:
     )
 
 
-def _turn_of(item: Item, number: int, messages: tuple[Message, ...], calls: tuple[ModelCall, ...]) -> Turn:
+def _turn_of(item: Item, number: int, content: TurnContent) -> Turn:
     totals = item["tot"]["M"]
     return Turn(
         number=number,
         token=item["tok"]["S"],
         key=bytes(item["k"]["B"]),
         fingerprint=bytes(item["fp"]["B"]),
-        messages=messages,
-        calls=calls,
+        messages=content.messages,
+        calls=content.calls,
         stop_reason=item["fin"]["S"],
         totals=Totals(int(totals["tokens"]["N"]), Decimal(totals["usd"]["N"]), int(totals["bytes"]["N"])),
         at_ms=int(item["ts"]["N"]),
@@ -214,32 +225,36 @@ def _turn_of(item: Item, number: int, messages: tuple[Message, ...], calls: tupl
         older_keys=bytes(item["rk"]["B"]),
         attempt_counts=_attempt_counts(item),
         steps=int(item["ns"]["N"]) if "ns" in item else 0,
+        window_system=content.window_system,
     )
 
 
 def _content_of(
     item: Item, number: int, cipher: ContentCipher, parts: Mapping[str, Item], pieces: Pieces
-) -> tuple[tuple[Message, ...], tuple[ModelCall, ...]]:
-    """The turn's messages and calls: its steps, if it keeps them, and its own. Empty if they lie below, unread."""
+) -> TurnContent:
+    """The turn's content: its steps, if it keeps them, and its own. Empty if it lies below the slot, unread."""
     if has_content_below(item) and not pieces.cover(number):
-        return (), ()
+        return TurnContent()
     messages: tuple[Message, ...] = ()
     calls: tuple[ModelCall, ...] = ()
-    for name in kept_names(item["kept"]["S"]) if "kept" in item else ():
+    kept = item["kept"]["S"] if "kept" in item else ""
+    if "kept" in item and "ns" in item and int(item["ns"]["N"]) != kept.count("s"):
+        raise ValueError("not as many steps as it had")
+    for name in kept_names(kept) if "kept" in item else ():
         packed = piece_of(pieces.items, number, name, cipher)
         if name.startswith("r") or name == MESSAGE:
             messages += unpack_messages(packed)
         else:
             reply, call = unpack_reply(packed)
             messages, calls = (*messages, reply), (*calls, call)
-    if calls and "body" not in item and "below" not in item:
-        return messages, calls
+    if kept.endswith(END):
+        return TurnContent(messages, calls)
     if "below" in item:
         packed = piece_of(pieces.items, number, OWN, cipher)
     else:
         packed = cipher.decrypt(associated_data(item, "body"), _stored_content(item, number, parts))
-    own_messages, own_calls = unpack_turn(packed, Decimal(item["usd"]["N"]) if "usd" in item else None)
-    return messages + own_messages, calls + own_calls
+    own = unpack_turn(packed, Decimal(item["usd"]["N"]) if "usd" in item else None)
+    return TurnContent(messages + own.messages, calls + own.calls, own.window_system)
 
 
 def _stored_content(item: Item, number: int, parts: Mapping[str, Item]) -> bytes:

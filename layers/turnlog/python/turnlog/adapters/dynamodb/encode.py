@@ -7,6 +7,7 @@ from dataclasses import fields
 
 from turnlog.adapters.dynamodb.items import (
     ENCRYPTED_VERSION,
+    END,
     EXTENDED_VERSION,
     HEADER,
     MESSAGE,
@@ -25,7 +26,7 @@ from turnlog.adapters.dynamodb.table import LAST_WRITTEN, WRITTEN_ONCE, Item, ke
 from turnlog.domain.content_encryption import PLAIN, ContentCipher
 from turnlog.domain.messages import Message, to_json
 from turnlog.domain.packing import is_one_exchange, pack, pack_content, pack_messages, pack_reply, pack_turn
-from turnlog.domain.sessions import Session, SessionSettings
+from turnlog.domain.sessions import Metadata, Session, SessionSettings
 from turnlog.domain.turns import MAX_TURN_BYTES, Lease, Step, Turn
 from turnlog.errors import TurnTooLarge
 
@@ -54,10 +55,13 @@ def header_item(session: Session) -> Item:
     return item | {"cfg": {"B": session.cipher.encrypt(associated_data(item, "cfg"), pack(to_json(chosen | extra)))}}
 
 
-def meta_item(session: Session, title: str) -> Item:
-    """The item that holds the session's title."""
+def meta_item(session: Session, title: str, metadata: Metadata = ()) -> Item:
+    """The item that holds the session's title and, if it has any, its metadata."""
     item = _content_item(session, META)
-    return item | {"title": _encrypted_text(item, "title", title, session.cipher)}
+    made = item | {"title": _encrypted_text(item, "title", title, session.cipher)}
+    if metadata:
+        made["md"] = _encrypted_text(item, "md", to_json(dict(metadata)), session.cipher)
+    return made
 
 
 def index_item(session: Session) -> Item:
@@ -100,7 +104,7 @@ def turn_items(session: Session, turn: Turn, *, has_results: bool = False) -> li
     Raises TurnTooLarge.
     """
     if not turn.steps:
-        item = turn_item(session, turn, extended=not is_one_exchange(turn))
+        item = turn_item(session, turn, extended=bool(turn.window_system) or not is_one_exchange(turn))
         return with_content(session, item, pack_turn(turn))
     item = turn_item(session, turn, extended=True)
     stored, own = turn.messages[: _after_steps(turn)], turn.messages[_after_steps(turn) :]
@@ -108,7 +112,10 @@ def turn_items(session: Session, turn: Turn, *, has_results: bool = False) -> li
         stored, own = (*stored, own[0]), own[1:]
     first = [message.role for message in stored].index("assistant")
     item["kept"] = s("".join("s" if message.role == "assistant" else "r" for message in stored[first:]))
-    return with_content(session, item, pack_content(own, turn.calls[turn.steps :])) if own else [item]
+    if not own and not turn.window_system:
+        item["kept"]["S"] += END
+        return [item]
+    return with_content(session, item, pack_content(own, turn.calls[turn.steps :], turn.window_system))
 
 
 def last_results(turn: Turn) -> Message | None:

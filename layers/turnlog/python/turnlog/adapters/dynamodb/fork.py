@@ -14,7 +14,7 @@ from turnlog.adapters.dynamodb.reads import slots_between
 from turnlog.adapters.dynamodb.sweeper import sweep_entry
 from turnlog.adapters.dynamodb.table import DONE, EMPTY, Table, key, s
 from turnlog.domain.quotas import QuotaCharges
-from turnlog.domain.sessions import Session
+from turnlog.domain.sessions import Metadata, Session
 from turnlog.domain.turns import Turn
 from turnlog.errors import ItemVersionUnknown, KeyReused, LeaseLost, SessionNotFound, StoreUnavailable, TurnsMissing
 
@@ -26,6 +26,7 @@ def fork_session(
     number: int,
     child: Session,
     title: str,
+    metadata: Metadata,
     quota: QuotaCharges | None,
     usage_table: str,
 ) -> None:
@@ -42,7 +43,7 @@ def fork_session(
         copy_turn(table, parent, child, turn.forked())
     made = [
         table.put_action(header_item(child), EMPTY),
-        table.put_action(meta_item(child, title)),
+        table.put_action(meta_item(child, title, metadata)),
         # Copies that were swept meanwhile must not become a session.
         table.check_action(key(partition(child.owner, child.id), slot_sk(number)), DONE, {":done": s("done")}),
         *keys.still_active(child),

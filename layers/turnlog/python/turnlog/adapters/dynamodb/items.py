@@ -5,7 +5,7 @@ A session is one partition, named by a hash of owner and id, so a session of ano
     sk "!000000001.s00".. content of the slot below which it lies (see below)
     sk "000000001".. a slot: a lease ("running", no content), a turn ("done") or a tombstone ("ended", no content)
     sk "000000001.01".. a large turn's content, as versions 1 and 2 stored it: read, and never written any more
-    sk "meta"        the title, the only part that may change
+    sk "meta"        the title and the metadata `md`, the only parts that may change
     sk "session"     the header; without it there is no session, whatever else is left
 
 Beside it, one item in the owner's partition names the session, and one in a partition of the sweeper says when to look
@@ -19,7 +19,7 @@ turn to stop. `dst` and `und` are the targets of a move that has begun and of on
 
 A turn has its content in `body`; a larger one has it under "!000000001.t", and says so by `below`. A turn of steps has
 their number, `ns`. They stay where they were stored, and the body holds only what came after them: `kept` says what is
-there, an "s" for each step and an "r" after it for its results, such as "srsrs".
+there, an "s" for each step and an "r" after it for its results, such as "srsrs", and a "." where nothing came after.
 
 Below all slots, under "!", the slot and a dot, lies content that a read of a session need not see:
 
@@ -33,8 +33,9 @@ the first one has their number, `parts`. All items of a piece are stored in one 
 An item with content (header, meta, turns with all below them, and the item that names the session) names its owner's
 key as `kid` when its content is encrypted. Version 1 is that of items without content, and of all in a plain session;
 version 2 that of encrypted ones. Version 3, plain or encrypted, is only that of what earlier versions do not know:
-leases with `seq` or `ns`, turns with `ns`, `kept` or `below` or with a list of messages in their body, headers with
-settings of theirs, and the pieces below the slots. A session is plain or under one key from its first item to its last.
+leases with `seq` or `ns`; turns with `ns`, `kept` or `below`, or whose body is a list of messages or has the window's
+instructions; headers with settings of theirs; and the pieces below the slots. A session is plain or under one key from
+its first item to its last.
 
 An item of a higher version was written by a later version of Turnlog, before a rollback. It is not damaged, nothing of
 it is overwritten, and no content of it is read. In every version `pk`, `sk`, `v` and `ttl` keep their meaning, and so
@@ -58,6 +59,9 @@ READ_RANGE = "0", HEADER
 
 MESSAGE, OWN = "s00", "t"
 """The names of the caller's messages and of a turn's own content, when they lie below the slots."""
+
+END = "."
+"""The end of what is kept of steps, for a turn without content of its own."""
 
 
 def partition(owner: str, session_id: str) -> str:
@@ -109,11 +113,13 @@ def results_name(step: int) -> str:
 def kept_names(kept: str) -> list[str]:
     """The names of the caller's messages and of all that a turn has kept of its steps, in order. Raises ValueError."""
     names, step = [MESSAGE], 0
-    for each in kept:
+    for each in kept.removesuffix(END):
         if each not in "sr" or (each == "r" and names[-1] != reply_name(step)):
             raise ValueError("no steps")
         step += each == "s"
         names.append(reply_name(step) if each == "s" else results_name(step))
+    if not step:
+        raise ValueError("no steps")
     return names
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from turnlog.adapters.dynamodb.copies import copy_turn
 from turnlog.adapters.dynamodb.data_keys import Keys
-from turnlog.adapters.dynamodb.decode import session_of, title_of
+from turnlog.adapters.dynamodb.decode import metadata_of, session_of, title_of
 from turnlog.adapters.dynamodb.deletion import discard_copies, has_session, outline, replace_with_tombstones
 from turnlog.adapters.dynamodb.encode import (
     header_item,
@@ -35,9 +35,11 @@ from turnlog.adapters.dynamodb.sweeper import add_to_sweep_list
 from turnlog.adapters.dynamodb.table import (
     EMPTY,
     KNOWN,
+    LABELLED,
     LAPSED,
     MINE,
     TITLED,
+    UNLABELLED,
     Item,
     Table,
     failed,
@@ -226,15 +228,17 @@ def _commit(
     """Commits the move in one transaction: the old session is gone and the new one exists.
 
     Returns None on success. Else nothing happened: returns the item now in the slot, if it is no longer this move's
-    lease, and the error to raise. A title that was changed since goes along; one that is changed afterwards finds
-    nothing to change.
+    lease, and the error to raise. A title or metadata that were changed since go along; who changes them afterwards
+    finds nothing to change.
     """
     while True:
+        as_read = f"{TITLED} AND {LABELLED if 'md' in meta else UNLABELLED}"
+        labels = {f":{name}": meta[name] for name in ("title", "md") if name in meta}
         made = [
             table.put_action(tombstone, MINE, lease_values(tombstone["tok"]["S"])),
             table.put_action(header_item(new), EMPTY),
-            table.put_action(meta_item(new, title_of(meta, old.cipher))),
-            table.delete_action(key(meta["pk"]["S"], META), TITLED, {":title": meta["title"]}),
+            table.put_action(meta_item(new, title_of(meta, old.cipher), metadata_of(meta, old.cipher))),
+            table.delete_action(key(meta["pk"]["S"], META), as_read, labels),
             *keys.still_active(new),
         ]
         reasons = table.transact([*made, *charge_actions(usage_table, request.quota, limited=True)])

@@ -6,7 +6,15 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from turnlog.adapters.dynamodb.data_keys import Keys
-from turnlog.adapters.dynamodb.decode import NO_PIECES, Pieces, has_content_below, session_of, slots_of, title_of
+from turnlog.adapters.dynamodb.decode import (
+    NO_PIECES,
+    Pieces,
+    has_content_below,
+    metadata_of,
+    session_of,
+    slots_of,
+    title_of,
+)
 from turnlog.adapters.dynamodb.items import HEADER, META, is_slot, partition, pieces_range, sk_range, state_of
 from turnlog.adapters.dynamodb.table import Item, Table
 from turnlog.domain.conditions import alive
@@ -100,14 +108,14 @@ def view_of(
     meta = next((item for item in items if item["sk"]["S"] == META), None)
     if meta is None:
         raise ItemUnreadable
-    title = title_of(meta, session.cipher)
+    title, metadata = title_of(meta, session.cipher), metadata_of(meta, session.cipher)
     top = slots.pop() if slots and isinstance(slots[-1], Lease | UnknownLease) else None
     if any(isinstance(slot, UnknownLease) for slot in slots):
         raise ItemVersionUnknown
     running, unknown = top if isinstance(top, Lease) else None, top if isinstance(top, UnknownLease) else None
     count = slots[-1].number if slots else 0
     turns = tuple(slot for slot in slots[-(newest or len(slots) or 1) :] if isinstance(slot, Turn))
-    view = alive(SessionView(session, title, count, turns, running, unknown), now_ms)
+    view = alive(SessionView(session, title, count, turns, running, unknown, metadata), now_ms)
     first = 1 if newest is None else max(1, count - newest + 1)
     if [turn.number for turn in turns] != list(range(first, count + 1)) or (top and top.number != count + 1):
         raise TurnsMissing

@@ -60,7 +60,7 @@ from turnlog.adapters.dynamodb.table import (
 from turnlog.domain.conditions import is_held
 from turnlog.domain.messages import Message
 from turnlog.domain.quotas import QuotaCharge, QuotaCharges
-from turnlog.domain.sessions import ListedSession, Move, Session, SessionView
+from turnlog.domain.sessions import ListedSession, Metadata, Move, Session, SessionChanges, SessionView
 from turnlog.domain.turns import Lease, Slot, Step, Tombstone, Turn
 from turnlog.errors import (
     ItemUnreadable,
@@ -80,15 +80,19 @@ class DynamoDBSessionStore:
     """Sessions in the table `table`, and the quotas of their owners in `usage_table`.
 
     The usage table may be left out when no lease carries charges. Both tables: pk (S), sk (S), TTL on `ttl`, no index.
-    Needs Query, GetItem, PutItem, UpdateItem (for titles), DeleteItem, BatchWriteItem and ConditionCheckItem; on the
-    usage table UpdateItem, and for an erasure Query and BatchWriteItem. With `keys` all content is encrypted; without,
-    encrypted sessions are refused. Give it a client without retries of its own (`total_max_attempts=1`) and with short
-    timeouts: see Table.
+    Needs Query, GetItem, PutItem, UpdateItem (for titles, metadata and wishes to stop), DeleteItem, BatchWriteItem and
+    ConditionCheckItem; on the usage table UpdateItem, and for an erasure Query and BatchWriteItem. With `keys` all
+    content is encrypted; without, encrypted sessions are refused. Give it a client without retries of its own
+    (`total_max_attempts=1`) and with short timeouts: see Table.
 
     A turn of up to 1 KB packed costs, with a window of 25 turns, 3 calls and 2 or 3 write units. An owner's rate limit
     makes it 6 write units, since it is charged in one transaction with the lease, and a settled budget 10. With
     `eventual` a read that need not be `consistent` is eventually consistent, at half the price. Encryption adds 40
     bytes to an item and, while the owner's key is in memory, no call: data_keys.py says when it is not.
+
+    To renew a lease costs 1 write unit, and to store a step 2 for the lease and 2 for each KB, plus 2 for each counter.
+    A read costs one query more where turns of the window have content below their slots, and the commit of a turn of
+    steps that ends with results of tools costs a look at their item.
     """
 
     def __init__(
@@ -221,9 +225,13 @@ class DynamoDBSessionStore:
         return self._steps(session, lease)
 
     def interrupt(self, session: Session, turn: Turn, over: Lease) -> Slot | None:
-        (item,) = turn_items(session, turn, has_results=last_results(turn) is not None)
+        first, *parts = turn_items(session, turn, has_results=last_results(turn) is not None)
         condition, given = last_written(LAPSED, over.sequence, lease_values(over.token, turn.at_ms))
-        found = self._sessions.put(item, condition, given)
+        if parts:
+            actions = [self._sessions.put_action(first, condition, given), *map(self._sessions.put_action, parts)]
+            found = item_that_failed(self._sessions.transact(actions))
+        else:
+            found = self._sessions.put(first, condition, given)
         return turn if found is None else self._slot_in(session, turn.number, found)
 
     def ask_to_stop(self, session: Session, lease: Lease) -> bool:
@@ -233,7 +241,13 @@ class DynamoDBSessionStore:
     # --- the rest
 
     def create(
-        self, session: Session, title: str, *, quota: QuotaCharges | None = None, first: Turn | None = None
+        self,
+        session: Session,
+        title: str,
+        *,
+        metadata: Metadata = (),
+        quota: QuotaCharges | None = None,
+        first: Turn | None = None,
     ) -> Session:
         pk = partition(session.owner, session.id)
         if self._sessions.newest(pk):
@@ -244,7 +258,7 @@ class DynamoDBSessionStore:
             self._sessions.put_action(index_item(session)),
             self._sessions.put_action(sweeper.sweep_entry(session, session.created_ms)),
             self._sessions.put_action(header_item(session), EMPTY),
-            self._sessions.put_action(meta_item(session, title)),
+            self._sessions.put_action(meta_item(session, title, metadata)),
             # A session that its caller named may have been created since that query, and deleted again.
             self._sessions.put_action(turn, EMPTY) if turn else self._sessions.check_action(key(pk, slot_sk(1)), EMPTY),
             *(self._sessions.put_action(part) for part in parts if part),
@@ -252,7 +266,7 @@ class DynamoDBSessionStore:
         ]
         reasons = transact_charged(self._sessions, actions, self._quotas.name, quota, session.created_ms)
         if reasons and self._keys.was_erased(session, reasons):
-            return self.create(session, title, quota=quota, first=first)
+            return self.create(session, title, metadata=metadata, quota=quota, first=first)
         return (
             self.read(session.owner, session.id, session.created_ms, newest=1, with_content=False).session
             if reasons
@@ -260,16 +274,29 @@ class DynamoDBSessionStore:
         )
 
     def fork(
-        self, parent: Session, number: int, child: Session, title: str, *, quota: QuotaCharges | None = None
+        self,
+        parent: Session,
+        number: int,
+        child: Session,
+        title: str,
+        *,
+        metadata: Metadata = (),
+        quota: QuotaCharges | None = None,
     ) -> None:
-        fork_session(self._sessions, self._keys, parent, number, child, title, quota, self._quotas.name)
+        fork_session(self._sessions, self._keys, parent, number, child, title, metadata, quota, self._quotas.name)
 
-    def rename(self, owner: str, session_id: str, title: str, now_ms: int) -> None:
+    def change(self, owner: str, session_id: str, changes: SessionChanges, now_ms: int) -> None:
         session = self.read(owner, session_id, now_ms, newest=1, with_content=False).session
-        renamed = meta_item(session, title)
+        changed = meta_item(session, changes.title or "", changes.metadata or ())
+        asked = [name for name, value in (("title", changes.title), ("md", changes.metadata)) if value is not None]
+        kept = [name for name in asked if name in changed]
+        expression = [f"SET {', '.join(f'{name} = :{name}' for name in kept)}"] if kept else []
+        expression += [f"REMOVE {name}" for name in asked if name not in changed]
+        if not expression:
+            return
+        given = {f":{name}": changed[name] for name in kept} | {":v": changed["v"]}
         # Only where the item is still as it was read: a title must not come back after its session was deleted.
-        given = {":title": renamed["title"], ":v": renamed["v"]}
-        found = self._sessions.update(renamed, "SET title = :title", given, SAME_VERSION)
+        found = self._sessions.update(changed, " ".join(expression), given, SAME_VERSION)
         if found:
             raise ItemVersionUnknown
         if found is not None:

@@ -32,6 +32,8 @@ WRITTEN_ONCE = "attribute_not_exists(seq)"  # the lease was not written again si
 LAST_WRITTEN = "seq = :seq"  # its last write was that of this number
 SAME_VERSION = "v = :v"  # the item exists, and no later version has replaced it
 TITLED = "title = :title"  # a session's title is still the one that was read
+LABELLED = "md = :md"  # ... and so is its metadata
+UNLABELLED = "attribute_not_exists(md)"  # ... and it still has no metadata
 DONE = "st = :done"  # the slot holds a finished turn
 COPIED = "st = :done AND tok = :token"  # the slot holds the copy of this turn
 ACTIVE = "st = :active"  # a key has its bytes

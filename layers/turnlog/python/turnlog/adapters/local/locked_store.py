@@ -13,12 +13,13 @@ from turnlog.domain.conditions import (
     can_be_taken,
     has_lapsed,
     is_held,
+    require_rest_storable,
     require_step_storable,
     require_turn_storable,
 )
 from turnlog.domain.messages import Message
 from turnlog.domain.quotas import QuotaCharge, QuotaCharges, QuotaCounters, by_owner
-from turnlog.domain.sessions import ListedSession, Move, Session, SessionView
+from turnlog.domain.sessions import ListedSession, Metadata, Move, Session, SessionChanges, SessionView
 from turnlog.domain.turns import Lease, ModelCall, Slot, Step, Tombstone, Turn, busy
 from turnlog.errors import ItemVersionUnknown, LeaseLost, SessionNotFound, SessionUnreadable, TurnsMissing
 
@@ -57,6 +58,7 @@ class StoredSession:
     turns: Sequence[Turn] = ()
     running: Lease | None = None
     checkpoints: Sequence[Checkpoint] = ()
+    metadata: Metadata = ()
 
     def is_next(self, number: int) -> bool:
         """True for the slot after the last turn."""
@@ -90,7 +92,8 @@ class StoredSession:
 
     def view(self, newest: int = 1) -> SessionView:
         """The session with its newest turns."""
-        return SessionView(self.session, self.title, len(self.turns), tuple(self.turns[-newest:]), self.running)
+        turns = tuple(self.turns[-newest:])
+        return SessionView(self.session, self.title, len(self.turns), turns, self.running, metadata=self.metadata)
 
 
 class LockedSessions(Protocol):
@@ -122,6 +125,9 @@ class LockedSessions(Protocol):
 
     def change(self, changed: StoredSession, *, lazily: bool = False) -> None:
         """Gives a session its new title and lease; if it is done `lazily`, a crash may undo it."""
+
+    def change_metadata(self, changed: StoredSession) -> None:
+        """Gives a session its new title and metadata."""
 
     def add(self, stored: StoredSession, turn: Turn, *, lazily: bool = False) -> None:
         """Adds a turn, which takes the place of the lease and its steps.
@@ -206,7 +212,8 @@ class LockedSessionStore:
                 self._change(session.owner, lease.charges, QuotaCounters.give_back)
 
     def commit(self, session: Session, turn: Turn, settlement: tuple[QuotaCharge, ...] = ()) -> Slot | None:
-        require_turn_storable(turn)
+        if not turn.steps:
+            require_turn_storable(turn)
         with self._kept.locked():
             stored = self._kept.find(session.owner, session.id)
             if stored is None:
@@ -214,6 +221,8 @@ class LockedSessionStore:
             held = stored.slot(turn.number)
             if not is_held(held, turn.token):
                 return held
+            if turn.steps:
+                require_rest_storable(turn, *stored.steps(turn.steps))
             # Whoever dies in between leaves too much charged, never too little.
             self._settle(session.owner, [charge for charge in settlement if charge.amount > 0])
             self._kept.add(stored, turn, lazily=not settlement)
@@ -267,8 +276,10 @@ class LockedSessionStore:
     def steps(self, session: Session, lease: Lease) -> tuple[tuple[Message, ...], tuple[Step, ...]]:
         with self._kept.locked(shared=True):
             stored = self._kept.find(session.owner, session.id)
-            if stored is None or not is_held(stored.slot(lease.number), lease.token):
-                return (), ()
+            if stored is None:
+                raise SessionNotFound
+            if not is_held(stored.slot(lease.number), lease.token):
+                raise LeaseLost
             return stored.steps(lease.steps)
 
     def interrupt(self, session: Session, turn: Turn, over: Lease) -> Slot | None:
@@ -295,18 +306,31 @@ class LockedSessionStore:
     # --- the rest
 
     def create(
-        self, session: Session, title: str, *, quota: QuotaCharges | None = None, first: Turn | None = None
+        self,
+        session: Session,
+        title: str,
+        *,
+        metadata: Metadata = (),
+        quota: QuotaCharges | None = None,
+        first: Turn | None = None,
     ) -> Session:
         if first:
             require_turn_storable(first)
         with self._kept.locked():
             if existing := self._kept.find(session.owner, session.id):
                 return alive(existing.view(), session.created_ms).session
-            self._make(StoredSession(session, title, [first] if first else []), quota)
+            self._make(StoredSession(session, title, [first] if first else [], metadata=metadata), quota)
             return session
 
     def fork(
-        self, parent: Session, number: int, child: Session, title: str, *, quota: QuotaCharges | None = None
+        self,
+        parent: Session,
+        number: int,
+        child: Session,
+        title: str,
+        *,
+        metadata: Metadata = (),
+        quota: QuotaCharges | None = None,
     ) -> None:
         with self._kept.locked():
             if self._kept.find(child.owner, child.id):
@@ -314,13 +338,20 @@ class LockedSessionStore:
             turns = self._find(parent.owner, parent.id).turns
             if number > len(turns):
                 raise SessionNotFound
-            self._make(StoredSession(child, title, [turn.forked() for turn in turns[:number]]), quota)
+            forked = [turn.forked() for turn in turns[:number]]
+            self._make(StoredSession(child, title, forked, metadata=metadata), quota)
 
-    def rename(self, owner: str, session_id: str, title: str, now_ms: int) -> None:
+    def change(self, owner: str, session_id: str, changes: SessionChanges, now_ms: int) -> None:
         with self._kept.locked():
             stored = self._find(owner, session_id)
             alive(stored.view(), now_ms)
-            self._kept.change(replace(stored, title=title))
+            title = stored.title if changes.title is None else changes.title
+            metadata = stored.metadata if changes.metadata is None else changes.metadata
+            changed = replace(stored, title=title, metadata=metadata)
+            if metadata == stored.metadata:
+                self._kept.change(changed)
+            else:
+                self._kept.change_metadata(changed)
 
     def move(self, move: Move) -> Session:
         with self._kept.locked():
@@ -329,8 +360,8 @@ class LockedSessionStore:
                 return self._find(move.to_owner, move.to_id).session
             stored = self._find(move.owner, move.session_id)
             view = alive(stored.view(), move.at_ms)
-            if view.running and view.running_at(move.at_ms):
-                raise busy(view.running, move.at_ms)
+            if view.running and (view.running_at(move.at_ms) or view.running.steps):
+                raise busy(view.running, move.at_ms)  # one with steps must become a turn first
             if self._kept.find(move.to_owner, move.to_id) or self._kept.is_taken(move.to_owner, move.to_id):
                 raise LeaseLost
             if move.quota:

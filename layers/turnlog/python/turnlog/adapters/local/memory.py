@@ -22,11 +22,11 @@ Key = tuple[str, str]
 class MemorySessionStore(LockedSessionStore):
     """Sessions in dictionaries under one lock, for tests and for a single process.
 
-    It holds at most `most_sessions`, and `most_bytes` of content, steps of running turns included (as UTF-8; Python
-    needs up to four times that). When it is full it drops the session that was used least recently. It drops one with a
-    running turn only if all others run too, and never the one being written, however large that is. Ids of sessions
-    that are gone stay known until their `ttl_s`, those of the last `most_sessions`. It can hold nothing of a later
-    version, since it ends with its process.
+    It holds at most `most_sessions`, and `most_bytes` of content, steps of running turns and metadata included (as
+    UTF-8; Python needs up to four times that). When it is full it drops the session that was used least recently. It
+    drops one with a running turn only if all others run too, and never the one being written, however large that is.
+    Ids of sessions that are gone stay known until their `ttl_s`, those of the last `most_sessions`. It can hold nothing
+    of a later version, since it ends with its process.
     """
 
     def __init__(self, most_sessions: int = 10_000, most_bytes: int = 256_000_000) -> None:
@@ -86,6 +86,11 @@ class _Memory:
         self.sessions[_key(changed)] = changed
         if before.checkpoints and not changed.checkpoints:
             self.bytes -= _size_of_steps(before)
+
+    def change_metadata(self, changed: StoredSession) -> None:
+        self.bytes += _size_of_metadata(changed) - _size_of_metadata(self.sessions[_key(changed)])
+        self.sessions[_key(changed)] = changed
+        self._make_room(changed.view().active_ms)
 
     def add(self, stored: StoredSession, turn: Turn, *, lazily: bool = False) -> None:  # noqa: ARG002
         self.sessions[_key(stored)] = replace(stored.with_lease(None), turns=[*stored.turns, turn])
@@ -170,7 +175,11 @@ def _key(stored: StoredSession) -> Key:
 
 
 def _size(stored: StoredSession) -> int:
-    return sum(map(content_bytes, stored.turns)) + _size_of_steps(stored)
+    return sum(map(content_bytes, stored.turns)) + _size_of_steps(stored) + _size_of_metadata(stored)
+
+
+def _size_of_metadata(stored: StoredSession) -> int:
+    return sum(len(text.encode()) for pair in stored.metadata for text in pair)
 
 
 def _size_of_steps(stored: StoredSession) -> int:

@@ -114,7 +114,7 @@ class _Reading:
 
     def tool_result(self, block: Block, at: Path) -> Block:
         if not self.whole.takes_results:
-            refuse("tool_result_without_call", at)
+            refuse("tool_result_unexpected", at)
         require_fields(block, at, ("type", "tool_use_id"), ("content", "is_error"))
         if not isinstance(block["tool_use_id"], str):
             malformed("wrong_type", (*at, "tool_use_id"))

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import AfterValidator, BeforeValidator, FailFast, Field, StringConstraints, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    FailFast,
+    Field,
+    StringConstraints,
+    WithJsonSchema,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from turnlog import runtime
@@ -14,9 +24,12 @@ from turnlog.domain.chosen_tools import MOST_TOOLS, ChosenTools, resolve_tools
 from turnlog.domain.limits import DEFAULT_MAX_TOKENS
 from turnlog.domain.messages import Message, has_foreign_controls
 from turnlog.domain.output_schemas import read_output_schema
+from turnlog.domain.sessions import Metadata as Pairs
 from turnlog.entrypoints.http.fields import described
 from turnlog.entrypoints.http.message_schema import message_schema
+from turnlog.entrypoints.http.model_settings import CacheTime, EffortLevel, Thinking
 from turnlog.entrypoints.http.request import MAX_BODY, MAX_MEDIA_BODY, Body
+from turnlog.errors import InvalidRequest, ValueRefused
 
 MOST_MAX_TOKENS = 16_000
 """More would rarely be written while the gateway waits, nor surely fit into an item beside its message."""
@@ -24,6 +37,10 @@ MOST_MAX_TOKENS = 16_000
 SHORTEST_IDLE_S = 120
 """Longer than a turn's lease, of up to 95 s by GatewaySeconds, or a session could end under its own turn."""
 
+MOST_METADATA, MOST_METADATA_TEXT = 16, 512
+"""Pairs of a session, and the characters of a value. A list of 100 sessions with all of them fits into an answer."""
+
+_METADATA_NAME = "^[A-Za-z0-9_.-]{1,64}$"
 _JOINERS = dict.fromkeys((0x200C, 0x200D))  # which spell words in Persian and Indic scripts, and join emoji
 
 
@@ -33,10 +50,14 @@ def _plain_text(text: str) -> str:
     return text
 
 
-def _one_line(text: str) -> str:
+def _is_one_line(text: str) -> bool:
     # Cf holds the bidirectional overrides and zero-width characters, which make a title read as another.
     plain = text.translate(_JOINERS)
-    if any(unicodedata.category(character) in ("Cc", "Cf", "Zl", "Zp") for character in plain):
+    return not any(unicodedata.category(character) in ("Cc", "Cf", "Zl", "Zp") for character in plain)
+
+
+def _one_line(text: str) -> str:
+    if not _is_one_line(text):
         raise PydanticCustomError("control_character", "control character")
     return text
 
@@ -72,6 +93,24 @@ def _output(value: object) -> str:
     return read_output_schema(value)
 
 
+def _metadata(value: object) -> dict[str, str]:
+    """Reads an object of texts, by name. A name is the caller's text, so only its number is said."""
+    if not isinstance(value, dict):
+        raise InvalidRequest("wrong_type", "/metadata")
+    if len(value) > MOST_METADATA:
+        raise ValueRefused("metadata_range", "/metadata", {"max_length": MOST_METADATA})
+    for number, (name, text) in enumerate(value.items(), start=1):
+        if not isinstance(text, str):
+            raise InvalidRequest("wrong_type", "/metadata", {"field": number})
+        if not re.fullmatch(_METADATA_NAME, name):
+            raise ValueRefused("metadata_range", "/metadata", {"pattern": _METADATA_NAME, "field": number})
+        if len(text) > MOST_METADATA_TEXT:
+            raise ValueRefused("metadata_range", "/metadata", {"max_length": MOST_METADATA_TEXT, "field": number})
+        if not _is_one_line(text):
+            raise InvalidRequest("control_character", "/metadata", {"field": number})
+    return dict(sorted(value.items()))
+
+
 def _offered_model(name: str) -> str:
     allowed = runtime.models()
     if name not in allowed:
@@ -101,6 +140,10 @@ SystemPrompt = Annotated[
     AfterValidator(_empty_if_blank),
     described("The system prompt: instructions for the model before the conversation.", **_LONG),
 ]
+_FROM_HERE_ON = (
+    "Instructions that hold from this turn on, in the place of those before, so say all that is to hold. What was sent "
+    "before stays in the provider's cache. Not every model takes them."
+)
 _MODEL = "One of the deployment's models; the first of them when it is left out."
 ModelName = Annotated[str, AfterValidator(_offered_model), described(_MODEL, **_LONG)]
 MaxTokens = Annotated[int, Field(ge=1, le=MOST_MAX_TOKENS), described("The most tokens of a reply.")]
@@ -157,6 +200,14 @@ _SECRET = "The anonymous session's secret: 256 random bits as base64url."  # noq
 Secret = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{43}$"), described(_SECRET)]
 TurnNumber = Annotated[int, Field(ge=1, le=999_999_999)]
 Title = Annotated[str, Field(max_length=200), AfterValidator(_one_line), described("The session's title, one line.")]
+_METADATA = {
+    "type": "object",
+    "maxProperties": MOST_METADATA,
+    "propertyNames": {"pattern": _METADATA_NAME},
+    "additionalProperties": {"type": "string", "maxLength": MOST_METADATA_TEXT},
+}
+_PAIRS = "The caller's own names and values, such as the id of a case; each value is one line."
+Metadata = Annotated[dict[str, str], BeforeValidator(_metadata), WithJsonSchema(_METADATA), described(_PAIRS)]
 Reason = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=10, max_length=500),
@@ -182,6 +233,8 @@ class QueryBody(SingleTurnBody):
 
     system: SystemPrompt = ""
     stop_sequences: StopSequences = ()
+    thinking: Thinking | None = None
+    effort: EffortLevel | None = None
     tools: Tools = None
     tool_choice: ToolChoice | None = None
     output: Output = None
@@ -194,9 +247,14 @@ class SessionBody(Body):
     system: SystemPrompt = ""
     model: ModelName | None = None
     max_tokens: MaxTokens = DEFAULT_MAX_TOKENS
+    stop_sequences: StopSequences = ()
+    thinking: Thinking | None = None
+    effort: EffortLevel | None = None
+    cache: CacheTime = "5m"
     title: Title = ""
     idle_timeout_s: Annotated[Seconds | None, described(f"Seconds after its last turn {_AT_MOST}")] = None
     lifetime_s: Annotated[Seconds | None, described(f"Seconds after its creation {_AT_MOST}")] = None
+    metadata: Metadata = {}  # noqa: RUF012 (pydantic copies it)
 
 
 class NewSessionBody(SessionBody):
@@ -213,10 +271,19 @@ class NewAnonymousSessionBody(SessionBody):
     secret_sha256: SecretHash
 
 
-class TitleBody(Body):
-    """The session's new title, the one thing of a session that may change."""
+class SessionChangesBody(Body):
+    """The parts of a session that may change, at least one; the metadata that is given replaces all there is."""
 
-    title: Title
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1})
+
+    title: Title = ""
+    metadata: Metadata = {}  # noqa: RUF012 (pydantic copies it)
+
+    @model_validator(mode="after")
+    def _not_empty(self) -> Self:
+        if not self.model_fields_set:
+            raise InvalidRequest("field_missing", "", {"allowed": list(type(self).model_fields)})
+        return self
 
 
 class TurnBody(Body):
@@ -225,6 +292,7 @@ class TurnBody(Body):
     most_bytes: ClassVar[int] = MAX_MEDIA_BODY
 
     message: TurnMessage
+    system: Annotated[SystemPrompt, described(_FROM_HERE_ON, **_LONG)] = ""
     turn: Annotated[TurnNumber | None, described("The number that the caller expects the turn to get.")] = None
 
 
@@ -258,3 +326,8 @@ class ReasonBody(Body):
 def chosen_model(name: str | None) -> str:
     """Returns the model that was asked for, or the first one on offer."""
     return name or runtime.models()[0]
+
+
+def metadata_pairs(metadata: dict[str, str]) -> Pairs:
+    """Returns the metadata of a body as sessions have it."""
+    return tuple(metadata.items())

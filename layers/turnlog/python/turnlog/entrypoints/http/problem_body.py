@@ -8,13 +8,15 @@ from turnlog.entrypoints.http import problems
 from turnlog.entrypoints.http.fields import count, described
 from turnlog.entrypoints.http.replies import ResponseBody
 
+_FIELD = "The number of the field among those of its object, where its name is the caller's text."
+
 
 class RefusedPart(ResponseBody):
     """A part of the request that is refused, and what would do there."""
 
     reason: Annotated[str, described("The code of the rule that is broken.", "wrong_type")]
     pointer: Annotated[str | None, described("The place in the body (RFC 6901).", "/message")] = None
-    field: Annotated[int | None, count("The number of the field among those of its object.", 2, minimum=1)] = None
+    field: Annotated[int | None, count(_FIELD, 2, minimum=1)] = None
     line: Annotated[int | None, count("The line at which the body stops being JSON.", 1, minimum=1)] = None
     column: Annotated[int | None, count("The byte of that line, from 1; 0 for its beginning.", 17)] = None
     parameter: Annotated[str | None, described("The query parameter.", "limit")] = None
@@ -22,8 +24,12 @@ class RefusedPart(ResponseBody):
     minimum: Annotated[int | None, count("The smallest number that would do.", 1)] = None
     maximum: Annotated[int | None, count("The largest number that would do.", 16_000)] = None
     min_length: Annotated[int | None, count("The fewest characters of a text.", 10)] = None
-    max_length: Annotated[int | None, count("The most characters of a text, or items of an array.", 200)] = None
-    pattern: Annotated[str | None, described("The form of a text, as a regular expression.", "^[0-9a-f]{64}$")] = None
+    max_length: Annotated[int | None, count("The most characters of a text, or items of an array or object.", 200)] = (
+        None
+    )
+    pattern: Annotated[
+        str | None, described("The form of a text or a name, as a regular expression.", "^[0-9a-f]{64}$")
+    ] = None
 
 
 class StartOver(ResponseBody):

@@ -174,6 +174,7 @@ class _Question(ResponseBody):
     turn: fields.TurnNumber
     at: Annotated[str, time("The time of the turn.", "09:00")]
     message: Annotated[fields.Blocks, described("The caller's message, as blocks.", _ASKED)]
+    system: Annotated[str | None, described("The instructions from this turn on, if it changed them.")] = None
 
 
 class Turn(AnyReply, _Question):
@@ -189,6 +190,7 @@ class Turn(AnyReply, _Question):
             turn=turn.number,
             at=rfc3339(turn.at_ms),
             message=turn.message.blocks,
+            **_if_any(system=next((each.text for each in turn.messages if each.role == "system"), "")),
             **_before_the_end(turn),
         )
 
@@ -230,6 +232,7 @@ class _State(ResponseBody):
 class _Name(ResponseBody):
     session_id: fields.SessionId
     title: Annotated[str, described("The session's title, one line.", "Herons", maxLength=200)]
+    metadata: Annotated[dict[str, str], described("The caller's own names and values.", {"topic": "birds"})]
 
 
 class ListedSession(_State, _Name):
@@ -238,7 +241,7 @@ class ListedSession(_State, _Name):
     @classmethod
     def of(cls, view: sessions.SessionView, now_ms: int) -> Self:
         """The session as it stands at `now_ms`."""
-        return cls._of(view, now_ms, session_id=view.session.id, title=view.title)
+        return cls._of(view, now_ms, session_id=view.session.id, title=view.title, metadata=dict(view.metadata))
 
 
 class Session(_State, _Name):
@@ -246,6 +249,12 @@ class Session(_State, _Name):
 
     system: Annotated[str, described("The system prompt.", "Answer in one sentence.")]
     max_tokens: Annotated[int, count("The most tokens of a reply.", 4096, minimum=1)]
+    cache: Annotated[str, described("How long the provider caches after each turn.", "5m")]
+    stop_sequences: Annotated[list[str] | None, described("Texts at which a reply ends.")] = None
+    thinking: Annotated[dict[str, Any] | None, described("How the model thinks, in the API's own form.")] = None
+    effort: Annotated[str | None, described("How much work the model puts into a reply.", "high")] = None
+    tools: Annotated[list[str] | None, described("The names of the tools that it may use.", ["current_time"])] = None
+    tool_choice: Annotated[str | None, described("Whether it uses them.", "auto")] = None
     warning: WarningOfExpiry | None = None
 
     @classmethod
@@ -257,8 +266,17 @@ class Session(_State, _Name):
             now_ms,
             session_id=session.id,
             title=view.title,
+            metadata=dict(view.metadata),
             system=session.settings.system,
             max_tokens=session.settings.max_tokens,
+            cache=session.settings.cache,
+            **_if_any(
+                stop_sequences=list(session.settings.stop_sequences),
+                thinking=json.loads(session.settings.thinking or "null"),
+                effort=session.settings.effort,
+                tools=[each["name"] for each in json.loads(session.settings.tools or "[]")],
+                tool_choice=session.settings.tool_choice,
+            ),
             **_warning(session.expires_ms, view.idle_expires_ms, now_ms),
         )
 
@@ -282,7 +300,7 @@ class UsersSession(_State, _RefName):
 
     @classmethod
     def of(cls, ref: str, view: sessions.SessionView, now_ms: int) -> Self:
-        """The session as it stands at `now_ms`; neither its id nor its title."""
+        """The session as it stands at `now_ms`; neither its id nor its title and metadata."""
         return cls._of(view, now_ms, ref=ref)
 
 

@@ -1,20 +1,29 @@
-"""/sessions: a session's life: created, listed, read, renamed and deleted by its owner."""
+"""/sessions: a session's life: created, listed, read, changed and deleted by its owner."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from turnlog import runtime
+from turnlog.domain.sessions import SessionChanges
 from turnlog.entrypoints.http.api import Invocation, Response, location, session_field
-from turnlog.entrypoints.http.bodies import NewAnonymousSessionBody, NewSessionBody, SessionBody, TitleBody
+from turnlog.entrypoints.http.bodies import (
+    NewAnonymousSessionBody,
+    NewSessionBody,
+    SessionBody,
+    SessionChangesBody,
+    metadata_pairs,
+)
 from turnlog.entrypoints.http.replies import ListedSession, Session, Sessions
-from turnlog.entrypoints.http.request import Request
+from turnlog.entrypoints.http.request import Body, Request
 from turnlog.usecases.list_sessions import list_sessions
 from turnlog.usecases.sessions import (
     NewSession,
+    change_session,
     create_anonymous_session,
     create_session,
     delete_session,
     read_session,
-    rename_session,
 )
 
 
@@ -58,7 +67,13 @@ def create_anonymous(request: Request, invocation: Invocation) -> Response:
 
 
 def _asked(body: SessionBody) -> NewSession:
-    return NewSession(**{name: getattr(body, name) for name in body.model_fields_set})
+    return NewSession(**_given(body))
+
+
+def _given(body: Body) -> dict[str, Any]:
+    """What the caller said, by the names of the fields."""
+    given = {name: getattr(body, name) for name in body.model_fields_set}
+    return given | {"metadata": metadata_pairs(given["metadata"])} if "metadata" in given else given
 
 
 def list_all(request: Request, invocation: Invocation) -> Response:
@@ -94,13 +109,13 @@ def get(request: Request, _: Invocation) -> Response:
     return Response(200, Session.of(view, now), noted=session_field(session_id))
 
 
-def rename(request: Request, invocation: Invocation) -> Response:
-    """The session under another title."""
+def change(request: Request, invocation: Invocation) -> Response:
+    """The session with another title, other metadata or both."""
     session_id, now = request.session_id, runtime.now_ms()
     request.query()
-    title = request.body(TitleBody).title
-    view = rename_session(
-        request.caller, session_id, title, store=runtime.session_store(), audit=invocation.audit, now_ms=now
+    changes = SessionChanges(**_given(request.body(SessionChangesBody)))
+    view = change_session(
+        request.caller, session_id, changes, store=runtime.session_store(), audit=invocation.audit, now_ms=now
     )
     return Response(200, Session.of(view, now), noted=session_field(session_id))
 

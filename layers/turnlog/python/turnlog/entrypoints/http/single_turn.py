@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Any
+from typing import Any, cast
 
 from turnlog import runtime
 from turnlog.domain import messages
-from turnlog.domain.messages import ModelRequest, ModelSettings
+from turnlog.domain.messages import Effort, ModelRequest, ModelSettings
 from turnlog.domain.output_schemas import require_uncited
 from turnlog.entrypoints.http.api import Api, Invocation, Response, Route
 from turnlog.entrypoints.http.bodies import QueryBody, SingleTurnBody, chosen_model
@@ -46,6 +46,8 @@ def _question_route(system: str | None) -> Route:
             max_tokens=asked.max_tokens,
             system=own.system if own else system or "",
             stop_sequences=own.stop_sequences if own else (),
+            thinking=(own and own.thinking) or "",
+            effort=cast(Effort, (own and own.effort) or ""),
             **_tools_of(own),
             output_schema=(own and own.output) or "",
         )

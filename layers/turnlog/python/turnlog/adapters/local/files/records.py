@@ -8,7 +8,7 @@ A byte that changed on the disk and a file that was cut are always noticed: up t
 a record that is not whole was never finished, and is dropped. A field that this version does not know is ignored. A
 higher version of the form, or a kind of record that this one does not know, is of a later version: it is never guessed
 and never added to, and the file stays as it is until it is deleted. A file has only kinds of records that it needs, so
-that an earlier version reads all files but those of sessions whose turns had steps.
+that an earlier version reads all files but those of sessions that have metadata or whose turns had steps.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pydantic import ConfigDict, TypeAdapter
 
 from turnlog.adapters.local.locked_store import Checkpoint
 from turnlog.domain.quotas import QuotaCounters
-from turnlog.domain.sessions import SessionSettings
+from turnlog.domain.sessions import Metadata, SessionSettings
 from turnlog.domain.turns import Lease, Turn
 from turnlog.errors import ItemUnreadable, ItemVersionUnknown, ModelProtocolError
 
@@ -32,7 +32,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """All of a session but its settings, turns and steps.
+    """All of a session but its settings, metadata, turns and steps.
 
     A turn that was written after it took the place of `lease`, as the lease of a Checkpoint did.
 
@@ -47,6 +47,14 @@ class Head:
     idle_ms: int
     fingerprint: bytes
     lease: Lease | None
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """A session's metadata, and its title as it is with them; the title of a later Head counts more."""
+
+    title: str
+    metadata: Metadata = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +80,7 @@ _KINDS: dict[type, bytes] = {
     Head: b"H",
     Turn: b"T",
     Checkpoint: b"C",
+    Labels: b"M",
     SessionTombstone: b"G",
     QuotaCounters: b"Q",
 }

@@ -14,6 +14,7 @@ from typing import TypeVar, overload
 
 from turnlog.adapters.local.files.records import (
     Head,
+    Labels,
     SessionTombstone,
     decode,
     decode_only,
@@ -85,8 +86,8 @@ class FileSessions(Root):
     """The LockedSessions of a FileSessionStore.
 
     The file of a session holds its settings and a Head, and then, as they were written, turns, checkpoints of their
-    steps and later Heads. The steps of a turn that is finished stay in the file and mean nothing. If it is there, there
-    is a session, whatever tombstone lies beside it.
+    steps, Labels and later Heads. The steps of a turn that is finished stay in the file and mean nothing. If it is
+    there, there is a session, whatever tombstone lies beside it.
     """
 
     def find(self, owner: str, session_id: str) -> StoredSession | None:
@@ -107,11 +108,16 @@ class FileSessions(Root):
     def make(self, new: StoredSession) -> None:
         session = new.session
         path = session_path(self.path, session.owner, session.id)
-        self.replace(path, whole(*map(encode, (session.settings, _head(new, path), *new.turns))))
+        labels = [Labels(new.title, new.metadata)] if new.metadata else []
+        self.replace(path, whole(*map(encode, (session.settings, _head(new, path), *labels, *new.turns))))
 
     def change(self, changed: StoredSession, *, lazily: bool = False) -> None:
         path = session_path(self.path, changed.session.owner, changed.session.id)
         self.append(path, encode(_head(changed, path)), lazily=lazily)
+
+    def change_metadata(self, changed: StoredSession) -> None:
+        path = session_path(self.path, changed.session.owner, changed.session.id)
+        self.append(path, encode(Labels(changed.title, changed.metadata)))
 
     def add(self, stored: StoredSession, turn: Turn, *, lazily: bool = False) -> None:
         self.append(session_path(self.path, stored.session.owner, stored.session.id), encode(turn), lazily=lazily)
@@ -278,8 +284,17 @@ def _stored(owner: str, path: Path, data: bytes) -> StoredSession:
         session = Session(owner, head.ids[path.name], *times, settings, head.fingerprint)
     except ValueError as error:
         raise ItemUnreadable from error
-    running, checkpoints = _open_turn(records)
-    return StoredSession(session, head.title, _Values(Turn, turns), running, _Values(Checkpoint, checkpoints))
+    running, steps = _open_turn(records)
+    labels = _labels(records, head)
+    checkpoints = _Values(Checkpoint, steps)
+    return StoredSession(session, labels.title, _Values(Turn, turns), running, checkpoints, labels.metadata)
+
+
+def _labels(records: list[bytes], head: Head) -> Labels:
+    """The title and the metadata: a title may be changed alone, by a Head. Raises ItemUnreadable."""
+    changes = [record for record in records if is_a(Head, record) or is_a(Labels, record)]
+    labels = next((decode(Labels, record) for record in reversed(changes) if is_a(Labels, record)), Labels(head.title))
+    return labels if is_a(Labels, changes[-1]) else replace(labels, title=head.title)
 
 
 def _open_turn(records: list[bytes]) -> tuple[Lease | None, list[bytes]]:
@@ -296,7 +311,7 @@ def _open_turn(records: list[bytes]) -> tuple[Lease | None, list[bytes]]:
             checkpoints.insert(0, record)
             if not leases:
                 leases.append(decode(Checkpoint, record).lease)
-        else:
+        elif is_a(Head, record):
             leases.append(decode(Head, record).lease)
             if not (leases[-1] and leases[-1].steps):
                 break

@@ -147,7 +147,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         status=201,
         callers=(USER,),
         body=bodies.NewSessionBody,
-        example={"system": "Answer in one sentence.", "title": "Herons"},
+        example={"system": "Answer in one sentence.", "title": "Herons", "metadata": {"topic": "birds"}},
         key=False,
         headers=("Location",),
     ),
@@ -163,12 +163,12 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         "getSession", "Read what a session is; no content.", replies.Session, _SESSION
     ),
     ("PATCH", "/sessions/{id}"): Operation(
-        "renameSession",
-        "Give a session another title.",
+        "changeSession",
+        "Give a session another title, other metadata or both; metadata replaces all that there was.",
         replies.Session,
         _SESSION,
-        body=bodies.TitleBody,
-        example={"title": "Herons and storks"},
+        body=bodies.SessionChangesBody,
+        example={"title": "Herons and storks", "metadata": {"topic": "birds"}},
     ),
     ("DELETE", "/sessions/{id}"): Operation(
         "deleteSession", "End a session; answered once all its content is gone.", None, _SESSION, status=204
@@ -182,7 +182,8 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ),
     ("POST", "/sessions/{id}/fork"): Operation(
         "forkSession",
-        "Begin a session with another's turns up to one of them, its title and its settings; or with another model.",
+        "Begin a session with another's turns up to one of them, its title, metadata and settings; or with another "
+        "model.",
         replies.Session,
         (errors.Forbidden(), errors.SessionNotFound(), errors.TurnNotFound(), *_ERASED, *_CREATION),
         status=201,

@@ -12,7 +12,7 @@ from turnlog.domain.blocks.reading import BLOCK_TYPES, MOST_TITLE, TOOL_USE_ID_P
 from turnlog.domain.json_schemas import MAX_SCHEMA_BYTES
 from turnlog.domain.output_schemas import MOST_OPTIONAL
 from turnlog.entrypoints.http.bodies import TurnBody
-from turnlog.entrypoints.http.openapi.components import schema_of
+from turnlog.entrypoints.http.openapi.components import Schema, schema_of
 from turnlog.entrypoints.http.openapi.operations import ANONYMOUS, Operation
 from turnlog.entrypoints.http.problem_body import problem_body
 from turnlog.entrypoints.http.problems import INTERNAL, Problem, problem_of
@@ -22,13 +22,14 @@ from turnlog.errors import InvalidRequest, TurnlogError, ValueRefused
 Example = dict[str, Any]
 
 _REQUEST_ID = "7f5d0ab5-6a4e-4c55-a2f5-3c1c0e4e7f10"
-_TEXTS = {"message", "system", "title", "reason"}
+_TEXTS = {"message", "system", "title", "reason", "metadata"}
 _BOUNDS = {
     "minimum": "minimum",
     "minLength": "min_length",
     "maximum": "maximum",
     "maxLength": "max_length",
     "maxItems": "max_length",
+    "maxProperties": "max_length",
 }
 """The bounds of a schema, by what a problem calls them."""
 
@@ -136,6 +137,8 @@ def _of_body(kind: type[Body]) -> Iterator[TurnlogError]:
     yield InvalidRequest("wrong_type", f"/{first}")
     if "required" in schema:
         yield InvalidRequest("field_missing", f"/{schema['required'][0]}")
+    if "minProperties" in schema:
+        yield InvalidRequest("field_missing", "", {"allowed": list(schema["properties"])})
     if texts := [name for name in schema["properties"] if name in _TEXTS]:
         yield InvalidRequest("control_character", f"/{texts[0]}")
     if "message" in schema["properties"]:
@@ -147,7 +150,16 @@ def _of_body(kind: type[Body]) -> Iterator[TurnlogError]:
         yield from _of_tools()
     if "output" in schema["properties"]:
         yield from _of_output()
+    yield from _of_values(schema)
+
+
+def _of_values(schema: Schema) -> Iterator[TurnlogError]:
+    if "thinking" in schema["properties"]:
+        yield InvalidRequest("field_missing", "/thinking/type")
+        yield ValueRefused("thinking_range", "/thinking/type", {"allowed": ["adaptive", "disabled"]})
     for name, each in schema["properties"].items():
+        if "enum" in each:
+            yield ValueRefused(f"{name}_range", f"/{name}", {"allowed": each["enum"]})
         bounds = [{said: each[bound]} for bound, said in _BOUNDS.items() if each.get(bound, MAX_BODY) != MAX_BODY]
         form = {"pattern": each["pattern"]} if "pattern" in each else {}
         if name != "message" and (bounds or form):
@@ -176,7 +188,7 @@ def _of_message(*, with_results: bool) -> Iterator[TurnlogError]:
         yield ValueRefused("tool_result_duplicate", "/message/1/tool_use_id")
         yield ValueRefused("tool_use_id_range", "/message/0/tool_use_id", {"pattern": TOOL_USE_ID_PATTERN})
     else:
-        yield ValueRefused("tool_result_without_call", "/message/0")
+        yield ValueRefused("tool_result_unexpected", "/message/0")
 
 
 def _of_tools() -> Iterator[TurnlogError]:
