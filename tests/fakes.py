@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
+from local.claude_stand_in.objects import object_for
 from turnlog.domain.documents import Document, SummaryState, Upload
 from turnlog.domain.messages import Message, ModelRequest, Reply, Usage, to_json
 from turnlog.domain.reply_events import OnEvent, ReplyEvent, events_of
@@ -46,7 +47,10 @@ def expected_text(messages: tuple[Message, ...]) -> str:
 
 @dataclass
 class HashModel:
-    """Replies with a hash of its whole request. Raises each of `fail_with` once instead; `during` runs in each call."""
+    """Replies with a hash of its whole request, in an object if a schema asks for one.
+
+    Raises each of `fail_with` once instead; `during` runs in each call.
+    """
 
     fail_with: list[ModelError] = field(default_factory=list)
     during: Callable[[], None] | None = None
@@ -65,7 +69,10 @@ class HashModel:
             self.during()
         if self.fail_with:
             raise self.fail_with.pop(0)
-        content = to_json([{"type": "text", "text": expected_text(request.messages)}])
+        text = expected_text(request.messages)
+        if request.settings.output_schema:
+            text = to_json(object_for(json.loads(request.settings.output_schema), text))
+        content = to_json([{"type": "text", "text": text}])
         usage = json.dumps({"input_tokens": self.tokens, "output_tokens": 5})
         reply = Reply(request.settings.model, content, "end_turn", Usage(usage))
         if on_event:

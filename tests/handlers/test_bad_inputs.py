@@ -339,6 +339,8 @@ def test_a_field_of_another_type_is_refused_by_every_route(watch: Watch, route: 
         wrong: list[Any] = [None, 1.5, 1.0, *([] if name in OBJECTS else [{}, {CANARY: 1}])]
         wrong += ["5", CANARY, [1]] if '"integer"' in json.dumps(schema) else [5, [5], -1]
         wrong += [] if schema.get("type") == "boolean" else [True]
+        if schema.get("type") == "object":
+            wrong = [value for value in wrong if not isinstance(value, dict)]
         for value in wrong:
             body = dict(OPERATIONS[route].example) | {name: value}
             answer = watch.refused(route, 400, "wrong_type", body=body)
@@ -376,6 +378,10 @@ def _thought(budget: Any) -> dict[str, Any]:
 
 
 _TOOL: dict[str, Any] = {"name": "weather", "input_schema": {"type": "object"}}
+
+
+def _of(properties: Any) -> dict[str, Any]:
+    return {"type": "object", "properties": properties}
 
 
 def _with_schema(schema: dict[str, Any]) -> list[dict[str, Any]]:
@@ -444,6 +450,23 @@ VALUES: list[tuple[str, int, str, list[Any]]] = [
     ),
     ("tool_choice", 422, "tool_choice_range", ["", "any", "tool", "Auto", "auto\n", CANARY]),
     ("tool_choice", 400, "wrong_type", [{"type": "auto"}, ["auto"]]),
+    ("output", 400, "wrong_type", [CANARY, [CANARY], True]),
+    ("output", 400, "control_character", [_of({text: {"type": "null"}}) for text in _CONTROLS]),
+    ("output", 422, "schema_invalid", [{}, {CANARY: 1}, {"type": "array"}, {"type": CANARY}, {"type": ["object"] * 2}]),
+    ("output", 422, "schema_invalid", [_of({CANARY: {"type": CANARY}}), _of({CANARY: {CANARY: 1}}), _of({CANARY: 5})]),
+    ("output", 422, "schema_invalid", [_of({"a": {"type": "string", "pattern": f"(?={CANARY})"}}), _of([CANARY])]),
+    ("output", 422, "schema_refers", [_of({CANARY: {"$ref": ref}}) for ref in ("#", "#/$defs/a", f"#/{CANARY}", 5)]),
+    ("output", 422, "schema_refers", [_of({"a": {"$ref": "#/$defs/b"}}) | {"$defs": {"b": {"$ref": "#/$defs/b"}}}]),
+    ("output", 422, "schema_unsatisfiable", [_of({}) | {"required": [CANARY]}, _of({CANARY: {"enum": []}})]),
+    ("output", 422, "schema_unsatisfiable", [_of({"a": {"type": "integer", "minimum": 2, "maximum": 1}})]),
+    ("output", 422, "schema_unsatisfiable", [_of({"a": {"type": "string", "const": 5}})]),
+    (
+        "output",
+        422,
+        "schema_too_large",
+        [_of({}) | {"title": "x" * 100_000}, json.loads('{"items":' * 99 + "{}" + "}" * 99)],
+    ),
+    ("output", 422, "schema_too_complex", [_of({f"a{n}": {"type": "null"} for n in range(25)})]),
     ("continuable", 400, "wrong_type", [0, 1, "true", CANARY]),
     ("continuation", 400, "wrong_type", [5, [CANARY]]),
     ("title", 422, "title_range", ["x" * 201, CANARY * 1000, "\U0001f426" * 201]),

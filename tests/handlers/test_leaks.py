@@ -92,6 +92,12 @@ _BLOCKS = [
     {"type": "document", "source": {"type": "content", "content": [text_block(f"{CANARY} part")]}, **_CITED},
     search_result(source=f"{CANARY} source", title=f"{CANARY} title", content=[text_block(CANARY)], **_CITED),
 ]
+_OUTPUT: dict[str, Any] = {
+    "type": "object",
+    "title": f"{CANARY} title",
+    "properties": {f"{CANARY}_name": {"description": f"{CANARY} description", "enum": [f"{CANARY} value"]}},
+    "required": [f"{CANARY}_name"],
+}
 _BAD_BLOCKS = {
     "a picture that lies": [image(_PICTURE, "image/gif")],
     "an unknown media type": [image(_PICTURE, f"image/{CANARY}")],
@@ -112,6 +118,10 @@ _NOTED = {f"{CANARY}-name": f"{CANARY} value"}
 
 SAID = {
     "a question": Said(("POST", "/query"), _texts(**_QUESTION)),
+    "a question with a schema": Said(("POST", "/query"), _texts(output=_OUTPUT)),
+    "a question with a schema that cannot be met": Said(
+        ("POST", "/query"), _texts(output={**_OUTPUT, "required": [f"{CANARY}_stranger"]})
+    ),
     "a question with tools": Said(("POST", "/query"), _texts(tools=_TOOLS, tool_choice="auto")),
     "a question with a tool that there is not": Said(("POST", "/query"), _texts(tools=[f"{CANARY}_tool"])),
     "a session with tools": Said(("POST", "/sessions"), {"tools": _TOOLS, "tool_choice": "none"}, _KEY),

@@ -25,8 +25,10 @@ def test_a_question_with_media_reaches_the_model_as_it_was_received(
     call: Call, backstage: Backstage, path: str
 ) -> None:
     function = "analyze_code" if path == "analyze" else path
-    assert call(function, "POST", f"/{path}", {"message": SENT}).status == 200
-    assert backstage.model.requests[-1].messages[-1].content == to_json(SENT)
+    uncited = [{name: part for name, part in block.items() if name != "citations"} for block in SENT]
+    sent = SENT if path == "query" else uncited  # an answer with a form of its own cannot cite
+    assert call(function, "POST", f"/{path}", {"message": sent}).status == 200
+    assert backstage.model.requests[-1].messages[-1].content == to_json(sent)
 
 
 def test_a_turn_with_media_is_sent_again_kept_and_exported_as_it_was_received(call: Call, backstage: Backstage) -> None:

@@ -13,7 +13,7 @@ import pytest
 from botocore.exceptions import ClientError
 from moto import mock_aws
 
-from tests.fakes import expected_text
+from tests.fakes import ScriptedModel, expected_text
 from tests.handlers.conftest import Backstage, Context, app, event
 from turnlog import runtime
 from turnlog.adapters.s3_documents import S3DocumentStore
@@ -76,7 +76,9 @@ def test_a_document_gets_a_summary_beside_it(bucket: S3Client, backstage: Backst
     upload(bucket, b"Herons nest early this year.")
     found = summary(bucket)
     assert (found["status"], found["document"], found["stop_reason"]) == ("done", KEY, "end_turn")
-    assert len(found["text"]) == 64
+    said = expected_text((Message.of_text("Herons nest early this year."),))
+    assert found["summary"] == {"title": said, "summary": said, "key_points": [said], "language": "en"}
+    assert found["text"] == f"{said}\n\n{said}\n\n- {said}"
     assert found["cost_usd"] == "0.00007"
     assert backstage.model.requests[0].messages[0].blocks[0]["text"] == "Herons nest early this year."
 
@@ -107,7 +109,7 @@ def test_a_newer_version_that_overtakes_an_older_one_is_not_overwritten_by_it(
     backstage.model.during = newer_version_comes
     upload(bucket, b"First.", "0055AED6DCD90281E5")
     second = expected_text((Message.of_text("Second."),))
-    assert (summary(bucket)["status"], summary(bucket)["text"]) == ("done", second)
+    assert (summary(bucket)["status"], summary(bucket)["summary"]["title"]) == ("done", second)
 
 
 class Race:
@@ -163,7 +165,8 @@ def test_the_newest_version_wins_in_every_order(bucket: S3Client, backstage: Bac
         act, name = step.split()
         getattr(race, act)(name)
     found = summary(bucket)
-    assert (found["status"], found.get("text")) == ("done", expected_text((Message.of_text("newer"),)))
+    assert found["status"] == "done"
+    assert found["summary"]["title"] == expected_text((Message.of_text("newer"),))
 
 
 def test_no_two_puts_of_a_summary_have_one_etag(bucket: S3Client) -> None:
@@ -355,6 +358,31 @@ def test_what_s3_refuses_is_not_taken_for_gone(
     assert backstage.model.requests == []
     notify()
     assert summary(bucket)["status"] == "done"
+
+
+@pytest.mark.parametrize(
+    ("stop_reason", "code"),
+    [("refusal", "model_refused"), ("max_tokens", "output_invalid"), ("end_turn", "output_invalid")],
+)
+def test_a_reply_that_is_no_summary_is_a_reason_and_is_paid_once(
+    bucket: S3Client, backstage: Backstage, stop_reason: str, code: str
+) -> None:
+    backstage.model = ScriptedModel(script=[([{"type": "text", "text": "Herons"}], stop_reason)])
+    upload(bucket, b"Herons.")
+    assert summary(bucket) == {"status": "failed", "code": code, "document": KEY, "stop_reason": stop_reason}
+    notify()
+    assert len(backstage.model.requests) == 1
+
+
+def test_a_document_longer_than_the_context_is_summarized_in_parts(
+    bucket: S3Client, backstage: Backstage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtime, "models", lambda: ("claude-haiku-4-5",))
+    upload(bucket, b"Herons nest early this year.\n\n" * 30_000)
+    *parts, merge = backstage.model.requests
+    assert len(parts) == 3
+    assert summary(bucket)["summary"]["title"] == expected_text(merge.messages)
+    assert summary(bucket)["usage"] == {"input_tokens": 40, "output_tokens": 20}
 
 
 def test_a_document_that_the_model_refuses_gets_a_reason(bucket: S3Client, backstage: Backstage) -> None:

@@ -183,7 +183,8 @@ def test_a_lifetime_of_an_hour_is_sent_and_the_usual_one_is_not() -> None:
 
 
 def test_all_settings_are_sent() -> None:
-    thinking, schema = {"type": "adaptive", "display": "omitted"}, {"type": "object"}
+    thinking = {"type": "adaptive", "display": "omitted"}
+    schema = {"type": "object", "properties": {}, "additionalProperties": False}
     chosen: dict[str, Any] = {
         "thinking": to_json(thinking),
         "effort": "xhigh",
@@ -195,6 +196,14 @@ def test_all_settings_are_sent() -> None:
     assert sent_settings["thinking"] == thinking
     assert sent_settings["output_config"] == {"effort": "xhigh", "format": {"type": "json_schema", "schema": schema}}
     assert (sent_settings["tools"], sent_settings["tool_choice"]) == ([TOOL], {"type": "none"})
+
+
+def test_bounds_of_values_are_sent_as_words() -> None:
+    """The grammar of the API has none; replies are held to them all the same."""
+    legs = {"type": "integer", "minimum": 0, "description": "Legs."}
+    schema = {"type": "object", "properties": {"legs": legs}, "required": ["legs"], "additionalProperties": False}
+    sent_schema = claude._arguments(asked(output_schema=to_json(schema)))["output_config"]["format"]["schema"]
+    assert sent_schema["properties"]["legs"] == {"type": "integer", "description": "Legs.\n\n{minimum: 0}"}
 
 
 def test_settings_that_nobody_made_are_not_sent() -> None:

@@ -420,3 +420,15 @@ class ModelProtocolError(ModelError):
     """The answer breaks the protocol: no stop reason, empty, or not readable. It was billed and is not stored."""
 
     code = "model_protocol_error"
+
+
+class OutputInvalid(ModelError):
+    """The reply is no object that its schema allows, or ended before it was one; `stop_reason` is its own. It was
+    billed, and is not stored.
+    """
+
+    code = "output_invalid"
+
+    def __init__(self, stop_reason: str) -> None:
+        super().__init__("output invalid")
+        self.stop_reason = stop_reason

@@ -275,7 +275,9 @@ def _arguments(request: ModelRequest) -> dict[str, Any]:
 def _output_config(settings: ModelSettings) -> dict[str, Any]:
     config: dict[str, Any] = {"effort": settings.effort} if settings.effort else {}
     if settings.output_schema:
-        config["format"] = {"type": "json_schema", "schema": json.loads(settings.output_schema)}
+        # Closed objects, and bounds of values as words in the descriptions: the API's grammar has none.
+        schema = anthropic.transform_schema(json.loads(settings.output_schema))
+        config["format"] = {"type": "json_schema", "schema": schema}
     return config
 
 

@@ -12,7 +12,7 @@ from turnlog.errors import ValueRefused
 MAX_SCHEMA_BYTES = 32_768
 """The most bytes of a schema as JSON. Each call sends it, so it is paid each time: about 8,000 tokens."""
 
-_MOST_DEPTH = 32
+MOST_DEPTH = 32
 _TYPES = {"object", "array", "string", "integer", "number", "boolean", "null"}
 _PROPERTY = re.compile(r"[a-zA-Z0-9_.-]{1,64}")
 _MAPS = ("properties", "patternProperties", "dependentSchemas", "$defs", "definitions")
@@ -35,7 +35,7 @@ def require_object_schema(schema: object, pointer: str, *, strict: bool = False)
     """
     if not isinstance(schema, dict) or schema.get("type") != "object" or schema.keys() & {"oneOf", "allOf", "anyOf"}:
         raise ValueRefused("schema_invalid", pointer)
-    if _depth(schema) > _MOST_DEPTH or len(to_json(schema).encode()) > MAX_SCHEMA_BYTES:
+    if depth_of(schema) > MOST_DEPTH or len(to_json(schema).encode()) > MAX_SCHEMA_BYTES:
         raise ValueRefused("schema_too_large", pointer, {"maximum": MAX_SCHEMA_BYTES})
     for each in _parts(schema):
         _require_form(each, pointer)
@@ -132,10 +132,10 @@ def _referred(reference: str, root: dict[str, Any]) -> Any:
     return root.get(parts[1], {}).get(parts[2])
 
 
-def _depth(value: object) -> int:
+def depth_of(value: object) -> int:
     """The depth of nesting; beyond the most it is not counted further."""
     deepest, left = 0, [(value, 1)]
-    while left and deepest <= _MOST_DEPTH:
+    while left and deepest <= MOST_DEPTH:
         each, depth = left.pop()
         deepest = max(deepest, depth)
         children = each.values() if isinstance(each, dict) else each if isinstance(each, list) else ()

@@ -19,7 +19,7 @@ from turnlog.domain.chosen_tools import WEB_USE_TOKENS, web_uses
 from turnlog.domain.messages import Message, ModelRequest, ModelSettings
 from turnlog.domain.packing import pack
 from turnlog.domain.prices import most_usd
-from turnlog.domain.quotas import QuotaCharge, QuotaCharges, exceeded
+from turnlog.domain.quotas import QuotaCharge, QuotaCharges, exceeded, together
 from turnlog.domain.sessions import SessionView
 from turnlog.domain.turns import MAX_TURN_BYTES, ModelCall, total_cost, total_tokens
 from turnlog.errors import QuotaExceeded, SessionLimitReached, TurnTooLarge
@@ -123,6 +123,24 @@ def question_charges(owner: str, question: ModelRequest, limits: OwnerLimits, no
     prompt += sum(tokens_of(message, settings.model) for message in question.messages)
     taken = _charges(settings, prompt, limits, now_ms)
     return QuotaCharges(owner, taken) if taken else None
+
+
+def questions_charges(
+    owner: str, questions: Sequence[ModelRequest], limits: OwnerLimits, now_ms: int
+) -> list[QuotaCharges]:
+    """The charges for questions that are asked together, of each by itself; rates count them as one.
+
+    Raises as `charges`, also when all together are more than a whole budget.
+    """
+    budget = OwnerLimits(budget_a_day=limits.budget_a_day, budget_unit=limits.budget_unit)
+    taken = [
+        question_charges(owner, question, budget if number else limits, now_ms) or QuotaCharges(owner, ())
+        for number, question in enumerate(questions)
+    ]
+    for charge in together(charge for each in taken for charge in each.charges):
+        if charge.amount > charge.limit:
+            raise exceeded(charge, now_ms)
+    return taken
 
 
 def _charges(settings: ModelSettings, prompt: int, limits: OwnerLimits, now_ms: int) -> tuple[QuotaCharge, ...]:

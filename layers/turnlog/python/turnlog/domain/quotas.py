@@ -55,6 +55,16 @@ def exceeded(charge: QuotaCharge, now_ms: int) -> QuotaExceeded:
     return QuotaExceeded(quota, max(1, -(-(charge.resets_ms - now_ms) // 1000)))
 
 
+def together(charges: Iterable[QuotaCharge]) -> tuple[QuotaCharge, ...]:
+    """Returns one charge for each counter, of all that is to be added to it; none for nothing."""
+    found: dict[tuple[str, str], QuotaCharge] = {}
+    for charge in charges:
+        name = charge.owner, charge.counter
+        before = found[name].amount if name in found else Decimal(0)
+        found[name] = replace(charge, amount=before + charge.amount)
+    return tuple(charge for charge in found.values() if charge.amount)
+
+
 def by_owner(owner: str, charges: Iterable[QuotaCharge]) -> dict[str, list[QuotaCharge]]:
     """The charges by the owner of their counter; `owner` for those that name none."""
     found: dict[str, list[QuotaCharge]] = {}

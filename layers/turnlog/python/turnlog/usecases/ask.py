@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass, field, replace
 from decimal import Decimal
+from typing import Any
 
 from turnlog.clock import Clock, utc_date
 from turnlog.domain.answers import bytes_in_answer, require_reply_answerable
@@ -13,6 +14,7 @@ from turnlog.domain.limits import OwnerLimits, question_charges, settlement, ste
 from turnlog.domain.messages import Message, ModelRequest, Reply, Usage, total_usage
 from turnlog.domain.model_limits import require_possible
 from turnlog.domain.models import require_not_retired
+from turnlog.domain.output_schemas import output_in
 from turnlog.domain.prices import cost_usd
 from turnlog.domain.quotas import QuotaCharges
 from turnlog.domain.server_key import ServerKey
@@ -41,13 +43,14 @@ class QueryResult:
     """The last reply, and the price of all calls in dollars, None without a known one.
 
     `steps` are the calls before the last one. There is a continuation if one was asked for; it is None, too, when it
-    would be longer than a request can bring back.
+    would be longer than a request can bring back. `output` is the object that the reply is, if it has a schema.
     """
 
     reply: Reply
     cost_usd: Decimal | None
     continuation: str | None = None
     steps: tuple[Step, ...] = ()
+    output: dict[str, Any] | None = None
 
     @property
     def usage(self) -> Usage:
@@ -88,12 +91,14 @@ def ask(
         owner, question, model=model, quotas=quotas, limits=limits, seconds=seconds, clock=clock, tools=tools
     )
     reply, cost = asking.finish()
+    schema = question.settings.output_schema
+    output = output_in(reply, schema) if schema else None
     steps = tuple(asking.steps)
     total = total_cost([*(step.call for step in steps), ModelCall(reply.model, reply.usage, cost)])
     if continuable_with is None:
-        return QueryResult(reply, total, steps=steps)
+        return QueryResult(reply, total, steps=steps, output=output)
     continuation = make_continuation(continuable_with, owner, question, reply, cost, clock(), steps)
-    return QueryResult(reply, total, continuation, steps)
+    return QueryResult(reply, total, continuation, steps, output)
 
 
 def ask_model(

@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Literal
 
 from turnlog.clock import Clock
 from turnlog.domain.documents import SummaryState, Upload
 from turnlog.domain.limits import DEFAULT_MAX_TOKENS
-from turnlog.domain.messages import Message, ModelRequest, ModelSettings, Reply
-from turnlog.errors import ContextTooLong, DocumentRefused, ModelRejected, SummaryTaken, TurnlogError
+from turnlog.domain.messages import Message, ModelSettings
+from turnlog.errors import ContextTooLong, DocumentRefused, ModelRejected, OutputInvalid, SummaryTaken, TurnlogError
 from turnlog.ports.chat_model import ChatModel
 from turnlog.ports.document_store import DocumentStore
-from turnlog.usecases.ask import ask_model
-from turnlog.usecases.prompts import SUMMARIZE
+from turnlog.usecases.document_tasks import SUMMARIZE
+from turnlog.usecases.long_documents import DocumentAnswer, NoPurse, answer_document
 
 _PUT_RESERVE_S = 10.0  # kept back from the model's time for storing the summary
 _LOOKS = 3  # at the summary's state, when others change it meanwhile
@@ -25,12 +24,15 @@ _RUNNING = {"status": "running"}
 
 @dataclass(frozen=True, slots=True)
 class UploadOutcome:
-    """The fate of an upload: summarized with `reply`, refused for `code`, or overtaken by a newer one."""
+    """The fate of an upload: summarized by `answer`, refused for `code`, or overtaken by a newer one.
+
+    `stop_reason` is that of a reply that was no summary.
+    """
 
     event: Literal["summarized", "refused", "overtaken"]
     code: str = ""
-    reply: Reply | None = None
-    cost_usd: Decimal | None = None
+    answer: DocumentAnswer | None = None
+    stop_reason: str = ""
 
 
 def summarize_upload(
@@ -99,27 +101,38 @@ def _summarize(
     remaining_s: Callable[[], float],
 ) -> UploadOutcome:
     try:
-        settings = ModelSettings(model_name, DEFAULT_MAX_TOKENS, SUMMARIZE)
-        question = ModelRequest(settings, (Message.of_text(documents.read_text(upload)),))
-        reply, cost = ask_model(question, model=model, seconds=remaining_s() - _PUT_RESERVE_S, clock=clock)
+        answer = answer_document(
+            SUMMARIZE,
+            Message.of_text(documents.read_text(upload)),
+            ModelSettings(model_name, DEFAULT_MAX_TOKENS),
+            model=model,
+            purse=NoPurse(),
+            seconds=lambda: remaining_s() - _PUT_RESERVE_S,
+            clock=clock,
+        )
     except DocumentRefused as error:
         return UploadOutcome("refused", error.code)
+    except OutputInvalid as error:  # another try would be paid, too, and hardly end otherwise
+        code = "model_refused" if error.stop_reason == "refusal" else error.code
+        return UploadOutcome("refused", code, stop_reason=error.stop_reason)
     except (ContextTooLong, ModelRejected):
         return UploadOutcome("refused", "model_refused")
-    return UploadOutcome("summarized", "", reply, cost)
+    return UploadOutcome("summarized", answer=answer)
 
 
 def _summary(upload: Upload, outcome: UploadOutcome) -> Mapping[str, object]:
     """Returns the summary as it is stored."""
-    reply = outcome.reply
-    if reply is None:
-        return {"status": "failed", "code": outcome.code, "document": upload.key}
+    answer = outcome.answer
+    if answer is None:
+        stopped = {"stop_reason": outcome.stop_reason} if outcome.stop_reason else {}
+        return {"status": "failed", "code": outcome.code, "document": upload.key, **stopped}
     return {
         "status": "done",
         "document": upload.key,
-        "text": reply.text,
-        "model": reply.model,
-        "stop_reason": reply.stop_reason,
-        "usage": reply.usage.fields,
-        "cost_usd": None if outcome.cost_usd is None else f"{outcome.cost_usd:f}",
+        "text": answer.text,
+        "summary": answer.output,
+        "model": answer.reply.model,
+        "stop_reason": answer.reply.stop_reason,
+        "usage": answer.reply.usage.fields,
+        "cost_usd": None if answer.cost_usd is None else f"{answer.cost_usd:f}",
     }

@@ -53,14 +53,14 @@ def _is_done(upload: Upload, context: Any) -> bool:
 
 
 def _note(outcome: UploadOutcome, request_id: str) -> None:
-    reply = outcome.reply
+    answer = outcome.answer
     telemetry.note(
         f"upload {outcome.event}",
         request_id=request_id,
         code=outcome.code,
-        model=reply.model if reply else "",
-        tokens=reply.usage.tokens if reply else None,
-        cost_usd=outcome.cost_usd,
+        model=answer.reply.model if answer else "",
+        tokens=answer.reply.usage.tokens if answer else None,
+        cost_usd=answer.cost_usd if answer else None,
     )
 
 

@@ -23,6 +23,7 @@ from turnlog.domain.blocks.reading import read_message
 from turnlog.domain.chosen_tools import MOST_TOOLS, ChosenTools, resolve_tools
 from turnlog.domain.limits import DEFAULT_MAX_TOKENS
 from turnlog.domain.messages import Message, has_foreign_controls
+from turnlog.domain.output_schemas import read_output_schema
 from turnlog.domain.sessions import Metadata as Pairs
 from turnlog.entrypoints.http.fields import described
 from turnlog.entrypoints.http.message_schema import message_schema
@@ -86,6 +87,10 @@ def _tools(value: object) -> ChosenTools:
     if not isinstance(value, list):
         raise PydanticCustomError("wrong_type", "no list")
     return resolve_tools(value, runtime.offered_tools())
+
+
+def _output(value: object) -> str:
+    return read_output_schema(value)
 
 
 def _metadata(value: object) -> dict[str, str]:
@@ -183,6 +188,12 @@ _OFFERED = (
 Tools = Annotated[Annotated[Any, BeforeValidator(_tools), WithJsonSchema(_TOOLS)] | None, described(_OFFERED)]
 _CHOICE = "`auto`, which is the default, lets the model decide; with `none` it uses no tool."
 ToolChoice = Annotated[str, Field(pattern="^(auto|none)$"), described(_CHOICE)]
+_OUTPUT = (
+    "A JSON schema of an object, which the reply must be: it comes as `output`, too. Objects are closed, and a schema "
+    "refers to its own definitions alone, none of them to itself."
+)
+_OBJECT = {"type": "object", "additionalProperties": True}
+Output = Annotated[Annotated[Any, BeforeValidator(_output), WithJsonSchema(_OBJECT)] | None, described(_OUTPUT)]
 _HASH = "SHA-256 of the 43 characters of the secret, in lower-case hexadecimal."
 SecretHash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$"), described(_HASH)]
 _SECRET = "The anonymous session's secret: 256 random bits as base64url."  # noqa: S105
@@ -226,6 +237,7 @@ class QueryBody(SingleTurnBody):
     effort: EffortLevel | None = None
     tools: Tools = None
     tool_choice: ToolChoice | None = None
+    output: Output = None
     continuable: Annotated[bool, described("True asks for a `continuation` beside the reply.")] = False
 
 

@@ -65,6 +65,9 @@ class Problem(ResponseBody):
     start_over: Annotated[StartOver | None, described("The request that begins a new session.")] = None
     successor: Annotated[str | None, described("The model to name instead.", "claude-sonnet-5-5")] = None
     next_turn: Annotated[int | None, count("The number that the next turn gets.", 3, minimum=1)] = None
+    stop_reason: Annotated[
+        str | None, described("The reason why the reply ended, in Claude's words.", "max_tokens")
+    ] = None
     missing: Annotated[list[str] | None, described("The ids of the calls whose results are missing.")] = None
     retry_after: Annotated[int | None, count("Seconds after which a repeat may succeed.", 2, minimum=1)] = None
 

@@ -218,6 +218,13 @@ WORDINGS: dict[type[errors.TurnlogError], Wording] = {
         504, "Model timeout", "The model did not answer within the time there was.", _NOT_STORED
     ),
     errors.ModelFailed: Wording(502, "Model failed", "The model's provider failed.", _NOT_STORED),
+    errors.OutputInvalid: Wording(
+        502,
+        "Output invalid",
+        "The reply is no object that the schema allows; stop_reason says how it ended. After max_tokens ask for more "
+        "of them, and after refusal for something else. It was paid, and is not stored.",
+        {"stored": False},
+    ),
     errors.ModelProtocolError: Wording(502, "Model answered badly", "The model's answer was not whole.", _NOT_STORED),
 }
 
@@ -259,6 +266,7 @@ _INVALID_DETAILS = {
     "body_too_large": "The body is larger than 262144 bytes, or 4500000 where there is a message, as it is sent: an "
     "escape such as \\u00e9 counts as six.",
     "citations_mixed": "Citations are enabled for all documents and search results of a conversation, or for none.",
+    "citations_with_output": "A reply by a schema cannot cite: send documents and search results without citations.",
     "continuation_invalid": "The continuation is not one that this caller was given within the last 15 minutes.",
     "continuation_settles": "The continuation brings the settings of its question.",
     "control_character": "Text may hold no control characters but tab, line ends, form feed and escape; one line, "
@@ -295,7 +303,10 @@ _INVALID_DETAILS = {
     "schema_invalid": "The schema is not that of an object, in the form that Claude takes.",
     "schema_not_strict": "A strict schema has closed objects (additionalProperties: false) and no bounds of values.",
     "schema_refers": "A schema refers to its own definitions alone, and none of them to itself.",
+    "schema_too_complex": "A schema has at most 24 properties that are not required and 16 unions, and 5000 parts, "
+    "where each reference counts as all that it leads to.",
     "schema_too_large": "A schema has at most 32768 bytes, and 32 levels.",
+    "schema_unsatisfiable": "No value can meet the schema.",
     "secret_not_new": "The new secret is the old one.",
     "secret_range": "The secret is 43 characters: A to Z, a to z, 0 to 9, - and _.",
     "secret_sha256_range": "The hash of the secret is SHA-256 as 64 digits 0 to 9 and a to f.",
@@ -358,6 +369,8 @@ def _facts(error: errors.TurnlogError) -> dict[str, Any]:
         return {"successor": error.successor} if error.successor else {}
     if isinstance(error, errors.TurnNumberTaken):
         return {"next_turn": error.next_turn}
+    if isinstance(error, errors.OutputInvalid):
+        return {"stop_reason": error.stop_reason}
     if isinstance(error, errors.ToolResultsExpected):
         return {"missing": list(error.missing)}
     return {}

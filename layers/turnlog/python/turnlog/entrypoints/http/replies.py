@@ -33,6 +33,7 @@ _PROVIDER_REQUEST = "The provider's name of the call, for which its support asks
 _CALLED = [{"type": "tool_use", "id": "toolu_01A09q90", "name": "current_time", "input": {"zone": "Europe/Zurich"}}]
 _RESULTS = [{"type": "tool_result", "tool_use_id": "toolu_01A09q90", "content": '{"time":"2026-11-25T10:00:00+01:00"}'}]
 _LAST_RESULTS = "The results of the reply's own tools, where the model has not been asked again after them."
+_OUTPUT = "The object that the reply is, which fits the `output` of the request; missing while tools are called."
 _CONTINUATION = (
     "Question and reply, encrypted for the caller alone and good for 15 minutes, with which a session can begin; null "
     "when it would be too large for a request."
@@ -74,7 +75,7 @@ class Step(ResponseBody):
     ] = None
 
 
-class _Reply(ResponseBody):
+class AnyReply(ResponseBody):
     text: Annotated[str, described("The text of the reply.", _ANSWER)]
     content: Annotated[fields.Blocks, described("The reply's blocks, as Claude sent them.", _BLOCKS)]
     model: fields.Model
@@ -94,9 +95,8 @@ class _Reply(ResponseBody):
     steps: Annotated[list[Step] | None, described("The calls before, when the model used tools and went on.")] = None
 
     @classmethod
-    def _of(cls, reply: messages.Reply, usage: messages.Usage, cost_usd: Decimal | None, **more: Any) -> Self:
+    def of_reply(cls, reply: messages.Reply, usage: messages.Usage, cost_usd: Decimal | None, **more: Any) -> Self:
         return cls(
-            text=reply.text,
             content=reply.message.blocks,
             model=reply.model,
             stop_reason=reply.stop_reason,
@@ -104,24 +104,25 @@ class _Reply(ResponseBody):
             cost_usd=_decimal_text(cost_usd),
             **_if_any(message_id=reply.id, provider_request_id=reply.request_id, stop_sequence=reply.stop_sequence),
             **_if_any(stop_details=json.loads(reply.stop_details or "null"), notice=_notice(reply)),
-            **more,
+            **{"text": reply.text, **more},
         )
 
 
-class Reply(_Reply):
+class Reply(AnyReply):
     """Claude's reply."""
 
+    output: Annotated[dict[str, Any] | None, described(_OUTPUT, {"legs": 2})] = None
     continuation: Annotated[str | None, described(_CONTINUATION, type=["string", "null"])] = None
 
     @classmethod
     def of(
-        cls, reply: messages.Reply, cost_usd: Decimal | None, *, steps: Sequence[turns.Step] = (), **more: str | None
+        cls, reply: messages.Reply, cost_usd: Decimal | None, *, steps: Sequence[turns.Step] = (), **more: Any
     ) -> Self:
-        """The reply after these steps, at the cost of all; a `continuation` is sent if it is given at all."""
+        """The reply after these steps, at the cost of all; what is given of `more` is sent, also if it is None."""
         usage = messages.total_usage([*(step.call.usage for step in steps), reply.usage])
         said = [message for step in steps for message in step.messages]
         before = {"steps": _steps(said, [step.call for step in steps])} if steps else {}
-        return cls._of(reply, usage, cost_usd, **before, **more)
+        return cls.of_reply(reply, usage, cost_usd, **before, **more)
 
 
 class ExpiryWarning(ResponseBody):
@@ -135,7 +136,7 @@ class ExpiryWarning(ResponseBody):
 WarningOfExpiry = Annotated[ExpiryWarning, described("A hint for people, when less than five minutes are left.")]
 
 
-class TakenTurn(_Reply):
+class TakenTurn(AnyReply):
     """The reply of a turn, and the times at which its session ends."""
 
     session_id: fields.SessionId
@@ -148,7 +149,7 @@ class TakenTurn(_Reply):
     def of(cls, taken: turn_protocol.TakenTurn) -> Self:
         """The turn as it was taken, so that a replay says the same."""
         session, turn = taken.view.session, taken.turn
-        return cls._of(
+        return cls.of_reply(
             turn.reply,
             turn.usage,
             turn.cost_usd,
@@ -176,13 +177,13 @@ class _Question(ResponseBody):
     system: Annotated[str | None, described("The instructions from this turn on, if it changed them.")] = None
 
 
-class Turn(_Reply, _Question):
+class Turn(AnyReply, _Question):
     """A finished turn."""
 
     @classmethod
     def of(cls, turn: StoredTurn) -> Self:
         """The turn as it is stored."""
-        return cls._of(
+        return cls.of_reply(
             turn.reply,
             turn.usage,
             turn.cost_usd,

@@ -2,25 +2,38 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any, cast
 
 from turnlog import runtime
+from turnlog.domain import messages
 from turnlog.domain.messages import Effort, ModelRequest, ModelSettings
-from turnlog.entrypoints.http.api import Api, Invocation, Response
+from turnlog.domain.output_schemas import require_uncited
+from turnlog.entrypoints.http.api import Api, Invocation, Response, Route
 from turnlog.entrypoints.http.bodies import QueryBody, SingleTurnBody, chosen_model
+from turnlog.entrypoints.http.document_replies import document_reply
 from turnlog.entrypoints.http.replies import Reply
 from turnlog.entrypoints.http.request import Request
 from turnlog.usecases.ask import ask
+from turnlog.usecases.document_tasks import DocumentTask
+from turnlog.usecases.long_documents import ask_about_document
 
 _ANSWER_RESERVE_S = 1.5  # kept back from the model's time for the way back through the gateway
 
 
-def single_turn(path: str, system: str | None = None) -> Api:
+def single_turn(path: str, does: str | DocumentTask | None = None) -> Api:
     """Returns the handler of `POST path`.
 
-    `system` says what the function does with a message; without it the caller brings the system prompt.
+    `does` says what the function does with a message: a system prompt, or a task whose answer has a form of its own.
+    Without it the caller brings the system prompt.
     """
     runtime.load_claude()
+    if isinstance(does, DocumentTask):
+        return Api({("POST", path): _document_route(does)})
+    return Api({("POST", path): _question_route(does)})
+
+
+def _question_route(system: str | None) -> Route:
     kind = QueryBody if system is None else SingleTurnBody
 
     def answer(request: Request, invocation: Invocation) -> Response:
@@ -36,7 +49,10 @@ def single_turn(path: str, system: str | None = None) -> Api:
             thinking=(own and own.thinking) or "",
             effort=cast(Effort, (own and own.effort) or ""),
             **_tools_of(own),
+            output_schema=(own and own.output) or "",
         )
+        if settings.output_schema:
+            require_uncited(asked.message)
         question = ModelRequest(settings, (asked.message,))
         continuable = own is not None and own.continuable
         given = ask(
@@ -52,17 +68,43 @@ def single_turn(path: str, system: str | None = None) -> Api:
             tools=runtime.tool_runner() if settings.own_tools else None,
         )
         continuation = {"continuation": given.continuation} if continuable else {}
-        body = Reply.of(given.reply, given.cost_usd, steps=given.steps, **continuation)
-        noted = {
-            "model": given.reply.model,
-            "tokens": given.usage.tokens,
-            "cost_usd": given.cost_usd,
-            "message_id": given.reply.id,
-            "provider_request_id": given.reply.request_id,
-        }
-        return Response(200, body, noted=noted)
+        output = {} if given.output is None else {"output": given.output}
+        body = Reply.of(given.reply, given.cost_usd, steps=given.steps, **output, **continuation)
+        return Response(200, body, noted=_noted(given.reply, given.usage, given.cost_usd))
 
-    return Api({("POST", path): answer})
+    return answer
+
+
+def _document_route(task: DocumentTask) -> Route:
+    def answer(request: Request, invocation: Invocation) -> Response:
+        caller = request.user
+        request.query()
+        asked = request.body(SingleTurnBody)
+        given = ask_about_document(
+            caller,
+            task,
+            asked.message,
+            ModelSettings(chosen_model(asked.model), asked.max_tokens),
+            model=runtime.chat_model(),
+            quotas=runtime.quota_store(),
+            limits=runtime.owner_limits(),
+            seconds=lambda: invocation.answer_s() - _ANSWER_RESERVE_S,
+            clock=runtime.now_ms,
+        )
+        body = document_reply(task.answers, given)
+        return Response(200, body, noted=_noted(given.reply, given.reply.usage, given.cost_usd))
+
+    return answer
+
+
+def _noted(reply: messages.Reply, usage: messages.Usage, cost_usd: Decimal | None) -> dict[str, Any]:
+    return {
+        "model": reply.model,
+        "tokens": usage.tokens,
+        "cost_usd": cost_usd,
+        "message_id": reply.id,
+        "provider_request_id": reply.request_id,
+    }
 
 
 def _tools_of(body: QueryBody | None) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import Any
 
 from turnlog import errors
-from turnlog.entrypoints.http import bodies, model_info, replies
+from turnlog.entrypoints.http import bodies, document_replies, model_info, replies
 from turnlog.entrypoints.http.replies import ResponseBody
 from turnlog.entrypoints.http.request import MOST_LIMIT, Body
 from turnlog.errors import InvalidRequest, TurnlogError, ValueRefused
@@ -95,17 +95,43 @@ class Operation:
         return USER in self.callers and not self.roles
 
 
-def _question(name: str, summary: str, body: type[Body], message: str) -> Operation:
-    return Operation(name, summary, replies.Reply, _QUESTION, callers=(USER,), body=body, example={"message": message})
+_DOCUMENT: Errors = (
+    *_QUESTION,
+    errors.OutputInvalid("max_tokens"),
+    ValueRefused("citations_with_output", "/message/0/citations"),
+)
+
+
+def _question(
+    name: str,
+    summary: str,
+    body: type[Body],
+    message: str,
+    reply: type[ResponseBody] = replies.Reply,
+    errors: Errors = _QUESTION,
+) -> Operation:
+    return Operation(name, summary, reply, errors, callers=(USER,), body=body, example={"message": message})
 
 
 OPERATIONS: dict[tuple[str, str], Operation] = {
     ("POST", "/query"): _question(
         "query", "Ask one question; nothing is stored.", bodies.QueryBody, "What is a heron?"
     ),
-    ("POST", "/analyze"): _question("analyze", "Have a source file reviewed.", bodies.SingleTurnBody, "print('hi'"),
+    ("POST", "/analyze"): _question(
+        "analyze",
+        "Have a source file reviewed.",
+        bodies.SingleTurnBody,
+        "print('hi'",
+        document_replies.AnalyzeReply,
+        _DOCUMENT,
+    ),
     ("POST", "/summarize"): _question(
-        "summarize", "Have a document summarized.", bodies.SingleTurnBody, "Herons nest …"
+        "summarize",
+        "Have a document summarized.",
+        bodies.SingleTurnBody,
+        "Herons nest …",
+        document_replies.SummarizeReply,
+        _DOCUMENT,
     ),
     ("POST", "/sessions"): Operation(
         "createSession",

@@ -10,6 +10,7 @@ from turnlog.domain.blocks.images import IMAGE_TYPES
 from turnlog.domain.blocks.media import MOST_IMAGES, MOST_PAGES, MOST_PIXELS
 from turnlog.domain.blocks.reading import BLOCK_TYPES, MOST_TITLE, TOOL_USE_ID_PATTERN
 from turnlog.domain.json_schemas import MAX_SCHEMA_BYTES
+from turnlog.domain.output_schemas import MOST_OPTIONAL
 from turnlog.entrypoints.http.bodies import TurnBody
 from turnlog.entrypoints.http.openapi.components import Schema, schema_of
 from turnlog.entrypoints.http.openapi.operations import ANONYMOUS, Operation
@@ -147,6 +148,8 @@ def _of_body(kind: type[Body]) -> Iterator[TurnlogError]:
         yield errors.ModelRetired("claude-sonnet-5-5")
     if "tools" in schema["properties"]:
         yield from _of_tools()
+    if "output" in schema["properties"]:
+        yield from _of_output()
     yield from _of_values(schema)
 
 
@@ -201,3 +204,14 @@ def _of_tools() -> Iterator[TurnlogError]:
     yield ValueRefused("tools_too_large", "/tools")
     yield ValueRefused("max_uses_range", "/tools/0/max_uses", {"minimum": 1, "maximum": 10})
     yield ValueRefused("tool_domains_range", "/tools/0/allowed_domains", {"max_length": 50})
+
+
+def _of_output() -> Iterator[TurnlogError]:
+    yield errors.OutputInvalid("max_tokens")
+    yield ValueRefused("citations_with_output", "/message/0/citations")
+    yield InvalidRequest("control_character", "/output")
+    yield ValueRefused("schema_too_large", "/output", {"maximum": MAX_SCHEMA_BYTES})
+    yield ValueRefused("schema_too_complex", "/output", {"maximum": MOST_OPTIONAL})
+    yield ValueRefused("schema_unsatisfiable", "/output/required")
+    for code in ("schema_invalid", "schema_refers"):
+        yield ValueRefused(code, "/output/properties", {"field": 1})
