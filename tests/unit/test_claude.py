@@ -622,6 +622,10 @@ def test_the_key_is_asked_for_with_each_request(stand_in: StandIn) -> None:
                 {"content": [{"type": "text"}]},
                 {"content": [{"type": "text", "text": 5}]},
                 {"content": [{"type": "odd", "value": float("nan")}]},
+                *(
+                    {"content": [{"type": "tool_use", "id": "toolu_1", "name": "clock", "input": {}, **wrong}]}
+                    for wrong in ({"id": None}, {"id": 1}, {"id": "two words"}, {"name": ["clock"]}, {"input": "UTC"})
+                ),
                 {"model": ""},
                 {"model": "\ud800"},
                 {"stop_reason": "x" * 500_000},
