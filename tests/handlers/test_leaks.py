@@ -122,6 +122,7 @@ SAID = {
     "a question with a schema that cannot be met": Said(
         ("POST", "/query"), _texts(output={**_OUTPUT, "required": [f"{CANARY}_stranger"]})
     ),
+    "a session with a schema": Said(("POST", "/sessions"), {"output": _OUTPUT}, _KEY),
     "a question with tools": Said(("POST", "/query"), _texts(tools=_TOOLS, tool_choice="auto")),
     "a question with a tool that there is not": Said(("POST", "/query"), _texts(tools=[f"{CANARY}_tool"])),
     "a session with tools": Said(("POST", "/sessions"), {"tools": _TOOLS, "tool_choice": "none"}, _KEY),

@@ -9,6 +9,7 @@ import pytest
 
 from tests.fakes import OWNER, ScriptedModel
 from tests.handlers.conftest import Backstage, Call
+from tests.handlers.test_session import create, get, take
 from tests.media import text_document
 from turnlog import runtime
 from turnlog.domain.limits import OwnerLimits
@@ -95,7 +96,7 @@ def test_a_query_with_a_schema_takes_no_citations(call: Call, backstage: Backsta
     cited = text_document("Herons.", citations={"enabled": True})
     answer = call("query", "POST", "/query", {"message": [cited], "output": SCHEMA})
     assert (answer.status, answer.body["code"]) == (422, "citations_with_output")
-    assert answer.body["errors"][0]["pointer"] == "/message/0/citations"
+    assert answer.body["errors"][0]["pointer"] == "/message/0"
     assert backstage.model.requests == []
 
 
@@ -118,3 +119,59 @@ def test_a_bad_schema_is_refused_before_anything_is_paid(
     assert (answer.status, answer.body["code"]) == (status, code)
     assert answer.body["errors"][0]["pointer"].startswith("/output")
     assert backstage.model.requests == []
+
+
+class TestSessions:
+    """A session has one schema for all its turns: another one would make the provider's cache of it worthless."""
+
+    def begun(self, call: Call, **more: Any) -> str:
+        answer = create(call, {"output": SCHEMA, **more})
+        assert answer.status == 201
+        return str(answer.body["session_id"])
+
+    def test_each_turn_answers_an_object_and_a_replay_the_same(self, call: Call, backstage: Backstage) -> None:
+        session_id = self.begun(call)
+        answers(backstage, to_json(HERON))
+        taken = take(call, session_id, "A heron?", "k1")
+        assert (taken.status, taken.body["output"]) == (200, HERON)
+        assert take(call, session_id, "A heron?", "k1").body["output"] == HERON
+        assert len(backstage.model.requests) == 1
+        assert backstage.model.requests[0].settings.output_schema
+
+    def test_the_session_shows_its_schema(self, call: Call) -> None:
+        session_id = self.begun(call)
+        assert get(call, session_id).body["output"] == {**SCHEMA, "additionalProperties": False}
+
+    @pytest.mark.parametrize(("text", "stop_reason"), [("A heron.", "end_turn"), ("", "refusal"), ("{", "max_tokens")])
+    def test_a_reply_that_does_not_fit_is_not_stored_and_its_slot_is_free(
+        self, call: Call, backstage: Backstage, text: str, stop_reason: str
+    ) -> None:
+        session_id = self.begun(call)
+        answers(backstage, text, stop_reason)
+        answer = take(call, session_id, "A heron?", "k1")
+        assert (answer.status, answer.body["code"]) == (502, "output_invalid")
+        assert answer.body["stop_reason"] == stop_reason
+        answers(backstage, to_json(HERON))
+        assert take(call, session_id, "A heron?", "k2").body["turn"] == 1
+
+    def test_a_turn_takes_no_citations(self, call: Call, backstage: Backstage) -> None:
+        cited = text_document("Herons.", citations={"enabled": True})
+        answer = take(call, self.begun(call), [cited], "k1")
+        assert (answer.status, answer.body["code"]) == (422, "citations_with_output")
+        assert backstage.model.requests == []
+
+    def test_a_query_with_a_schema_goes_on_as_a_session_with_it(self, call: Call, backstage: Backstage) -> None:
+        answers(backstage, to_json(HERON))
+        asked = {"message": "A heron?", "output": SCHEMA, "continuable": True}
+        continuation = call("query", "POST", "/query", asked).body["continuation"]
+        session_id = create(call, {"continuation": continuation}).body["session_id"]
+        answers(backstage, to_json({**HERON, "bird": "stork"}))
+        assert take(call, session_id, "And a stork?", "k1").body["output"]["bird"] == "stork"
+
+    def test_a_repeat_under_the_key_is_known_by_its_schema(self, call: Call) -> None:
+        key = {"Idempotency-Key": "k"}
+        first = create(call, {"output": SCHEMA}, headers=key)
+        assert create(call, {"output": SCHEMA}, headers=key).body["session_id"] == first.body["session_id"]
+        assert (
+            create(call, {"output": {**SCHEMA, "title": "Bird"}}, headers=key).body["code"] == "idempotency_key_reused"
+        )

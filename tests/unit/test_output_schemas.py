@@ -83,6 +83,8 @@ REFUSED = [
     ("100 levels", json.loads('{"items":' * 100 + "{}" + "}" * 100), "schema_too_large", "/output"),
     ("a long chain", chain(300), "schema_too_large", None),
     ("a chain that doubles", chain(20, a=1, b=1), "schema_too_complex", "/output"),
+    ("all of the same many times", {**of(**{f"a{n}": {"allOf": [{"$ref": "#/$defs/d"}]} for n in range(80)}),
+     "$defs": {"d": {**of(), "description": "x" * 2000}}}, "schema_too_large", "/output"),
     ("25 optional properties", {**of(**{f"a{n}": TEXT for n in range(25)}), "required": []}, "schema_too_complex",
      "/output"),
     ("17 unions", of(**{f"a{n}": {"type": ["string", "null"]} for n in range(17)}), "schema_too_complex", "/output"),
@@ -184,7 +186,7 @@ def test_a_reply_that_calls_the_callers_tools_has_no_output_yet() -> None:
     assert output_in(replied("I call.", stop_reason="tool_use"), SCHEMA) is None
 
 
-@pytest.mark.parametrize("texts", [(), ("",), ('{"a":1}',), ('{"a":"' + "x" * 400_000 + '"}',)], ids=lambda t: t[:1])
+@pytest.mark.parametrize("texts", [(), ("",), ('{"a":1}',), ('{"a":"' + "x" * 500_000 + '"}',)], ids=lambda t: t[:1])
 def test_a_reply_that_does_not_fit_is_an_error(texts: tuple[str, ...]) -> None:
     with pytest.raises(OutputInvalid) as invalid:
         output_in(replied(*texts), SCHEMA)
@@ -196,7 +198,10 @@ def test_a_message_with_citations_is_refused() -> None:
     cited = {"type": "document", "source": source, "citations": {"enabled": True}}
     with pytest.raises(ValueRefused) as refused:
         require_uncited(Message("user", to_json([{"type": "text", "text": "Look."}, cited])))
-    assert (refused.value.code, refused.value.pointer) == ("citations_with_output", "/message/1/citations")
+    assert (refused.value.code, refused.value.pointer) == ("citations_with_output", "/message/1")
+    result = {"type": "tool_result", "tool_use_id": "toolu_1", "content": [cited]}
+    with pytest.raises(ValueRefused):
+        require_uncited(Message("user", to_json([result])))
     require_uncited(Message("user", to_json([{**cited, "citations": {"enabled": False}}])))
 
 

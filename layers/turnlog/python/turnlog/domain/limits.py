@@ -97,7 +97,11 @@ def charges(view: SessionView, message: Message, limits: OwnerLimits, now_ms: in
     meets a model without a price: money fails closed.
     """
     settings = view.session.settings
-    before = view.turns[-1].calls[-1].usage.tokens if view.turns else len((settings.system + settings.tools).encode())
+    before = (
+        view.turns[-1].calls[-1].usage.tokens
+        if view.turns
+        else len((settings.system + settings.tools + settings.output_schema).encode())
+    )
     prompt = before + tokens_of(message, settings.model) + _FRAME_TOKENS
     return _charges(settings, prompt, limits, now_ms)
 

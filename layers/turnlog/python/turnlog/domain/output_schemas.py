@@ -9,19 +9,24 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
+from turnlog.domain.answers import bytes_in_answer
 from turnlog.domain.json_schemas import MAX_SCHEMA_BYTES, MOST_DEPTH, depth_of
 from turnlog.domain.messages import Message, Reply, has_foreign_controls, to_json
 from turnlog.domain.output_values import fits, pattern_of
 from turnlog.errors import InvalidRequest, OutputInvalid, ValueRefused
 
+MOST_FORM_BYTES = 2 * MAX_SCHEMA_BYTES
+"""The most bytes of a schema in its form, which repeats what stands in `allOf`."""
+
 MOST_OPTIONAL = 24
 MOST_UNIONS = 16
 """Optional properties and unions of a request's schemas ("Structured outputs", limits of complexity)."""
 
-MOST_OUTPUT = 400_000
-"""The most characters of an object: an answer has it three times, and what it holds may need escapes."""
+MOST_OUTPUT_BYTES = 500_000
+"""The most bytes that an object takes in an answer, beside the reply itself; 16,000 tokens of prose are 64,000."""
 
 _WHOLE_REPLIES = ("end_turn", "stop_sequence")
 
@@ -48,6 +53,17 @@ _WHOLE = ("$ref", "anyOf", "oneOf", "allOf")
 _SIZES = ("minItems", "maxItems", "minLength", "maxLength")
 _NUMBERS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
 _PLAIN = (str, int, float, bool, type(None))
+
+
+@dataclass(frozen=True, slots=True)
+class OutputSchema:
+    """A schema as a request has it and in its form, both as JSON text.
+
+    Only the first says which request it is: another version may have another form.
+    """
+
+    asked: str
+    form: str
 
 
 class _Named(int):
@@ -81,14 +97,19 @@ def read_output_schema(given: object, at: _At = ("output",)) -> str:
     used = reader.used_from(schema)
     whole = {**schema, **({"$defs": used} if used else {})}
     _require_simple(whole, at)
-    return to_json(whole)
+    form = to_json(whole)
+    if len(form.encode()) > MOST_FORM_BYTES:
+        _refuse("schema_too_large", at, maximum=MAX_SCHEMA_BYTES)
+    return form
 
 
 def require_uncited(message: Message) -> None:
     """Raises ValueRefused for a message with citations, which no reply by a schema can give."""
     for number, block in enumerate(message.blocks):
-        if (block.get("citations") or {}).get("enabled"):
-            _refuse("citations_with_output", ("message", number, "citations"))
+        within = block.get("content") if block["type"] == "tool_result" else None
+        for each in (block, *(within if isinstance(within, list) else ())):
+            if (each.get("citations") or {}).get("enabled"):
+                _refuse("citations_with_output", ("message", number))
 
 
 class _Reader:
@@ -387,7 +408,7 @@ def output_in(reply: Reply, schema: str) -> Schema | None:
     texts = [block["text"] for block in reply.message.blocks if block["type"] == "text"]
     # What is said before a search is a text of its own, and only the last one is the answer then.
     for text in ("".join(texts), *texts[-1:]) if reply.stop_reason in _WHOLE_REPLIES else ():
-        if len(text) <= MOST_OUTPUT and (output := output_of(text, schema)) is not None:
+        if bytes_in_answer(text) <= MOST_OUTPUT_BYTES and (output := output_of(text, schema)) is not None:
             return output
     raise OutputInvalid(reply.stop_reason)
 

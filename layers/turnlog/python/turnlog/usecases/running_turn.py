@@ -17,6 +17,7 @@ from turnlog.domain.answers import MOST_TURN_BYTES, bytes_in_answer, require_ans
 from turnlog.domain.limits import REPLY_BYTES_PER_TOKEN, settlement, step_charges
 from turnlog.domain.messages import Message, ModelRequest, Reply, to_json
 from turnlog.domain.older_keys import older_keys
+from turnlog.domain.output_schemas import output_in
 from turnlog.domain.prices import cost_usd
 from turnlog.domain.quotas import QuotaCharge
 from turnlog.domain.sessions import Session, SessionView
@@ -160,6 +161,8 @@ class RunningTurn:
                 return self._commit(STOPPED)
             call = self._call_of(reply)
             if not self._goes_on(reply):
+                if schema := self.view.session.settings.output_schema:
+                    output_in(reply, schema)  # or it is not stored
                 return self._commit(reply.stop_reason, (reply.message, call))
             try:
                 self._keep_reply(Step(len(self.steps) + 1, reply.message, call))

@@ -12,6 +12,7 @@ from turnlog.domain.chosen_tools import ChosenTools
 from turnlog.domain.messages import CacheLifetime, Effort, to_json
 from turnlog.domain.model_limits import require_possible
 from turnlog.domain.models import require_not_retired
+from turnlog.domain.output_schemas import OutputSchema
 from turnlog.domain.owners import anonymous_owner
 from turnlog.domain.quotas import QuotaCharges
 from turnlog.domain.server_key import ServerKey
@@ -55,6 +56,7 @@ class NewSession:
     effort: Effort | None = None
     cache: CacheLifetime | None = None
     metadata: Metadata | None = None
+    output: OutputSchema | None = None
 
     @property
     def canonical(self) -> bytes:
@@ -62,6 +64,8 @@ class NewSession:
         said = {name: value for name in self.__slots__ if (value := getattr(self, name)) is not None}
         if self.tools:  # not what they stand for, which another version may define otherwise
             said["tools"] = self.tools.asked
+        if self.output:
+            said["output"] = self.output.asked
         return to_json(said).encode()
 
     def session(
@@ -90,6 +94,7 @@ class NewSession:
             tools=self.tools.definitions if self.tools else "",
             own_tools=self.tools.own if self.tools else (),
             tool_choice=(self.tool_choice or "") if self.tools and self.tools.definitions else "",
+            output_schema=self.output.form if self.output else "",
         )
         require_possible(settings)
         return Session(owner, session_id, now_ms, now_ms + lifetime_s * 1000, idle_s * 1000, settings, fingerprint)
@@ -101,7 +106,17 @@ class NewSession:
 
     def require_no_settings(self) -> None:
         """Raises ValueRefused if it says what its continuation says already."""
-        for name in ("system", "model", "max_tokens", "stop_sequences", "thinking", "effort", "tools", "tool_choice"):
+        for name in (
+            "system",
+            "model",
+            "max_tokens",
+            "stop_sequences",
+            "thinking",
+            "effort",
+            "output",
+            "tools",
+            "tool_choice",
+        ):
             if getattr(self, name) is not None:
                 raise ValueRefused("continuation_settles", f"/{name}")
 

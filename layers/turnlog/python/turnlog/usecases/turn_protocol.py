@@ -14,6 +14,7 @@ from turnlog.domain.limits import charges, require_message_storable, require_roo
 from turnlog.domain.messages import Message, Reply
 from turnlog.domain.models import require_not_retired
 from turnlog.domain.older_keys import attempts, numbers_to_check, packed_attempts
+from turnlog.domain.output_schemas import require_uncited
 from turnlog.domain.quotas import QuotaCharge
 from turnlog.domain.sessions import SessionView
 from turnlog.domain.tools import calls_in, require_results
@@ -209,6 +210,8 @@ class _Taking:
         require_not_retired(view.session.settings.model, utc_date(now))
         require_room(view, self.policy.session, now)
         require_message_storable(request.message, view.session.settings.max_tokens)
+        if view.session.settings.output_schema:
+            require_uncited(request.message)
         require_results(view.turns[-1:], request.message)
         require_sendable(view.turns, [request.message])
         start = first_sent(view.turns, [request.message])

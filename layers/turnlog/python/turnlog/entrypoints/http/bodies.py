@@ -22,8 +22,8 @@ from turnlog import runtime
 from turnlog.domain.blocks.reading import read_message
 from turnlog.domain.chosen_tools import MOST_TOOLS, ChosenTools, resolve_tools
 from turnlog.domain.limits import DEFAULT_MAX_TOKENS
-from turnlog.domain.messages import Message, has_foreign_controls
-from turnlog.domain.output_schemas import read_output_schema
+from turnlog.domain.messages import Message, has_foreign_controls, to_json
+from turnlog.domain.output_schemas import OutputSchema, read_output_schema
 from turnlog.domain.sessions import Metadata as Pairs
 from turnlog.entrypoints.http.fields import described
 from turnlog.entrypoints.http.message_schema import message_schema
@@ -89,8 +89,9 @@ def _tools(value: object) -> ChosenTools:
     return resolve_tools(value, runtime.offered_tools())
 
 
-def _output(value: object) -> str:
-    return read_output_schema(value)
+def _output(value: object) -> OutputSchema:
+    form = read_output_schema(value)
+    return OutputSchema(to_json(value), form)
 
 
 def _metadata(value: object) -> dict[str, str]:
@@ -250,6 +251,7 @@ class SessionBody(Body):
     stop_sequences: StopSequences = ()
     thinking: Thinking | None = None
     effort: EffortLevel | None = None
+    output: Output = None
     cache: CacheTime = "5m"
     title: Title = ""
     idle_timeout_s: Annotated[Seconds | None, described(f"Seconds after its last turn {_AT_MOST}")] = None

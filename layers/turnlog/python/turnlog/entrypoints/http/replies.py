@@ -16,9 +16,11 @@ from pydantic import BaseModel, ConfigDict
 from turnlog.clock import rfc3339
 from turnlog.domain import documents, messages, sessions, turns
 from turnlog.domain.notices import NoticeCode, notice_of
+from turnlog.domain.output_schemas import output_in
 from turnlog.domain.turns import Turn as StoredTurn
 from turnlog.entrypoints.http import fields
 from turnlog.entrypoints.http.fields import count, described, time
+from turnlog.errors import OutputInvalid
 from turnlog.usecases import turn_protocol
 
 _SOON_MS = 5 * 60 * 1000
@@ -34,6 +36,9 @@ _CALLED = [{"type": "tool_use", "id": "toolu_01A09q90", "name": "current_time", 
 _RESULTS = [{"type": "tool_result", "tool_use_id": "toolu_01A09q90", "content": '{"time":"2026-11-25T10:00:00+01:00"}'}]
 _LAST_RESULTS = "The results of the reply's own tools, where the model has not been asked again after them."
 _OUTPUT = "The object that the reply is, which fits the `output` of the request; missing while tools are called."
+_TURN_OUTPUT = (
+    "The object that the reply is, if the session has a schema; missing in a turn that did not end by itself."
+)
 _CONTINUATION = (
     "Question and reply, encrypted for the caller alone and good for 15 minutes, with which a session can begin; null "
     "when it would be too large for a request."
@@ -139,6 +144,7 @@ WarningOfExpiry = Annotated[ExpiryWarning, described("A hint for people, when le
 class TakenTurn(AnyReply):
     """The reply of a turn, and the times at which its session ends."""
 
+    output: Annotated[dict[str, Any] | None, described(_TURN_OUTPUT, {"legs": 2})] = None
     session_id: fields.SessionId
     turn: fields.TurnNumber
     expires_at: fields.ExpiresAt
@@ -157,6 +163,7 @@ class TakenTurn(AnyReply):
             turn=turn.number,
             expires_at=rfc3339(session.expires_ms),
             idle_expires_at=rfc3339(taken.idle_expires_ms),
+            **_output(turn.reply, session.settings.output_schema),
             **_before_the_end(turn),
             **_warning(session.expires_ms, taken.idle_expires_ms, turn.at_ms),
         )
@@ -254,6 +261,7 @@ class Session(_State, _Name):
     thinking: Annotated[dict[str, Any] | None, described("How the model thinks, in the API's own form.")] = None
     effort: Annotated[str | None, described("How much work the model puts into a reply.", "high")] = None
     tools: Annotated[list[str] | None, described("The names of the tools that it may use.", ["current_time"])] = None
+    output: Annotated[dict[str, Any] | None, described("The schema of every reply, in Turnlog's form.")] = None
     tool_choice: Annotated[str | None, described("Whether it uses them.", "auto")] = None
     warning: WarningOfExpiry | None = None
 
@@ -275,6 +283,7 @@ class Session(_State, _Name):
                 thinking=json.loads(session.settings.thinking or "null"),
                 effort=session.settings.effort,
                 tools=[each["name"] for each in json.loads(session.settings.tools or "[]")],
+                output=json.loads(session.settings.output_schema or "null"),
                 tool_choice=session.settings.tool_choice,
             ),
             **_warning(session.expires_ms, view.idle_expires_ms, now_ms),
@@ -410,6 +419,15 @@ class Document(ResponseBody):
 def _if_any(**given: Any) -> dict[str, Any]:
     """Returns the fields that have a value, since others are left out of the JSON."""
     return {name: value for name, value in given.items() if value}
+
+
+def _output(reply: messages.Reply, schema: str) -> dict[str, Any]:
+    """Returns the object of a turn's reply; nothing where there is no schema, or the turn was stopped before."""
+    try:
+        output = output_in(reply, schema) if schema else None
+    except OutputInvalid:
+        output = None
+    return {} if output is None else {"output": output}
 
 
 def _notice(reply: messages.Reply) -> Notice | None:

@@ -49,7 +49,7 @@ def _question_route(system: str | None) -> Route:
             thinking=(own and own.thinking) or "",
             effort=cast(Effort, (own and own.effort) or ""),
             **_tools_of(own),
-            output_schema=(own and own.output) or "",
+            output_schema=own.output.form if own and own.output else "",
         )
         if settings.output_schema:
             require_uncited(asked.message)

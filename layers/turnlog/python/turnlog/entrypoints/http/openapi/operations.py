@@ -51,6 +51,7 @@ _QUOTA: Errors = (
     errors.QuotaTooSmall("tokens", Decimal(100), Decimal(193)),
     errors.QuotaUnavailable(),
 )
+_TYPED: Errors = (errors.OutputInvalid("max_tokens"), ValueRefused("citations_with_output", "/message/0"))
 _QUESTION: Errors = (errors.Forbidden(), errors.AuditUnavailable(), *_QUOTA, *_MODEL)
 _SESSION: Errors = (errors.SessionNotFound(), *_STORE)
 _CREATION: Errors = (errors.KeyReused(), errors.KeyUsedUp(), errors.QuotaExceeded("sessions", 3600), *_STORE)
@@ -95,27 +96,22 @@ class Operation:
         return USER in self.callers and not self.roles
 
 
-_DOCUMENT: Errors = (
-    *_QUESTION,
-    errors.OutputInvalid("max_tokens"),
-    ValueRefused("citations_with_output", "/message/0/citations"),
-)
-
-
 def _question(
     name: str,
     summary: str,
     body: type[Body],
     message: str,
     reply: type[ResponseBody] = replies.Reply,
-    errors: Errors = _QUESTION,
+    more: Errors = (),
 ) -> Operation:
-    return Operation(name, summary, reply, errors, callers=(USER,), body=body, example={"message": message})
+    return Operation(
+        name, summary, reply, (*_QUESTION, *more), callers=(USER,), body=body, example={"message": message}
+    )
 
 
 OPERATIONS: dict[tuple[str, str], Operation] = {
     ("POST", "/query"): _question(
-        "query", "Ask one question; nothing is stored.", bodies.QueryBody, "What is a heron?"
+        "query", "Ask one question; nothing is stored.", bodies.QueryBody, "What is a heron?", more=_TYPED
     ),
     ("POST", "/analyze"): _question(
         "analyze",
@@ -123,7 +119,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         bodies.SingleTurnBody,
         "print('hi'",
         document_replies.AnalyzeReply,
-        _DOCUMENT,
+        _TYPED,
     ),
     ("POST", "/summarize"): _question(
         "summarize",
@@ -131,7 +127,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         bodies.SingleTurnBody,
         "Herons nest …",
         document_replies.SummarizeReply,
-        _DOCUMENT,
+        _TYPED,
     ),
     ("POST", "/sessions"): Operation(
         "createSession",
@@ -230,6 +226,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
             errors.SessionLimitReached("session_turns"),
             errors.SessionLimitReached("session_turns_a_minute", 20),
             errors.AttemptsExhausted(),
+            *_TYPED,
             *_QUOTA,
             *_MODEL,
             *_SESSION,

@@ -207,8 +207,6 @@ def _of_tools() -> Iterator[TurnlogError]:
 
 
 def _of_output() -> Iterator[TurnlogError]:
-    yield errors.OutputInvalid("max_tokens")
-    yield ValueRefused("citations_with_output", "/message/0/citations")
     yield InvalidRequest("control_character", "/output")
     yield ValueRefused("schema_too_large", "/output", {"maximum": MAX_SCHEMA_BYTES})
     yield ValueRefused("schema_too_complex", "/output", {"maximum": MOST_OPTIONAL})
