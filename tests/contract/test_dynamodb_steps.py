@@ -467,7 +467,7 @@ MOST_CALLS = 25
 
 @pytest.mark.usefixtures("small_copies")
 @pytest.mark.parametrize("calls", range(MOST_CALLS))
-def test_a_crashed_move_of_steps_is_finished_by_its_repeat_or_undone_by_the_next_turn(
+def test_a_crashed_move_of_steps_is_finished_by_a_repeat_or_undone(
     store: DynamoDBSessionStore, dynamodb: DynamoDBClient, calls: int
 ) -> None:
     move, again_ms = None, START_MS + 200_000
