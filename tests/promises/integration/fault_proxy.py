@@ -24,6 +24,8 @@ class Step(StrEnum):
 
     READ = "read"
     LEASE = "lease"
+    RENEWAL = "renewal"
+    CHECKPOINT = "checkpoint"
     COMMIT = "commit"
     RELEASE = "release"
 
@@ -65,14 +67,24 @@ class Sent:
         asked = json.loads(self.body)
         if operation == "TransactWriteItems":
             ((operation, asked),) = asked["TransactItems"][0].items()
+            if operation == "Put" and _rewrites(asked):
+                return Step.CHECKPOINT
         if operation in ("Delete", "DeleteItem"):
             return Step.RELEASE
         if operation in ("Put", "PutItem"):
             state = asked["Item"].get("st", {}).get("S")
             values = asked.get("ExpressionAttributeValues", {})
-            frees = ":token" in values and ":now" not in values  # it keeps the item of a lease that is over
-            return {"done": Step.COMMIT, "running": Step.RELEASE if frees else Step.LEASE}.get(state)
+            is_held = ":token" in values and ":now" not in values
+            # A release may keep the item of a lease that is over.
+            written = (Step.RENEWAL if _rewrites(asked) else Step.RELEASE) if is_held else Step.LEASE
+            return {"done": Step.COMMIT, "running": written}.get(state)
         return Step.READ if operation == "Query" else None
+
+
+def _rewrites(put: dict[str, Any]) -> bool:
+    """True if the request writes a lease that its handler holds again, which gives it another number."""
+    item, values = put["Item"], put.get("ExpressionAttributeValues", {})
+    return "seq" in item and item["seq"] != values.get(":seq") and ":now" not in values
 
 
 class FaultProxy(LoopbackServer):
@@ -81,7 +93,7 @@ class FaultProxy(LoopbackServer):
     def __init__(self, upstream: str) -> None:
         super().__init__(0, _Handler, "fault-proxy")
         self._upstream = upstream.removeprefix("http://")
-        self._plan: dict[Step, deque[Broken]] = {step: deque() for step in Step}
+        self._plan: dict[Step, deque[Broken | None]] = {step: deque() for step in Step}
         self._held: dict[Step, list[tuple[Sent, Broken]]] = {step: [] for step in Step}
         self.fired: list[tuple[Step, Broken]] = []
         self.arrived = threading.Event()
@@ -91,12 +103,12 @@ class FaultProxy(LoopbackServer):
         self.start()
         return self
 
-    def break_next(self, step: Step, broken: Broken, times: int = 1) -> None:
-        """Breaks the next requests of that step, and no longer any other."""
+    def break_next(self, step: Step, broken: Broken, times: int = 1, *, after: int = 0) -> None:
+        """Breaks the next requests of that step, `after` so many of them, and no longer any other."""
         self.mend()
         self.fired.clear()
         self.arrived.clear()
-        self._plan[step] = deque([broken] * times)
+        self._plan[step] = deque([*[None] * after, *[broken] * times])
 
     def mend(self) -> None:
         """Lets everything arrive from now on; held requests stay held."""
@@ -126,7 +138,8 @@ class FaultProxy(LoopbackServer):
         if step is None or not self._plan[step]:
             return None
         broken = self._plan[step].popleft()
-        self.fired.append((step, broken))
+        if broken:
+            self.fired.append((step, broken))
         return broken
 
     def hold(self, sent: Sent, broken: Broken) -> None:

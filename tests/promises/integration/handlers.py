@@ -20,6 +20,7 @@ from typing import Any
 
 from tests.promises.integration.ministack import Tables
 from tests.promises.integration.model_server import PATIENCE_S, RemoteModel
+from tests.promises.integration.tool_log import ToolLog
 from turnlog.clock import Clock, system_clock
 from turnlog.domain.messages import Message
 from turnlog.errors import TurnInProgress, TurnlogError
@@ -73,14 +74,16 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class HandlerSetup:
-    """The tables, the model and the policy of handlers. A held clock gives all of them the same time; else it is the
-    machine's.
+    """The tables, the model and the policy of handlers, and the log of their tool, if they have one.
+
+    A held clock gives all of them the same time; else it is the machine's.
     """
 
     tables: Tables
     model_url: str
     held_ms: int | None = None
     policy: TurnPolicy = field(default_factory=TurnPolicy)
+    tool_log: ToolLog | None = None
 
     @property
     def clock(self) -> Clock:
@@ -94,7 +97,7 @@ def processes() -> ForkServerContext:
     context = multiprocessing.get_context("forkserver")
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))  # the server's own: else it loads nothing
-    context.set_forkserver_preload(["pytest", "tests.promises.integration.handlers"])
+    context.set_forkserver_preload(["pytest", "anthropic", "tests.promises.integration.tool_loop"])
     forkserver.ensure_running()
     os.environ.pop("PYTHONPATH")
     if before is not None:
@@ -175,6 +178,7 @@ def handler_pool(setup: HandlerSetup, work: Sequence[Sequence[Sequence[TurnTask]
 
 def _work(setup: HandlerSetup, work: Sequence[Sequence[TurnTask]], pipe: Connection, results: Any) -> None:
     store, model = setup.tables.store(), RemoteModel(setup.model_url)
+    tools = setup.tool_log.runner() if setup.tool_log else None
 
     def run(tasks: Sequence[TurnTask]) -> None:
         for task in tasks:
@@ -187,6 +191,7 @@ def _work(setup: HandlerSetup, work: Sequence[Sequence[TurnTask]], pipe: Connect
                 task.request(),
                 store=store,
                 model=model,
+                tools=tools,
                 clock=setup.clock,
                 remaining_s=remaining_s,
                 policy=setup.policy,

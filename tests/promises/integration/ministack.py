@@ -23,7 +23,9 @@ from local.guard import HOST
 from local.ministack import MiniStack, is_installed
 from local.processes import Interruption, Processes, commands_of
 from local.state import StateFolder
-from turnlog.adapters.dynamodb import DynamoDBSessionStore
+from tests.wrapping import LocalWrapper
+from turnlog.adapters.dynamodb import DynamoDBSessionStore, OwnerKeys
+from turnlog.clock import system_clock
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -35,16 +37,21 @@ _names = itertools.count(1)
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """A sessions table and a usage table of their own, empty at first; it can be sent to another process."""
+    """A sessions table and a usage table of their own, empty at first; it can be sent to another process.
+
+    With a table of `keys` all content is encrypted.
+    """
 
     endpoint: str
     sessions: str
     usage: str
+    keys: str = ""
 
     def store(self, client: DynamoDBClient | None = None) -> DynamoDBSessionStore:
         """Makes a store with a client of its own, unless it is given one, that does not pause between its tries."""
         client = client or client_of(self.endpoint)
-        return DynamoDBSessionStore(client, self.sessions, self.usage, sleep=lambda _: None)
+        keys = OwnerKeys(client, self.keys, LocalWrapper(), system_clock) if self.keys else None
+        return DynamoDBSessionStore(client, self.sessions, self.usage, keys=keys, sleep=lambda _: None)
 
 
 class Contents:
@@ -91,11 +98,12 @@ def client_of(endpoint: str, read_timeout_s: float = 60) -> DynamoDBClient:
     )
 
 
-def new_tables(client: DynamoDBClient) -> Tables:
+def new_tables(client: DynamoDBClient, *, encrypted: bool = False) -> Tables:
     """Creates tables like those of the template, but without TTL: the tests remove items themselves."""
     number = next(_names)
-    tables = Tables(client.meta.endpoint_url, f"sessions-{number}", f"usage-{number}")
-    for name in (tables.sessions, tables.usage):
+    keys = f"keys-{number}" if encrypted else ""
+    tables = Tables(client.meta.endpoint_url, f"sessions-{number}", f"usage-{number}", keys)
+    for name in filter(None, (tables.sessions, tables.usage, tables.keys)):
         client.create_table(
             TableName=name,
             BillingMode="PAY_PER_REQUEST",

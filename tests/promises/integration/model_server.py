@@ -1,4 +1,7 @@
-"""A model for handlers of several processes, over HTTP: it counts its calls and answers with a hash of all messages."""
+"""A model for handlers of several processes, over HTTP: it counts its calls and answers with a hash of all messages.
+
+With `steps` it calls a tool so often before it answers a message; then the id of the call begins with the hash.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +16,12 @@ from local.loopback import GuardedHandler, LoopbackServer
 from tests.fakes import expected_text
 from turnlog.domain.messages import Message, ModelRequest, Reply, Usage, to_json
 from turnlog.domain.reply_events import OnEvent
+from turnlog.domain.tools import calls_in, results_in
 from turnlog.domain.turns import Turn
 from turnlog.domain.window import WindowPolicy, messages
+
+TOOL = "look_up"
+"""The tool that the model calls."""
 
 PATIENCE_S = 60.0
 """The time after which a test gives up waiting."""
@@ -23,17 +30,19 @@ PATIENCE_S = 60.0
 class ModelServer(LoopbackServer):
     """Counts the calls of each session, whose id comes as the system prompt. A closed gate holds calls up."""
 
-    def __init__(self) -> None:
+    def __init__(self, steps: int = 0) -> None:
         super().__init__(0, _Handler, "model_server")
+        self.steps = steps
         self.calls: Counter[str] = Counter()
         self.running: Counter[str] = Counter()
         self.most_running: Counter[str] = Counter()
         self._changed = threading.Condition()
         self._closed = False
+        self._only = 0
 
-    def close_gate(self) -> None:
-        """Lets calls arrive from now on without an answer."""
-        self._closed = True
+    def close_gate(self, only: int = 0) -> None:
+        """Lets calls arrive from now on without an answer, or `only` the one of that number of each session."""
+        self._closed, self._only = True, only
 
     def open_gate(self) -> None:
         with self._changed:
@@ -52,14 +61,20 @@ class ModelServer(LoopbackServer):
     def reply(self, session: str, shown: tuple[Message, ...]) -> Any:
         with self._changed:
             self.calls[session] += 1
+            number = self.calls[session]
             self.running[session] += 1
             self.most_running[session] = max(self.most_running[session], self.running[session])
             self._changed.notify_all()
-            self._changed.wait_for(lambda: not self._closed, PATIENCE_S)
+            self._changed.wait_for(lambda: not self._closed or self._only not in (0, number), PATIENCE_S)
         text = expected_text(shown)
+        usage = {"input_tokens": 10 * len(shown), "output_tokens": int(text[:2], 16)}
         with self._changed:
             self.running[session] -= 1
-        return {"text": text, "usage": {"input_tokens": 10 * len(shown), "output_tokens": int(text[:2], 16)}}
+        if steps_in(shown) == self.steps:
+            return {"content": [{"type": "text", "text": text}], "stop_reason": "end_turn", "usage": usage}
+        # As the provider does it: asked again for the same, it calls under another id.
+        call = {"type": "tool_use", "id": f"toolu_{text}_{number}", "name": TOOL, "input": {}}
+        return {"content": [call], "stop_reason": "tool_use", "usage": usage}
 
 
 class _Handler(GuardedHandler):
@@ -88,8 +103,18 @@ class RemoteModel:
             answer = json.loads(connection.getresponse().read())
         finally:
             connection.close()
-        content = to_json([{"type": "text", "text": answer["text"]}])
-        return Reply(request.settings.model, content, "end_turn", Usage(to_json(answer["usage"])))
+        content, usage = to_json(answer["content"]), Usage(to_json(answer["usage"]))
+        return Reply(request.settings.model, content, answer["stop_reason"], usage)
+
+
+def steps_in(shown: Sequence[Message]) -> int:
+    """The replies since the last message of the caller."""
+    steps = 0
+    for message in reversed(shown):
+        if message.role == "user" and not results_in(message):
+            break
+        steps += message.role == "assistant"
+    return steps
 
 
 def require_one_order(turns: Sequence[Turn], policy: WindowPolicy | None = None) -> None:
@@ -97,5 +122,9 @@ def require_one_order(turns: Sequence[Turn], policy: WindowPolicy | None = None)
     window = policy or WindowPolicy()
     assert [turn.number for turn in turns] == list(range(1, len(turns) + 1))
     for at, turn in enumerate(turns):
-        seen = messages(turns[max(0, at - window.turns) : at], turn.message)
-        assert turn.reply.text == expected_text(seen), f"turn {turn.number} was computed from another history"
+        before = turns[max(0, at - window.turns) : at]
+        for index, message in enumerate(turn.messages):
+            if message.role == "assistant":
+                hashed = expected_text(messages(before, *turn.messages[:index]))
+                said = message.text or calls_in(message)[0].id.split("_")[1]
+                assert said == hashed, f"turn {turn.number} was computed from another history"
