@@ -238,6 +238,20 @@ def test_an_empty_paused_reply_ends_the_turn(desk: Desk) -> None:
     assert desk.turn("one", "k", ([], "pause_turn")).turn.stop_reason == "pause_turn"
 
 
+@pytest.mark.parametrize("model", ["claude-sonnet-4-6", "us.anthropic.claude-opus-5-5"])
+def test_a_model_without_system_messages_gets_the_last_as_its_prompt(model: str) -> None:
+    desk = Desk(session=replace(new_session(), settings=SessionSettings(model, 1000, "Be brief.")))
+    desk.turn("one", "k", text("x"), system="It is Monday.")
+    desk.turn("two", "l", text("y"), system="It is Tuesday.")
+    desk.turn("three", "m", text("z"))
+    assert [request.settings.system for request in desk.model.requests] == [
+        "It is Monday.",
+        *["It is Tuesday."] * 2,
+    ]
+    assert {role for role, _ in desk.model.last} == {"user", "assistant"}
+    assert [message.role for message in desk.turns[0].messages] == ["user", "system", "assistant"]
+
+
 @pytest.mark.parametrize("tries", [1, 2])
 def test_a_history_that_the_context_cannot_hold_is_cut(desk: Desk, tries: int) -> None:
     for said in ("one", "two"):

@@ -9,11 +9,12 @@ $2.62 against $13.28).
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import takewhile
 
 from turnlog.domain.blocks.media import MOST_MESSAGE_BYTES, bytes_of
-from turnlog.domain.messages import Message, Usage, to_json
+from turnlog.domain.messages import Message, ModelRequest, Usage, to_json
+from turnlog.domain.models import model_of
 from turnlog.domain.tools import open_calls, unknown_outcomes
 from turnlog.domain.turns import Turn
 from turnlog.domain.window_start import MOST_SENT_BYTES, first_sent, next_start
@@ -114,6 +115,19 @@ def sent_before(turns: Sequence[Turn], start: int | None = None) -> int:
             break
         common += 1
     return common
+
+
+def with_system_prompt(request: ModelRequest) -> ModelRequest:
+    """The request with its last system message in the place of the system prompt, if the model takes no such messages.
+
+    That begins the provider's cache anew, and such a message may be there all the same, as in a fork.
+    """
+    model, said = model_of(request.settings.model), _instructions(request.messages)
+    if not said or model is None or model.system_messages is not False:
+        return request
+    sent = tuple(message for message in request.messages if message.role != "system")
+    settings = replace(request.settings, system=said[-1].blocks[-1]["text"])
+    return replace(request, settings=settings, messages=sent, cached_messages=0)
 
 
 def without_thinking(sent: Sequence[Message]) -> tuple[Message, ...]:

@@ -41,6 +41,7 @@ from turnlog.domain.window import (
     sent_before,
     system_before,
     system_of,
+    with_system_prompt,
 )
 from turnlog.domain.window_start import first_sent
 from turnlog.errors import (
@@ -178,7 +179,7 @@ class RunningTurn:
         start = self._start(self._messages)
         settings = replace(settings, system=system_of(self.view.turns, settings.system, start))
         sent = messages(self.view.turns, *self._messages, start=start)
-        request = ModelRequest(settings, sent, settings.cache, self._sent_before(start))
+        request = with_system_prompt(ModelRequest(settings, sent, settings.cache, self._sent_before(start)))
         with self.renewing(self._renew):
             return self.model.reply(request, seconds, retry_s=retry_s)
 
