@@ -10,6 +10,7 @@ import pytest
 from anthropic._data import DEPRECATED_MODELS
 from anthropic.types import Model as SdkModel
 
+from local.claude_stand_in import models as stand_in
 from turnlog.domain.models import (
     MODELS,
     base_name,
@@ -116,3 +117,9 @@ def test_the_table_is_sorted_by_the_day_of_release() -> None:
     released = [model.released for model in MODELS.values() if model.released]
     assert released == sorted(released, reverse=True)
     assert {model.id for model in MODELS.values()} == set(MODELS)
+
+
+@pytest.mark.parametrize("name", sorted(stand_in.MODELS))
+def test_system_messages_are_sent_to_models_that_take_them(name: str) -> None:
+    known = model_of(name)
+    assert known and known.system_messages == stand_in.MODELS[name].takes_system_messages

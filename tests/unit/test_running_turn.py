@@ -238,6 +238,46 @@ def test_an_empty_paused_reply_ends_the_turn(desk: Desk) -> None:
     assert desk.turn("one", "k", ([], "pause_turn")).turn.stop_reason == "pause_turn"
 
 
+@pytest.mark.parametrize("model", ["claude-sonnet-4-6", "us.anthropic.claude-opus-5-5"])
+def test_a_model_without_system_messages_gets_the_last_as_its_prompt(model: str) -> None:
+    desk = Desk(session=replace(new_session(), settings=SessionSettings(model, 1000, "Be brief.")))
+    desk.turn("one", "k", text("x"), system="It is Monday.")
+    desk.turn("two", "l", text("y"), system="It is Tuesday.")
+    desk.turn("three", "m", text("z"))
+    assert [request.settings.system for request in desk.model.requests] == [
+        "It is Monday.",
+        *["It is Tuesday."] * 2,
+    ]
+    assert {role for role, _ in desk.model.last} == {"user", "assistant"}
+    assert [message.role for message in desk.turns[0].messages] == ["user", "system", "assistant"]
+
+
+@pytest.mark.parametrize("tries", [1, 2])
+def test_a_history_that_the_context_cannot_hold_is_cut(desk: Desk, tries: int) -> None:
+    for said in ("one", "two"):
+        desk.turn(said, said, text("x"))
+    taken = desk.turn("three", "k", *(ContextTooLong() for _ in range(tries)), text("y"))
+    assert desk.model.last[0] == ("user", text(["two", "three"][tries - 1]))
+    assert taken.turn.window_from == 1 + tries
+    desk.turn("four", "l", text("z"))
+    assert desk.model.last[0] == ("user", text(["two", "three"][tries - 1]))
+
+
+def test_a_message_that_the_context_cannot_hold_alone_is_refused(desk: Desk) -> None:
+    desk.turn("one", "k", text("x"))
+    with pytest.raises(ContextTooLong):
+        desk.turn("two", "l", *(ContextTooLong() for _ in range(2)))
+    assert desk.turn("two", "m", text("y")).turn.number == 2
+
+
+def test_results_go_on_without_the_calls_that_the_context_cannot_hold(desk: Desk) -> None:
+    desk.turn("one", "k", wants("a", name="weather"))
+    given = Message("user", to_json([{"type": "tool_result", "tool_use_id": "a", "content": "Rain."}]))
+    assert desk.turn(given, "l", ContextTooLong(), text("y")).turn.number == 2
+    ((role, (block,)),) = desk.model.last
+    assert (role, block["type"]) == ("user", "text")
+
+
 def test_a_turn_ends_at_the_most_steps_and_the_next_one_goes_on(desk: Desk) -> None:
     taken = desk.turn("one", "k", *(wants(f"id{number}") for number in range(MAX_STEPS)))
     assert (taken.turn.stop_reason, len(taken.turn.calls)) == (PAUSED, MAX_STEPS)

@@ -10,7 +10,7 @@ import pytest
 from tests.fakes import two_call_turn
 from turnlog.domain.messages import Message, Reply, Usage, to_json
 from turnlog.domain.tools import UNKNOWN_OUTCOME
-from turnlog.domain.turns import INTERRUPTED, ModelCall, Totals, Turn
+from turnlog.domain.turns import INTERRUPTED, PAUSED, ModelCall, Totals, Turn
 from turnlog.domain.window import (
     WindowPolicy,
     messages,
@@ -217,6 +217,18 @@ def test_a_call_without_a_result_gets_one_when_the_user_speaks_again() -> None:
     assert (asked, call, following) == (*used.messages[:2], Message.of_text("next"))
     (block,) = outcome.blocks
     assert (block["type"], block["tool_use_id"], block["content"]) == ("tool_result", "toolu_1", UNKNOWN_OUTCOME)
+
+
+def test_a_search_that_never_ended_is_left_out_when_the_user_speaks_again() -> None:
+    search = {"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {}}
+    found = {"type": "web_search_tool_result", "tool_use_id": "srvtoolu_1", "content": []}
+    first, second = (Message("assistant", to_json(blocks)) for blocks in ([ANSWER, search], [found, ANSWER]))
+    used = two_call_turn()
+    for said, sent_on in ((first,), [[ANSWER]]), ((first, second), [[ANSWER, search], [found, ANSWER]]):
+        paused = replace(used, messages=(used.message, *said), calls=used.calls[: len(said)], stop_reason=PAUSED)
+        replies = messages([paused], Message.of_text("next"))[1:-1]
+        assert [each.blocks for each in replies] == sent_on
+    assert messages([], used.message, first)[-1] == first
 
 
 def test_only_the_results_that_are_missing_are_added() -> None:

@@ -17,11 +17,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from local.claude_stand_in.rules import check_message_request
+from local.claude_stand_in.server_tools import call_of, result_of
 from local.claude_stand_in.signatures import signed
 from tests.media import document, image, pdf, png, search_result, text_block, tool_result
 from turnlog.domain.messages import Message, Usage, to_json
 from turnlog.domain.tools import calls_in
-from turnlog.domain.turns import INTERRUPTED, ModelCall, Totals, Turn
+from turnlog.domain.turns import INTERRUPTED, PAUSED, ModelCall, Totals, Turn
 from turnlog.domain.window import WindowPolicy, messages, next_from
 from turnlog.domain.window_start import first_sent, require_sendable
 from turnlog.errors import ContextTooLong
@@ -47,7 +48,8 @@ MEDIA = st.one_of(
 )
 REPLIES = st.sampled_from(
     ["text", "thought and text", "thought", "text and thought", "nothing", "blank", "refusal", "refused text", "call",
-     "thought and calls", "loop", "loop of thought", "loop with media", "interrupted"]
+     "thought and calls", "loop", "loop of thought", "loop with media", "interrupted", "pause", "thought and pause",
+     "pauses"]
 )  # fmt: skip
 STEPS = st.lists(st.tuples(MEDIA, REPLIES, st.sampled_from([10, 10, 150])), min_size=1, max_size=14)
 
@@ -79,8 +81,14 @@ class Conversation:
                 )
             ]
             self.prompt(said)
+        if how == "pauses":
+            said += [self.reply(said, [self.server_call()])]
+            self.prompt(said)
+            said += [self.reply(said, [result_of(said[-1].blocks[0]), self.server_call()])]
+            self.prompt(said)
         said += [] if how == "interrupted" else [self.reply(said, self.blocks(how))]
         stop_reason = "refusal" if "refus" in how else "tool_use" if "call" in how else "end_turn"
+        stop_reason = PAUSED if "pause" in how else stop_reason
         if how == "interrupted":
             stop_reason, said = INTERRUPTED, [*said, self.reply(said, [THOUGHT, self.call()])]
         self.keep(said, stop_reason, tokens)
@@ -107,6 +115,10 @@ class Conversation:
         self.calls += 1
         return {"type": "tool_use", "id": f"toolu_{self.calls}", "name": "look_up", "input": {}}
 
+    def server_call(self) -> Block:
+        self.calls += 1
+        return call_of("web_search", {"query": "herons"}, str(self.calls))
+
     def blocks(self, how: str) -> list[Block]:
         return {
             "thought and text": [THOUGHT, text_block("Yes.")],
@@ -117,6 +129,8 @@ class Conversation:
             "refusal": [],
             "call": [self.call()],
             "thought and calls": [THOUGHT, self.call(), self.call()],
+            "pause": [self.server_call()],
+            "thought and pause": [text_block("I look."), THOUGHT, self.server_call()],
         }.get(how, [text_block("Yes.")])
 
     def reply(self, said: Sequence[Message], blocks: list[Block]) -> Message:

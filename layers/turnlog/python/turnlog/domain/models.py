@@ -48,6 +48,8 @@ class Model:
     pdf: bool | None = None
     citations: bool | None = None
     web_search: bool | None = None
+    system_messages: bool | None = None
+    """True if it takes messages of the role `system` in the middle of a conversation."""
     deprecated: date | None = None
     retires: date | None = None
     successor: str | None = None
@@ -67,11 +69,12 @@ class Model:
 def model_of(name: str) -> Model | None:
     """Returns the model of this name: the provider's own, one with a date, or Amazon Bedrock's. None if unknown.
 
-    Amazon Bedrock retires models on days of its own, and has its own tools; neither is known here.
+    Amazon Bedrock retires models on days of its own, and has its own tools; neither is known here. It takes no system
+    messages in the middle of a conversation.
     """
     found = MODELS.get(base_name(name))
     if found and _parts(name)["bedrock"]:
-        return replace(found, web_search=None, deprecated=None, retires=None)
+        return replace(found, web_search=None, system_messages=False, deprecated=None, retires=None)
     return found
 
 
@@ -117,6 +120,7 @@ def _current(
     effort: int,
     *,
     forced: bool = True,
+    system: bool = True,
     deprecated: str = "",
     retires: str = "",
     successor: str = "",
@@ -142,6 +146,7 @@ def _current(
         pdf=True,
         citations=True,
         web_search=True,
+        system_messages=system,
         deprecated=date.fromisoformat(deprecated) if deprecated else None,
         retires=date.fromisoformat(retires) if retires else None,
         successor=f"claude-{successor}" if successor else None,
@@ -174,26 +179,44 @@ MODELS: dict[str, Model] = {
         _current("fable-5", "2026-06-09", "1000 128 512", "adaptive", 5, successor="fable-5-2"),
         _current("mythos-5", "2026-06-09", "1000 128 512", "adaptive", 5, successor="mythos-5-2"),
         _current("opus-4-8", "2026-05-28", "1000 128 1024", "adaptive disabled", 5, successor="opus-5-5"),
-        _current("opus-4-7", "2026-04-16", "1000 128 2048", "adaptive disabled", 5, successor="opus-5-5"),
-        _current("sonnet-4-6", "2026-02-17", "1000 128 1024", "adaptive enabled disabled", 4, successor="sonnet-5-5"),
-        _current("opus-4-6", "2026-02-05", "1000 128 4096", "adaptive enabled disabled", 4, successor="opus-5-5"),
+        _current("opus-4-7", "2026-04-16", "1000 128 2048", "adaptive disabled", 5, system=False, successor="opus-5-5"),
+        _current(
+            "sonnet-4-6",
+            "2026-02-17",
+            "1000 128 1024",
+            "adaptive enabled disabled",
+            4,
+            system=False,
+            successor="sonnet-5-5",
+        ),
+        _current(
+            "opus-4-6",
+            "2026-02-05",
+            "1000 128 4096",
+            "adaptive enabled disabled",
+            4,
+            system=False,
+            successor="opus-5-5",
+        ),
         _current(
             "opus-4-5",
             "2025-11-24",
             "200 64 4096",
             "enabled disabled",
             3,
+            system=False,
             deprecated="2026-11-23",
             retires="2027-01-22",
             successor="opus-5-5",
         ),
-        _current("haiku-4-5", "2025-10-15", "200 64 4096", "enabled disabled", 0, successor="haiku-5-5"),
+        _current("haiku-4-5", "2025-10-15", "200 64 4096", "enabled disabled", 0, system=False, successor="haiku-5-5"),
         _current(
             "sonnet-4-5",
             "2025-09-29",
             "200 64 1024",
             "enabled disabled",
             0,
+            system=False,
             deprecated="2026-09-30",
             retires="2026-11-30",
             successor="sonnet-5-5",

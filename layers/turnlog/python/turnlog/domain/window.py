@@ -8,11 +8,13 @@ $2.62 against $13.28).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence, Set
+from dataclasses import dataclass, replace
+from itertools import takewhile
 
 from turnlog.domain.blocks.media import MOST_MESSAGE_BYTES, bytes_of
-from turnlog.domain.messages import Message, Usage, to_json
+from turnlog.domain.messages import Message, ModelRequest, Usage, to_json
+from turnlog.domain.models import model_of
 from turnlog.domain.tools import open_calls, unknown_outcomes
 from turnlog.domain.turns import Turn
 from turnlog.domain.window_start import MOST_SENT_BYTES, first_sent, next_start
@@ -60,10 +62,11 @@ def messages(turns: Sequence[Turn], *asked: Message, start: int | None = None) -
 
     A refused turn is left out, as the provider asks, but what it changed of the instructions stays. Of a reply blank
     text is left out, which the provider sends but does not take, and thinking at its end, with the rest of its
-    thinking. Thinking blocks are bound by their signature to all that was sent before them, so those made before the
-    last cut go. A reply that is empty then is left out, and the caller's messages around it stand side by side, which
-    the provider takes for one. A call of a tool whose result was never stored gets one that says so, and a result whose
-    call is not sent is left out.
+    thinking. A call of the provider's own tools that has no result goes too, unless the model goes on with it: a turn
+    may end at a pause or at its most tokens. Thinking blocks are bound by their signature to all that was sent before
+    them, so those made before the last cut go. A reply that is empty then is left out, and the caller's messages around
+    it stand side by side, which the provider takes for one. A call of a tool whose result was never stored gets one
+    that says so, and a result whose call is not sent is left out.
     """
     window_from = first_sent(turns, asked) if start is None else start
     sent: list[Message] = []
@@ -114,6 +117,19 @@ def sent_before(turns: Sequence[Turn], start: int | None = None) -> int:
     return common
 
 
+def with_system_prompt(request: ModelRequest) -> ModelRequest:
+    """The request with its last system message in the place of the system prompt, if the model takes no such messages.
+
+    That begins the provider's cache anew, and such a message may be there all the same, as in a fork.
+    """
+    model, said = model_of(request.settings.model), _instructions(request.messages)
+    if not said or model is None or model.system_messages is not False:
+        return request
+    sent = tuple(message for message in request.messages if message.role != "system")
+    settings = replace(request.settings, system=said[-1].blocks[-1]["text"])
+    return replace(request, settings=settings, messages=sent, cached_messages=0)
+
+
 def without_thinking(sent: Sequence[Message]) -> tuple[Message, ...]:
     """The messages without any thinking; a reply of thinking alone is left out."""
     return tuple(_with_system_in_place(_sendable(sent, with_thinking=False, goes_on=True)))
@@ -130,20 +146,34 @@ def _sendable(sent: Sequence[Message], *, with_thinking: bool = True, goes_on: b
         if message.role == "assistant":
             # The provider takes replies that stand side by side for one.
             is_open = sent[index + 1].role == "assistant" if index + 1 < len(sent) else goes_on
-            kept = _without(message, thinking=not with_thinking)
+            kept = _without(message, thinking=not with_thinking, calls=_open_server_calls(sent, index, goes_on))
             if kept and not is_open and kept.blocks[-1]["type"] in _THINKING:
                 kept = _without(kept, thinking=True)
         taken += [kept] if kept else []
     return taken
 
 
-def _without(reply: Message, *, thinking: bool) -> Message | None:
-    """The reply without blank text and, if it is to be, without thinking; None when nothing is left."""
+def _open_server_calls(sent: Sequence[Message], index: int, goes_on: bool) -> frozenset[str]:
+    """The provider's own calls in a reply that have no result, if the model does not go on with that reply."""
+    if '"server_tool_use"' not in sent[index].content:
+        return frozenset()
+    run = list(takewhile(lambda message: message.role == "assistant", sent[index:]))
+    if goes_on and index + len(run) == len(sent):
+        return frozenset()
+    answered = {block.get("tool_use_id") for message in run for block in message.blocks}
+    calls = (str(block.get("id")) for block in run[0].blocks if block["type"] == "server_tool_use")
+    return frozenset(call for call in calls if call not in answered)
+
+
+def _without(reply: Message, *, thinking: bool, calls: Set[str] = frozenset()) -> Message | None:
+    """The reply without blank text, these calls and, if it is to be, without thinking; None when nothing is left."""
     blocks = reply.blocks
     kept = [
         block
         for block in blocks
-        if not (thinking and block["type"] in _THINKING) and (block["type"] != "text" or block["text"].strip())
+        if not (thinking and block["type"] in _THINKING)
+        and (block["type"] != "text" or block["text"].strip())
+        and not (block["type"] == "server_tool_use" and block.get("id") in calls)
     ]
     if not kept or len(kept) == len(blocks):
         return reply if kept else None

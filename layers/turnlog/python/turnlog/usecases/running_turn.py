@@ -42,6 +42,7 @@ from turnlog.domain.window import (
     sent_before,
     system_before,
     system_of,
+    with_system_prompt,
 )
 from turnlog.domain.window_start import first_sent
 from turnlog.errors import (
@@ -120,6 +121,7 @@ class RunningTurn:
     renewing: Renewing
     policy: TurnPolicy
     _tried: int = 0
+    _sent_from: int = 1
 
     def finish(self) -> Turn:
         """Returns the stored turn: this handler's, or that of another one under the same key.
@@ -154,9 +156,11 @@ class RunningTurn:
                     return self._commit(PAUSED)
                 reply = self._ask()
             except ContextTooLong:
-                if not self.steps:
+                if self.steps:
+                    return self._commit("model_context_window_exceeded")
+                if not self._shorten():
                     raise
-                return self._commit("model_context_window_exceeded")
+                continue
             except _Stopped:
                 return self._commit(STOPPED)
             call = self._call_of(reply)
@@ -175,10 +179,10 @@ class RunningTurn:
             raise TurnUnfinished
         seconds, retry_s = self.remaining_s() - COMMIT_RESERVE_S, self.answer_s() - COMMIT_RESERVE_S
         settings = self.view.session.settings
-        start = first_sent(self.view.turns, self._messages)
+        start = self._start(self._messages)
         settings = replace(settings, system=system_of(self.view.turns, settings.system, start))
         sent = messages(self.view.turns, *self._messages, start=start)
-        request = ModelRequest(settings, sent, settings.cache, self._sent_before(start))
+        request = with_system_prompt(ModelRequest(settings, sent, settings.cache, self._sent_before(start)))
         with self.renewing(self._renew):
             return self.model.reply(request, seconds, retry_s=retry_s)
 
@@ -187,9 +191,23 @@ class RunningTurn:
         if not self.steps:
             return sent_before(self.view.turns, start)
         begun = [*self.request.messages, *(each for step in self.steps[:-1] for each in step.messages)]
-        if first_sent(self.view.turns, begun) != start:
+        if self._start(begun) != start:
             return 0
         return len(messages(self.view.turns, *begun, start=start))
+
+    def _start(self, asked: Sequence[Message]) -> int:
+        """The first turn to send."""
+        return max(self._sent_from, first_sent(self.view.turns, asked))
+
+    def _shorten(self) -> bool:
+        """Leaves out turns, since what was sent is too long: all but the last one, then that too. False without any.
+
+        A refused call costs nothing, and without it a session whose last turn fills the context would be stuck.
+        """
+        last = self.view.turns[-1].number if self.view.turns else 0
+        start = self._start(self._messages)
+        self._sent_from = last if start < last else last + 1
+        return start <= last
 
     def _goes_on(self, reply: Reply) -> bool:
         """True if the service has to do something before the caller can: to run a tool, or to let the model go on."""
@@ -378,7 +396,8 @@ class RunningTurn:
             raise TurnStopped
         said = (*self._messages, *([last[0]] if last else []))
         calls = (*self._calls, *([last[1]] if last else []))
-        turn = turn_of(self.view, self.lease, said, calls, stop_reason, self.clock(), self.policy.window)
+        window = self.policy.window
+        turn = turn_of(self.view, self.lease, said, calls, stop_reason, self.clock(), window, self._sent_from)
         require_answerable(turn)
         settled = settlement(self.lease.charges, calls[len(self.steps) :])
         found = self.store.commit(self.view.session, turn, settled)
@@ -400,10 +419,11 @@ def turn_of(
     stop_reason: str,
     now_ms: int,
     window: WindowPolicy,
+    sent_from: int = 1,
 ) -> Turn:
-    """The turn to store in the slot of the lease, after the view."""
+    """The turn to store in the slot of the lease, after the view. No turn before `sent_from` was sent for it."""
     last = view.turns[-1] if view.turns else None
-    start = first_sent(view.turns, said)
+    start = max(sent_from, first_sent(view.turns, said))
     held = [*(each.messages for each in view.turns if each.number >= start), said]
     window_from = next_from(lease.number, calls[-1].usage, start, window, held)
     turn = Turn(

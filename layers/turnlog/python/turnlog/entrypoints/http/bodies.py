@@ -143,7 +143,7 @@ SystemPrompt = Annotated[
 ]
 _FROM_HERE_ON = (
     "Instructions that hold from this turn on, in the place of those before, so say all that is to hold. What was sent "
-    "before stays in the provider's cache. Not every model takes them."
+    "before stays in the provider's cache, but for models before Opus 4.8 and on Amazon Bedrock."
 )
 _MODEL = "One of the deployment's models; the first of them when it is left out."
 ModelName = Annotated[str, AfterValidator(_offered_model), described(_MODEL, **_LONG)]
