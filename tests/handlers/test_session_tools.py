@@ -11,9 +11,13 @@ from tests.fakes import ScriptedModel, called
 from tests.handlers.conftest import Answered, Backstage, Call
 from tests.handlers.test_session import create, get, take
 from turnlog.domain import tool_results
+from turnlog.domain.sessions import Session
 from turnlog.domain.tools import results_in
+from turnlog.domain.turns import Lease, Slot
 
 CLIENT = {"name": "weather", "input_schema": {"type": "object"}}
+LARGE = {"type": "object", "title": "a" * 26_000}
+TURN = "/sessions/{id}/turns/{n}"
 TIME = ("current_time", {"zone": "UTC"})
 TEXT = [{"type": "text", "text": "It is late."}]
 
@@ -128,3 +132,54 @@ def test_a_session_goes_on_from_a_question_with_tools(call: Call, model: Scripte
         "user",
     ]
     assert model.requests[-1].settings.own_tools == ("current_time",)
+
+
+def test_a_turn_without_time_for_its_tools_goes_on_with_the_same_key(
+    call: Call, backstage: Backstage, model: ScriptedModel
+) -> None:
+    session_id = begin(call)
+    model.script = [(called(TIME), "tool_use"), (TEXT, "end_turn")]
+    model.during = lambda: backstage.clock.tick(seconds=53)
+    late = take(call, session_id, "What time is it?", key="k")
+    assert (late.status, late.body["code"], late.body["retry"]) == (504, "turn_unfinished", "same-key")
+    model.during = None
+    taken = take(call, session_id, "What time is it?", key="k")
+    assert (taken.status, taken.body["text"], len(model.requests)) == (200, "It is late.", 2)
+
+
+def test_a_turn_that_is_stopped_before_anything_is_there_leaves_nothing(
+    call: Call, backstage: Backstage, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session_id = begin(call)
+    acquire = backstage.store.acquire
+
+    def acquire_and_stop(session: Session, lease: Lease, over: Lease | None) -> Slot | None:
+        found = acquire(session, lease, over)
+        stopping = call("session", "POST", f"{TURN}/cancel", parameters={"id": session_id, "n": "1"})
+        assert (stopping.status, stopping.body["status"]) == (202, "stopping")
+        backstage.clock.tick(seconds=56)
+        return found
+
+    monkeypatch.setattr(backstage.store, "acquire", acquire_and_stop)
+    stopped = take(call, session_id, "What time is it?", key="k")
+    assert (stopped.status, stopped.body["code"], stopped.body["stored"]) == (409, "turn_stopped", False)
+    assert (model.requests, get(call, session_id).body["turn_in_progress"]) == ([], False)
+
+
+@pytest.mark.parametrize(("function", "route"), [("query", "/query"), ("session", "/sessions")])
+@pytest.mark.parametrize(
+    ("tools", "code"),
+    [
+        ([{"type": "web_search", "max_uses": 11}], "max_uses_range"),
+        ([{"type": "web_search", "allowed_domains": []}], "tool_domains_range"),
+        ([CLIENT | {"name": f"t{n}", "input_schema": LARGE} for n in range(4)], "tools_too_large"),
+    ],
+    ids=["uses", "domains", "size"],
+)
+def test_tools_out_of_their_bounds_are_refused_unpaid(
+    call: Call, backstage: Backstage, model: ScriptedModel, function: str, route: str, tools: list[Any], code: str
+) -> None:
+    backstage.web = True
+    message = {"message": "Hello"} if function == "query" else {}
+    refused = call(function, "POST", route, {"tools": tools, **message})
+    assert (refused.status, refused.body["code"], model.requests) == (422, code, [])
