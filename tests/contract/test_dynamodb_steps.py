@@ -25,7 +25,7 @@ from tests.contract.steps import (
     turn_with,
     without_content,
 )
-from tests.fakes import OWNER, START_MS, HeldClock, new_session
+from tests.fakes import OWNER, SERVER_KEY, START_MS, HeldClock, new_session
 from tests.promises.simulator.attribute_values import size
 from tests.wrapping import LocalWrapper
 from turnlog.adapters.dynamodb import DynamoDBSessionStore, OwnerKeys
@@ -33,8 +33,10 @@ from turnlog.adapters.dynamodb.items import partition
 from turnlog.domain.margins import SWEEP_MARGIN
 from turnlog.domain.messages import Message, to_json
 from turnlog.domain.sessions import Session, SessionSettings, new_session_id
-from turnlog.domain.turns import INTERRUPTED, Lease, Step, Turn
+from turnlog.domain.turns import INTERRUPTED, Lease, Step, Totals, Turn
 from turnlog.errors import ItemUnreadable, LeaseLost, SessionNotFound, StoreUnavailable
+from turnlog.usecases.read_turns import page_of_turns
+from turnlog.usecases.turn_pages import MOST_READ_BYTES, MOST_TURNS, read_turns, turns_after
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -267,6 +269,27 @@ def test_only_content_of_the_window_is_read_in_one_further_query(
     assert list(view.turns) == [each if each.number in read else without_content(each) for each in turns][-newest:]
 
 
+def test_an_export_has_every_turn_whole(store: DynamoDBSessionStore, session: Session) -> None:
+    turns = [commit_steps(store, session, number, window_from=number) for number in (1, 2, 3)]
+    page = page_of_turns(
+        OWNER, session.id, 0, MOST_TURNS, store=store, server_key=SERVER_KEY, names=("x",), now_ms=START_MS
+    )
+    assert (page.turns, page.next) == (turns, None)
+    seen = store.read(OWNER, session.id, START_MS, newest=3)
+    assert read_turns(store, seen, 1, 3, START_MS) == turns
+
+
+def test_turns_of_a_large_session_are_read_in_small_groups(
+    store: DynamoDBSessionStore, session: Session, client: Noting
+) -> None:
+    large = Totals(content_bytes=MOST_READ_BYTES + 1)
+    turns = [commit_steps(store, session, number, totals=large) for number in range(1, 8)]
+    view = store.read(OWNER, session.id, START_MS, newest=1, with_content=False)
+    client.calls.clear()
+    assert turns_after(store, view, 0, MOST_TURNS, START_MS) == turns
+    assert client.calls == ["query"] * 4  # five turns and two, each with their content
+
+
 def test_a_session_without_content_below_its_slots_is_read_in_one_query(
     store: DynamoDBSessionStore, session: Session, client: Noting
 ) -> None:
@@ -444,7 +467,7 @@ MOST_CALLS = 25
 
 @pytest.mark.usefixtures("small_copies")
 @pytest.mark.parametrize("calls", range(MOST_CALLS))
-def test_a_crashed_move_of_steps_is_finished_by_its_repeat_or_undone_by_the_next_turn(
+def test_a_crashed_move_of_steps_is_finished_by_a_repeat_or_undone(
     store: DynamoDBSessionStore, dynamodb: DynamoDBClient, calls: int
 ) -> None:
     move, again_ms = None, START_MS + 200_000

@@ -40,6 +40,7 @@ HISTORY = (
 )
 
 
+CALLED: dict[str, Any] = {"type": "tool_use", "id": "toolu_1", "name": "clock", "input": {}}
 GOOD: dict[str, Any] = {
     "content": [{"type": "text", "text": "x"}],
     "model": "m",
@@ -622,6 +623,11 @@ def test_the_key_is_asked_for_with_each_request(stand_in: StandIn) -> None:
                 {"content": [{"type": "text"}]},
                 {"content": [{"type": "text", "text": 5}]},
                 {"content": [{"type": "odd", "value": float("nan")}]},
+                {"content": [CALLED | {"id": None}]},
+                {"content": [CALLED | {"id": 1}]},
+                {"content": [CALLED | {"id": "two words"}]},
+                {"content": [CALLED | {"name": ["clock"]}]},
+                {"content": [CALLED | {"input": "UTC"}]},
                 {"model": ""},
                 {"model": "\ud800"},
                 {"stop_reason": "x" * 500_000},

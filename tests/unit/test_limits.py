@@ -22,9 +22,10 @@ from turnlog.domain.limits import (
     require_room,
     settlement,
 )
-from turnlog.domain.messages import Message, ModelRequest, ModelSettings, Usage
+from turnlog.domain.messages import Message, ModelRequest, ModelSettings, Usage, to_json
 from turnlog.domain.prices import WEB_SEARCH_USD, cost_usd
 from turnlog.domain.sessions import SessionView
+from turnlog.domain.tools import ToolCall, ToolResult, message_of_results, unknown_outcomes
 from turnlog.domain.turns import MAX_TURN_BYTES, ModelCall, Totals, Turn
 from turnlog.errors import QuotaExceeded, SessionLimitReached, TurnTooLarge
 
@@ -121,6 +122,22 @@ def test_a_reservation_counts_the_last_call_of_the_last_turn() -> None:
     limits = OwnerLimits(budget_a_day=Decimal(10**9))
     after_one_call = charges(view_of(turn(1, tokens=100)), MESSAGE, limits, START_MS)
     assert charges(view_of(two_call_turn(tokens=100)), MESSAGE, limits, START_MS) == after_one_call
+
+
+def test_all_that_comes_after_the_last_reply_is_reserved() -> None:
+    limits = OwnerLimits(budget_a_day=Decimal(10**9))
+
+    def reserved(before: Turn, system: str = "") -> Decimal:
+        return charges(view_of(before), MESSAGE, limits, START_MS, system)[0].amount
+
+    plain = reserved(turn(1))
+    assert reserved(turn(1), "x" * 5000) >= plain + 5000
+    calls = [ToolCall("a", "clock", "{}"), ToolCall("b", "notes", "{}")]
+    blocks = [{"type": "tool_use", "id": each.id, "name": each.name, "input": {}} for each in calls]
+    results = message_of_results([ToolResult("a", to_json("y" * 9000))])
+    said = (MESSAGE, Message("assistant", to_json(blocks)), results)
+    held = reserved(replace(turn(1), messages=said, stop_reason="interrupted"))
+    assert held >= plain + 9000 + len(unknown_outcomes(calls[1:]).content)
 
 
 @pytest.mark.parametrize(("unit", "used"), [("tokens", Decimal(200)), ("usd", Decimal(1))])

@@ -439,6 +439,30 @@ def test_each_call_is_reserved_and_settled(paid: Desk) -> None:
     assert reserved[1] > taken.turn.calls[0].usage.tokens + 1000  # the first call as it was, the second at its most
 
 
+def test_new_instructions_are_reserved_before_the_call(paid: Desk) -> None:
+    with pytest.raises(QuotaExceeded):
+        paid.turn("one", "k", system="x" * 100_000)
+    assert paid.model.requests == []
+
+
+def test_a_paused_reply_reserves_the_call_that_goes_on(paid: Desk) -> None:
+    reserved: list[Decimal] = []
+    paid.model.during = lambda: reserved.append(paid.used)
+    taken = paid.turn("one", "k", (text("half"), "pause_turn"), (text("more"), "pause_turn"), text("whole"))
+    paid_before = [sum(each.usage.tokens for each in taken.turn.calls[:number]) for number in (1, 2)]
+    assert all(held > before + 1000 for held, before in zip(reserved[1:], paid_before, strict=True))
+    assert paid.used == tokens_of(taken.turn)
+
+
+def test_a_budget_that_ends_at_a_pause_keeps_the_reply(paid: Desk) -> None:
+    paid.policy = TurnPolicy(owner=OwnerLimits(budget_a_day=Decimal(1200)))
+    with pytest.raises(QuotaExceeded):
+        paid.turn("one", "k", (text("half"), "pause_turn"))
+    paid.policy = TurnPolicy()
+    assert paid.turn("one", "k", text("whole")).turn.reply.text == "whole"
+    assert len(paid.model.requests) == 2
+
+
 def test_a_budget_that_ends_between_two_steps_keeps_the_results(paid: Desk) -> None:
     def spend() -> None:
         counters = paid.store._memory.quotas[OWNER].used

@@ -92,7 +92,21 @@ class TestRules:
         assert status == 400
         assert complaint in answer["error"]["message"]
 
-    @pytest.mark.parametrize("config", [5, {"colour": "red"}, {"format": {"type": "xml"}}, {"format": "json"}])
+    def test_twenty_tools_may_be_strict(self, claude: StandIn) -> None:
+        """Page Strict tool use: limits."""
+        tools = [{"name": f"clock{number}", "input_schema": closed(), "strict": True} for number in range(21)]
+        assert [posted(claude, WELL_FORMED | {"tools": some})[0] for some in (tools[:20], tools)] == [200, 400]
+
+    @pytest.mark.parametrize(
+        "config",
+        [
+            5,
+            {"format": {"type": "json_schema", "schema": closed(), "name": "a"}},
+            {"colour": "red"},
+            {"format": {"type": "xml"}},
+            {"format": "json"},
+        ],
+    )
     def test_an_output_config_has_known_parts(self, claude: StandIn, config: object) -> None:
         """Types OutputConfigParam."""
         assert posted(claude, WELL_FORMED | {"output_config": config})[0] == 400

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import random
+import re
 import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping
@@ -18,6 +19,7 @@ from typing import Any, NoReturn, Protocol
 import anthropic
 import httpx2
 
+from turnlog.domain.blocks.reading import TOOL_USE_ID_PATTERN
 from turnlog.domain.messages import ModelRequest, ModelSettings, Reply, Usage, to_json
 from turnlog.domain.models import successor_of
 from turnlog.domain.reply_events import OnEvent, events_of
@@ -352,7 +354,16 @@ def _require_whole(received: Any) -> None:
 def _is_block(block: Any) -> bool:
     if not (isinstance(block, dict) and isinstance(block.get("type"), str)):
         return False
+    if block["type"] == "tool_use":
+        return _is_call(block.get("id"), block.get("name"), block.get("input"))
     return block["type"] != "text" or isinstance(block.get("text"), str)
+
+
+def _is_call(call_id: Any, name: Any, given: Any) -> bool:
+    """True for a call that can be run, and whose result a message can bring: by an id of the API's form."""
+    if not isinstance(call_id, str) or not re.fullmatch(TOOL_USE_ID_PATTERN, call_id):
+        return False
+    return isinstance(name, str) and isinstance(given, dict)
 
 
 def _short(name: object) -> str:

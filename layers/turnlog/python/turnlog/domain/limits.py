@@ -21,7 +21,8 @@ from turnlog.domain.packing import pack
 from turnlog.domain.prices import most_usd
 from turnlog.domain.quotas import QuotaCharge, QuotaCharges, exceeded, together
 from turnlog.domain.sessions import SessionView
-from turnlog.domain.turns import MAX_TURN_BYTES, ModelCall, total_cost, total_tokens
+from turnlog.domain.tools import open_calls, unknown_outcomes
+from turnlog.domain.turns import MAX_TURN_BYTES, ModelCall, Turn, total_cost, total_tokens
 from turnlog.errors import QuotaExceeded, SessionLimitReached, TurnTooLarge
 
 _MINUTE_MS = 60_000
@@ -89,12 +90,14 @@ def require_message_storable(message: Message, max_tokens: int) -> None:
         raise TurnTooLarge
 
 
-def charges(view: SessionView, message: Message, limits: OwnerLimits, now_ms: int) -> tuple[QuotaCharge, ...]:
+def charges(
+    view: SessionView, message: Message, limits: OwnerLimits, now_ms: int, system: str = ""
+) -> tuple[QuotaCharge, ...]:
     """The charges for the session's next turn, to be taken together with its slot.
 
-    The prompt is at most the tokens of the last call, which sent the window before, and those that the message can
-    have. Raises QuotaTooSmall when that is more than a whole budget, and QuotaExceeded when a budget of dollars
-    meets a model without a price: money fails closed.
+    The prompt is at most the tokens of the last call, which sent the window before, and those that all after its reply
+    can have: results of tools, the message, and instructions that come with it. Raises QuotaTooSmall when that is more
+    than a whole budget, and QuotaExceeded when a budget of dollars meets a model without a price: money fails closed.
     """
     settings = view.session.settings
     before = (
@@ -102,8 +105,18 @@ def charges(view: SessionView, message: Message, limits: OwnerLimits, now_ms: in
         if view.turns
         else len((settings.system + settings.tools + settings.output_schema).encode())
     )
-    prompt = before + tokens_of(message, settings.model) + _FRAME_TOKENS
+    added = [*_after_reply(view.turns[-1] if view.turns else None, message), message]
+    prompt = before + sum(tokens_of(each, settings.model) for each in added) + len(system.encode()) + _FRAME_TOKENS
     return _charges(settings, prompt, limits, now_ms)
+
+
+def _after_reply(last: Turn | None, message: Message) -> list[Message]:
+    """What the next prompt has between the last reply and the message: results, also those that say they are lost."""
+    if last is None:
+        return []
+    reply = max(index for index, each in enumerate(last.messages) if each.role == "assistant")
+    lost = open_calls([*last.messages, message])
+    return [*last.messages[reply + 1 :], *([unknown_outcomes(lost)] if lost else [])]
 
 
 def step_charges(

@@ -261,38 +261,55 @@ class RunningTurn:
     # --- the slot
 
     def _keep_reply(self, step: Step) -> None:
-        """Stores the step before its tools run, and settles its call."""
+        """Stores the step before its tools run, and settles its call. Without tools it reserves the next call."""
         settled = settlement(self.lease.charges, [step.call])
-        self._write(
-            lambda session, lease, seen: self.store.checkpoint(
-                session,
-                lease,
-                seen,
-                step,
-                message=self.request.messages if step.number == 1 else (),
-                settlement=settled,
-            ),
-            steps=step.number,
-            attempt=1,
-            charges=(),
-        )
-        self.steps = (*self.steps, step)
+
+        def put(charges: tuple[QuotaCharge, ...]) -> None:
+            self._write(
+                lambda session, lease, seen: self.store.checkpoint(
+                    session,
+                    lease,
+                    seen,
+                    step,
+                    message=self.request.messages if step.number == 1 else (),
+                    settlement=settled,
+                    charges=charges,
+                ),
+                steps=step.number,
+                attempt=1,
+                charges=charges,
+            )
+
+        self._keep((*self.steps, step), put, reserves=not self._own_calls(step.reply))
 
     def _keep_results(self, step: Step) -> None:
-        """Stores the results of the step, and reserves the next call, if there is to be one.
+        """Stores the results of the step, and reserves the next call, if there is to be one."""
 
-        A budget that has no room for it raises QuotaExceeded, when the results are stored.
+        def put(charges: tuple[QuotaCharge, ...]) -> None:
+            self._write(
+                lambda session, lease, seen: self.store.checkpoint(session, lease, seen, step, charges=charges),
+                charges=charges,
+            )
+
+        self._keep((*self.steps[:-1], step), put)
+
+    def _keep(
+        self, steps: tuple[Step, ...], put: Callable[[tuple[QuotaCharge, ...]], None], *, reserves: bool = True
+    ) -> None:
+        """Stores by `put` what the last of these steps has got, with the charges of the next call, if it `reserves`.
+
+        A budget that has no room for them raises QuotaExceeded, when the step is stored.
         """
-        before, self.steps = self.steps, (*self.steps[:-1], step)
-        charges, refusal = self._next_charges()
+        before, self.steps = self.steps, steps
+        charges, refusal = self._next_charges() if reserves else ((), None)
         try:
             try:
-                self._write_results(step, charges)
+                put(charges)
             except QuotaExceeded as error:
-                self._write_results(step, ())
+                put(())
                 refusal = error
         except _Stopped:
-            self.steps = before  # the results are not stored, and nobody will ask for them
+            self.steps = before  # it was not stored, and nobody will ask for it
             raise
         if refusal:
             raise refusal
@@ -309,12 +326,6 @@ class RunningTurn:
 
     def _is_late(self) -> bool:
         return self.remaining_s() - COMMIT_RESERVE_S < STEP_S
-
-    def _write_results(self, step: Step, charges: tuple[QuotaCharge, ...]) -> None:
-        self._write(
-            lambda session, lease, seen: self.store.checkpoint(session, lease, seen, step, charges=charges),
-            charges=charges,
-        )
 
     def _renew_if_short(self) -> None:
         if self.lease.lease_expires_ms - self.clock() < MARGIN_S * 1000:

@@ -237,7 +237,7 @@ class _Taking:
     def _charges(self, view: SessionView, steps: tuple[Step, ...], now: int) -> tuple[QuotaCharge, ...]:
         limits = self.policy.owner
         if not steps:
-            return charges(view, self.request.message, limits, now)
+            return charges(view, self.request.message, limits, now, self.request.system)
         rates = charges(view, self.request.message, replace(limits, budget_a_day=None), now)
         last = steps[-1]
         if last.results is None and calls_in(last.reply):

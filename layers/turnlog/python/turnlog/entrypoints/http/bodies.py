@@ -35,7 +35,7 @@ MOST_MAX_TOKENS = 16_000
 """More would rarely be written while the gateway waits, nor surely fit into an item beside its message."""
 
 SHORTEST_IDLE_S = 120
-"""Longer than a turn's lease, of up to 95 s by GatewaySeconds, or a session could end under its own turn."""
+"""Longer than a lease and the 20 s between two renewals of it, or a session could end under its own turn."""
 
 MOST_METADATA, MOST_METADATA_TEXT = 16, 512
 """Pairs of a session, and the characters of a value. A list of 100 sessions with all of them fits into an answer."""
