@@ -10,7 +10,8 @@ from local.claude_stand_in import StandIn
 from tests.fakes import HeldClock
 from turnlog.adapters.claude import Claude
 from turnlog.domain.messages import Message, ModelRequest, ModelSettings
-from turnlog.domain.output_schemas import output_in, read_output_schema
+from turnlog.domain.output.replies import output_in
+from turnlog.domain.output.schemas import read_output_schema
 from turnlog.errors import OutputInvalid
 from turnlog.usecases.document_tasks import ANALYZE, SUMMARIZE, DocumentTask
 from turnlog.usecases.long_documents import DocumentAnswer, NoPurse, answer_document
