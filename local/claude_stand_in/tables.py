@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 _DELIMITERS = ",;\t"
@@ -31,10 +32,23 @@ def table_in(text: str) -> Table | None:
     lines = [line for line in text.splitlines() if _TAG.sub("", line).strip()]
     for start in range(len(lines) - 2):
         for delimiter in _DELIMITERS:
-            titles, *rows = csv.reader(lines[start:], delimiter=delimiter, skipinitialspace=True)
-            if _are_titles(titles) and all(len(row) == len(titles) for row in rows):
-                return Table(titles, rows)
+            if table := _table_from(csv.reader(lines[start:], delimiter=delimiter, skipinitialspace=True)):
+                return table
     return None
+
+
+def _table_from(cells: Iterator[list[str]]) -> Table | None:
+    """The table of all these rows; they are read only as far as they can be one, since a text may be a megabyte."""
+    rows: list[list[str]] = []
+    try:
+        titles = next(cells, [])
+        for row in cells if _are_titles(titles) else ():
+            if len(row) != len(titles):
+                return None
+            rows.append(row)
+    except csv.Error:  # a cell of more than 128 KB
+        return None
+    return Table(titles, rows) if rows else None
 
 
 def _are_titles(cells: list[str]) -> bool:

@@ -15,7 +15,8 @@ from local.claude_stand_in.errors import ApiError
 from local.claude_stand_in.objects import object_for
 from local.claude_stand_in.rules.schemas import check_output
 from turnlog.domain.messages import Message, Reply, Usage, to_json
-from turnlog.domain.output_schemas import output_in, output_of, read_output_schema, require_uncited
+from turnlog.domain.output.replies import output_in, output_of, require_uncited
+from turnlog.domain.output.schemas import read_output_schema
 from turnlog.errors import InvalidRequest, OutputInvalid, ValueRefused
 
 TEXT = {"type": "string"}
@@ -54,6 +55,14 @@ REFUSED = [
     ("a bound without end", of(a={"type": "number", "minimum": 1e999}), "schema_invalid", "/output"),
     ("a step of nothing", of(a={"type": "number", "multipleOf": 0}), "schema_invalid", "/output/properties"),
     ("a pattern that looks ahead", of(a={**TEXT, "pattern": "(?=a)"}), "schema_invalid", "/output/properties"),
+    ("a pattern of much work", of(a={**TEXT, "pattern": "\\w{999}"}), "schema_invalid", "/output/properties"),
+    ("a pattern of more work", of(a={**TEXT, "pattern": "(\\w{9}){9}"}), "schema_invalid", "/output/properties"),
+    ("a pattern with much and nothing", of(a={**TEXT, "pattern": "(a){0}\\w{999}"}), "schema_invalid", None),
+    ("a pattern without an end", of(a={**TEXT, "pattern": "\\w{999,}"}), "schema_invalid", "/output/properties"),
+    ("a pattern that is read otherwise", of(a={**TEXT, "pattern": "(?x)\\w{ 999 }"}), "schema_invalid", None),
+    ("a long pattern", of(a={**TEXT, "pattern": "a" * 201}), "schema_invalid", "/output/properties"),
+    ("nine patterns", of(**{f"a{n}": {**TEXT, "pattern": f"a{n}"} for n in range(9)}), "schema_too_complex",
+     "/output"),
     ("a title that is a number", {**of(), "title": 5}, "schema_invalid", "/output/title"),
     ("an object in an enum", of(a={"enum": [{}]}), "schema_invalid", "/output/properties"),
     ("no union", of(a={"anyOf": []}), "schema_invalid", "/output/properties"),
@@ -142,6 +151,13 @@ def test_the_form_of_a_schema_is_closed_and_has_one_type_in_each_part() -> None:
         "required": ["legs", "kind"],
         "additionalProperties": False,
     }
+
+
+@pytest.mark.parametrize(
+    "pattern", [r"^\d{4}-\d{2}-\d{2}$", "^[0-9a-f]{8}(-[0-9a-f]{4}){3}$", r"^\+?[0-9]{7,15}$", "^(a|b)*$"]
+)
+def test_usual_patterns_are_taken(pattern: str) -> None:
+    assert read_output_schema(of(a={**TEXT, "pattern": pattern}))
 
 
 def test_objects_in_all_of_become_one() -> None:

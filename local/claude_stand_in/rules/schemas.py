@@ -39,9 +39,21 @@ def check_output(body: dict[str, Any]) -> None:
         raise invalid(f"tools: at most {MOST_STRICT_TOOLS} strict tools are supported, found {len(schemas)}")
     if config.get("format") is not None:
         schemas.append(("output_config.format.schema", _schema_of(config["format"])))
+        if any(map(_cites, body.get("messages", []))):
+            raise invalid("output_config.format: Citations are not supported with structured outputs")
     for path, schema in schemas:
         _Checker(path, schema).check(schema, (), 0)
     _check_sizes([schema for _, schema in schemas])
+
+
+def _cites(value: object) -> bool:
+    """True if a message, or a block or a result in it, has citations enabled."""
+    if isinstance(value, list):
+        return any(map(_cites, value))
+    if not isinstance(value, dict):
+        return False
+    citations = value.get("citations")
+    return (isinstance(citations, dict) and citations.get("enabled") is True) or _cites(value.get("content"))
 
 
 def _schema_of(form: object) -> dict[str, Any]:

@@ -111,6 +111,14 @@ class TestRules:
         """Types OutputConfigParam."""
         assert posted(claude, WELL_FORMED | {"output_config": config})[0] == 400
 
+    def test_documents_are_not_cited_in_an_object(self, claude: StandIn) -> None:
+        """Page Structured outputs: not compatible with citations."""
+        source = {"type": "text", "media_type": "text/plain", "data": "Herons nest."}
+        cited = {"type": "document", "source": source, "citations": {"enabled": True}}
+        for block, status in ((cited, 400), ({**cited, "citations": {"enabled": False}}, 200)):
+            messages = [{"role": "user", "content": [block, {"type": "text", "text": "What?"}]}]
+            assert posted(claude, asking_for(closed(a=TEXT), messages=messages))[0] == status
+
 
 SCHEMAS = [
     closed(title=TEXT, summary=TEXT, key_points={"type": "array", "items": TEXT}, language=TEXT),

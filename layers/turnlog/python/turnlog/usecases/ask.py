@@ -14,7 +14,7 @@ from turnlog.domain.limits import OwnerLimits, question_charges, settlement, ste
 from turnlog.domain.messages import Message, ModelRequest, Reply, Usage, total_usage
 from turnlog.domain.model_limits import require_possible
 from turnlog.domain.models import require_not_retired
-from turnlog.domain.output_schemas import output_in
+from turnlog.domain.output.replies import output_in
 from turnlog.domain.prices import cost_usd
 from turnlog.domain.quotas import QuotaCharges
 from turnlog.domain.server_key import ServerKey

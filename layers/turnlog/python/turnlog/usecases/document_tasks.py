@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from turnlog.domain.document_parts import Part
 from turnlog.domain.messages import to_json
-from turnlog.domain.output_schemas import read_output_schema
+from turnlog.domain.output.schemas import read_output_schema
 
 Output = Mapping[str, Any]
 

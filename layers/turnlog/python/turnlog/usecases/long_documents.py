@@ -15,7 +15,7 @@ from turnlog.domain.document_parts import BYTES_PER_TOKEN, Part, parts_of
 from turnlog.domain.limits import OwnerLimits, questions_charges, settlement
 from turnlog.domain.messages import Message, ModelRequest, ModelSettings, Reply, to_json, total_usage
 from turnlog.domain.models import require_not_retired
-from turnlog.domain.output_schemas import output_in, require_uncited
+from turnlog.domain.output.replies import output_in, require_uncited
 from turnlog.domain.quotas import QuotaCharges, together
 from turnlog.domain.turns import ModelCall, total_cost
 from turnlog.errors import ContextTooLong, ModelProtocolError, OutputInvalid, QuotaUnavailable, StoreUnavailable

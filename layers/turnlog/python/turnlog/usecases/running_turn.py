@@ -17,7 +17,7 @@ from turnlog.domain.answers import MOST_TURN_BYTES, bytes_in_answer, require_ans
 from turnlog.domain.limits import REPLY_BYTES_PER_TOKEN, settlement, step_charges
 from turnlog.domain.messages import Message, ModelRequest, Reply, to_json
 from turnlog.domain.older_keys import older_keys
-from turnlog.domain.output_schemas import output_in
+from turnlog.domain.output.replies import output_in
 from turnlog.domain.prices import cost_usd
 from turnlog.domain.quotas import QuotaCharge
 from turnlog.domain.sessions import Session, SessionView

@@ -12,7 +12,7 @@ from turnlog.domain.chosen_tools import ChosenTools
 from turnlog.domain.messages import CacheLifetime, Effort, to_json
 from turnlog.domain.model_limits import require_possible
 from turnlog.domain.models import require_not_retired
-from turnlog.domain.output_schemas import OutputSchema
+from turnlog.domain.output.schemas import OutputSchema
 from turnlog.domain.owners import anonymous_owner
 from turnlog.domain.quotas import QuotaCharges
 from turnlog.domain.server_key import ServerKey

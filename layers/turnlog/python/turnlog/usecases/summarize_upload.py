@@ -9,7 +9,6 @@ from typing import Literal
 
 from turnlog.clock import Clock
 from turnlog.domain.documents import SummaryState, Upload
-from turnlog.domain.limits import DEFAULT_MAX_TOKENS
 from turnlog.domain.messages import Message, ModelSettings
 from turnlog.errors import ContextTooLong, DocumentRefused, ModelRejected, OutputInvalid, SummaryTaken, TurnlogError
 from turnlog.ports.chat_model import ChatModel
@@ -18,6 +17,7 @@ from turnlog.usecases.document_tasks import SUMMARIZE
 from turnlog.usecases.long_documents import DocumentAnswer, NoPurse, answer_document
 
 _PUT_RESERVE_S = 10.0  # kept back from the model's time for storing the summary
+_SUMMARY_TOKENS = 8_192  # a summary has some hundreds; the rest is for thinking, which is paid out of the same
 _LOOKS = 3  # at the summary's state, when others change it meanwhile
 _RUNNING = {"status": "running"}
 
@@ -104,7 +104,7 @@ def _summarize(
         answer = answer_document(
             SUMMARIZE,
             Message.of_text(documents.read_text(upload)),
-            ModelSettings(model_name, DEFAULT_MAX_TOKENS),
+            ModelSettings(model_name, _SUMMARY_TOKENS),
             model=model,
             purse=NoPurse(),
             seconds=lambda: remaining_s() - _PUT_RESERVE_S,

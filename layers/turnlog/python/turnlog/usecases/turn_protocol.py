@@ -14,7 +14,7 @@ from turnlog.domain.limits import charges, require_message_storable, require_roo
 from turnlog.domain.messages import Message, Reply
 from turnlog.domain.models import require_not_retired
 from turnlog.domain.older_keys import attempts, numbers_to_check, packed_attempts
-from turnlog.domain.output_schemas import require_uncited
+from turnlog.domain.output.replies import require_uncited
 from turnlog.domain.quotas import QuotaCharge
 from turnlog.domain.sessions import SessionView
 from turnlog.domain.tools import calls_in, require_results

@@ -23,7 +23,7 @@ from turnlog.domain.blocks.reading import read_message
 from turnlog.domain.chosen_tools import MOST_TOOLS, ChosenTools, resolve_tools
 from turnlog.domain.limits import DEFAULT_MAX_TOKENS
 from turnlog.domain.messages import Message, has_foreign_controls, to_json
-from turnlog.domain.output_schemas import OutputSchema, read_output_schema
+from turnlog.domain.output.schemas import OutputSchema, read_output_schema
 from turnlog.domain.sessions import Metadata as Pairs
 from turnlog.entrypoints.http.fields import described
 from turnlog.entrypoints.http.message_schema import message_schema

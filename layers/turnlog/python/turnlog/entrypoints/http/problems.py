@@ -303,8 +303,8 @@ _INVALID_DETAILS = {
     "schema_invalid": "The schema is not that of an object, in the form that Claude takes.",
     "schema_not_strict": "A strict schema has closed objects (additionalProperties: false) and no bounds of values.",
     "schema_refers": "A schema refers to its own definitions alone, and none of them to itself.",
-    "schema_too_complex": "A schema has at most 24 properties that are not required and 16 unions, and 5000 parts, "
-    "where each reference counts as all that it leads to.",
+    "schema_too_complex": "A schema has at most 24 properties that are not required, 16 unions, 8 patterns and 5000 "
+    "parts, where each reference counts as all that it leads to.",
     "schema_too_large": "A schema has at most 32768 bytes, and 32 levels.",
     "schema_unsatisfiable": "No value can meet the schema.",
     "secret_not_new": "The new secret is the old one.",

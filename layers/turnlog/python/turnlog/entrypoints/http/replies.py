@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict
 from turnlog.clock import rfc3339
 from turnlog.domain import documents, messages, sessions, turns
 from turnlog.domain.notices import NoticeCode, notice_of
-from turnlog.domain.output_schemas import output_in
+from turnlog.domain.output.replies import output_in
 from turnlog.domain.turns import Turn as StoredTurn
 from turnlog.entrypoints.http import fields
 from turnlog.entrypoints.http.fields import count, described, time

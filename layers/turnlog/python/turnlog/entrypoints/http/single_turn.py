@@ -8,7 +8,7 @@ from typing import Any, cast
 from turnlog import runtime
 from turnlog.domain import messages
 from turnlog.domain.messages import Effort, ModelRequest, ModelSettings
-from turnlog.domain.output_schemas import require_uncited
+from turnlog.domain.output.replies import require_uncited
 from turnlog.entrypoints.http.api import Api, Invocation, Response, Route
 from turnlog.entrypoints.http.bodies import QueryBody, SingleTurnBody, chosen_model
 from turnlog.entrypoints.http.document_replies import document_reply

@@ -10,7 +10,7 @@ from turnlog.domain.blocks.images import IMAGE_TYPES
 from turnlog.domain.blocks.media import MOST_IMAGES, MOST_PAGES, MOST_PIXELS
 from turnlog.domain.blocks.reading import BLOCK_TYPES, MOST_TITLE, TOOL_USE_ID_PATTERN
 from turnlog.domain.json_schemas import MAX_SCHEMA_BYTES
-from turnlog.domain.output_schemas import MOST_OPTIONAL
+from turnlog.domain.output.sizes import MOST_OPTIONAL
 from turnlog.entrypoints.http.bodies import TurnBody
 from turnlog.entrypoints.http.openapi.components import Schema, schema_of
 from turnlog.entrypoints.http.openapi.operations import ANONYMOUS, Operation
