@@ -30,7 +30,7 @@ from hypercorn.config import Config  # type: ignore[import-not-found]
 from ministack import app as ministack  # type: ignore[import-not-found]
 from ministack.core import iam_actions, lambda_runtime  # type: ignore[import-not-found]
 from ministack.core.persistence import save_all  # type: ignore[import-not-found]
-from ministack.services import apigateway_v1, lambda_svc, s3  # type: ignore[import-not-found]
+from ministack.services import apigateway_v1, dynamodb, lambda_svc, s3  # type: ignore[import-not-found]
 
 from local import executions, iam_request
 from local.guard import refusal, without_sources
@@ -39,6 +39,8 @@ from local.saved_code import SavedCode
 from local.shared_layers import SharedLayers
 
 STAGE = "/v1"
+MOST_TRANSACTION_BYTES = 4 * 1024 * 1024 * 4 // 3
+"""MiniStack counts bytes in the base64 in which they are sent, and DynamoDB's 4 MB are of the bytes themselves."""
 _SAVE_WITHIN_S = 2.0
 _KILL_WITHIN_S = 0.7  # the launcher allows 5 s for everything
 
@@ -67,6 +69,7 @@ async def _run(port: int, state: Path, page: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the launcher's
     lambda_runtime.zipfile = SharedLayers(state / "layers")
     iam_request.complete(ministack, iam_actions, s3)
+    dynamodb._DDB_TXN_MAX_BYTES = MOST_TRANSACTION_BYTES
     code = SavedCode()
     executions.complete(lambda_runtime, lambda_svc, apigateway_v1, code, tell)
     guard = Guard(port, page)

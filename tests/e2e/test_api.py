@@ -17,6 +17,7 @@ import jwt
 import pytest
 
 from tests.e2e.stack import PAGE, Stack
+from tests.media import image, png, text_block
 from turnlog.domain.owners import owner_hash
 
 PATIENCE_S = 60  # for what happens by itself; a cold start on a busy machine takes many seconds
@@ -45,7 +46,7 @@ def new_session(client: httpx2.Client, **settings: Any) -> str:
     return str(created.json()["session_id"])
 
 
-def take(client: httpx2.Client, session_id: str, message: str, key: str | None = None) -> httpx2.Response:
+def take(client: httpx2.Client, session_id: str, message: Any, key: str | None = None) -> httpx2.Response:
     headers = {"Idempotency-Key": key or secrets.token_hex(8)}
     return client.post(f"/sessions/{session_id}/turns", json={"message": message}, headers=headers)
 
@@ -87,6 +88,15 @@ def test_the_same_key_gives_the_same_bytes_and_is_paid_for_once(ada: httpx2.Clie
     assert again.content == first.content
     assert stack.model_calls() == before + 1
     require_problem(take(ada, session_id, "another", "one-key"), 422, "idempotency_key_reused")
+
+
+def test_the_largest_picture_that_a_request_can_bring_is_kept(ada: httpx2.Client) -> None:
+    session_id = new_session(ada)
+    picture = image(png(9, 9) + secrets.token_bytes(3_370_000))
+    for key in ("1", "2"):
+        taken = take(ada, session_id, [picture, text_block("What is this?")], key)
+        assert taken.status_code == 200, taken.text
+    assert ada.get(f"/sessions/{session_id}/turns/2").json()["message"][0] == picture
 
 
 def test_of_two_turns_at_once_one_is_refused_unpaid(ada: httpx2.Client, stack: Stack) -> None:
