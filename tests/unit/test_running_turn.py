@@ -252,30 +252,29 @@ def test_a_model_without_system_messages_gets_the_last_as_its_prompt(model: str)
     assert [message.role for message in desk.turns[0].messages] == ["user", "system", "assistant"]
 
 
-@pytest.mark.parametrize("tries", [1, 2])
-def test_a_history_that_the_context_cannot_hold_is_cut(desk: Desk, tries: int) -> None:
+def test_a_history_that_the_context_cannot_hold_is_cut(desk: Desk) -> None:
     for said in ("one", "two"):
         desk.turn(said, said, text("x"))
-    taken = desk.turn("three", "k", *(ContextTooLong() for _ in range(tries)), text("y"))
-    assert desk.model.last[0] == ("user", text(["two", "three"][tries - 1]))
-    assert taken.turn.window_from == 1 + tries
+    taken = desk.turn("three", "k", ContextTooLong(), text("y"))
+    assert desk.model.last[0] == ("user", text("two"))
+    assert taken.turn.window_from == 2
     desk.turn("four", "l", text("z"))
-    assert desk.model.last[0] == ("user", text(["two", "three"][tries - 1]))
+    assert desk.model.last[0] == ("user", text("two"))
+
+
+def test_a_last_turn_that_the_context_cannot_hold_is_never_left_out(desk: Desk) -> None:
+    for said in ("one", "two"):
+        desk.turn(said, said, text("x"))
+    with pytest.raises(ContextTooLong):
+        desk.turn("three", "k", ContextTooLong(), ContextTooLong())
+    assert desk.model.last[0] == ("user", text("two"))
+    assert desk.running is None
 
 
 def test_a_message_that_the_context_cannot_hold_alone_is_refused(desk: Desk) -> None:
-    desk.turn("one", "k", text("x"))
     with pytest.raises(ContextTooLong):
-        desk.turn("two", "l", *(ContextTooLong() for _ in range(2)))
-    assert desk.turn("two", "m", text("y")).turn.number == 2
-
-
-def test_results_go_on_without_the_calls_that_the_context_cannot_hold(desk: Desk) -> None:
-    desk.turn("one", "k", wants("a", name="weather"))
-    given = Message("user", to_json([{"type": "tool_result", "tool_use_id": "a", "content": "Rain."}]))
-    assert desk.turn(given, "l", ContextTooLong(), text("y")).turn.number == 2
-    ((role, (block,)),) = desk.model.last
-    assert (role, block["type"]) == ("user", "text")
+        desk.turn("one", "k", ContextTooLong())
+    assert desk.turn("two", "m", text("y")).turn.number == 1
 
 
 def test_a_turn_ends_at_the_most_steps_and_the_next_one_goes_on(desk: Desk) -> None:

@@ -160,18 +160,24 @@ class RunningTurn:
                     return self._commit("model_context_window_exceeded")
                 if not self._shorten():
                     raise
-                continue
             except _Stopped:
                 return self._commit(STOPPED)
-            call = self._call_of(reply)
-            if not self._goes_on(reply):
-                if schema := self.view.session.settings.output_schema:
-                    output_in(reply, schema)  # or it is not stored
-                return self._commit(reply.stop_reason, (reply.message, call))
-            try:
-                self._keep_reply(Step(len(self.steps) + 1, reply.message, call))
-            except _Stopped:
-                return self._commit(STOPPED, (reply.message, call))
+            else:
+                if (turn := self._take_up(reply)) is not None:
+                    return turn
+
+    def _take_up(self, reply: Reply) -> Turn | None:
+        """Stores the reply: as a step, which is None, or as the end of the turn, which is returned."""
+        call = self._call_of(reply)
+        if not self._goes_on(reply):
+            if schema := self.view.session.settings.output_schema:
+                output_in(reply, schema)  # or it is not stored
+            return self._commit(reply.stop_reason, (reply.message, call))
+        try:
+            self._keep_reply(Step(len(self.steps) + 1, reply.message, call))
+        except _Stopped:
+            return self._commit(STOPPED, (reply.message, call))
+        return None
 
     def _ask(self) -> Reply:
         self._renew_if_short()
@@ -200,14 +206,14 @@ class RunningTurn:
         return max(self._sent_from, first_sent(self.view.turns, asked))
 
     def _shorten(self) -> bool:
-        """Leaves out turns, since what was sent is too long: all but the last one, then that too. False without any.
+        """Leaves out all turns but the last one, since what was sent is too long. False when that is all already.
 
-        A refused call costs nothing, and without it a session whose last turn fills the context would be stuck.
+        A refused call costs nothing. The last turn is never left out: no reply comes from an empty history.
         """
         last = self.view.turns[-1].number if self.view.turns else 0
-        start = self._start(self._messages)
-        self._sent_from = last if start < last else last + 1
-        return start <= last
+        is_longer = self._start(self._messages) < last
+        self._sent_from = max(last, 1)
+        return is_longer
 
     def _goes_on(self, reply: Reply) -> bool:
         """True if the service has to do something before the caller can: to run a tool, or to let the model go on."""

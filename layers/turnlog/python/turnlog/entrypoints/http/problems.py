@@ -205,7 +205,8 @@ WORDINGS: dict[type[errors.TurnlogError], Wording] = {
     errors.ContextTooLong: Wording(
         422,
         "Context too long",
-        "The messages do not fit into the model's context.",
+        "The messages do not fit into the model's context: send less. Where it is a session's last turn that fills it, "
+        "fork the session at an earlier one.",
         {"stored": False},
     ),
     errors.ModelRejected: Wording(
