@@ -12,17 +12,19 @@ import random
 import re
 import time
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import groupby
 from typing import Any, NoReturn, Protocol
 
 import anthropic
 import httpx2
 
 from turnlog.domain.blocks.reading import TOOL_USE_ID_PATTERN
-from turnlog.domain.messages import ModelRequest, ModelSettings, Reply, Usage, to_json
+from turnlog.domain.messages import Message, ModelRequest, ModelSettings, Reply, Usage, to_json
 from turnlog.domain.models import successor_of
 from turnlog.domain.reply_events import OnEvent, events_of
+from turnlog.domain.tools import results_in
 from turnlog.domain.window import without_thinking
 from turnlog.errors import (
     ContextTooLong,
@@ -262,7 +264,7 @@ def _arguments(request: ModelRequest) -> dict[str, Any]:
     if settings.stop_sequences:
         arguments["stop_sequences"] = list(settings.stop_sequences)
     if settings.thinking:
-        arguments["thinking"] = json.loads(settings.thinking)
+        arguments["thinking"] = _thinking(settings.thinking, request.messages)
     if settings.tools:
         arguments["tools"] = json.loads(settings.tools)
         if settings.tool_choice:
@@ -272,6 +274,25 @@ def _arguments(request: ModelRequest) -> dict[str, Any]:
     if request.cached:
         _place_breakpoints(arguments, request)
     return arguments
+
+
+def _thinking(asked: str, sent: Sequence[Message]) -> dict[str, Any]:
+    """The thinking to ask for: none within calls of tools that did not begin with it.
+
+    With a budget the provider takes results only after thinking, and a cut may have left that out.
+    """
+    thinking: dict[str, Any] = json.loads(asked)
+    if thinking["type"] != "enabled":
+        return thinking
+    is_answer = False
+    for role, said in groupby(reversed(sent), key=lambda message: message.role):
+        if role == "user":
+            if not any(map(results_in, said)):
+                break
+            is_answer = True
+        elif role == "assistant" and any("thinking" in block["type"] for message in said for block in message.blocks):
+            return thinking
+    return {"type": "disabled"} if is_answer else thinking
 
 
 def _output_config(settings: ModelSettings) -> dict[str, Any]:
