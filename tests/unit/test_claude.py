@@ -285,6 +285,16 @@ def test_a_conversation_whose_beginning_changed_goes_on(model: Claude, stand_in:
     assert [len(sent(stand_in, index)["messages"][1]["content"]) for index in (-2, -1)] == [2, 1]
 
 
+def test_an_unknown_block_that_is_not_taken_back_is_left_out(model: Claude, stand_in: StandIn) -> None:
+    odd = {"type": "hologram", "hologram": "A heron."}
+    replies = [[odd], [{"type": "text", "text": "Hello Ada."}, odd], [THOUGHT, odd]]
+    answers = [Message("assistant", to_json(blocks)) for blocks in replies]
+    request = asked(HISTORY[0], answers[0], HISTORY[0], answers[1], HISTORY[0], answers[2], HISTORY[2])
+    assert "Ada" in model.reply(request, seconds=5).text
+    assert [each["role"] for each in sent(stand_in)["messages"]] == ["user", "user", "assistant", "user", "user"]
+    assert sent(stand_in)["messages"][2]["content"] == [{"type": "text", "text": "Hello Ada."}]
+
+
 def test_what_is_refused_without_thinking_too_is_not_asked_again() -> None:
     with refusing_thinking(STUCK[0], always=True) as (url, seen), pytest.raises(ModelRejected) as refused:
         Claude(url, the_key, allows_stand_in=True).reply(thoughtful(), seconds=10)

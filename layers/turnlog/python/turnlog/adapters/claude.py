@@ -25,7 +25,7 @@ from turnlog.domain.messages import Message, ModelRequest, ModelSettings, Reply,
 from turnlog.domain.models import successor_of
 from turnlog.domain.reply_events import OnEvent, events_of
 from turnlog.domain.tools import results_in
-from turnlog.domain.window import without_thinking
+from turnlog.domain.window import without_thinking, without_unknown_blocks
 from turnlog.errors import (
     ContextTooLong,
     ModelAccessDenied,
@@ -50,6 +50,7 @@ _NO_CREDIT = "credit balance is too low"
 _NO_MODEL = "model"  # of a 404: one of a wrong base URL is another server's, or says nothing of a model
 # Likewise of thinking blocks that are not taken back, since what was sent before them has changed.
 _THINKING_REFUSED = ("bound to a different conversation", "in `thinking` block", "`redacted_thinking` blocks")
+_BLOCK_REFUSED = "does not match any of the expected tags"  # and of a block of a kind that came in a reply
 _STAND_IN = "x-turnlog-stand-in"
 _REQUEST_ID = "request-id"
 _LIMITS = {
@@ -157,8 +158,8 @@ class Claude:
                 meaning = _meaning(error, request.settings.model)
                 meaning.provider_request_id = _request_id(error)
                 self._note(request, began, error, meaning)
-                if _refuses_thinking(error) and (bare := _bare(request)).messages != request.messages:
-                    request = bare  # or each further turn would be refused; what is refused is not billed
+                if (mended := _mended(error, request)).messages != request.messages:
+                    request = mended  # or each further turn would be refused; what is refused is not billed
                     continue
                 if isinstance(meaning, ModelAccessDenied) and not renewed:
                     client, renewed = self._sdk.with_options(api_key=self._api_key(renewed=True)), True
@@ -329,9 +330,16 @@ def _last_markable(sent: list[dict[str, Any]]) -> dict[str, Any]:
     return {}
 
 
-def _bare(request: ModelRequest) -> ModelRequest:
-    """The request without any thinking, of which no beginning is cached."""
-    return replace(request, messages=without_thinking(request.messages), cached_messages=0)
+def _mended(error: anthropic.APIError, request: ModelRequest) -> ModelRequest:
+    """The request without what the provider does not take back of replies, of which no beginning is cached."""
+    if not (isinstance(error, anthropic.APIStatusError) and error.status_code == 400):
+        return request
+    said = _provider_message(error)
+    if any(mark in said for mark in _THINKING_REFUSED):
+        return replace(request, messages=without_thinking(request.messages), cached_messages=0)
+    if _BLOCK_REFUSED in said:
+        return replace(request, messages=without_unknown_blocks(request.messages), cached_messages=0)
+    return request
 
 
 def _reply(body: bytes, request_id: str = "") -> Reply:
@@ -440,12 +448,6 @@ def _provider_message(error: anthropic.APIStatusError) -> str:
     body = error.body
     details = body.get("error") if isinstance(body, Mapping) else None
     return str(details.get("message", "")) if isinstance(details, Mapping) else ""
-
-
-def _refuses_thinking(error: anthropic.APIError) -> bool:
-    if not (isinstance(error, anthropic.APIStatusError) and error.status_code == 400):
-        return False
-    return any(mark in _provider_message(error) for mark in _THINKING_REFUSED)
 
 
 def _request_id(error: anthropic.APIError) -> str:
