@@ -211,6 +211,28 @@ def test_settings_that_nobody_made_are_not_sent() -> None:
     assert claude._arguments(asked(tool_choice="auto")).keys() == {"model", "max_tokens", "messages"}
 
 
+CALLS = Message("assistant", to_json([CALLED]))
+RESULT = Message("user", to_json([{"type": "tool_result", "tool_use_id": "toolu_1", "content": "noon"}]))
+BUDGET: dict[str, Any] = {"type": "enabled", "budget_tokens": 1024}
+
+
+@pytest.mark.parametrize("after", [(), (Message.of_text("And?"),)], ids=["results", "results and a question"])
+def test_results_of_calls_without_their_thinking_are_taken(model: Claude, after: tuple[Message, ...]) -> None:
+    request = asked(HISTORY[0], CALLS, RESULT, *after, thinking=to_json(BUDGET), tools=to_json([TOOL]))
+    request = replace(request, settings=replace(request.settings, model="claude-sonnet-4-6", max_tokens=2000))
+    assert model.reply(request, seconds=5).stop_reason == "end_turn"
+
+
+def test_a_loop_that_began_with_thinking_goes_on_with_it() -> None:
+    thought = Message("assistant", to_json([THOUGHT, CALLED]))
+    for sent_messages, thinking in (
+        ((HISTORY[0], thought, RESULT, CALLS, RESULT), BUDGET),
+        ((HISTORY[0], CALLS, RESULT, HISTORY[1], HISTORY[2]), BUDGET),
+        ((HISTORY[0], thought, RESULT, HISTORY[1], HISTORY[2], CALLS, RESULT), {"type": "disabled"}),
+    ):
+        assert claude._arguments(asked(*sent_messages, thinking=to_json(BUDGET)))["thinking"] == thinking
+
+
 STUCK = [
     "messages.1.content.0: Invalid `signature` in `thinking` block. The block is bound to a different conversation.",
     "messages.1.content.0: Invalid `signature` in `thinking` block",
@@ -261,6 +283,16 @@ def test_a_conversation_whose_beginning_changed_goes_on(model: Claude, stand_in:
     changed = asked(question, first.message, question, system="Be brief.", thinking=thinking)
     assert model.reply(changed, seconds=5).stop_reason == "end_turn"
     assert [len(sent(stand_in, index)["messages"][1]["content"]) for index in (-2, -1)] == [2, 1]
+
+
+def test_an_unknown_block_that_is_not_taken_back_is_left_out(model: Claude, stand_in: StandIn) -> None:
+    odd = {"type": "hologram", "hologram": "A heron."}
+    replies = [[odd], [{"type": "text", "text": "Hello Ada."}, odd], [THOUGHT, odd]]
+    answers = [Message("assistant", to_json(blocks)) for blocks in replies]
+    request = asked(HISTORY[0], answers[0], HISTORY[0], answers[1], HISTORY[0], answers[2], HISTORY[2])
+    assert "Ada" in model.reply(request, seconds=5).text
+    assert [each["role"] for each in sent(stand_in)["messages"]] == ["user", "user", "assistant", "user", "user"]
+    assert sent(stand_in)["messages"][2]["content"] == [{"type": "text", "text": "Hello Ada."}]
 
 
 def test_what_is_refused_without_thinking_too_is_not_asked_again() -> None:

@@ -12,18 +12,20 @@ import random
 import re
 import time
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import groupby
 from typing import Any, NoReturn, Protocol
 
 import anthropic
 import httpx2
 
 from turnlog.domain.blocks.reading import TOOL_USE_ID_PATTERN
-from turnlog.domain.messages import ModelRequest, ModelSettings, Reply, Usage, to_json
+from turnlog.domain.messages import Message, ModelRequest, ModelSettings, Reply, Usage, to_json
 from turnlog.domain.models import successor_of
 from turnlog.domain.reply_events import OnEvent, events_of
-from turnlog.domain.window import without_thinking
+from turnlog.domain.tools import results_in
+from turnlog.domain.window import without_thinking, without_unknown_blocks
 from turnlog.errors import (
     ContextTooLong,
     ModelAccessDenied,
@@ -48,6 +50,7 @@ _NO_CREDIT = "credit balance is too low"
 _NO_MODEL = "model"  # of a 404: one of a wrong base URL is another server's, or says nothing of a model
 # Likewise of thinking blocks that are not taken back, since what was sent before them has changed.
 _THINKING_REFUSED = ("bound to a different conversation", "in `thinking` block", "`redacted_thinking` blocks")
+_BLOCK_REFUSED = "does not match any of the expected tags"  # and of a block of a kind that came in a reply
 _STAND_IN = "x-turnlog-stand-in"
 _REQUEST_ID = "request-id"
 _LIMITS = {
@@ -155,8 +158,8 @@ class Claude:
                 meaning = _meaning(error, request.settings.model)
                 meaning.provider_request_id = _request_id(error)
                 self._note(request, began, error, meaning)
-                if _refuses_thinking(error) and (bare := _bare(request)).messages != request.messages:
-                    request = bare  # or each further turn would be refused; what is refused is not billed
+                if (mended := _mended(error, request)).messages != request.messages:
+                    request = mended  # or each further turn would be refused; what is refused is not billed
                     continue
                 if isinstance(meaning, ModelAccessDenied) and not renewed:
                     client, renewed = self._sdk.with_options(api_key=self._api_key(renewed=True)), True
@@ -262,7 +265,7 @@ def _arguments(request: ModelRequest) -> dict[str, Any]:
     if settings.stop_sequences:
         arguments["stop_sequences"] = list(settings.stop_sequences)
     if settings.thinking:
-        arguments["thinking"] = json.loads(settings.thinking)
+        arguments["thinking"] = _thinking(settings.thinking, request.messages)
     if settings.tools:
         arguments["tools"] = json.loads(settings.tools)
         if settings.tool_choice:
@@ -272,6 +275,25 @@ def _arguments(request: ModelRequest) -> dict[str, Any]:
     if request.cached:
         _place_breakpoints(arguments, request)
     return arguments
+
+
+def _thinking(asked: str, sent: Sequence[Message]) -> dict[str, Any]:
+    """The thinking to ask for: none within calls of tools that did not begin with it.
+
+    With a budget the provider takes results only after thinking, and a cut may have left that out.
+    """
+    thinking: dict[str, Any] = json.loads(asked)
+    if thinking["type"] != "enabled":
+        return thinking
+    is_answer = False
+    for role, said in groupby(reversed(sent), key=lambda message: message.role):
+        if role == "user":
+            if not any(map(results_in, said)):
+                break
+            is_answer = True
+        elif role == "assistant" and any("thinking" in block["type"] for message in said for block in message.blocks):
+            return thinking
+    return {"type": "disabled"} if is_answer else thinking
 
 
 def _output_config(settings: ModelSettings) -> dict[str, Any]:
@@ -308,9 +330,16 @@ def _last_markable(sent: list[dict[str, Any]]) -> dict[str, Any]:
     return {}
 
 
-def _bare(request: ModelRequest) -> ModelRequest:
-    """The request without any thinking, of which no beginning is cached."""
-    return replace(request, messages=without_thinking(request.messages), cached_messages=0)
+def _mended(error: anthropic.APIError, request: ModelRequest) -> ModelRequest:
+    """The request without what the provider does not take back of replies, of which no beginning is cached."""
+    if not (isinstance(error, anthropic.APIStatusError) and error.status_code == 400):
+        return request
+    said = _provider_message(error)
+    if any(mark in said for mark in _THINKING_REFUSED):
+        return replace(request, messages=without_thinking(request.messages), cached_messages=0)
+    if _BLOCK_REFUSED in said:
+        return replace(request, messages=without_unknown_blocks(request.messages), cached_messages=0)
+    return request
 
 
 def _reply(body: bytes, request_id: str = "") -> Reply:
@@ -419,12 +448,6 @@ def _provider_message(error: anthropic.APIStatusError) -> str:
     body = error.body
     details = body.get("error") if isinstance(body, Mapping) else None
     return str(details.get("message", "")) if isinstance(details, Mapping) else ""
-
-
-def _refuses_thinking(error: anthropic.APIError) -> bool:
-    if not (isinstance(error, anthropic.APIStatusError) and error.status_code == 400):
-        return False
-    return any(mark in _provider_message(error) for mark in _THINKING_REFUSED)
 
 
 def _request_id(error: anthropic.APIError) -> str:

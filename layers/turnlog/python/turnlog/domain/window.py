@@ -135,6 +135,21 @@ def without_thinking(sent: Sequence[Message]) -> tuple[Message, ...]:
     return tuple(_with_system_in_place(_sendable(sent, with_thinking=False, goes_on=True)))
 
 
+def without_unknown_blocks(sent: Sequence[Message]) -> tuple[Message, ...]:
+    """The messages without blocks of replies that this version does not know; a reply of nothing else is left out."""
+    known = [_of_known_blocks(message) if message.role == "assistant" else message for message in sent]
+    return tuple(_with_system_in_place(_sendable([message for message in known if message], goes_on=True)))
+
+
+def _of_known_blocks(reply: Message) -> Message | None:
+    kept = [block for block in reply.blocks if _is_known(block["type"])]
+    return Message(reply.role, to_json(kept)) if kept else None
+
+
+def _is_known(kind: str) -> bool:
+    return kind in ("text", "tool_use", "server_tool_use", *_THINKING) or kind.endswith("_tool_result")
+
+
 def _sendable(sent: Sequence[Message], *, with_thinking: bool = True, goes_on: bool = False) -> list[Message]:
     """The messages as the provider takes them. Callers' messages go as they are.
 
