@@ -17,7 +17,7 @@ from turnlog.domain.limits import OwnerLimits
 from turnlog.domain.tool_functions import Tool
 from turnlog.domain.tools import results_in
 from turnlog.domain.window import WindowPolicy
-from turnlog.errors import ModelFailed, ModelUnavailable
+from turnlog.errors import ContextTooLong, ModelFailed, ModelUnavailable
 from turnlog.ports.tool_context import ToolContext
 from turnlog.usecases.ask import MOST_CALLS
 from turnlog.usecases.continuations import read_continuation
@@ -151,6 +151,22 @@ class TestBounds:
         answer = ask(call, ["large"])
         assert (len(model.requests), answer.body["stop_reason"]) == (1, "pause_turn")
         assert len(answer.raw) < 6_000_000
+
+    def test_results_that_the_context_cannot_hold_end_it_with_what_was_paid(
+        self, call: Call, backstage: Backstage
+    ) -> None:
+        own(backstage, "large", lambda context: "x" * 390_000)
+        asking = [(called(("large", {}), first=number), "tool_use") for number in (1, 2)]
+        model = script(backstage, *asking)
+
+        def fill() -> None:
+            if len(model.requests) == 3:
+                raise ContextTooLong
+
+        model.during = fill
+        body = ask(call, ["large"]).body
+        assert (body["stop_reason"], body["content"]) == ("model_context_window_exceeded", asking[1][0])
+        assert (len(body["steps"]), body["usage"]["input_tokens"]) == (1, 20)
 
     def test_ten_megabytes_are_an_error_that_the_model_is_told(self, call: Call, backstage: Backstage) -> None:
         own(backstage, "large", lambda context: "x" * 10_000_000)

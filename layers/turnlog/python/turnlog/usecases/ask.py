@@ -20,7 +20,7 @@ from turnlog.domain.quotas import QuotaCharges
 from turnlog.domain.server_key import ServerKey
 from turnlog.domain.tools import calls_in, message_of_results
 from turnlog.domain.turns import PAUSED, ModelCall, Step, total_cost
-from turnlog.errors import ModelProtocolError, QuotaUnavailable, StoreUnavailable, TurnTooLarge
+from turnlog.errors import ContextTooLong, ModelProtocolError, QuotaUnavailable, StoreUnavailable, TurnTooLarge
 from turnlog.ports.chat_model import ChatModel
 from turnlog.ports.quota_store import QuotaStore
 from turnlog.ports.tool_runner import ToolRunner
@@ -126,8 +126,15 @@ class _Asking:
 
     def finish(self) -> tuple[Reply, Decimal | None]:
         """Returns the last reply and its own price. Raises as `ask`."""
+        before: tuple[Reply, Decimal | None] | None = None
         while True:
-            reply, cost = self._ask()
+            try:
+                reply, cost = self._ask()
+            except ContextTooLong:
+                if before is None:
+                    raise
+                self.steps.pop()  # it was paid, so its reply is the last one
+                return before
             try:
                 require_reply_answerable(self.question.messages[-1], reply)
             except TurnTooLarge as error:
@@ -143,6 +150,7 @@ class _Asking:
             if sum(bytes_in_answer(message.content) for message in said) > MOST_BYTES or self.seconds() < _CALL_S:
                 return paused
             self.steps.append(step)
+            before = replace(reply, stop_reason="model_context_window_exceeded"), cost
 
     def _goes_on(self, reply: Reply) -> bool:
         """True if the model can go on without the caller. One call of the caller's tools is enough to end here."""
