@@ -9,15 +9,15 @@ from typing import Any
 Block = dict[str, Any]
 
 
-def png(width: int = 1, height: int = 1, *, filling: int = 0) -> bytes:
-    """A grey image, whole if it is small; `filling` bytes of a chunk that is no pixels follow its header."""
+def png(width: int = 1, height: int = 1, *, filling: int | bytes = 0) -> bytes:
+    """A grey image, whole if it is small; a chunk that is no pixels follows its header: `filling`, or so many zeros."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return len(data).to_bytes(4) + kind + data + zlib.crc32(kind + data).to_bytes(4)
 
     header = chunk(b"IHDR", width.to_bytes(4) + height.to_bytes(4) + b"\x08\0\0\0\0")
     rows = zlib.compress((b"\0" + b"\x80" * width) * height) if width * height < 1_000_000 else b""
-    more = chunk(b"fiLl", b"\0" * filling) if filling else b""
+    more = chunk(b"fiLl", bytes(filling)) if filling else b""
     return b"\x89PNG\r\n\x1a\n" + header + more + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
 
 

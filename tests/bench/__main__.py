@@ -6,9 +6,20 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from tests.bench import cold_start, conversation, many_sessions, memory, whole_turn
+from tests.bench import (
+    cached_input,
+    cold_start,
+    conversation,
+    many_sessions,
+    memory,
+    pictures,
+    steps,
+    warm_turn,
+    whole_turn,
+)
 from tests.bench.capacity import READ_DOLLARS, WRITE_DOLLARS
 from tests.bench.conversation import TurnCost
+from tests.bench.deployment import deployment
 
 OUTPUT = Path(".turnlog/bench.json")
 
@@ -21,6 +32,11 @@ def main() -> None:
         "hybrid, two environments in turn": conversation.measure(caches=2)[-1],
     }
     starts, footprints, many = cold_start.measure(), memory.measure(), many_sessions.measure()
+    writes, inputs, shown = steps.measure(), cached_input.measure(), pictures.measure()
+    with deployment() as made:
+        warm = warm_turn.measure(made)
+        with made.worker("session") as worker:
+            drawn = pictures.memory(worker)
     print("A conversation of 50 turns of 2,000 characters, window 25, through the session function's handler:\n")
     print("turn  calls  round trips  read units  write units  model calls  item bytes  $ a million turns  CPU ms")
     for cost in costs:
@@ -32,6 +48,10 @@ def main() -> None:
     print("store                                calls  read units  write units  $ a million turns")
     for name, last in stores.items():
         print(f"{name:35}  {last.calls:5}  {last.read_units:10}  {last.write_units:11}  {dollars(last):17.2f}")
+    print(f"\nBeyond the model's time: {warm_turn.line(warm)}.")
+    print("\nThe writes of a turn of several steps:\n", *steps.table(writes), sep="\n")
+    print("\nThe input of 30 turns of 30 blocks, by the stand-in's cache:\n", *cached_input.table(inputs), sep="\n")
+    print("\nTurns with a picture of 3 MB each:\n", *pictures.table(shown, drawn), sep="\n")
     boto3_cpu, claude_cpu = starts[0].cpu_s, starts[1].cpu_s
     print("\nA cold start, imports only:\n")
     print("function                       modules  CPU s  of boto3's client  of anthropic and boto3's client")
@@ -48,6 +68,10 @@ def main() -> None:
     found["cold_starts"] = [asdict(start) for start in starts]
     found["many_sessions"] = [asdict(each) for each in many]
     found["memory"] = [asdict(each) for each in footprints]
+    found["warm_turn"] = [asdict(warm)]
+    found["steps"] = [asdict(each) for each in writes]
+    found["cached_input"] = [asdict(each) for each in inputs]
+    found["pictures"] = [asdict(cost) | asdict(used) for cost, used in zip(shown, drawn, strict=True)]
     OUTPUT.write_text(json.dumps(found, indent=1) + "\n")
     print(f"\nAs JSON: {OUTPUT}")
 

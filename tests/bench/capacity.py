@@ -31,6 +31,8 @@ def _value_bytes(value: Mapping[str, Any]) -> int:
         return math.ceil(len(content.strip("-").replace(".", "").strip("0")) / 2) + 1
     if kind == "B":
         return len(content)
+    if kind == "BOOL":
+        return 1
     if kind == "M":
         return 3 + sum(1 + len(name.encode()) + _value_bytes(each) for name, each in content.items())
     raise ValueError(kind)
@@ -44,6 +46,7 @@ class Meter:
     read_units: int = 0
     write_units: int = 0
     last_put_bytes: int = 0
+    put_bytes: int = 0
     cpu_s: float = 0
 
     def watch(self, client: DynamoDBClient) -> None:
@@ -53,17 +56,20 @@ class Meter:
     def take(self) -> Meter:
         """The counts since the last call of this method."""
         taken = replace(self)
-        self.calls, self.read_units, self.write_units, self.cpu_s = [], 0, 0, 0
+        self.calls, self.read_units, self.write_units, self.put_bytes, self.cpu_s = [], 0, 0, 0, 0
         return taken
 
     def _before(self, params: Mapping[str, Any], **_: Any) -> None:
         self._began = time.process_time()
         if "TransactItems" in params:
-            puts, factor = [each["Put"]["Item"] for each in params["TransactItems"]], 2
+            actions, factor = params["TransactItems"], 2
+            puts = [each["Put"]["Item"] for each in actions if "Put" in each]
+            self.write_units += factor * (len(actions) - len(puts))  # counters and checks, of items below 1 KB
         else:
             puts, factor = [params["Item"]] if "Item" in params else [], 1
         for item in puts:
             self.last_put_bytes = item_bytes(item)
+            self.put_bytes += self.last_put_bytes
             self.write_units += factor * math.ceil(self.last_put_bytes / 1024)
 
     def _after(self, parsed: Mapping[str, Any], model: Any, **_: Any) -> None:

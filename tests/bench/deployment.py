@@ -194,7 +194,7 @@ class Worker:
             raise RuntimeError("the function ended")
         answer, used = json.loads(line)
         cpu_s, self._cpu_s = used["cpu_s"] - self._cpu_s, used["cpu_s"]
-        return answer, Used(round(used["peak_mb"], 1), round(cpu_s, 3))
+        return answer, Used(round(used["peak_mb"], 1), round(cpu_s, 4))
 
 
 class _Claude(GuardedHandler):

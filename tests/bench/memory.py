@@ -12,6 +12,7 @@ from functools import partial
 
 from tests import deployed
 from tests.added_function import single_turn_paths
+from tests.bench import pictures
 from tests.bench.deployment import ADMIN, NONE_KEPT, OWNER, Deployment, Event, Used, deployment, event, new_key, prose
 from turnlog.domain.window import WindowPolicy
 
@@ -93,12 +94,16 @@ def _footprint(made: Deployment, request: Request, uncompiled_s: float) -> Footp
     return Footprint(request.function, request.asked, memory_mb, uncompiled_s, worker.start, first, again)
 
 
-def peak_of_a_turn_mb() -> float:
-    """The peak of the session function, which loads most, in a turn of the largest size."""
+def peak_of_turns_mb() -> float:
+    """The peak of the session function, which loads most, in a turn of the largest size and in some with pictures.
+
+    With the fourth picture of 3 MB the window is as full as it gets.
+    """
     with deployment() as made, made.worker("session", **NONE_KEPT) as worker:
         session_id = worker.answer(event("POST", "/sessions", {"max_tokens": MOST_TOKENS}))["session_id"]
         turn = {"message": prose(LARGEST_MESSAGE)}
-        return worker.ask(event("POST", "/sessions/{id}/turns", turn, {"id": session_id}, key=new_key())).peak_mb
+        worker.ask(event("POST", "/sessions/{id}/turns", turn, {"id": session_id}, key=new_key()))
+        return pictures.memory(worker, turns=4)[-1].peak_mb
 
 
 def table(footprints: Sequence[Footprint]) -> list[str]:

@@ -7,12 +7,13 @@ import os
 import re
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from tests import deployed
-from tests.bench import memory, whole_turn
+from tests.bench import cached_input, memory, pictures, steps, whole_turn
 from tests.bench.deployment import Used
 from tests.bench.memory import MOST_SHARE, RUNTIME_MB, Footprint
 
@@ -60,6 +61,35 @@ def test_lists_exports_and_erasures_are_measured_by_the_number_of_sessions() -> 
     assert many["an administrator's end of all"] == [listing + 8 * 130 + 1, 6 * 130]  # and a key
 
 
+def test_the_writes_of_a_turn_of_steps_are_measured_in_write_units() -> None:
+    reply, results = ("a step's reply", 1, 4, 6), ("the results of its tool", 1, 12, 14)
+    found = [(each.written, each.calls, each.write_units, each.with_budget) for each in steps.measure(steps=2)]
+    assert found == [
+        ("the lease", 1, 1, 4),
+        ("the message and the first step's reply", 1, 6, 8),
+        results,
+        reply,
+        results,
+        ("the commit", 2, 1, 4),
+        ("a renewal", 1, 1, 1),
+    ]
+
+
+def test_of_the_input_that_could_be_read_from_the_cache_nine_tenths_are() -> None:
+    costs = cached_input.measure(turns=8, blocks=30)
+    assert all(before.tokens == after.readable for before, after in pairwise(costs)), "the beginning did not stay"
+    assert cached_input.share(costs) >= 0.9
+
+
+def test_a_turn_with_a_picture_reads_and_writes_no_more_than_its_bytes() -> None:
+    costs = pictures.measure(turns=2)
+    assert [cost.calls for cost in costs] == [3, 7]
+    for cost in costs:
+        assert 0 <= cost.stored_bytes - pictures.PICTURE_BYTES < 50_000
+        assert cost.write_units <= 2 * (cost.stored_bytes / 1024 + 10)
+    assert costs[1].read_units <= costs[0].stored_bytes / 4096 + 10
+
+
 def test_the_price_of_a_whole_turn_is_in_the_documents() -> None:
     page = Path("docs/benchmarks.md").read_text()
     assert "\n".join(whole_turn.table()) in page
@@ -94,7 +124,7 @@ def test_a_function_that_was_not_measured_has_the_memory_of_all() -> None:
 
 def test_the_function_that_loads_most_still_fits_its_memory() -> None:
     memory_mb = deployed.memory_mb("SessionFunction")
-    assert memory.peak_of_a_turn_mb() + RUNTIME_MB <= MOST_SHARE * memory_mb
+    assert memory.peak_of_turns_mb() + RUNTIME_MB <= MOST_SHARE * memory_mb
 
 
 @pytest.mark.parametrize(
