@@ -24,6 +24,7 @@ from turnlog.adapters.cloudwatch_audit import CloudWatchAuditTrail
 from turnlog.adapters.dynamodb import DynamoDBSessionStore, OwnerKeys
 from turnlog.adapters.read_cache import CachedSessionStore
 from turnlog.config import AnonymousLimitSettings, SessionLifeSettings
+from turnlog.domain.chosen_tools import OfferedTools
 from turnlog.domain.messages import ModelRequest, Reply, to_json
 from turnlog.domain.reply_events import OnEvent
 from turnlog.domain.server_key import ServerKey
@@ -115,6 +116,7 @@ def _wire(store: SessionStore, model: HashModel) -> None:
     runtime.audit_trail = lambda: trail  # type: ignore[assignment]
     runtime.chat_model = lambda: model  # type: ignore[assignment]
     runtime.tool_runner = lambda: None  # type: ignore[assignment] # no turn calls a tool
+    runtime.offered_tools = OfferedTools  # type: ignore[assignment]
     runtime.session_store = lambda: store  # type: ignore[assignment]
     runtime.models = lambda: (MODEL,)  # type: ignore[assignment]
     runtime.cors_origin = lambda: None  # type: ignore[assignment]

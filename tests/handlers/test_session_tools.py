@@ -183,3 +183,15 @@ def test_tools_out_of_their_bounds_are_refused_unpaid(
     message = {"message": "Hello"} if function == "query" else {}
     refused = call(function, "POST", route, {"tools": tools, **message})
     assert (refused.status, refused.body["code"], model.requests) == (422, code, [])
+
+
+def test_web_tools_that_are_no_longer_allowed_are_not_sent(
+    call: Call, backstage: Backstage, model: ScriptedModel
+) -> None:
+    backstage.web = True
+    session_id = begin(call, "current_time", "web_search")
+    assert take(call, session_id, "one").status == 200
+    backstage.web = False
+    assert take(call, session_id, "two").status == 200
+    names = [[tool["name"] for tool in json.loads(each.settings.tools)] for each in model.requests]
+    assert names == [["current_time", "web_search"], ["current_time"]]

@@ -109,6 +109,14 @@ def web_uses(definitions: str) -> tuple[int, int]:
     return uses.get(WEB_TOOLS["web_search"], 0), uses.get(WEB_TOOLS["web_fetch"], 0)
 
 
+def without_web_tools(definitions: str) -> str:
+    """These definitions without Claude's web tools, for a deployment that no longer allows them."""
+    if web_uses(definitions) == (0, 0):
+        return definitions
+    kept = [tool for tool in json.loads(definitions) if tool.get("type") not in WEB_TOOLS.values()]
+    return to_json(kept) if kept else ""
+
+
 def _is_web(entry: dict[str, Any]) -> bool:
     return "type" in entry and entry["type"] != "custom"
 

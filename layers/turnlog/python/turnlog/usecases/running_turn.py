@@ -14,6 +14,7 @@ from typing import Any
 
 from turnlog.clock import Clock, utc_date
 from turnlog.domain.answers import MOST_TURN_BYTES, bytes_in_answer, require_answerable
+from turnlog.domain.chosen_tools import without_web_tools
 from turnlog.domain.limits import REPLY_BYTES_PER_TOKEN, settlement, step_charges
 from turnlog.domain.messages import Message, ModelRequest, Reply, to_json
 from turnlog.domain.older_keys import older_keys
@@ -186,7 +187,8 @@ class RunningTurn:
         seconds, retry_s = self.remaining_s() - COMMIT_RESERVE_S, self.answer_s() - COMMIT_RESERVE_S
         settings = self.view.session.settings
         start = self._start(self._messages)
-        settings = replace(settings, system=system_of(self.view.turns, settings.system, start))
+        tools = settings.tools if self.policy.web_tools else without_web_tools(settings.tools)
+        settings = replace(settings, system=system_of(self.view.turns, settings.system, start), tools=tools)
         sent = messages(self.view.turns, *self._messages, start=start)
         request = with_system_prompt(ModelRequest(settings, sent, settings.cache, self._sent_before(start)))
         with self.renewing(self._renew):

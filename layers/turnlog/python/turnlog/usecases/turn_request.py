@@ -13,13 +13,15 @@ from turnlog.domain.window import WindowPolicy
 class TurnPolicy:
     """The limits of every turn. With `reads_cached` the first read may return the session as it was a moment ago.
 
-    That is for a store which can do so more cheaply. Nothing is refused or replayed because of such a view.
+    That is for a store which can do so more cheaply. Nothing is refused or replayed because of such a view. Without
+    `web_tools` a session that was made with some goes on without them.
     """
 
     window: WindowPolicy = field(default_factory=WindowPolicy)
     session: SessionLimits = field(default_factory=SessionLimits)
     owner: OwnerLimits = field(default_factory=OwnerLimits)
     reads_cached: bool = False
+    web_tools: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -206,7 +206,7 @@ WORDINGS: dict[type[errors.TurnlogError], Wording] = {
         422,
         "Context too long",
         "The messages do not fit into the model's context: send less. Where it is a session's last turn that fills it, "
-        "fork the session at an earlier one.",
+        "fork the session at an earlier one, or begin a new one.",
         {"stored": False},
     ),
     errors.ModelRejected: Wording(

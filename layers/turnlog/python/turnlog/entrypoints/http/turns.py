@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from turnlog import runtime
 from turnlog.clock import rfc3339
 from turnlog.entrypoints.http.api import Invocation, Response, session_field
@@ -34,7 +36,7 @@ def take(request: Request, invocation: Invocation) -> Response:
         tools=runtime.tool_runner(),
         quotas=runtime.quota_store(),
         server_key=runtime.server_key(),
-        policy=runtime.turn_policy(),
+        policy=replace(runtime.turn_policy(), web_tools=runtime.offered_tools().web),
         anonymous=runtime.anonymous_limits(),
         clock=runtime.now_ms,
         remaining_s=invocation.remaining_s,
