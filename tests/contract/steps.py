@@ -190,6 +190,14 @@ class Renewing(StepFacts):
         assert store.renew(session, again(lease), 0) == replace(lease, stop_asked=True)
         assert held(store, session) == replace(lease, stop_asked=True)
 
+    def test_a_renewal_that_knows_of_the_wish_to_stop_keeps_it(self, store: Store, session: Session) -> None:
+        lease = taken(store, session)
+        store.ask_to_stop(session, lease)
+        renewed = replace(again(lease), stop_asked=True)
+        assert store.renew(session, renewed, 0) == renewed
+        assert held(store, session) == renewed
+        assert store.checkpoint(session, again(renewed), renewed.sequence + 1, step_of(1)) == renewed
+
     def test_a_renewal_that_was_stored_before_the_turn_was_to_stop_is_ones_own(
         self, store: Store, session: Session
     ) -> None:

@@ -154,6 +154,25 @@ def test_a_crashed_move_is_undone_by_the_next_turn(
         store.read(ANOTHER_OWNER, move.to_id, AFTER_LEASE_MS, newest=1)
 
 
+@pytest.mark.parametrize("by", ["a turn", "a sweep"])
+def test_a_move_that_crashed_hours_ago_is_undone(
+    store: DynamoDBSessionStore, dynamodb: DynamoDBClient, dies: Dies, by: str
+) -> None:
+    """No lease may end an hour after its last use, or it is damaged: whoever undoes the move prolongs none."""
+    session, later_ms = store.create(replace(new_session(), idle_ms=86_000_000), "A title"), START_MS + 3 * 3_600_000
+    for number in (1, 2, 3):
+        take(store, session, number)
+    move = move_of(session)
+    assert dies(7, lambda mortal: mortal.move(move))
+    assert content(dynamodb, partition(ANOTHER_OWNER, move.to_id)) != []
+    if by == "a sweep":
+        store.sweep(later_ms)
+    view = store.read(session.owner, session.id, later_ms, newest=10)
+    lease = lease_of(4, at_ms=later_ms)
+    assert store.acquire(session, lease, over=view.running) == lease
+    assert content(dynamodb, partition(ANOTHER_OWNER, move.to_id)) == []
+
+
 @pytest.mark.parametrize("steps", STEPS)
 def test_a_delete_after_a_crashed_move_removes_the_copies(
     store: DynamoDBSessionStore, dynamodb: DynamoDBClient, dies: Dies, steps: int

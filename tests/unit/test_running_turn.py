@@ -15,10 +15,12 @@ from tests.fakes import MODEL, OWNER, HeldClock, new_session
 from turnlog.adapters.local.memory import MemorySessionStore
 from turnlog.domain.limits import OwnerLimits, SessionLimits
 from turnlog.domain.messages import Message, ModelRequest, Reply, Usage, to_json
+from turnlog.domain.older_keys import KEY_STRIDE
 from turnlog.domain.reply_events import OnEvent
-from turnlog.domain.sessions import Session, SessionSettings
+from turnlog.domain.sessions import Move, Session, SessionSettings, SessionView
 from turnlog.domain.tools import UNKNOWN_OUTCOME, ToolCall, ToolResult
 from turnlog.domain.turns import INTERRUPTED, MAX_STEPS, PAUSED, STOPPED, Lease, Slot, Turn
+from turnlog.domain.window import WindowPolicy
 from turnlog.errors import (
     AttemptsExhausted,
     ContextTooLong,
@@ -39,6 +41,7 @@ from turnlog.errors import (
 from turnlog.usecases.caller import Caller
 from turnlog.usecases.cancel_turn import cancel_turn
 from turnlog.usecases.running_turn import LEASE_S, MARGIN_S, MOST_RESULT_BYTES, STEP_S
+from turnlog.usecases.transfers import move_whole
 from turnlog.usecases.turn_protocol import ATTEMPTS, TakenTurn, run_turn
 from turnlog.usecases.turn_request import TurnPolicy, TurnRequest
 
@@ -404,6 +407,34 @@ def test_another_key_finds_the_steps_as_an_interrupted_turn(desk: Desk) -> None:
     assert (replayed.replayed, replayed.turn) == (True, interrupted)
 
 
+def test_an_unfinished_turn_moves_along_as_an_interrupted_one(desk: Desk) -> None:
+    for number in range(KEY_STRIDE):
+        desk.turn(f"{number}", f"{number}", text("x"))
+    desk.killed_turn("one", "k", wants("a"), Killed())
+    desk.lapse()
+    now = desk.clock()
+    move = Move(OWNER, desk.session.id, "eve", "ses_" + "b" * 22, hashed("m"), "token", now, now + 5_000)
+    moved = move_whole(move, store=desk.store, window=WindowPolicy(turns=2))
+    (turn,) = desk.store.read(moved.owner, moved.id, now, newest=1).turns
+    assert (turn.number, turn.stop_reason, turn.reply.message.blocks) == (KEY_STRIDE + 1, INTERRUPTED, wants("a"))
+
+
+def test_a_handler_that_stood_still_for_hours_looks_again(desk: Desk) -> None:
+    class StandingStill(MemorySessionStore):
+        stands = True
+
+        def read(self, *given: Any, **named: Any) -> SessionView:
+            found = super().read(*given, **named)
+            if self.stands:
+                self.stands = False
+                desk.clock.tick(seconds=7_200)
+            return found
+
+    desk.store, desk.session = StandingStill(), replace(desk.session, idle_ms=86_400_000)
+    desk.store.create(desk.session, "")
+    assert desk.turn("one", "k", text("x")).turn.number == 1
+
+
 def test_a_call_of_an_interrupted_turn_that_may_have_run_has_an_unknown_outcome(desk: Desk) -> None:
     def die() -> None:
         raise Killed
@@ -635,6 +666,24 @@ def test_a_turn_that_is_stopped_keeps_what_there_is(desk: Desk) -> None:
 
 def test_a_reply_that_comes_after_the_stop_is_kept_and_its_tools_do_not_run(desk: Desk) -> None:
     desk.model.during = lambda: cancel(desk)
+    taken = desk.turn("one", "k", wants("a"))
+    assert (taken.turn.stop_reason, desk.tools.runs, len(taken.turn.calls)) == (STOPPED, {}, 1)
+
+
+def test_a_call_that_goes_on_after_the_stop_keeps_its_slot(desk: Desk) -> None:
+    """Its reply is paid, however long it takes."""
+    desk.model.during = lambda: cancel(desk)
+
+    @contextmanager
+    def renewed_after_the_stop(renew: Callable[[], bool]) -> Iterator[None]:
+        yield
+        for _ in range(6):
+            desk.clock.tick(seconds=20)
+            assert renew()
+            with pytest.raises(TurnInProgress):
+                desk.turn("two", "l")
+
+    desk.renewing = renewed_after_the_stop
     taken = desk.turn("one", "k", wants("a"))
     assert (taken.turn.stop_reason, desk.tools.runs, len(taken.turn.calls)) == (STOPPED, {}, 1)
 

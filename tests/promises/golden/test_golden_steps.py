@@ -1,4 +1,4 @@
-"""P12: items of version 3, which holds turns of several calls, are read for ever."""
+"""P12, P1 and P10: items of version 3, which holds turns of several calls, are read for ever."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ The suite must notice, or the mutant says why it need not.
 
 from __future__ import annotations
 
-from tests.promises.mutants import charging, deleting, encrypting, moving, reading, rolling_back, taking
+from tests.promises.mutants import charging, deleting, encrypting, moving, reading, rolling_back, stepping, taking
 
 MUTANTS = (
     *taking.MUTANTS,
@@ -15,4 +15,5 @@ MUTANTS = (
     *charging.MUTANTS,
     *encrypting.MUTANTS,
     *rolling_back.MUTANTS,
+    *stepping.MUTANTS,
 )

@@ -114,6 +114,18 @@ def calls(symbol: object, *mentioned: object) -> Pattern:
     )
 
 
+def statements(symbol: object) -> Pattern:
+    """Finds statements that are calls of the symbol."""
+    return Pattern(
+        f"statement that calls {_text(symbol)}",
+        lambda code: (
+            each
+            for each in code.all(ast.Expr)
+            if isinstance(each.value, ast.Call) and code.reads(each.value.func, symbol)
+        ),
+    )
+
+
 def comparisons(*mentioned: object) -> Pattern:
     """Finds comparisons that mention the symbols."""
     return Pattern(

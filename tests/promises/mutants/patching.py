@@ -42,6 +42,16 @@ def otherwise(choice: ast.IfExp) -> ast.expr:
     return choice.orelse
 
 
+def unheeded(error: type[Exception]) -> Change:
+    """Goes on after a statement that raised the error."""
+
+    def changed(statement: ast.stmt) -> ast.AST:
+        handler = ast.ExceptHandler(ast.Name(error.__name__, ast.Load()), None, [ast.Pass()])
+        return ast.Try([statement], [handler], [], [])
+
+    return changed
+
+
 @contextmanager
 def patched(edits: Sequence[Edit]) -> Iterator[None]:
     """Changes the functions for everybody who has imported them, and restores them at the end.

@@ -17,6 +17,16 @@ from tests.promises.oracle.idempotency import (
 from tests.promises.oracle.lineage import Lineage
 from tests.promises.oracle.order import broken_by_reads, broken_order, paid_at_once
 from tests.promises.oracle.quotas import broken_quotas
+from tests.promises.oracle.steps import (
+    changed_steps,
+    early_tools,
+    forgotten_use,
+    ignored_cancels,
+    lost_steps,
+    lost_turns,
+    overtaken_while_alive,
+    repeated_steps,
+)
 from tests.promises.oracle.versions import lost_to_a_rollback
 from tests.promises.world.world import World
 
@@ -39,3 +49,12 @@ def broken_by_a_run(world: World, found: Sequence[Lineage]) -> Iterator[str]:
         yield from deleted_and_moved(world, lineage)
         yield from refusals_while_alive(world, lineage)
         yield from lost_to_a_rollback(world, lineage)
+        yield from overtaken_while_alive(world, lineage)
+        yield from lost_turns(world, lineage)
+        if world.config.steps:
+            yield from lost_steps(world, lineage)
+            yield from changed_steps(world, lineage)
+            yield from repeated_steps(world, lineage)
+            yield from early_tools(world, lineage)
+            yield from forgotten_use(world, lineage)
+            yield from ignored_cancels(world, lineage)

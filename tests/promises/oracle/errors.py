@@ -20,6 +20,9 @@ from turnlog.errors import (
     SessionNotFound,
     StoreUnavailable,
     TurnInProgress,
+    TurnNotRunning,
+    TurnStopped,
+    TurnUnfinished,
 )
 
 _CLEAR = (
@@ -34,6 +37,9 @@ _CLEAR = (
     SessionNotFound,
     StoreUnavailable,
     TurnInProgress,
+    TurnNotRunning,
+    TurnStopped,
+    TurnUnfinished,
 )
 
 

@@ -51,15 +51,16 @@ def conflicting_creations(lineage: Lineage) -> Iterator[str]:
 
 
 def surplus_model_calls(world: World, lineage: Lineage) -> Iterator[str]:
-    """P3: one call for a key, and one for each handler that died, lost its answer or outlived its lease."""
+    """P3: one call for a step of a key, and one for each handler that died, lost its answer or outlived its lease."""
     by_key: dict[bytes, list[Taking]] = defaultdict(list)
     for taking in lineage.takings:
         by_key[taking.want.key].append(taking)
     for key, takings in by_key.items():
-        calls = [call for taking in takings for call in taking.calls if call.billed]
-        excused = sum(_is_excused(world, taking) for taking in takings)
-        if len(calls) > 1 + excused:
-            yield f"P3 the model was called {len(calls)} times for {key.hex()[:6]}, {excused} of them excused"
+        for step in sorted({call.step for taking in takings for call in taking.calls}):
+            calls = [call for taking in takings for call in taking.calls if call.billed and call.step == step]
+            excused = sum(_is_excused(world, taking, step) for taking in takings)
+            if len(calls) > 1 + excused:
+                yield f"P3 step {step} of {key.hex()[:6]} was called {len(calls)} times, {excused} of them excused"
         for taking in takings:
             tries = sum(bool(other.leases) for other in takings if other.began_ms <= taking.ended_ms)
             if isinstance(taking.error, AttemptsExhausted) and tries < ATTEMPTS:
@@ -67,11 +68,11 @@ def surplus_model_calls(world: World, lineage: Lineage) -> Iterator[str]:
 
 
 def calls_above_the_cap(lineage: Lineage) -> Iterator[str]:
-    """P3: the model is called at most ATTEMPTS times for a key, even when other keys get turns. A move counts anew."""
-    calls = [call for taking in lineage.takings for call in taking.calls if call.billed]
-    for (_, key), count in Counter((call.address.pk, call.want.key) for call in calls).items():
+    """P3: at most ATTEMPTS calls for a step of a key, even when other keys get turns. A move counts anew."""
+    called = [(taking, call.step) for taking in lineage.takings for call in taking.calls if call.billed]
+    for (_, key, step), count in Counter((each.address.pk, each.want.key, step) for each, step in called).items():
         if count > ATTEMPTS:
-            yield f"P3 the model was called {count} times for {key.hex()[:6]}"
+            yield f"P3 the model was called {count} times for step {step} of {key.hex()[:6]}"
 
 
 def forgotten_attempts(world: World, lineage: Lineage) -> Iterator[str]:
@@ -89,7 +90,9 @@ def forgotten_attempts(world: World, lineage: Lineage) -> Iterator[str]:
                 continue
             counted = _attempts(now)
             for hashed, count in _attempts(before).items():
-                if counted.get(hashed, 0) < count and not (isinstance(now, Turn) and key_hash(now.key) == hashed):
+                if hashed == key_hash(now.key) and (isinstance(now, Turn) or _has_more_steps(now, before)):
+                    continue  # a step that is stored begins to count anew
+                if counted.get(hashed, 0) < count:
                     yield f"P3 {count} attempts under {hashed.hex()} were forgotten at {at.id}"
 
 
@@ -103,15 +106,21 @@ def _attempts(slot: Lease | Turn) -> dict[bytes, int]:
     return counts | {key_hash(slot.key): slot.attempt} if isinstance(slot, Lease) else counts
 
 
+def _has_more_steps(now: Lease, before: Lease | Turn) -> bool:
+    return isinstance(before, Lease) and now.steps > before.steps
+
+
 def _moves(slot: Lease | Turn) -> bool:
     return isinstance(slot, Lease) and bool(slot.moving_to or slot.unfinished_move_to)
 
 
-def _is_excused(world: World, taking: Taking) -> bool:
-    """True when its handler called the model and died, lost the answer, could not store it or outlived its lease."""
+def _is_excused(world: World, taking: Taking, step: int) -> bool:
+    """True when its handler called the model for that step, with which it died, lost the answer, could not store it or
+    outlived its lease.
+    """
     billed = [call for call in taking.calls if call.billed]
-    if not billed:
+    if not billed or billed[-1].step != step:
         return False
     dead = taking.result is None and taking.error is None
-    outlived = taking.ended_clock_ms + 2 * world.config.skew_ms >= billed[-1].lease.lease_expires_ms
+    outlived = taking.ended_clock_ms + 2 * world.config.skew_ms >= taking.written[-1].lease.lease_expires_ms
     return dead or outlived or billed[-1].lost or isinstance(taking.error, StoreUnavailable)

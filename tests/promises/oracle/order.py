@@ -14,7 +14,7 @@ from tests.promises.world.history import (
 )
 from tests.promises.world.world import World
 from turnlog.domain.messages import to_json
-from turnlog.domain.turns import Turn
+from turnlog.domain.turns import Totals, Turn
 from turnlog.domain.window import messages
 
 
@@ -26,7 +26,7 @@ def broken_by_a_view(
         yield f"P2 the turns at {at.id} are numbered {[turn.number for turn in turns]}"
         return
     for turn in turns:
-        if turn.reply.text != expected_text(messages(turns[: turn.number - 1], turn.message)):
+        if not follows(turn, turns[: turn.number - 1]):
             yield f"P2 the reply of turn {turn.number} at {at.id} was not computed from the turns before it"
     for taking, returned in lineage.returned(before_ms):
         kept = turns[returned.number - 1] if returned.number <= len(turns) else None
@@ -55,7 +55,7 @@ def broken_by_a_read(lineage: Lineage, reading: Reading) -> Iterator[str]:
         if kept is None or essence(kept) != essence(returned):
             yield f"P1 {reading.process.name} did not see turn {returned.number} that {taking.process.name} was given"
     for turn in turns:
-        if turn.reply.text != expected_text(messages(turns[: turn.number - 1], turn.message)):
+        if not follows(turn, turns[: turn.number - 1]):
             yield f"P2 {reading.process.name} saw turn {turn.number} with a reply to another history"
 
 
@@ -66,8 +66,10 @@ def broken_order(world: World, lineage: Lineage) -> Iterator[str]:
             turn = version.turn
             before = [slots[number].turn for number in range(1, turn.number) if number in slots]
             if len(before) == turn.number - 1:
-                if turn.reply.text != expected_text(messages(before, turn.message)):
+                if not follows(turn, before):
                     yield f"P2 turn {turn.number} of {at.id} was stored with a reply to another history"
+                if turn.totals != (before[-1].totals if before else Totals()).plus(turn.messages, turn.calls):
+                    yield f"P2 the totals of turn {turn.number} of {at.id} are not the sum of all calls"
             elif version in world.journal.commits(at.pk) and version.at_ms < int(
                 world.journal.headers[at.pk]["dies"]["N"]
             ):
@@ -80,13 +82,25 @@ def paid_at_once(world: World, lineage: Lineage) -> Iterator[str]:
     for first in calls:
         for second in calls:
             overlap = first.began_ms <= second.began_ms < first.ended_ms
-            held = second.began_ms + world.config.skew_ms <= first.lease.lease_expires_ms
-            if first is not second and overlap and held and not first.process.dead:
-                yield f"P2 {second.process.name} paid the model while {first.process.name} was at it"
+            if first is second or not overlap or first.taking.process.dead:
+                continue
+            held = second.began_ms + world.config.skew_ms <= first.taking.lease_at(second.began_ms).lease_expires_ms
+            if held:
+                yield f"P2 {second.taking.process.name} paid the model while {first.taking.process.name} was at it"
 
 
 def essence(turn: Turn) -> tuple[Any, ...]:
     """Returns all of a turn that must never change. Contents may come back as another text of equal JSON."""
-    said = to_json([turn.message.blocks, turn.reply.message.blocks, sorted(turn.reply.usage.fields.items())])
-    settled = (turn.reply.model, turn.reply.stop_reason, turn.cost_usd, turn.totals, turn.at_ms, turn.window_from)
-    return (turn.number, turn.key, said, settled)
+    said = to_json([[message.role, message.blocks] for message in turn.messages])
+    used = to_json([[call.model, sorted(call.usage.fields.items())] for call in turn.calls])
+    settled = (turn.stop_reason, turn.cost_usd, turn.totals, turn.at_ms, turn.window_from)
+    return (turn.number, turn.key, said, used, settled)
+
+
+def follows(turn: Turn, before: Sequence[Turn]) -> bool:
+    """True if each reply was computed from exactly the turns before and what the turn had said until then."""
+    return all(
+        message.text == expected_text(messages(before, *turn.messages[:at]))
+        for at, message in enumerate(turn.messages)
+        if message.role == "assistant"
+    )

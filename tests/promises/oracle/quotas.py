@@ -10,10 +10,13 @@ from tests.promises.oracle.lineage import Lineage
 from tests.promises.simulator.tables import Key
 from tests.promises.world.history import (
     Address,
+    Deleting,
     Forking,
+    Taking,
 )
 from tests.promises.world.world import World
 from turnlog.adapters.dynamodb.items import owner_partition
+from turnlog.domain.turns import INTERRUPTED
 
 
 def broken_quotas(world: World, found: Sequence[Lineage]) -> Iterator[str]:
@@ -24,13 +27,23 @@ def broken_quotas(world: World, found: Sequence[Lineage]) -> Iterator[str]:
     for at in (at for lineage in found for at in lineage.addresses):
         for version in world.journal.commits(at.pk):
             used[at.owner, "turns"] += 1
-            used[at.owner, "tokens"] += version.turn.reply.usage.tokens
+            used[at.owner, "tokens"] += version.turn.usage.tokens
+        used[at.owner, "tokens"] += sum(call.usage.tokens for call in world.journal.calls_of_unfinished(at.pk))
     for (owner, kind), amount in used.items():
         charged = [n for key, n in world.journal.charged.items() if _counts(key, owner, kind)]
         if kind in world.config.quotas and sum(charged) < amount:
             yield f"P8 {owner} used {amount} {kind} and was charged {sum(charged)}"
+        if kind == "tokens" and kind in world.config.quotas and sum(charged) != amount and nothing_went_wrong(world):
+            yield f"P8 {owner} used {amount} tokens, was charged {sum(charged)}, and nothing went wrong"
     if "sessions" in world.config.quotas:
         yield from _sessions_made(world, {at for lineage in found for at in lineage.addresses})
+
+
+def nothing_went_wrong(world: World) -> bool:
+    """True if nothing was lost and everybody who called the model stored a turn: then all reservations are settled."""
+    takings = [taking for taking in world.done(Taking) if taking.leases]
+    stored = all(taking.result and taking.result.turn.stop_reason != INTERRUPTED for taking in takings)
+    return stored and not any(step.fault for step in world.network.steps) and not world.done(Deleting)
 
 
 def _sessions_made(world: World, addresses: set[Address]) -> Iterator[str]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from tests.promises.oracle.ends import content_left, has_ended_it
 from tests.promises.oracle.lineage import Lineage
 from tests.promises.oracle.order import broken_by_a_view
+from tests.promises.oracle.steps import stray_pieces
 from tests.promises.world.actors import reap
 from tests.promises.world.history import Address, Deleting, Moving, Taking
 from tests.promises.world.world import ALL_TURNS, LEASE_MS, SESSIONS, World, ttl_s, want
@@ -50,6 +51,8 @@ def _is_whole(world: World, lineage: Lineage, at: Address, *, goes_on: bool) -> 
             yield f"P1 {at.id} is gone after a further turn"
         return
     yield from broken_by_a_view(world, lineage, view.turns, at, before_ms=world.schedule.now_ms)
+    if stray := stray_pieces(world, at):
+        yield f"P1 {stray} at {at.id} belong to no turn"
     for other in _cleared(world, lineage, at) if goes_on else ():
         if left := content_left(world, other):
             yield f"P7 a move left {left} at {other.id}"

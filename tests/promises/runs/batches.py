@@ -29,6 +29,7 @@ class Tally:
     runs: int = 0
     calls: int = 0
     model_calls: int = 0
+    replies: int = 0
     turns: int = 0
     broken: dict[str, list[str]] = field(default_factory=dict)
 
@@ -36,6 +37,7 @@ class Tally:
         self.runs += 1
         self.calls += len(run.calls)
         self.model_calls += run.model_calls
+        self.replies += run.replies
         self.turns += run.turns
         if run.broken:
             self.broken[run.name] = run.broken
@@ -44,14 +46,15 @@ class Tally:
         self.runs += other.runs
         self.calls += other.calls
         self.model_calls += other.model_calls
+        self.replies += other.replies
         self.turns += other.turns
         self.broken |= other.broken
 
     def __str__(self) -> str:
-        per_turn = self.model_calls / self.turns if self.turns else 0
+        per_reply = self.model_calls / self.replies if self.replies else 0
         return (
-            f"{self.runs:,} runs, {self.calls:,} calls of DynamoDB and the model, {self.turns:,} committed turns, "
-            f"{per_turn:.3f} model calls a turn, {len(self.broken)} broke a promise"
+            f"{self.runs:,} runs, {self.calls:,} calls of DynamoDB and the model, {self.turns:,} committed turns "
+            f"with {self.replies:,} replies, {per_reply:.3f} model calls a reply, {len(self.broken)} broke a promise"
         )
 
 

@@ -18,7 +18,8 @@ from tests.promises.simulator.faults import Plan, RandomFaults
 from tests.promises.world import actors
 from tests.promises.world.actors import KnownAddresses
 from tests.promises.world.history import Taking
-from tests.promises.world.run_config import RunConfig, random_config
+from tests.promises.world.journal import DamagedItem
+from tests.promises.world.run_config import RunConfig, random_config, with_steps
 from tests.promises.world.world import World, address, session_id, want
 from turnlog.adapters.dynamodb import encode
 from turnlog.domain import older_keys
@@ -32,6 +33,7 @@ class Run:
     broken: list[str] = field(default_factory=list)
     calls: list[str] = field(default_factory=list)
     model_calls: int = 0
+    replies: int = 0
     turns: int = 0
     trace: Callable[[], Iterator[str]] = lambda: iter(())
 
@@ -45,14 +47,19 @@ def run_and_check(name: str, world: World) -> Run:
     world.schedule.run()
     calls = [step.operation for step in world.network.steps if step.index >= 0]
     found = lineages(world.acts)
-    broken = [*broken_by_a_run(world, found), *broken_afterwards(world, found)]
-    takings = world.done(Taking)
+    takings, turns = world.done(Taking), []
+    try:
+        broken = [*broken_by_a_run(world, found), *broken_afterwards(world, found)]
+        turns = [version.turn for each in found for at in each.addresses for version in world.journal.commits(at.pk)]
+    except DamagedItem as damaged:
+        broken = [str(damaged)]
     return Run(
         name,
         list(dict.fromkeys(broken)),
         calls,
         model_calls=sum(call.billed for taking in takings for call in taking.calls),
-        turns=sum(len(world.journal.commits(at.pk)) for lineage in found for at in lineage.addresses),
+        replies=sum(len(turn.calls) for turn in turns),
+        turns=len(turns),
         trace=partial(trace, world),
     )
 
@@ -92,6 +99,9 @@ def prepared_world(
 ENCRYPTED_EVERY = 3
 """One in so many random runs has encrypted content, and may erase an owner."""
 
+STEPS_EVERY = 2
+"""One in so many has tools, and turns of several steps that may take minutes."""
+
 
 def random_run(seed: int) -> Run:
     """Decides everything by the seed: the actors and their wishes, the delays and faults, and the order."""
@@ -99,6 +109,8 @@ def random_run(seed: int) -> Run:
     config = random_config(chance)
     if seed % ENCRYPTED_EVERY == ENCRYPTED_EVERY - 1:
         config = replace(config, encrypted=True, keyless=0.02)
+    if seed % STEPS_EVERY == STEPS_EVERY - 1:
+        config = with_steps(config, chance)
     plan = RandomFaults(chance, rate=chance.choice([0, 0.02, 0.06, 0.15]))
     with seeded(seed, config):
         world, known = prepared_world(
@@ -132,6 +144,8 @@ def _populate(world: World, known: KnownAddresses) -> None:
     some(1, 0.25, "sweeper", actors.sweep_often, 3)
     some(1, 0.4, "ttl", actors.reap_often, 4)
     some(1, 0.3, "time", actors.let_time_jump, _jumps_ms(chance))
+    if world.config.steps:
+        some(2, 0.3, "canceller", actors.cancel_often, known, 4)
 
 
 def _write(world: World, name: str, known: KnownAddresses) -> None:

@@ -27,10 +27,14 @@ _CONFIG = RunConfig(latency_ms=4, freezes=1.0, patience=0.5, tries=6)
 
 @dataclass(frozen=True)
 class Scenario:
-    """A world of that config with a session of two turns, and the actors that do something to it."""
+    """A world of that config with a session of two turns, and the actors that do something to it.
+
+    The faults of those that are not `quick` are left to `make prove`.
+    """
 
     happens: Callable[[World, KnownAddresses], None]
     config: RunConfig = _CONFIG
+    quick: bool = True
 
 
 def scenario_run(name: str, faults: Faults) -> Run:
@@ -215,12 +219,57 @@ def _sweeper_after_a_rollback(world: World, known: KnownAddresses) -> None:
     world.schedule.spawn("return", partial(actors.let_later_version_return, world, "return"), in_ms=in_ms)
 
 
+def _writers_and_canceller(world: World, known: KnownAddresses) -> None:
+    """The turn is asked to stop while its first call runs; another key waits for its slot."""
+    _two_writers(world, known)
+    world.schedule.spawn("canceller", partial(actors.cancel_often, world, "canceller", known, 2), in_ms=60)
+
+
+def _writers_after_a_dead_step(world: World, known: KnownAddresses) -> None:
+    """A handler left a step whose tools it had not run. Its own key comes back, and another one does."""
+    world.abandon_steps(known.addresses[0], _STEPPED[0], "before")
+    _speaks(world, known, "ada", _STEPPED[0])
+    _speaks(world, known, "bob", _STEPPED[1], in_ms=20)
+
+
+def _mover_and_writer_after_a_dead_step(world: World, known: KnownAddresses) -> None:
+    world.abandon_steps(known.addresses[0], _STEPPED[0], "before")
+    world.schedule.spawn("mover", partial(actors.move, world, "mover", known))
+    _speaks(world, known, "ada", _STEPPED[0], in_ms=25)
+
+
+def _stepped_writer_and_mover(world: World, known: KnownAddresses) -> None:
+    """The mover waits for the turn, and takes its steps along."""
+    _speaks(world, known, "ada", _STEPPED[0])
+    world.schedule.spawn("mover", partial(actors.move, world, "mover", known), in_ms=300)
+
+
+def _stepped_writer_and_deleter(world: World, known: KnownAddresses) -> None:
+    _speaks(world, known, "ada", _STEPPED[0])
+    world.schedule.spawn("deleter", partial(actors.delete, world, "deleter", known), in_ms=80)
+
+
+def _stepped_writer_and_forker(world: World, known: KnownAddresses) -> None:
+    _speaks(world, known, "ada", _STEPPED[0])
+    world.schedule.spawn("forker", partial(actors.fork, world, "forker", known, 3), in_ms=200)
+
+
+def _two_stepped_writers(world: World, known: KnownAddresses) -> None:
+    for name, text in zip(("ada", "bob"), _STEPPED, strict=True):
+        _speaks(world, known, name, text)
+
+
+_STEPPED = "bob speaks", "ada speaks"
+"""Turns with a step in the scenarios: one that calls two tools, and one that pauses."""
+
+
 def _speaks(world: World, known: KnownAddresses, name: str, *texts: str, in_ms: int = 0) -> None:
     wants = [want(text) for text in texts]
     world.schedule.spawn(name, partial(actors.converse, world, name, known, wants), in_ms=in_ms)
 
 
 _ROLLBACK = replace(_CONFIG, freezes=0, thinks_ms=(20_000, 40_000))
+_STEPS = replace(_CONFIG, steps=2, handler_s=900)
 _OLD_VIEWS = TurnPolicy(WindowPolicy(turns=4), reads_cached=True)
 _LIMITED = TurnPolicy(WindowPolicy(turns=4), owner=OwnerLimits(turns_a_minute=5, budget_a_day=Decimal(3_500)))
 
@@ -257,6 +306,32 @@ SCENARIOS: dict[str, Scenario] = {
     "writer-after-a-slow-mover": Scenario(_writer_after_a_slow_mover),
     "slow-mover-and-its-repeat": Scenario(_slow_mover_and_its_repeat),
     "deleter-after-a-mover-that-died": Scenario(_writer_and_deleter_after_a_mover_died),
+    "steps": Scenario(_two_stepped_writers, _STEPS),
+    "steps-that-take-minutes": Scenario(
+        _two_stepped_writers,
+        replace(_STEPS, steps=3, thinks_ms=(30_000, 50_000), tools_take_ms=(15_000, 45_000)),
+        quick=False,
+    ),
+    "steps-under-a-budget": Scenario(_two_stepped_writers, replace(_STEPS, policy=_LIMITED), quick=False),
+    "steps-in-parts": Scenario(
+        _stepped_writer_and_deleter,
+        replace(_STEPS, steps=3, part_bytes=150, page_bytes=1500, encrypted=True),
+        quick=False,
+    ),
+    "steps-until-the-end": Scenario(
+        _two_stepped_writers,
+        replace(_STEPS, steps=3, thinks_ms=(30_000, 50_000), tools_take_ms=(20_000, 30_000), life_s=150, idle_s=90),
+        quick=False,
+    ),
+    "stepped-writers-and-canceller": Scenario(_writers_and_canceller, replace(_STEPS, thinks_ms=(50, 90))),
+    "slow-steps-and-canceller": Scenario(
+        _writers_and_canceller, replace(_STEPS, thinks_ms=(100_000, 120_000)), quick=False
+    ),
+    "stepped-writer-and-deleter": Scenario(_stepped_writer_and_deleter, _STEPS, quick=False),
+    "stepped-writer-and-forker": Scenario(_stepped_writer_and_forker, _STEPS, quick=False),
+    "stepped-writer-and-mover": Scenario(_stepped_writer_and_mover, replace(_STEPS, encrypted=True), quick=False),
+    "writers-after-a-dead-step": Scenario(_writers_after_a_dead_step, _STEPS),
+    "mover-and-writer-after-a-dead-step": Scenario(_mover_and_writer_after_a_dead_step, _STEPS, quick=False),
     "rollback": Scenario(_rollback, _ROLLBACK),
     "rollback-and-deleter": Scenario(_rollback_and_deleter, _ROLLBACK),
     "sweeper-after-a-rollback": Scenario(_sweeper_after_a_rollback, _ROLLBACK),

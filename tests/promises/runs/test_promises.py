@@ -47,10 +47,11 @@ def test_every_promise_holds_in_300_random_worlds() -> None:
     require_kept(tally)
     assert tally.runs == SEEDS
     assert tally.turns > 3 * SEEDS
-    assert 1 < tally.model_calls / tally.turns < 1.3
+    assert 1 < tally.model_calls / tally.replies < 1.3
+    assert tally.replies > 1.2 * tally.turns
 
 
-@pytest.mark.parametrize("name", SCENARIOS)
+@pytest.mark.parametrize("name", [name for name, scenario in SCENARIOS.items() if scenario.quick])
 def test_every_promise_holds_under_each_single_fault(name: str) -> None:
     tally = with_single_faults([name])
     require_kept(tally)
@@ -58,10 +59,10 @@ def test_every_promise_holds_under_each_single_fault(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(set(SCENARIOS) - PAID_IN_VAIN))
-def test_without_faults_a_turn_costs_one_model_call(name: str) -> None:
+def test_without_faults_a_reply_costs_one_model_call(name: str) -> None:
     run = scenario_run(name, {})
     assert run.broken == []
-    assert run.model_calls == run.turns
+    assert run.model_calls == run.replies
 
 
 def test_a_seed_always_gives_the_same_run_whatever_the_process() -> None:

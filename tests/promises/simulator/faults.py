@@ -1,4 +1,4 @@
-"""Faults of one call of DynamoDB or of the model, and plans that say when each happens."""
+"""Faults of one call of DynamoDB, of the model or of tools, and plans that say when each happens."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from enum import StrEnum
 from typing import Protocol
 
 MODEL = "model"
+TOOLS = "tools"
 READS = ("query", "get_item")
 WRITES = ("put_item", "delete_item", "update_item", "batch_write_item", "transact_write_items")
 
 
 class Fault(StrEnum):
-    """A fault of a call of DynamoDB, then of the model. "Out" fails all tries of the same call."""
+    """A fault of a call of DynamoDB, then of the model and of tools. "Out" fails all tries of the same call."""
 
     THROTTLED = "throttled"
     CONFLICT = "conflict"  # with another transaction
@@ -34,7 +35,7 @@ class Fault(StrEnum):
     PARTIAL = "partial"  # of a batch, some writes are left over
     REFUSED = "refused"  # the model answers 429 or is not reached: not billed
     FAILED = "failed"  # the model's answer is lost: billed
-    SLOW = "slow"  # the process is frozen while the model answers, until after its lease
+    SLOW = "slow"  # the process is frozen while the model or a tool is at it, until after its lease
 
     @property
     def lasts(self) -> bool:
@@ -53,6 +54,8 @@ def possible(operation: str) -> tuple[Fault, ...]:
     """Returns the faults that make a difference for the operation."""
     if operation == MODEL:
         return (Fault.REFUSED, Fault.FAILED, Fault.SLOW, Fault.CRASH_BEFORE, Fault.CRASH_AFTER)
+    if operation == TOOLS:
+        return (Fault.SLOW, Fault.CRASH_BEFORE, Fault.CRASH_AFTER)
     if operation in READS:
         return _ANY_CALL
     if operation == "batch_write_item":

@@ -183,6 +183,13 @@ def create(world: World, name: str, known: KnownAddresses) -> None:
         _wait(world, creating.error)
 
 
+def cancel_often(world: World, name: str, known: KnownAddresses, times: int) -> None:
+    """Asks whatever turn runs to stop, now and then."""
+    for _ in range(times):
+        world.cancel(known.pick(world), name)
+        world.schedule.pause(world.chance.choice([20 * world.config.latency_ms, 10_000, 60_000]))
+
+
 def read_often(world: World, name: str, known: KnownAddresses, times: int) -> None:
     for _ in range(times):
         world.read(known.pick(world), name)
@@ -231,4 +238,5 @@ def let_time_jump(world: World, name: str, jumps_ms: Sequence[int]) -> None:
         world.schedule.pause(world.chance.randint(1, 30 * world.config.latency_ms))
         if ms > _LONGEST_WAY_MS:
             world.network.land_all()
+        world.jumps_ms.append(world.schedule.now_ms)
         world.schedule.now_ms += ms

@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 from tests.promises.simulator.network import Process
 from turnlog.domain.messages import Message
 from turnlog.domain.sessions import Session, SessionView
-from turnlog.domain.turns import Lease
+from turnlog.domain.turns import Lease, Step
 from turnlog.errors import TurnlogError
 from turnlog.usecases.turn_protocol import TakenTurn
 
@@ -64,23 +64,61 @@ class Act(Generic[Result]):
 
 @dataclass
 class ModelCall:
-    """A call of the model; `lost` when it may have been billed and its reply never reached the process."""
+    """A call of the model for the next step, counted from 1, of a turn.
 
-    want: Want
-    address: Address
-    process: Process
-    lease: Lease
+    `lost` when it may have been billed and its reply never reached the process.
+    """
+
+    taking: Taking
+    number: int
+    step: int
     began_ms: int
     ended_ms: int = -1
     billed: bool = True
     lost: bool = False
 
 
+@dataclass
+class ToolRun:
+    """A run of one call of a tool."""
+
+    taking: Taking
+    number: int
+    step: int
+    id: str
+    began_ms: int
+
+
+@dataclass
+class Acknowledged:
+    """A write of a lease that was acknowledged, with the step that was stored with it, if there was one."""
+
+    at_ms: int
+    lease: Lease
+    step: Step | None = None
+
+
 @dataclass(kw_only=True)
 class Taking(Act[TakenTurn]):
+    """`leases` are those that it tried to take, and `written` all writes of a lease that it knows to be stored."""
+
     want: Want
     leases: list[Lease] = field(default_factory=list)
+    written: list[Acknowledged] = field(default_factory=list)
     calls: list[ModelCall] = field(default_factory=list)
+    runs: list[ToolRun] = field(default_factory=list)
+
+    def lease_at(self, ms: int) -> Lease:
+        """The lease as it was written last, before that moment, for all that the handler knows."""
+        return [each.lease for each in self.written if each.at_ms <= ms][-1]
+
+
+@dataclass(kw_only=True)
+class Cancelling(Act[bool]):
+    """A wish that a running turn stops; `token` is that of its lease. Its result is true when it was noted."""
+
+    number: int = 0
+    token: str = ""
 
 
 @dataclass(kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -13,10 +13,10 @@ from functools import cached_property
 from tests.promises.simulator.attribute_values import Item
 from tests.promises.simulator.tables import Key, Tables
 from tests.wrapping import LocalWrapper
-from turnlog.adapters.dynamodb.decode import Pieces, slots_of
+from turnlog.adapters.dynamodb.decode import Pieces, slots_of, steps_of
 from turnlog.adapters.dynamodb.items import HEADER
 from turnlog.domain.content_encryption import PLAIN, ContentCipher, DataKey
-from turnlog.domain.turns import Slot, Turn
+from turnlog.domain.turns import Lease, ModelCall, Slot, Step, Turn
 from turnlog.errors import ItemUnreadable
 
 LATER: Item = {"v": {"N": "4"}, "seq": {"N": "1"}}
@@ -25,6 +25,13 @@ LATER: Item = {"v": {"N": "4"}, "seq": {"N": "1"}}
 
 def is_later(item: Item | None) -> bool:
     return item is not None and item.get("v") == LATER["v"]
+
+
+class DamagedItem(Exception):
+    """A slot was stored in a form that nobody can read, or under no key that there ever was."""
+
+    def __init__(self, number: int, at_ms: int) -> None:
+        super().__init__(f"P1 slot {number} cannot be read as it was stored at {at_ms}")
 
 
 @dataclass
@@ -49,7 +56,17 @@ class Version:
         for cipher in self.ciphers_of(self.item):
             with suppress(ItemUnreadable):
                 return slots_of([self.item], cipher, Pieces(self.number, self.number, self.pieces))[0]
-        raise AssertionError("no key there ever was opens it")
+        raise DamagedItem(self.number, self.at_ms)
+
+    @cached_property
+    def steps(self) -> Sequence[Step]:
+        """Returns the steps of a lease."""
+        if not isinstance(self.slot, Lease) or not self.slot.steps:
+            return ()
+        for cipher in self.ciphers_of(next(iter(self.pieces.values()))):
+            with suppress(ItemUnreadable):
+                return steps_of(self.pieces, self.number, self.slot.steps, cipher)[1]
+        raise DamagedItem(self.number, self.at_ms)
 
     @property
     def turn(self) -> Turn:
@@ -107,6 +124,11 @@ class Journal:
     def last_stored(self, pk: str) -> dict[int, Turn]:
         """Returns the turn that each slot held last, also when it holds none any more."""
         return {version.number: version.turn for version in self.versions(pk) if version.state == "done"}
+
+    def calls_of_unfinished(self, pk: str) -> list[ModelCall]:
+        """Returns the calls of the model that are stored as steps of a turn that is not finished."""
+        newest = {version.number: version for version in self.versions(pk)}
+        return [step.call for version in newest.values() if version.state == "running" for step in version.steps]
 
     def commits(self, pk: str) -> list[Version]:
         """Returns the finished turns that were not copied: their slot held a lease before."""
@@ -218,7 +240,19 @@ class Journal:
 
 
 _CONTENT = {"body", "part", "cfg", "title", "sid"}
-_SAID = (b"speaks", b"writer", b"before", b"after", b"what two want", b"title of", b"Be brief", b"ses_", b"text")
+_SAID = (
+    b"toolu_",
+    b"look_up",
+    b"speaks",
+    b"writer",
+    b"before",
+    b"after",
+    b"what two want",
+    b"title of",
+    b"Be brief",
+    b"ses_",
+    b"text",
+)
 
 
 def _is_clear(value: Item) -> bool:

@@ -1,55 +1,153 @@
-"""The model as a process sees it: slow, failing as planned, and answering with a hash of all messages."""
+"""The model and the tools as a process sees them: slow, failing as planned, and answering with hashes.
+
+A reply has a hash of all messages that were sent, and the turn's wish decides how many steps come before the last one.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
 
 from tests.fakes import HashModel
-from tests.promises.simulator.faults import MODEL, Fault
-from tests.promises.world.history import ModelCall, Taking
-from turnlog.domain.messages import ModelRequest, Reply
+from tests.promises.simulator.faults import MODEL, TOOLS, Fault
+from tests.promises.simulator.network import Process
+from tests.promises.world.history import ModelCall, Taking, ToolRun
+from turnlog.domain.messages import Message, ModelRequest, Reply, to_json
 from turnlog.domain.reply_events import OnEvent
+from turnlog.domain.tools import ToolCall, ToolResult
 from turnlog.errors import ModelFailed, ModelTimeout, ModelUnavailable
+from turnlog.usecases.renewal import RENEW_EVERY_S
 
+OWN_TOOL = "look_up"
 _AFTER_THE_LEASE_MS = (100, 30_000)
+_EVERY_MS = round(RENEW_EVERY_S * 1000)
+
+
+@dataclass
+class Renewals:
+    """Stands in for the thread that renews a lease, in simulated time: renewals are calls like all others."""
+
+    process: Process
+    renew: Callable[[], bool] | None = None
+
+    @contextmanager
+    def __call__(self, renew: Callable[[], bool]) -> Iterator[None]:
+        self.renew = renew
+        try:
+            yield
+        finally:
+            self.renew = None
+
+    def wait(self, ms: int) -> None:
+        """Waits for a model or a tool that needs so long; on return no renewal is under way."""
+        schedule = self.process.network.schedule
+        done_ms = schedule.now_ms + ms
+        while (left_ms := done_ms - schedule.now_ms) > 0:
+            self.process.pause(min(left_ms, _EVERY_MS))
+            if self.renew and schedule.now_ms < done_ms and not self.renew():
+                self.renew = None
+
+
+def _passes(taking: Taking, renewals: Renewals, fault: Fault | None, ms: int, most_ms: int) -> bool:
+    """Lets the time of a call pass, in which the process may die or be frozen. False when it took more than it may."""
+    process = taking.process
+    if fault is Fault.SLOW:
+        process.frozen = True
+        lease = taking.lease_at(process.network.schedule.now_ms)
+        ms = lease.lease_expires_ms - process.clock() + process.network.chance.randint(*_AFTER_THE_LEASE_MS)
+        process.pause(max(0, ms))
+        return True
+    renewals.wait(ms if process.frozen else min(ms, max(0, most_ms)))
+    if fault is Fault.CRASH_AFTER:
+        process.die()
+    return process.frozen or ms <= most_ms
 
 
 @dataclass(frozen=True)
 class SimulatedModel:
-    """A ChatModel for one handler; it notes its calls in the handler's record. A call takes `thinks_ms`."""
+    """A ChatModel for one handler; it notes its calls in the handler's record.
+
+    A call takes `thinks_ms`. A turn has up to `steps` steps before its last reply. `new_id` names a call of a tool.
+    """
 
     taking: Taking
+    renewals: Renewals
     thinks_ms: Callable[[], int]
+    steps: int
+    new_id: Callable[[], str]
 
     def reply(
         self, request: ModelRequest, seconds: float, on_event: OnEvent | None = None, *, retry_s: float | None = None
     ) -> Reply:
         taking, process = self.taking, self.taking.process
-        schedule, lease = process.network.schedule, taking.leases[-1]
+        schedule = process.network.schedule
         if seconds <= 0:
             raise ModelUnavailable(1)  # as the one that is shipped: it asks nothing when there is no time
-        step, fault = process.network.begin(process, MODEL, {"text": taking.want.text, "seconds": seconds})
+        step = 1 + _replies_after(request.messages, taking.want.message)
+        text = f"{taking.want.text}, call {step}"
+        called, fault = process.network.begin(process, MODEL, {"text": text, "seconds": seconds})
         if fault is Fault.CRASH_BEFORE:
             process.die()
-        call = ModelCall(taking.want, taking.address, process, lease, schedule.now_ms)
+        call = ModelCall(taking, taking.lease_at(schedule.now_ms).number, step, schedule.now_ms)
         taking.calls.append(call)
-        thinks_ms = self.thinks_ms()
-        if fault is Fault.SLOW:
-            process.frozen = True
-            thinks_ms = lease.lease_expires_ms - process.clock() + process.network.chance.randint(*_AFTER_THE_LEASE_MS)
         try:
-            process.pause(thinks_ms if process.frozen else min(thinks_ms, max(0, round(seconds * 1000))))
+            is_in_time = _passes(taking, self.renewals, fault, self.thinks_ms(), round(seconds * 1000))
         finally:
             call.ended_ms = schedule.now_ms
-        if fault is Fault.CRASH_AFTER:
-            process.die()
         if fault is Fault.REFUSED:
             call.billed = False
             raise ModelUnavailable(1)
         fails_late = fault is Fault.SLOW and process.network.chance.random() < 0.3
-        if fails_late or fault is Fault.FAILED or (thinks_ms > seconds * 1000 and not process.frozen):
+        if fails_late or fault is Fault.FAILED or not is_in_time:
             call.lost = True
             raise ModelFailed if fault else ModelTimeout
-        step.outcome = "replied"
-        return HashModel().reply(request, seconds, on_event)
+        called.outcome = "replied"
+        return self._reply(HashModel().reply(request, seconds, on_event), step)
+
+    def _reply(self, last: Reply, step: int) -> Reply:
+        """The last reply of the turn, or one that goes on: to call one tool or two, or to pause."""
+        wish = hashlib.sha256(self.taking.want.text.encode()).digest()
+        if step > wish[0] % (self.steps + 1):
+            return last
+        calls = wish[step % 32] % 3
+        blocks: list[dict[str, Any]] = last.message.blocks
+        for number in range(calls):
+            given = {"word": f"{self.taking.want.text} {number}"}
+            blocks.append({"type": "tool_use", "id": self.new_id(), "name": OWN_TOOL, "input": given})
+        return replace(last, content=to_json(blocks), stop_reason="tool_use" if calls else "pause_turn")
+
+
+@dataclass(frozen=True)
+class SimulatedTools:
+    """A ToolRunner for one handler; it notes each run in the handler's record. A result is a hash of its call."""
+
+    taking: Taking
+    renewals: Renewals
+    takes_ms: Callable[[], int]
+
+    def run(self, calls: Sequence[ToolCall], owner: str, seconds: float) -> list[ToolResult]:
+        taking, process = self.taking, self.taking.process
+        schedule = process.network.schedule
+        ids = " ".join(call.id for call in calls)
+        called, fault = process.network.begin(process, TOOLS, {"text": ids, "seconds": seconds})
+        if fault is Fault.CRASH_BEFORE or process.dies_with_tools:
+            process.die()
+        lease = taking.lease_at(schedule.now_ms)
+        taking.runs += [ToolRun(taking, lease.number, lease.steps, call.id, schedule.now_ms) for call in calls]
+        is_in_time = _passes(taking, self.renewals, fault, self.takes_ms(), round(seconds * 1000))
+        called.outcome = "done"
+        return [_result(call, owner, is_error=not is_in_time) for call in calls]
+
+
+def _result(call: ToolCall, owner: str, *, is_error: bool) -> ToolResult:
+    digest = hashlib.sha256(to_json([call.id, call.name, call.input, owner]).encode()).hexdigest()
+    return ToolResult(call.id, to_json(f"text {digest}"), is_error=is_error)
+
+
+def _replies_after(messages: Sequence[Message], wanted: Message) -> int:
+    """The number of replies after the wanted message, which is that of the turn."""
+    begun = max(at for at, message in enumerate(messages) if message == wanted)
+    return sum(message.role == "assistant" for message in messages[begun:])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 from turnlog.domain.limits import OwnerLimits, SessionLimits
@@ -21,6 +21,9 @@ class RunConfig:
     asks again; `patience` the share of waits that last for a whole lease. Turns of more than `part_bytes` are stored in
     parts, and a page of a Query holds `page_bytes`; each turn remembers the key of every `key_stride`th one before it.
     With `encrypted` content, `keyless` is the share of tries in which no key can be had.
+
+    A process has `handler_s` seconds to live. With `steps` the service has tools, and a turn has up to so many steps
+    before its last reply; each use of the tools takes `tools_take_ms`.
     """
 
     latency_ms: int = 5
@@ -40,6 +43,9 @@ class RunConfig:
     key_stride: int = 2
     encrypted: bool = False
     keyless: float = 0.0
+    handler_s: int = 60
+    steps: int = 0
+    tools_take_ms: tuple[int, int] = (1, 30)
 
     @property
     def quotas(self) -> dict[str, Decimal]:
@@ -73,6 +79,21 @@ def random_config(chance: random.Random) -> RunConfig:
         part_bytes=chance.choice([None, None, None, 150]),
         page_bytes=chance.choice([None, None, None, 1500]),
         key_stride=chance.choice([2, 3]),
+    )
+
+
+def with_steps(config: RunConfig, chance: random.Random) -> RunConfig:
+    """The config of a run whose turns have steps, and may take minutes."""
+    owner = config.policy.owner
+    if chance.random() < 0.4:
+        owner = OwnerLimits(budget_a_day=Decimal(chance.choice([2_500, 4_000, 50_000])))
+    return replace(
+        config,
+        steps=chance.choice([1, 2, 2, 4]),
+        handler_s=chance.choice([60, 900, 900]),
+        thinks_ms=chance.choice([(1, 30), (500, 20_000), (15_000, 50_000), (10_000, 150_000)]),
+        tools_take_ms=chance.choice([(1, 30), (5_000, 30_000), (10_000, 90_000)]),
+        policy=replace(config.policy, owner=owner),
     )
 
 

@@ -6,7 +6,7 @@ import base64
 import hashlib
 import random
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Any, TypeVar
@@ -18,8 +18,10 @@ from tests.promises.simulator.faults import Plan
 from tests.promises.simulator.network import Client, Network, Process
 from tests.promises.simulator.schedule import Crash, Schedule
 from tests.promises.world.history import (
+    Acknowledged,
     Act,
     Address,
+    Cancelling,
     Creating,
     Deleting,
     Erasing,
@@ -31,7 +33,7 @@ from tests.promises.world.history import (
     Want,
 )
 from tests.promises.world.journal import LATER, Journal
-from tests.promises.world.model import SimulatedModel
+from tests.promises.world.model import OWN_TOOL, Renewals, SimulatedModel, SimulatedTools
 from tests.promises.world.run_config import RunConfig
 from tests.wrapping import LocalWrapper
 from turnlog.adapters.dynamodb import DynamoDBSessionStore, OwnerKeys
@@ -40,17 +42,19 @@ from turnlog.adapters.dynamodb.items import owner_partition, partition
 from turnlog.adapters.dynamodb.table import EMPTY, item_that_failed
 from turnlog.domain.limits import creation_charges
 from turnlog.domain.messages import Message
-from turnlog.domain.quotas import QuotaCharges
+from turnlog.domain.quotas import QuotaCharge, QuotaCharges
 from turnlog.domain.sessions import Move, Session, SessionSettings, SessionView
-from turnlog.domain.turns import Lease, Slot
-from turnlog.errors import KeysUnavailable, SessionNotFound, TurnlogError
-from turnlog.usecases.running_turn import COMMIT_RESERVE_S
+from turnlog.domain.turns import Lease, Slot, Step
+from turnlog.errors import KeysUnavailable, SessionNotFound, TurnlogError, TurnNotRunning
+from turnlog.usecases.caller import Caller
+from turnlog.usecases.cancel_turn import cancel_turn
+from turnlog.usecases.running_turn import lease_ms
+from turnlog.usecases.transfers import move_whole
 from turnlog.usecases.turn_protocol import run_turn
 from turnlog.usecases.turn_request import TurnRequest
 
 SESSIONS, USAGE, KEYS = "sessions", "usage", "keys"
-HANDLER_MS = 60_000
-LEASE_MS = HANDLER_MS + round(COMMIT_RESERVE_S * 1000)
+LEASE_MS = lease_ms(600)
 ALL_TURNS = 10_000
 
 Some = TypeVar("Some", bound=Act[Any])
@@ -99,13 +103,49 @@ def _left_by_a_sweep() -> list[Item]:
 
 
 class NotingStore(DynamoDBSessionStore):
-    """Notes each lease that a handler tries to acquire in the handler's record."""
+    """Notes each lease that a handler tries to acquire, and each write of it, in the handler's record."""
 
     taking: Taking
 
+    def now_ms(self) -> int:
+        """True time."""
+        return self.taking.process.network.schedule.now_ms
+
     def acquire(self, session: Session, lease: Lease, over: Lease | None) -> Slot | None:
         self.taking.leases.append(lease)
-        return super().acquire(session, lease, over)
+        return self._noted(super().acquire(session, lease, over), lease)
+
+    def renew(self, session: Session, lease: Lease, seen: int) -> Slot | None:
+        return self._noted(super().renew(session, lease, seen), lease)
+
+    def checkpoint(
+        self,
+        session: Session,
+        lease: Lease,
+        seen: int,
+        step: Step,
+        *,
+        message: Sequence[Message] = (),
+        settlement: tuple[QuotaCharge, ...] = (),
+        charges: tuple[QuotaCharge, ...] = (),
+    ) -> Slot | None:
+        found = super().checkpoint(session, lease, seen, step, message=message, settlement=settlement, charges=charges)
+        return self._noted(found, lease, step)
+
+    def _noted(self, found: Slot | None, lease: Lease, step: Step | None = None) -> Slot | None:
+        if isinstance(found, Lease) and (found.token, found.sequence) == (lease.token, lease.sequence):
+            self.taking.written.append(Acknowledged(self.now_ms(), lease, step))
+        return found
+
+
+class StoppingStore(DynamoDBSessionStore):
+    """Notes the lease whose handler is asked to stop."""
+
+    cancelling: Cancelling
+
+    def ask_to_stop(self, session: Session, lease: Lease) -> bool:
+        self.cancelling.number, self.cancelling.token = lease.number, lease.token
+        return super().ask_to_stop(session, lease)
 
 
 class LaterStore(NotingStore):
@@ -122,7 +162,7 @@ class LaterStore(NotingStore):
         step = item | {"sk": {"S": f"!{lease.number:09d}.s00"}}
         actions = [self._sessions.put_action(item, EMPTY), self._sessions.put_action(step)]
         found = item_that_failed(self._sessions.transact(actions))
-        return lease if found is None else self._slot_in(session, lease.number, found)
+        return self._noted(lease if found is None else self._slot_in(session, lease.number, found), lease)
 
     def release(self, session: Session, lease: Lease, billed: bool, now_ms: int) -> None:
         """Leaves the lease in any case, so that whoever removes it is another version."""
@@ -169,6 +209,8 @@ class World:
         self.network = Network(self.schedule, self.service, plan, chance, self.latency_ms, config.torn)
         self.journal = Journal(self.service.tables, SESSIONS, USAGE, KEYS, config.encrypted, config.quotas)
         self.acts: list[Act[Any]] = []
+        self.jumps_ms: list[int] = []
+        self._call_ids = 0
         self._idle: list[_Environment] = []
         self._busy: dict[str, _Environment] = {}
 
@@ -183,12 +225,12 @@ class World:
     # --- processes ----------------------------------------------------------------------------------------------------
 
     def process(self, name: str) -> Process:
-        """Starts a process with a minute to live and a clock of its own."""
+        """Starts a process with a clock of its own."""
         return Process(
             self.network,
             f"{name}.{len(self.acts)}",
             self.chance.randint(-self.config.skew_ms, self.config.skew_ms),
-            self.schedule.now_ms + HANDLER_MS,
+            self.schedule.now_ms + self.config.handler_s * 1000,
             frozen=self.chance.random() < self.config.freezes,
         )
 
@@ -212,26 +254,47 @@ class World:
         return 1 + round(self.chance.expovariate(1 / self.config.latency_ms) * slow)
 
     def _thinks_ms(self) -> int:
-        if self.schedule.running is None:
-            return 1
-        return self.chance.randint(*self.config.thinks_ms)
+        return self._between(*self.config.thinks_ms)
+
+    def _tools_take_ms(self) -> int:
+        return self._between(*self.config.tools_take_ms)
+
+    def _between(self, least: int, most: int) -> int:
+        return self.chance.randint(least, most) if self.schedule.running else 1
+
+    def _new_call_id(self) -> str:
+        self._call_ids += 1
+        return f"toolu_{self._call_ids}"
 
     # --- acts of a process --------------------------------------------------------------------------------------------
 
-    def take(self, wanted: Want, at: Address, name: str, kind: type[NotingStore] = NotingStore) -> Taking:
+    def take(
+        self,
+        wanted: Want,
+        at: Address,
+        name: str,
+        kind: type[NotingStore] = NotingStore,
+        *,
+        dies_with_tools: bool = False,
+    ) -> Taking:
         process = self.process(name)
+        process.dies_with_tools = dies_with_tools
         taking = Taking(want=wanted, **self._beginning(at, process))
         store = self._store(process, kind)
         store.taking = taking
         request = TurnRequest(at.owner, at.id, wanted.key, wanted.fingerprint, wanted.message)
+        renewals = Renewals(process)
+        tools = SimulatedTools(taking, renewals, self._tools_take_ms) if self.config.steps else None
         return self._do(
             taking,
             lambda: run_turn(
                 request,
                 store=store,
-                model=SimulatedModel(taking, self._thinks_ms),
+                model=SimulatedModel(taking, renewals, self._thinks_ms, self.config.steps, self._new_call_id),
+                tools=tools,
                 clock=process.clock,
                 remaining_s=process.remaining_s,
+                renewing=renewals,
                 policy=self.config.policy,
             ),
         )
@@ -241,6 +304,23 @@ class World:
         reading = Reading(**self._beginning(at, process))
         store = self._plain_store(process)
         return self._do(reading, lambda: whole(store, store.read(at.owner, at.id, process.clock(), ALL_TURNS)))
+
+    def cancel(self, at: Address, name: str) -> Cancelling:
+        """Asks the turn that runs by then to stop."""
+        process = self.process(name)
+        cancelling = Cancelling(**self._beginning(at, process))
+        store = self._store(process, StoppingStore)
+        store.cancelling = cancelling
+
+        def work() -> bool:
+            now_ms = process.clock()
+            running = store.read(at.owner, at.id, now_ms, 1, with_content=False).running
+            if running is None:
+                raise TurnNotRunning
+            cancel_turn(Caller(at.owner), at.id, running.number, store=store, now_ms=now_ms)
+            return True
+
+        return self._do(cancelling, work)
 
     def create(self, at: Address, name: str) -> Creating:
         process = self.process(name)
@@ -298,7 +378,13 @@ class World:
             self._quota(to, process),
         )
         moving = Moving(to=to, key=key, **self._beginning(at, process))
-        return self._do(moving, lambda: self._plain_store(process).move(asked))
+        window = self.config.policy.window
+
+        def work() -> Session:
+            store = self._plain_store(process)
+            return move_whole(asked, store=store, window=window) if self.config.steps else store.move(asked)
+
+        return self._do(moving, work)
 
     def fork(self, at: Address, number: int, child: Address, name: str) -> Forking:
         process = self.process(name)
@@ -323,6 +409,11 @@ class World:
         token = secrets.token_urlsafe(12)
         store.acquire(view.session, Lease(view.count + 1, token, now_ms - 1, key, fingerprint, now_ms - LEASE_MS), None)
 
+    def abandon_steps(self, at: Address, text: str, name: str) -> None:
+        """Leaves a turn whose handler died when it began to run the tools of a step, and whose lease is over."""
+        self.take(want(text), at, name, dies_with_tools=True)
+        self.schedule.now_ms += LEASE_MS + 2 * self.config.skew_ms + 1
+
     def abandon_move(self, at: Address, to: Address, name: str) -> None:
         """Leaves a move whose handler died after the last copy, and whose lease is over."""
         self.move(at, to, name, name, dies_when_copied=True)
@@ -337,7 +428,7 @@ class World:
         return creation_charges(at.owner, self.config.policy.owner, process.clock())
 
     def _session(self, at: Address, now_ms: int) -> Session:
-        settings = SessionSettings(MODEL, 1000, "Be brief.")
+        settings = SessionSettings(MODEL, 1000, "Be brief.", own_tools=(OWN_TOOL,) if self.config.steps else ())
         return Session(at.owner, at.id, now_ms, now_ms + self.config.life_s * 1000, self.config.idle_s * 1000, settings)
 
     def _beginning(self, at: Address, process: Process) -> dict[str, Any]:

@@ -48,8 +48,11 @@ def has_lapsed(held: Slot | None, over: Lease, now_ms: int) -> bool:
 
 
 def can_be_renewed(held: Slot | None, lease: Lease, seen: int) -> bool:
-    """True if the slot holds the lease as it was written under the number `seen`, and nobody asked it to stop."""
-    return is_held(held, lease.token, seen) and not held.stop_asked
+    """True if the slot holds the lease as it was written under the number `seen`.
+
+    If somebody asked it to stop, only a lease that says so itself can be written.
+    """
+    return is_held(held, lease.token, seen) and (lease.stop_asked or not held.stop_asked)
 
 
 def is_held(held: Slot | None, token: str, sequence: int | None = None) -> TypeGuard[Lease]:

@@ -86,7 +86,8 @@ class TurnStore(Protocol):
     def renew(self, session: Session, lease: Lease, seen: int) -> Slot | None:
         """Stores the lease with its new end and number.
 
-        Does so if the slot holds a lease with its token and the number `seen`, and nobody asked the turn to stop.
+        Does so if the slot holds a lease with its token and the number `seen`, and nobody asked the turn to stop,
+        unless `lease` says so, too.
         """
 
     def checkpoint(

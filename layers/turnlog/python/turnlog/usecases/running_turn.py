@@ -329,6 +329,8 @@ class RunningTurn:
         before, self.steps = self.steps, steps
         charges, refusal = self._next_charges() if reserves else ((), None)
         try:
+            if self.lease.stop_asked:
+                raise _Stopped
             try:
                 put(charges)
             except QuotaExceeded as error:
@@ -363,7 +365,11 @@ class RunningTurn:
             self._write(self.store.renew)
         except StoreUnavailable:
             return True
-        except (TurnlogError, _Stopped, _Finished):
+        except _Stopped:
+            # What runs comes to its end and is kept, as it is paid: until then nobody may take the slot.
+            self.lease = replace(self.lease, stop_asked=True)
+            return self._renew()
+        except (TurnlogError, _Finished):
             return False
         return True
 
@@ -388,7 +394,7 @@ class RunningTurn:
             if found.sequence == lease.sequence:
                 self.lease = lease
                 return
-            if found.stop_asked:
+            if found.stop_asked and not lease.stop_asked:
                 raise _Stopped
             seen = found.sequence  # of an earlier write, whose answer this handler never got
         raise LeaseLost

@@ -10,6 +10,7 @@ from dataclasses import replace
 from turnlog.clock import utc_date
 from turnlog.domain.model_limits import made_possible
 from turnlog.domain.models import require_not_retired
+from turnlog.domain.older_keys import KEY_STRIDE
 from turnlog.domain.owners import anonymous_owner, anonymous_owner_of
 from turnlog.domain.quotas import QuotaCharges
 from turnlog.domain.server_key import ServerKey
@@ -166,14 +167,19 @@ def _move_of(
     )
 
 
-def _move(action: str, move: Move, *, store: SessionStore, audit: Audit, window: WindowPolicy) -> SessionView:
-    """Moves the session. What a dead handler left of a turn moves along as a turn."""
-    audit.act(action, move.session_id, subject=move.owner, to_id=move.to_id)
+def move_whole(move: Move, *, store: SessionStore, window: WindowPolicy) -> Session:
+    """Does SessionStore.move. What a dead handler left of a turn moves along as a turn."""
     with suppress(SessionNotFound):  # it may have moved already
-        view = store.read(move.owner, move.session_id, move.at_ms, newest=window.turns)
+        newest = max(window.turns, KEY_STRIDE)  # a turn remembers the key of one that many turns before it
+        view = store.read(move.owner, move.session_id, move.at_ms, newest)
         keep_interrupted(store, view, move.at_ms, window)
+    return store.move(move)
+
+
+def _move(action: str, move: Move, *, store: SessionStore, audit: Audit, window: WindowPolicy) -> SessionView:
+    audit.act(action, move.session_id, subject=move.owner, to_id=move.to_id)
     try:
-        store.move(move)
+        move_whole(move, store=store, window=window)
     except LeaseLost as error:
         raise MoveLost from error
     return store.read(move.to_owner, move.to_id, move.at_ms, newest=1, with_content=False)

@@ -33,7 +33,7 @@ from turnlog.ports.chat_model import ChatModel
 from turnlog.ports.session_store import TurnStore
 from turnlog.ports.tool_runner import ToolRunner
 from turnlog.usecases.renewal import Renewing, renewing
-from turnlog.usecases.running_turn import RunningTurn, keep_interrupted, lease_ms
+from turnlog.usecases.running_turn import LEASE_S, RunningTurn, keep_interrupted, lease_ms
 from turnlog.usecases.turn_request import TurnPolicy, TurnRequest
 
 ATTEMPTS = 3
@@ -159,6 +159,8 @@ class _Taking:
         steps: tuple[Step, ...] = ()
         if running and running.key == self.request.key and running.steps and not view.running_at(now):
             _, steps = self.store.steps(view.session, running)
+        if self.clock() - now > LEASE_S * 1000:
+            return None  # this handler stood still for so long that what it has read is old
         return view, self._next_lease(view, steps, now), steps
 
     def _read_cached(self, now: int) -> _Look | None:

@@ -152,7 +152,7 @@ def fence_unfinished_move(table: Table, session: Session, over: Lease, now_ms: i
     mine = replace(
         over,
         token=over.token + "!",
-        lease_expires_ms=now_ms - 1,
+        lease_expires_ms=min(over.lease_expires_ms, now_ms - 1),
         moving_to="",
         unfinished_move_to=over.moving_to or over.unfinished_move_to,
     )

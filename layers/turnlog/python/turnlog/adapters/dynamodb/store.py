@@ -187,7 +187,8 @@ class DynamoDBSessionStore:
     # --- what a turn of several calls needs
 
     def renew(self, session: Session, lease: Lease, seen: int) -> Slot | None:
-        condition, given = last_written(f"{MINE} AND {UNSTOPPED}", seen, lease_values(lease.token))
+        unstopped = MINE if lease.stop_asked else f"{MINE} AND {UNSTOPPED}"
+        condition, given = last_written(unstopped, seen, lease_values(lease.token))
         found = self._sessions.put(lease_item(session, lease), condition, given)
         return lease if found is None else self._written(session, lease, found)
 

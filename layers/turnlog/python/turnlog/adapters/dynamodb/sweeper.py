@@ -173,6 +173,6 @@ def _is_abandoned(table: Table, entry: Item, items: Sequence[Item], now_ms: int)
         return False
     token = lease["tok"]["S"]
     void = {name: each for name, each in lease.items() if name != "dst"}
-    void |= {"tok": s(token + "!"), "til": n(now_ms - 1), "und": entry["sk"]}
+    void |= {"tok": s(token + "!"), "und": entry["sk"]}
     condition, given = last_written(LAPSED, int(lease.get("seq", {}).get("N", 0)), lease_values(token, now_ms))
     return table.put(void, condition, given) is None
