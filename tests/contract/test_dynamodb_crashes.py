@@ -50,6 +50,12 @@ class _Mortal:
 
 
 @pytest.fixture
+def dynamodb(dynamodb: DynamoDBClient, quick_moto: DynamoDBClient) -> DynamoDBClient:
+    """The same tables; hundreds of calls of the sweeps here need not be requests."""
+    return quick_moto
+
+
+@pytest.fixture
 def store(dynamodb: DynamoDBClient) -> DynamoDBSessionStore:
     return DynamoDBSessionStore(dynamodb, TABLE, USAGE_TABLE, sleep=lambda _: None)
 

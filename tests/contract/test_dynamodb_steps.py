@@ -70,6 +70,12 @@ class _CrashError(Exception):
 
 
 @pytest.fixture
+def dynamodb(dynamodb: DynamoDBClient, quick_moto: DynamoDBClient) -> DynamoDBClient:
+    """The same tables; hundreds of calls of the sweeps here need not be requests."""
+    return quick_moto
+
+
+@pytest.fixture
 def client(dynamodb: DynamoDBClient) -> Noting:
     return Noting(dynamodb)
 
