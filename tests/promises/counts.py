@@ -16,10 +16,10 @@ from tests.promises.runs.scenarios import SCENARIOS
 
 FLOORS = {
     "promises": 15,
-    "oracle checks": 62,
-    "scenarios": 38,
+    "oracle checks": 63,
+    "scenarios": 39,
     "mutants": 133,
-    "quick mutants": 32,
+    "quick mutants": 38,
     "contract facts": 1284,
 }
 """The least numbers. They may only grow: a test that is lost with a rename or a move would not be missed otherwise.

@@ -20,14 +20,15 @@ class Mutant:
     """`rule` is the rule that the code no longer keeps.
 
     `harmless` is the reason why no run can notice: usually, other rules carry this one. `quick` says that a few random
-    runs notice it, so that `make test` can run it.
+    runs notice it, so that `make test` can run it, or the one `scenario` without a fault.
     """
 
     rule: str
     edits: tuple[Edit, ...]
     harmless: str = ""
     quick: bool = False
+    scenario: str = ""
 
 
-def mutant(rule: str, *edits: Edit, harmless: str = "", quick: bool = False) -> Mutant:
-    return Mutant(rule, edits, harmless, quick)
+def mutant(rule: str, *edits: Edit, harmless: str = "", quick: bool = False, scenario: str = "") -> Mutant:
+    return Mutant(rule, edits, harmless, quick or bool(scenario), scenario)

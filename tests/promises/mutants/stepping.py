@@ -38,7 +38,7 @@ RENEWALS = (
     mutant(
         "a lease is renewed while a call runs",
         Edit(RunningTurn._renew, calls(RunningTurn._write), "None"),
-        quick=True,
+        scenario="steps-that-take-minutes",
     ),
     mutant(
         "a lease that ends soon is renewed before the next call",
@@ -54,6 +54,7 @@ RENEWALS = (
         "one's own write is for exactly that number of the lease",
         Edit(DynamoDBSessionStore.renew, calls(last_written), _OF_AN_OLDER_NUMBER.format(condition=_RENEWAL)),
         Edit(DynamoDBSessionStore.checkpoint, calls(last_written), _OF_AN_OLDER_NUMBER.format(condition=_CHECKPOINT)),
+        harmless="a step whose fate is unknown ends its handler's turn, so nobody stores or settles it a second time",
     ),
     mutant(
         "a takeover is for the lease as it was last written",
@@ -71,11 +72,12 @@ RENEWALS = (
     mutant(
         "a renewal counts as use",
         Edit(RunningTurn._write, keyword("at_ms"), "self.lease.at_ms"),
-        quick=True,
+        scenario="steps-until-the-end",
     ),
     mutant(
         "nothing is written for a turn after the session's absolute end",
         Edit(RunningTurn._write, conditions(Field(Session, "expires_ms")), "False"),
+        scenario="steps-until-the-end",
     ),
     mutant(
         "nothing is written for a turn after the session's idle end",
@@ -91,7 +93,7 @@ STEPS = (
     mutant(
         "a step is stored before its tools run",
         Edit(RunningTurn._keep_reply, calls(RunningTurn._write), "None"),
-        quick=True,
+        scenario="steps",
     ),
     mutant(
         "a turn goes on when its step was acknowledged",
@@ -100,7 +102,7 @@ STEPS = (
     mutant(
         "who takes over goes on after the steps that are there",
         Edit(_Taking._read_consistent, conditions(Field(Lease, "steps")), "False"),
-        quick=True,
+        scenario="writers-after-a-dead-step",
     ),
     mutant(
         "a release keeps the steps",
@@ -121,14 +123,17 @@ STEPS = (
         "a move keeps a dead handler's steps as a turn, or waits",
         Edit(transfers.move_whole, calls(keep_interrupted), "None"),
         Edit(move.move_session, conditions(Field(Lease, "steps")), "False"),
+        scenario="mover-and-writer-after-a-dead-step",
     ),
     mutant(
         "a move does not begin over a lease with steps",
         Edit(move.move_session, conditions(Field(Lease, "steps")), "False"),
+        harmless="whoever moves a session here has kept them as a turn before; the contract tests have not",
     ),
     mutant(
         "a copy of a turn has its steps",
         Edit(copies._copied_with_pieces, assignments("names"), "[]"),
+        scenario="stepped-writer-and-mover",
     ),
     mutant(
         "copies that are discarded lose what lies below their slots",
@@ -142,11 +147,12 @@ STEPS = (
     mutant(
         "a step's call is settled with it",
         Edit(RunningTurn._keep_reply, calls(settlement), "()"),
+        scenario="steps-under-a-budget",
     ),
     mutant(
         "the call after a step is reserved with it",
         Edit(RunningTurn._keep, calls(RunningTurn._next_charges), "((), None)"),
-        quick=True,
+        scenario="steps-under-a-budget",
     ),
 )
 
@@ -154,14 +160,17 @@ STOPS = (
     mutant(
         "a renewal leaves the wish to stop there",
         Edit(DynamoDBSessionStore.renew, uses(UNSTOPPED), '"attribute_exists(pk)"'),
+        scenario="slow-steps-and-canceller",
     ),
     mutant(
         "no step is stored after a wish to stop",
         Edit(DynamoDBSessionStore.checkpoint, uses(UNSTOPPED), '"attribute_exists(pk)"'),
+        scenario="stepped-writers-and-canceller",
     ),
     mutant(
         "a call that runs when its turn is to stop keeps the slot",
         Edit(RunningTurn._renew, handling(running_turn._Stopped), "return False"),
+        scenario="slow-steps-and-canceller",
     ),
 )
 

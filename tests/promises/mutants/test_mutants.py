@@ -7,7 +7,7 @@ import pytest
 from tests.promises.mutants.catalogue import MUTANTS
 from tests.promises.mutants.code_patterns import Local, calls, comparisons, uses
 from tests.promises.mutants.mutant import Mutant
-from tests.promises.mutants.mutation_run import run_mutant
+from tests.promises.mutants.mutation_run import Scenarios, run_mutant
 from tests.promises.mutants.patching import Edit, patched
 from turnlog.domain.turns import KEY_HASH, Lease, key_hash
 
@@ -21,7 +21,8 @@ def named(mutant: Mutant) -> str:
 
 @pytest.mark.parametrize("mutant", QUICK, ids=named)
 def test_a_quick_mutant_is_noticed(mutant: Mutant) -> None:
-    assert run_mutant(mutant, range(SEEDS), []).noticed_by
+    scenarios: Scenarios = [(mutant.scenario, {})] if mutant.scenario else []
+    assert run_mutant(mutant, range(0 if scenarios else SEEDS), scenarios).noticed_by
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=named)

@@ -41,7 +41,7 @@ def broken_quotas(world: World, found: Sequence[Lineage]) -> Iterator[str]:
 
 def nothing_went_wrong(world: World) -> bool:
     """True if nothing was lost and everybody who called the model stored a turn: then all reservations are settled."""
-    takings = [taking for taking in world.done(Taking) if taking.leases]
+    takings = [taking for taking in world.done(Taking) if taking.written or taking.error is None]
     stored = all(taking.result and taking.result.turn.stop_reason != INTERRUPTED for taking in takings)
     return stored and not any(step.fault for step in world.network.steps) and not world.done(Deleting)
 

@@ -23,6 +23,7 @@ from tests.promises.world.run_config import RunConfig, random_config, with_steps
 from tests.promises.world.world import World, address, session_id, want
 from turnlog.adapters.dynamodb import encode
 from turnlog.domain import older_keys
+from turnlog.domain.turns import Turn
 
 
 @dataclass
@@ -47,12 +48,13 @@ def run_and_check(name: str, world: World) -> Run:
     world.schedule.run()
     calls = [step.operation for step in world.network.steps if step.index >= 0]
     found = lineages(world.acts)
-    takings, turns = world.done(Taking), []
+    turns: list[Turn] = []
     try:
         broken = [*broken_by_a_run(world, found), *broken_afterwards(world, found)]
         turns = [version.turn for each in found for at in each.addresses for version in world.journal.commits(at.pk)]
     except DamagedItem as damaged:
         broken = [str(damaged)]
+    takings = world.done(Taking)
     return Run(
         name,
         list(dict.fromkeys(broken)),

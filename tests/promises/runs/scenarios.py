@@ -254,6 +254,17 @@ def _stepped_writer_and_forker(world: World, known: KnownAddresses) -> None:
     world.schedule.spawn("forker", partial(actors.fork, world, "forker", known, 3), in_ms=200)
 
 
+def _stepped_writer(world: World, known: KnownAddresses) -> None:
+    """After a failure it comes back so late that the session is alive only because its lease was renewed."""
+    _speaks(world, known, "ada", _STEPPED[0])
+
+
+def _stepped_writer_and_late_one(world: World, known: KnownAddresses) -> None:
+    """The other one comes when the first lease would be over if it were not renewed."""
+    _speaks(world, known, "ada", _STEPPED[0])
+    _speaks(world, known, "bob", _STEPPED[1], in_ms=70_000)
+
+
 def _two_stepped_writers(world: World, known: KnownAddresses) -> None:
     for name, text in zip(("ada", "bob"), _STEPPED, strict=True):
         _speaks(world, known, name, text)
@@ -271,6 +282,7 @@ def _speaks(world: World, known: KnownAddresses, name: str, *texts: str, in_ms: 
 _ROLLBACK = replace(_CONFIG, freezes=0, thinks_ms=(20_000, 40_000))
 _STEPS = replace(_CONFIG, steps=2, handler_s=900)
 _OLD_VIEWS = TurnPolicy(WindowPolicy(turns=4), reads_cached=True)
+_BUDGET = TurnPolicy(WindowPolicy(turns=4), owner=OwnerLimits(budget_a_day=Decimal(20_000)))
 _LIMITED = TurnPolicy(WindowPolicy(turns=4), owner=OwnerLimits(turns_a_minute=5, budget_a_day=Decimal(3_500)))
 
 SCENARIOS: dict[str, Scenario] = {
@@ -308,11 +320,14 @@ SCENARIOS: dict[str, Scenario] = {
     "deleter-after-a-mover-that-died": Scenario(_writer_and_deleter_after_a_mover_died),
     "steps": Scenario(_two_stepped_writers, _STEPS),
     "steps-that-take-minutes": Scenario(
-        _two_stepped_writers,
-        replace(_STEPS, steps=3, thinks_ms=(30_000, 50_000), tools_take_ms=(15_000, 45_000)),
+        _stepped_writer_and_late_one,
+        replace(_STEPS, steps=3, thinks_ms=(80_000, 120_000), tools_take_ms=(15_000, 70_000)),
         quick=False,
     ),
-    "steps-under-a-budget": Scenario(_two_stepped_writers, replace(_STEPS, policy=_LIMITED), quick=False),
+    "stepped-writer-who-waits": Scenario(
+        _stepped_writer, replace(_STEPS, thinks_ms=(45_000, 50_000), idle_s=90, patience=1.0), quick=False
+    ),
+    "steps-under-a-budget": Scenario(_two_stepped_writers, replace(_STEPS, policy=_BUDGET), quick=False),
     "steps-in-parts": Scenario(
         _stepped_writer_and_deleter,
         replace(_STEPS, steps=3, part_bytes=150, page_bytes=1500, encrypted=True),
@@ -323,7 +338,7 @@ SCENARIOS: dict[str, Scenario] = {
         replace(_STEPS, steps=3, thinks_ms=(30_000, 50_000), tools_take_ms=(20_000, 30_000), life_s=150, idle_s=90),
         quick=False,
     ),
-    "stepped-writers-and-canceller": Scenario(_writers_and_canceller, replace(_STEPS, thinks_ms=(50, 90))),
+    "stepped-writers-and-canceller": Scenario(_writers_and_canceller, replace(_STEPS, thinks_ms=(50, 90)), quick=False),
     "slow-steps-and-canceller": Scenario(
         _writers_and_canceller, replace(_STEPS, thinks_ms=(100_000, 120_000)), quick=False
     ),

@@ -21,6 +21,7 @@ SEEDS = 300
 WITH_A_DELETE = {name for name in SCENARIOS if "deleter" in name or "eras" in name} | {
     "two-creators",
     "large-turns",
+    "steps-in-parts",
     "old-views",
 }
 """Scenarios in which a turn may be paid and then refused, since its session was deleted meanwhile."""
