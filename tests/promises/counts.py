@@ -19,7 +19,7 @@ FLOORS = {
     "oracle checks": 63,
     "scenarios": 39,
     "mutants": 133,
-    "quick mutants": 38,
+    "quick mutants": 39,
     "contract facts": 1284,
 }
 """The least numbers. They may only grow: a test that is lost with a rename or a move would not be missed otherwise.

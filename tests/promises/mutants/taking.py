@@ -109,6 +109,7 @@ COMMITS = (
     mutant(
         "a commit is conditional on its own token",
         Edit(DynamoDBSessionStore.commit, uses(MINE).every, RUNNING_OF_ANY),
+        quick=True,
     ),
     mutant(
         "a commit that found another turn is refused",

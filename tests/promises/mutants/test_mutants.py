@@ -12,7 +12,7 @@ from tests.promises.mutants.patching import Edit, patched
 from turnlog.domain.turns import KEY_HASH, Lease, key_hash
 
 QUICK = [mutant for mutant in MUTANTS if mutant.quick]
-SEEDS = 80
+SEEDS = 90
 
 
 def named(mutant: Mutant) -> str:

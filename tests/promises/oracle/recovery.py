@@ -51,7 +51,7 @@ def _is_whole(world: World, lineage: Lineage, at: Address, *, goes_on: bool) -> 
             yield f"P1 {at.id} is gone after a further turn"
         return
     yield from broken_by_a_view(world, lineage, view.turns, at, before_ms=world.schedule.now_ms)
-    if stray := stray_pieces(world, at):
+    if world.config.steps and (stray := stray_pieces(world, at)):  # a later version leaves some elsewhere
         yield f"P1 {stray} at {at.id} belong to no turn"
     for other in _cleared(world, lineage, at) if goes_on else ():
         if left := content_left(world, other):
