@@ -20,6 +20,7 @@ from typing import Any
 
 import boto3
 
+from local.claude_stand_in.objects import object_for
 from local.issuer import AUDIENCE, Issuer
 from local.loopback import GuardedHandler, LoopbackServer
 from tests import deployed
@@ -203,9 +204,20 @@ class _Claude(GuardedHandler):
     def answer(self) -> None:
         asked = json.loads(raw := self.rfile.read(int(self.headers["Content-Length"])))
         usage = {"input_tokens": len(raw) // 4, "output_tokens": asked["max_tokens"]}
-        content = [{"type": "text", "text": prose(asked["max_tokens"] * 4)}]
+        content = [{"type": "text", "text": longest_text(asked)}]
         reply = {"id": "msg_1", "type": "message", "role": "assistant", "model": asked["model"], "content": content}
         self.send_json(200, reply | {"stop_reason": "end_turn", "stop_sequence": None, "usage": usage})
+
+
+def longest_text(asked: Mapping[str, Any]) -> str:
+    """The text of the longest reply: prose, or the JSON of an object with as much, if the request has a schema."""
+    text = prose(asked["max_tokens"] * 4)
+    form = asked.get("output_config", {}).get("format")
+    if not form:
+        return text
+    made = object_for(form["schema"], "Herons nest in trees.")
+    free = next(name for name in ("summary", "overview") if name in made)
+    return json.dumps(made | {free: text[len(json.dumps(made)) :]})
 
 
 @contextmanager

