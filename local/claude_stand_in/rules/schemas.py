@@ -39,7 +39,7 @@ def check_output(body: dict[str, Any]) -> None:
         raise invalid(f"tools: at most {MOST_STRICT_TOOLS} strict tools are supported, found {len(schemas)}")
     if config.get("format") is not None:
         schemas.append(("output_config.format.schema", _schema_of(config["format"])))
-        if any(map(_cites, body.get("messages", []))):
+        if _cites(body.get("messages")):
             raise invalid("output_config.format: Citations are not supported with structured outputs")
     for path, schema in schemas:
         _Checker(path, schema).check(schema, (), 0)
