@@ -138,7 +138,8 @@ def _readable(printed: str) -> str:
         return ""
     answer: dict[str, Any] = json.loads(printed)
     answer["usage"] = {"input_tokens": answer["usage"]["input_tokens"], _MORE: _MORE}
-    dotted = {"content": [_MORE], "session_id": "ses_…", "expires_at": _MORE, "idle_expires_at": _MORE}
+    dotted = {"content": [_MORE], "session_id": "ses_…", "message_id": "msg_…", "provider_request_id": "req_…"}
+    dotted |= {"expires_at": _MORE, "idle_expires_at": _MORE}
     text = json.dumps({name: dotted.get(name, value) for name, value in answer.items()}, ensure_ascii=False)
     text = text.replace(f'["{_MORE}"]', f"[{_MORE}]").replace(f'"{_MORE}": "{_MORE}"', _MORE)
     return text.replace(', "content"', ',\n "content"', 1)

@@ -32,6 +32,7 @@ from turnlog.adapters import telemetry
 from turnlog.adapters.dynamodb import DynamoDBSessionStore
 from turnlog.adapters.dynamodb.items import partition
 from turnlog.adapters.read_cache import CachedSessionStore
+from turnlog.domain.chosen_tools import OfferedTools
 from turnlog.domain.messages import ModelRequest, Reply, to_json
 from turnlog.domain.packing import pack, pack_turn
 from turnlog.domain.reply_events import OnEvent
@@ -249,7 +250,7 @@ def test_a_turn_of_3_9_megabytes_is_taken_replayed_continued_and_deleted(
     shown = (first.turn.message, first.turn.reply.message, second.turn.message)
     assert second.turn.reply.text == expected_text(shown)
     with pytest.raises(TurnTooLarge):
-        take(store, session, noise(MAX_TURN_BYTES), model, clock)
+        take(store, session, noise(MAX_TURN_BYTES * 102 // 100), model, clock)
     assert len(model.requests) == 2
 
     assert store.delete(OWNER, session.id, clock())
@@ -331,6 +332,8 @@ def test_64_users_of_one_warm_process_see_no_word_of_each_other(
         "turn_policy": policy,
         "anonymous_limits": AnonymousLimits(),
         "quota_store": None,
+        "tool_runner": None,
+        "offered_tools": OfferedTools(),
         "cors_origin": None,
         "gateway_s": 29,
     }.items():

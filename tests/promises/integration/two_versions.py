@@ -188,6 +188,7 @@ def new_resources(endpoint: str, claude_url: str) -> dict[str, str]:
         "TOKEN_ISSUER": "http://127.0.0.1/",
         "TOKEN_JWKS_URL": "http://127.0.0.1/keys",
         "TOKEN_AUDIENCE": "turnlog",
+        "TOOL_FUNCTIONS": "documents=versions-documents-tool",
     }
 
 
