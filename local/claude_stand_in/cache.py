@@ -54,7 +54,7 @@ class _Prefix:
 
 
 class PromptCache:
-    """What was written into the caches of all accounts. Safe to use from many threads."""
+    """The entries in the caches of all accounts. Safe to use from many threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -14,7 +14,7 @@ KEPT_PROMPTS = 200
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    """What is kept of a prompt: the digests of its parts, and its tokens."""
+    """The part of a prompt that is kept: the digests of its parts, and its tokens."""
 
     model: str
     tools: tuple[str, ...]

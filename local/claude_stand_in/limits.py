@@ -1,4 +1,4 @@
-"""What ends a reply before it is complete: its greatest length, and the caller's stop sequences."""
+"""Ends of a reply before it is complete: its greatest length, and the caller's stop sequences."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ def object_for(schema: Schema, text: str, mark: str = "", *, optional: bool = Tr
 
 
 def found_in(text: str, field: str) -> str:
-    """What a text has for a field of this name and description: a time zone, an address, a date; "" when nothing."""
+    """The value in a text for a field of this name and description: a zone, an address, a date; "" for none."""
     for word, pattern in _IN_TEXT.items():
         if word in field.lower() and (found := pattern.search(text)):
             return found[0].rstrip(".,;?!")

@@ -21,7 +21,7 @@ _FIELD = {"thinking": "signature", "redacted_thinking": "data"}
 
 @dataclass(frozen=True, slots=True)
 class Signed:
-    """What a signature says. `prefix` is the conversation before the block, `before` the id of the thinking before it.
+    """The content of a signature. `prefix` is the conversation before the block, `before` the thinking before it.
 
     `number` counts the blocks of thinking in its reply from 0, and `count` is how many there are.
     """

@@ -344,7 +344,7 @@ METADATA = (("case", "17"), ("topic", ""))
 
 
 def become_an_earlier_version(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Which knew neither steps nor metadata."""
+    """The version that knew neither steps nor metadata."""
     monkeypatch.setattr(records, "_KINDS", records._KINDS | {Checkpoint: b"?", Labels: b"?"})
 
 

@@ -29,7 +29,7 @@ class Everybody:
         take(call, self.anonymous, "hello", secret=SECRET)
 
     def ask_when_ready(self, route: Route, **other: Any) -> Answered:
-        """As `ask`, when there is something to do for the route: to stop a turn, one must run."""
+        """Does `ask` when there is something to do for the route: to stop a turn, one must run."""
         if not route[1].endswith("/cancel"):
             return self.ask(route, **other)
         store, now_ms = runtime.session_store(), runtime.now_ms()

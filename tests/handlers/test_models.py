@@ -173,7 +173,7 @@ def test_a_parameter_without_a_valid_value_is_refused(call: Call, query: dict[st
 
 @pytest.mark.parametrize("name", ["claude-opus-5-5", "", "..", "CLAUDE-SONNET-5-5", "claude-sonnet-5-5 ", "x" * 9999])
 def test_a_model_that_is_not_offered_is_not_found_by_anybody(call: Call, name: str) -> None:
-    """Whether another service knows it makes no difference."""
+    """Knowledge of another service makes no difference."""
     answers = [read(call, name), read(call, name, secret="s" * 43), read(call, name, user="ada")]
     assert {(answer.status, answer.body["code"], answer.raw) for answer in answers} == {
         (404, "model_not_found", answers[0].raw)

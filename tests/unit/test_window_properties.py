@@ -139,7 +139,7 @@ class Conversation:
         )
 
     def prompt(self, said: Sequence[Message]) -> tuple[Message, ...]:
-        """What is sent, which must be valid."""
+        """The messages that are sent, which must be valid."""
         sent = messages(self.turns, *said)
         check_message_request(body_of(sent), NOW)
         require_bounds(sent)

@@ -1,4 +1,4 @@
-"""What depends on the model: that it exists, how much it reads and writes, and what it cannot be told to do."""
+"""Rules that depend on the model: that it exists, how much it reads and writes, and what it cannot be told to do."""
 
 from __future__ import annotations
 

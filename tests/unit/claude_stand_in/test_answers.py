@@ -1,4 +1,4 @@
-"""What the stand-in says to plain words."""
+"""Answers of the stand-in to plain words."""
 
 from __future__ import annotations
 

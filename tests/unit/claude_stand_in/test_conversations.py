@@ -45,7 +45,7 @@ SENT_BACK |= {"web_search_tool_result", "web_fetch_tool_result"}
 
 
 def sendable(content: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What can be sent back of a reply: blocks that are known and not blank, and no thinking if that is the end."""
+    """The part of a reply that can be sent back: blocks that are known and not blank, and no thinking at the end."""
     kept = [each for each in content if each["type"] in SENT_BACK and (each["type"] != "text" or each["text"].strip())]
     ends_with_thinking = bool(kept) and "thinking" in kept[-1]["type"]
     return [each for each in kept if not (ends_with_thinking and "thinking" in each["type"])]

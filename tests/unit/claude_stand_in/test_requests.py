@@ -1,4 +1,4 @@
-"""What is no request at all, and who may ask."""
+"""Bytes that are no request at all, and callers who may ask."""
 
 from __future__ import annotations
 

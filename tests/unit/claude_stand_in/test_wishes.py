@@ -1,4 +1,4 @@
-"""What can be asked of a reply in plain words: how it stops and what it is made of; and how a paused turn goes on."""
+"""Wishes for a reply in plain words: how it stops and what it is made of; and how a paused turn goes on."""
 
 from __future__ import annotations
 

@@ -455,6 +455,6 @@ def _request_id(error: anthropic.APIError) -> str:
 
 
 def _limits_left(headers: Mapping[str, str]) -> dict[str, Any]:
-    """What the provider says is left of its rate limits, as far as it says so."""
+    """The rest of the rate limits, as far as the provider says it."""
     said = {field: headers.get(name, "") for field, name in _LIMITS.items()}
     return {field: int(text) for field, text in said.items() if text.isascii() and text.isdigit() and len(text) < 19}

@@ -23,7 +23,7 @@ _NOT_STRICT = {
     *("maxItems", "uniqueItems", "minProperties", "maxProperties", "patternProperties", "propertyNames"),
     *("dependentSchemas", "not", "if", "then", "else", "contains", "oneOf", "prefixItems"),
 }
-"""What the API's strict schemas do not have ("Structured outputs", JSON Schema limitations)."""
+"""Keywords that the API's strict schemas do not have ("Structured outputs", JSON Schema limitations)."""
 
 _FAR_REFERENCES = {"$dynamicRef", "$recursiveRef", "$id", "$anchor", "$dynamicAnchor"}
 

@@ -111,7 +111,7 @@ def charges(
 
 
 def _after_reply(last: Turn | None, message: Message) -> list[Message]:
-    """What the next prompt has between the last reply and the message: results, also those that say they are lost."""
+    """The messages between the last reply and the new one: results, also those that say they are lost."""
     if last is None:
         return []
     reply = max(index for index, each in enumerate(last.messages) if each.role == "assistant")

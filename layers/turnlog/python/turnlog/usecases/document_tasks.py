@@ -1,4 +1,4 @@
-"""What is done with documents: the prompt, the schema of the object that the model answers, and the object as text."""
+"""Tasks on documents: the prompt, the schema of the object that the model answers, and the object as text."""
 
 from __future__ import annotations
 

@@ -162,7 +162,7 @@ def with_content(session: Session, item: Item, packed: bytes) -> list[Item]:
 
 
 def step_items(session: Session, number: int, step: Step, message: Sequence[Message]) -> list[Item]:
-    """What a checkpoint stores of a step: its results or, if it has none yet, its reply, and the caller's `message`.
+    """The items of a checkpoint: the step's results or, if it has none yet, its reply, and the caller's `message`.
 
     Raises TurnTooLarge.
     """

@@ -26,7 +26,7 @@ from turnlog.errors import ItemVersionUnknown, LeaseLost, SessionNotFound, Sessi
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """What one checkpoint of a running turn stores: the lease, and either a step's reply or its results.
+    """The values that one checkpoint of a running turn stores: the lease, and either a step's reply or its results.
 
     `number` is the step's. `message` are the caller's messages, beside the first step's reply.
     """

@@ -91,7 +91,7 @@ def pages_of(data: str, effort: Effort) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What messages add to a request: bytes as JSON, images, those of more than 2,000 pixels a side, and pages."""
+    """Sizes of messages in a request: bytes as JSON, images, those of more than 2,000 pixels a side, and pages."""
 
     content_bytes: int = 0
     images: int = 0

@@ -71,7 +71,7 @@ def _asked(body: SessionBody) -> NewSession:
 
 
 def _given(body: Body) -> dict[str, Any]:
-    """What the caller said, by the names of the fields."""
+    """The fields that the caller gave, by name."""
     given = {name: getattr(body, name) for name in body.model_fields_set}
     return given | {"metadata": metadata_pairs(given["metadata"])} if "metadata" in given else given
 
