@@ -165,9 +165,14 @@ class Processes:
         return bool(recorded)
 
     def _is_ours(self, group: int) -> bool:
-        """True for a group of this folder. Its number may belong to a stranger by now, who does not name the folder."""
-        commands = [member.command for member in _members(group)]
-        return any(not command or str(self._state.path) in command for command in commands)
+        """True for a group of this folder. Its number may belong to a stranger by now, who does not name the folder.
+
+        A process has no command line for a moment while it begins a program or ends. That moment is waited for.
+        """
+        until = time.monotonic() + _DEATH_WITHIN_S
+        while "" in (commands := [member.command for member in _members(group)]) and time.monotonic() < until:
+            self._interruption.sleep(_POLL_S)
+        return any(str(self._state.path) in command for command in commands)
 
 
 def commands_of(folder: Path) -> list[str]:
