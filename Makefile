@@ -105,6 +105,7 @@ token-aws: $(VENV)  ## print a token of that user for an hour; USER=ada, PASSWOR
 lock: $(if $(filter $(OWN_UV),$(UV)),$(OWN_UV))  ## renew the locks from pyproject.toml; UPGRADE=1 takes newer versions where it allows them
 	@"$(UV)" pip compile $(COMPILE) pyproject.toml --group dev --output-file requirements.lock
 	@"$(UV)" pip compile $(COMPILE) pyproject.toml --constraint requirements.lock --output-file layers/dependencies/requirements.txt
+	@"$(UV)" pip compile $(COMPILE) --group pyproject.toml:stream --constraint requirements.lock --output-file layers/stream/requirements.txt
 	@"$(UV)" pip compile $(COMPILE) --group pyproject.toml:ministack --output-file local/ministack.lock
 	@for each in tests/bench/peers/pins/*.in; do "$(UV)" pip compile --quiet --universal --python-version 3.11 --no-header \
 	  --no-annotate $(if $(UPGRADE),--upgrade) $$each --output-file $${each%.in}.txt; done

@@ -76,9 +76,17 @@ class HashModel:
         usage = json.dumps({"input_tokens": self.tokens, "output_tokens": 5})
         reply = Reply(request.settings.model, content, "end_turn", Usage(usage))
         if on_event:
-            for event in events_of(reply):
-                on_event(event)
+            all(map(on_event, events_of(reply)))
         return reply
+
+
+class Heard(list[ReplyEvent]):
+    """The events that a listener has heard."""
+
+    def hear(self, event: ReplyEvent) -> bool:
+        """Keeps the event, and lets the reply go on."""
+        self.append(event)
+        return True
 
 
 def called(*calls: tuple[str, dict[str, Any]], text: str = "", first: int = 1) -> list[dict[str, Any]]:

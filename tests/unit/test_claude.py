@@ -15,11 +15,10 @@ import pytest
 
 from local.claude_stand_in import StandIn
 from local.loopback import GuardedHandler, LoopbackServer
-from tests.fakes import put_together
+from tests.fakes import Heard, put_together
 from turnlog.adapters import claude
 from turnlog.adapters.claude import Claude
 from turnlog.domain.messages import CacheLifetime, Message, ModelRequest, ModelSettings, to_json
-from turnlog.domain.reply_events import ReplyEvent
 from turnlog.errors import (
     ContextTooLong,
     ModelAccessDenied,
@@ -86,24 +85,24 @@ def test_the_reply_is_computed_from_the_history_that_was_sent(model: Claude) -> 
 
 
 def test_a_listener_gets_the_whole_reply_as_events(model: Claude) -> None:
-    events: list[ReplyEvent] = []
-    reply = model.reply(asked(*HISTORY), 5, events.append)
+    events = Heard()
+    reply = model.reply(asked(*HISTORY), 5, events.hear)
     assert put_together(events) == replace(reply, request_id="")  # which is in a header
 
 
 def test_a_repeated_call_gives_events_of_one_reply(model: Claude, stand_in: StandIn) -> None:
     stand_in.fail("overloaded", retry_after_s=0)
-    events: list[ReplyEvent] = []
-    reply = model.reply(asked(), 10, events.append)
+    events = Heard()
+    reply = model.reply(asked(), 10, events.hear)
     assert put_together(events) == replace(reply, request_id="")
     assert [event.type for event in events].count("message_start") == 1
 
 
 def test_a_call_that_fails_gives_no_events(model: Claude, stand_in: StandIn) -> None:
     stand_in.fail("early_end")
-    events: list[ReplyEvent] = []
+    events = Heard()
     with pytest.raises(ModelError):
-        model.reply(asked(), 5, events.append)
+        model.reply(asked(), 5, events.hear)
     assert events == []
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.fakes import TOOL_USE, HashModel, put_together
+from tests.fakes import TOOL_USE, HashModel, Heard, put_together
 from turnlog.domain.messages import Message, ModelRequest, ModelSettings, Reply, Usage, to_json
-from turnlog.domain.reply_events import ReplyEvent, events_of
+from turnlog.domain.reply_events import events_of
 
 USAGE = Usage('{"input_tokens":3,"output_tokens":5,"later":{"a":null}}')
 STRANGE = to_json(
@@ -30,6 +30,6 @@ def test_the_events_begin_and_end_as_a_stream_does() -> None:
 
 
 def test_the_fake_model_keeps_the_promise_of_the_port() -> None:
-    events: list[ReplyEvent] = []
-    reply = HashModel().reply(ModelRequest(ModelSettings("m", 100), (Message.of_text("hello"),)), 5, events.append)
+    events = Heard()
+    reply = HashModel().reply(ModelRequest(ModelSettings("m", 100), (Message.of_text("hello"),)), 5, events.hear)
     assert put_together(events).text == reply.text

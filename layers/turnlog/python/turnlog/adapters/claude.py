@@ -138,8 +138,7 @@ class Claude:
         """Does ChatModel.reply. The reply is read at once, so all events come when it is there."""
         reply = self._reply_in_time(request, seconds, seconds if retry_s is None else min(seconds, retry_s))
         if on_event:
-            for event in events_of(reply):
-                on_event(event)
+            all(map(on_event, events_of(reply)))
         return reply
 
     def _reply_in_time(self, request: ModelRequest, seconds: float, retry_s: float) -> Reply:

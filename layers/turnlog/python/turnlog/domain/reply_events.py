@@ -18,8 +18,8 @@ class ReplyEvent:
     data: str
 
 
-OnEvent = Callable[[ReplyEvent], None]
-"""A listener to the events of one reply, in their order. It must not raise."""
+OnEvent = Callable[[ReplyEvent], bool]
+"""A listener to the events of one reply, in their order. Returns False to stop the reply. It must not raise."""
 
 
 def events_of(reply: Reply) -> Iterator[ReplyEvent]:

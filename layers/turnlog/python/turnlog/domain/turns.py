@@ -281,6 +281,16 @@ class Turn:
         )
 
     @property
+    def replies(self) -> tuple[Reply, ...]:
+        """All replies of the model, in order. Only the last one has a stop reason of its own: the turn's."""
+        said = [message for message in self.messages if message.role == "assistant"]
+        earlier = [
+            Reply(call.model, message.content, "tool_use", call.usage, call.id, call.request_id)
+            for message, call in zip(said[:-1], self.calls[:-1], strict=True)
+        ]
+        return (*earlier, self.reply)
+
+    @property
     def usage(self) -> Usage:
         """The usage of all calls as one."""
         return total_usage([call.usage for call in self.calls])

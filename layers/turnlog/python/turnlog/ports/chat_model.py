@@ -24,4 +24,7 @@ class ChatModel(Protocol):
         together they make up the reply that is returned. How early and how finely they come is not promised: an adapter
         that reads the reply at once calls it with all of them at the end. After the first event there is no other try.
         When the method raises, the events so far belong to no reply. Only the returned reply may be stored.
+
+        Once `on_event` returns False, the provider is asked for no more, and the method returns what has come, with the
+        stop reason `stopped`: whole blocks and the text so far, with the usage as far as the provider has told it.
         """

@@ -1,1 +1,1 @@
-"""The place of the streaming entry point, which is not built yet: the same use cases, told as they go."""
+"""The streaming entry points, one ASGI app: the same use cases told as they go, and the Messages API at our own door."""
