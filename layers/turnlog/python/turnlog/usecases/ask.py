@@ -26,7 +26,7 @@ from turnlog.ports.quota_store import QuotaStore
 from turnlog.ports.tool_runner import ToolRunner
 from turnlog.usecases.caller import Caller
 from turnlog.usecases.continuations import make_continuation
-from turnlog.usecases.running_turn import may_be_billed
+from turnlog.usecases.may_be_billed import may_be_billed
 
 MOST_CALLS = 10
 """The most calls of the model for one question. A session is the place for more: there each finished one is kept."""

@@ -24,7 +24,7 @@ from turnlog.ports.quota_store import QuotaStore
 from turnlog.usecases.ask import ask_model
 from turnlog.usecases.caller import Caller
 from turnlog.usecases.document_tasks import DocumentTask, merged_findings, of_part, parts_as_message, text_of
-from turnlog.usecases.running_turn import may_be_billed
+from turnlog.usecases.may_be_billed import may_be_billed
 
 AT_ONCE = 4
 """Parts that are asked at the same time: two rounds for the most parts, within a provider's usual rate limits."""

@@ -32,8 +32,10 @@ from turnlog.errors import (
 from turnlog.ports.chat_model import ChatModel
 from turnlog.ports.session_store import TurnStore
 from turnlog.ports.tool_runner import ToolRunner
+from turnlog.usecases.finished_turn import keep_interrupted
+from turnlog.usecases.held_lease import LEASE_S, HeldLease, lease_ms
 from turnlog.usecases.renewal import Renewing, renewing
-from turnlog.usecases.running_turn import LEASE_S, RunningTurn, keep_interrupted, lease_ms
+from turnlog.usecases.running_turn import RunningTurn
 from turnlog.usecases.turn_request import TurnPolicy, TurnRequest
 
 ATTEMPTS = 3
@@ -259,13 +261,12 @@ class _Taking:
         return RunningTurn(
             self.request,
             view,
-            lease,
+            HeldLease(view.session, lease, store=self.store, clock=self.clock, remaining_s=self.remaining_s),
             steps,
             store=self.store,
             model=self.model,
             tools=self.tools,
             clock=self.clock,
-            remaining_s=self.remaining_s,
             answer_s=self.answer_s,
             renewing=self.renewing,
             policy=self.policy,
