@@ -39,7 +39,10 @@ class FinishedByAnother(Exception):
 
 @dataclass
 class HeldLease:
-    """The `lease` of a handler, as it was last written. `remaining_s` returns the seconds that the handler has left."""
+    """The `lease` of a handler, as it was last written. `remaining_s` returns the seconds that the handler has left.
+
+    `is_lost` is true once a renewal has found that the turn cannot be stored any more.
+    """
 
     session: Session
     lease: Lease
@@ -47,11 +50,17 @@ class HeldLease:
     store: TurnStore
     clock: Clock
     remaining_s: Callable[[], float]
+    is_lost: bool = False
     _tried: int = 0
 
     def __post_init__(self) -> None:
         """Counts on from the lease's own number."""
         self._tried = self.lease.sequence
+
+    @property
+    def is_unwanted(self) -> bool:
+        """True once nobody wants the rest of a reply: the owner has asked the turn to stop, or it cannot be stored."""
+        return self.is_lost or self.lease.stop_asked
 
     @property
     def seconds(self) -> float:
@@ -73,7 +82,10 @@ class HeldLease:
             # What runs comes to its end and is kept, as it is paid: until then nobody may take the slot.
             self.lease = replace(self.lease, stop_asked=True)
             return self.renew()
-        except (TurnlogError, FinishedByAnother):
+        except (SessionNotFound, LeaseLost, FinishedByAnother):
+            self.is_lost = True
+            return False
+        except TurnlogError:
             return False
         return True
 

@@ -19,8 +19,10 @@ from turnlog.domain.output.replies import output_in
 from turnlog.domain.prices import cost_usd
 from turnlog.domain.quotas import QuotaCharge
 from turnlog.domain.sessions import SessionView
-from turnlog.domain.tools import ToolCall, ToolResult, calls_in, message_of_results, open_calls
+from turnlog.domain.tools import ToolCall, ToolResult, calls_in, message_of_results, open_calls, results_of
+from turnlog.domain.turn_stream import MOST_RETRY_S, TurnStream
 from turnlog.domain.turns import (
+    INTERRUPTED,
     MAX_STEPS,
     PAUSED,
     STOPPED,
@@ -45,6 +47,7 @@ from turnlog.errors import (
     QuotaExceeded,
     SessionNotFound,
     StoreUnavailable,
+    StreamOvertaken,
     TurnStopped,
     TurnTooLarge,
     TurnUnfinished,
@@ -74,7 +77,8 @@ class RunningTurn:
     """A turn whose lease this handler holds. `steps` are those that earlier handlers under the same key finished.
 
     `answer_s` returns the seconds until nobody waits for the answer. `renewing` writes the lease again while the model
-    or a tool runs.
+    or a tool runs. A `stream` is shown the turn as it comes; once the owner has asked the turn to stop, or it cannot be
+    stored any more, the model is stopped in the middle of its reply, if it can be.
     """
 
     request: TurnRequest
@@ -89,6 +93,7 @@ class RunningTurn:
     answer_s: Callable[[], float]
     renewing: Renewing
     policy: TurnPolicy
+    stream: TurnStream | None = None
     _sent_from: int = 1
 
     def finish(self) -> Turn:
@@ -96,8 +101,12 @@ class RunningTurn:
 
         Raises SessionNotFound, LeaseLost, QuotaExceeded, TurnUnfinished, StoreUnavailable, SecretUnavailable,
         ItemVersionUnknown, KeyReused or a ModelError. After each of them but StoreUnavailable the slot is free again,
-        with the steps that were finished.
+        with the steps that were finished. Raises StreamOvertaken when the stored turn is another handler's, and
+        something else was shown already.
         """
+        if self.stream:
+            self.stream.is_stopped = lambda: self.held.is_unwanted
+            self._show_steps(self.stream)
         try:
             return self._run()
         except StoreUnavailable:
@@ -110,6 +119,13 @@ class RunningTurn:
             if isinstance(error, TurnTooLarge):  # by a reply, since the message was looked at before
                 raise ModelProtocolError from error
             raise
+
+    def _show_steps(self, stream: TurnStream) -> None:
+        """Shows the steps that an earlier handler finished, with their tools as done."""
+        for step in self.steps:
+            stream.show(step.as_reply, self._own_tools)
+            if step.results:
+                stream.tools_end(self._own_calls(step.reply), results_of(step.results))
 
     # --- the calls
 
@@ -135,6 +151,8 @@ class RunningTurn:
 
     def _take_up(self, reply: Reply) -> Turn | None:
         """Stores the reply: as a step, which is None, or as the end of the turn, which is returned."""
+        if reply.stop_reason == STOPPED:
+            return self._commit_stopped(reply)
         call = self._call_of(reply)
         if not self._goes_on(reply):
             if schema := self.view.session.settings.output_schema:
@@ -146,19 +164,34 @@ class RunningTurn:
             return self._commit(STOPPED, (reply.message, call))
         return None
 
+    def _commit_stopped(self, reply: Reply) -> Turn:
+        """Stores the turn with what there is of its last reply.
+
+        The provider has told how long the prompt was, and not how much it wrote: so the call has no known cost, its
+        usage is the least that it can be, and what was reserved for it stays charged.
+        """
+        if not self.held.lease.stop_asked:  # it cannot be stored, and the next write says why
+            self.held.write(self.store.renew)
+            raise LeaseLost
+        call = replace(self._call_of(reply), cost_usd=None)
+        return self._commit(STOPPED, (reply.message, call), settles=False)
+
     def _ask(self) -> Reply:
         self.held.renew_if_short()
         if self.steps and self._is_late():
             raise TurnUnfinished
         seconds, retry_s = self.held.seconds, self.answer_s() - COMMIT_RESERVE_S
+        if self.stream:
+            retry_s = min(retry_s, MOST_RETRY_S)
         settings = self.view.session.settings
         start = self._start(self._messages)
         tools = settings.tools if self.policy.web_tools else without_web_tools(settings.tools)
         settings = replace(settings, system=system_of(self.view.turns, settings.system, start), tools=tools)
         sent = messages(self.view.turns, *self._messages, start=start)
         request = with_system_prompt(ModelRequest(settings, sent, settings.cache, self._sent_before(start)))
+        on_event = self.stream.listener(self._own_tools) if self.stream else None
         with self.renewing(self.held.renew):
-            return self.model.reply(request, seconds, retry_s=retry_s)
+            return self.model.reply(request, seconds, on_event, retry_s=retry_s)
 
     def _sent_before(self, start: int) -> int:
         """The number of messages from turn `start` on that were sent by the turn's last call, or by the turn before."""
@@ -189,9 +222,12 @@ class RunningTurn:
             return reply.content != "[]"
         return reply.stop_reason == "tool_use" and bool(self._own_calls(reply.message))
 
+    @property
+    def _own_tools(self) -> tuple[str, ...]:
+        return self.view.session.settings.own_tools if self.tools else ()
+
     def _own_calls(self, reply: Message) -> tuple[ToolCall, ...]:
-        own = self.view.session.settings.own_tools if self.tools else ()
-        return tuple(call for call in calls_in(reply) if call.name in own)
+        return tuple(call for call in calls_in(reply) if call.name in self._own_tools)
 
     def _run_tools(self) -> None:
         """Runs the tools that the last step wants, if they have not been run."""
@@ -202,9 +238,13 @@ class RunningTurn:
         self.held.renew_if_short()
         if self._is_late():
             raise TurnUnfinished
+        if self.stream:
+            self.stream.tools_begin(calls)
         with self.renewing(self.held.renew):
             results = self.tools.run(calls, self.request.owner, self.held.seconds)
-        bounded = _bounded(results, min(MOST_RESULT_BYTES, self._bytes_left()))
+        bounded = tuple(_bounded(results, min(MOST_RESULT_BYTES, self._bytes_left())))
+        if self.stream:
+            self.stream.tools_end(calls, bounded)
         self._keep_results(replace(last, results=message_of_results(bounded)))
 
     def _has_room(self) -> bool:
@@ -248,6 +288,9 @@ class RunningTurn:
     def _own(self, turn: Turn) -> Turn:
         if turn.fingerprint != self.request.fingerprint:
             raise KeyReused
+        is_mine = turn.token == self.held.lease.token and turn.stop_reason != INTERRUPTED
+        if self.stream and self.stream.is_begun and not is_mine:
+            raise StreamOvertaken
         return turn
 
     # --- the slot
@@ -321,8 +364,11 @@ class RunningTurn:
     def _is_late(self) -> bool:
         return self.held.seconds < STEP_S
 
-    def _commit(self, stop_reason: str, last: tuple[Message, ModelCall] | None = None) -> Turn:
-        """Stores the turn, whose last message and call are these if they are no step."""
+    def _commit(self, stop_reason: str, last: tuple[Message, ModelCall] | None = None, *, settles: bool = True) -> Turn:
+        """Stores the turn, whose last message and call are these if they are no step.
+
+        Without `settles` all that was reserved for the last call stays charged.
+        """
         if last is None and not self.steps:
             raise TurnStopped
         said = (*self._messages, *([last[0]] if last else []))
@@ -330,7 +376,7 @@ class RunningTurn:
         window = self.policy.window
         turn = turn_of(self.view, self.held.lease, said, calls, stop_reason, self.clock(), window, self._sent_from)
         require_answerable(turn)
-        settled = settlement(self.held.lease.charges, calls[len(self.steps) :])
+        settled = settlement(self.held.lease.charges, calls[len(self.steps) :]) if settles else ()
         found = self.store.commit(self.view.session, turn, settled)
         if isinstance(found, Turn) and found.key == self.request.key:
             return self._own(found)  # mine, or that of a handler which overtook this one with the same request
