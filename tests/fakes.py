@@ -81,17 +81,15 @@ class HashModel:
         return Reply(request.settings.model, content, "end_turn", Usage(usage))
 
 
-def told(
-    reply: Reply, on_event: OnEvent, before_each: Callable[[ReplyEvent], None] = lambda event: None, piece: int = 8
-) -> Reply:
-    """Tells the listener the reply, its texts in pieces of so many characters, as a model that streams does.
+def told(reply: Reply, on_event: OnEvent, before_each: Callable[[ReplyEvent], None] = lambda event: None) -> Reply:
+    """Tells the listener the reply, its texts in at most 50 pieces, as a model that streams does.
 
     Returns the reply, or what had come of it when the listener had enough: whole blocks, the text so far, and the usage
     as it is told at the start.
     """
     so_far: list[dict[str, Any]] = []
     open_block: dict[str, Any] = {}
-    for event in _in_pieces(reply, piece):
+    for event in _in_pieces(reply):
         before_each(event)
         data = json.loads(event.data)
         if event.type == "content_block_start":
@@ -107,13 +105,14 @@ def told(
     return reply
 
 
-def _in_pieces(reply: Reply, size: int) -> Iterator[ReplyEvent]:
+def _in_pieces(reply: Reply) -> Iterator[ReplyEvent]:
     for event in events_of(reply):
         if event.type != "content_block_delta":
             yield event
             continue
         data = json.loads(event.data)
         text = data["delta"]["text"]
+        size = max(8, -(-len(text) // 50))
         for at in range(0, len(text), size):
             delta = {"type": "text_delta", "text": text[at : at + size]}
             yield ReplyEvent(event.type, to_json(data | {"delta": delta}))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from tests.fakes import OWNER, put_together
+from tests.fakes import OWNER
+from tests.readers import Events
 from tests.unit.desk import Desk, Killed, never_renewed, text, wants
 from turnlog.domain.limits import OwnerLimits
-from turnlog.domain.messages import Reply
 from turnlog.domain.reply_events import ReplyEvent
 from turnlog.domain.turn_stream import MOST_RETRY_S, TurnStream
 from turnlog.domain.turns import INTERRUPTED, STOPPED, Turn
@@ -41,7 +40,7 @@ class Reader:
     """Somebody who reads turns of a desk as they come. `renew` writes the lease again, while something runs."""
 
     desk: Desk
-    events: list[ReplyEvent] = field(default_factory=list)
+    events: Events = field(default_factory=Events)
     stored_at_the_end: list[bool] = field(default_factory=list)
     renew: Callable[[], bool] | None = None
 
@@ -77,19 +76,8 @@ class Reader:
         self.desk.model.between = between
 
     @property
-    def types(self) -> list[str]:
-        return [event.type for event in self.events]
-
-    @property
-    def message(self) -> Reply:
-        return put_together(event for event in self.events if not event.type.startswith("turnlog."))
-
-    def own(self, kind: str) -> list[dict[str, Any]]:
-        return [json.loads(event.data) for event in self.events if event.type == f"turnlog.{kind}"]
-
-    @property
     def is_at_the_end(self) -> bool:
-        return "message_stop" in self.types
+        return "message_stop" in self.events.types
 
 
 @pytest.fixture
@@ -115,14 +103,14 @@ def cancel(desk: Desk) -> None:
 
 def test_what_is_shown_is_what_is_stored(reader: Reader) -> None:
     taken = reader.turn("one", "k", wants("a"), (text("half "), "pause_turn"), text(LONG))
-    assert reader.message.message.blocks == said_in(taken.turn)
-    assert reader.message.usage == taken.turn.usage
-    assert (reader.types[0], reader.types[-1]) == ("turnlog.turn", "message_stop")
+    assert reader.events.message.message.blocks == said_in(taken.turn)
+    assert reader.events.message.usage == taken.turn.usage
+    assert (reader.events.types[0], reader.events.types[-1]) == ("turnlog.turn", "message_stop")
 
 
 def test_the_first_event_names_the_session_and_the_turn(reader: Reader, desk: Desk) -> None:
     reader.turn("one", "k", text(LONG))
-    (opened,) = reader.own("turn")
+    (opened,) = reader.events.own("turn")
     assert opened == {"type": "turnlog.turn", "session_id": desk.session.id, "turn": 1, "replayed": False}
 
 
@@ -133,46 +121,46 @@ def test_the_end_is_shown_after_the_commit(reader: Reader) -> None:
 
 def test_words_are_shown_before_the_reply_is_there(reader: Reader, desk: Desk) -> None:
     seen: list[int] = []
-    desk.model.between = lambda event: seen.append(reader.types.count("content_block_delta"))
+    desk.model.between = lambda event: seen.append(reader.events.types.count("content_block_delta"))
     reader.turn("one", "k", text(LONG))
     assert len(set(seen)) > 3
 
 
 def test_tools_are_shown_while_they_run(reader: Reader, desk: Desk) -> None:
     shown: list[list[str]] = []
-    desk.tools.during = lambda: shown.append([each["status"] for each in reader.own("tool")])
+    desk.tools.during = lambda: shown.append([each["status"] for each in reader.events.own("tool")])
     reader.turn("one", "k", wants("a"), text(LONG))
     assert shown == [["running"]]
-    assert [each["status"] for each in reader.own("tool")] == ["running", "done"]
+    assert [each["status"] for each in reader.events.own("tool")] == ["running", "done"]
 
 
 def test_a_result_that_is_left_out_is_shown_as_failed(reader: Reader, desk: Desk) -> None:
     desk.tools.content = "x" * 900_000
     reader.turn("one", "k", wants("a", "b"), text(LONG))
-    assert [each["status"] for each in reader.own("tool")][2:] == ["done", "failed"]
+    assert [each["status"] for each in reader.events.own("tool")][2:] == ["done", "failed"]
 
 
 def test_a_replay_is_shown_as_the_turn_was(reader: Reader, desk: Desk) -> None:
     taken = reader.turn("one", "k", wants("a"), text(LONG))
     again = Reader(desk)
     assert again.turn("one", "k").replayed
-    assert again.message == reader.message
-    assert again.own("turn")[0] == reader.own("turn")[0] | {"replayed": True}
+    assert again.events.message == reader.events.message
+    assert again.events.own("turn")[0] == reader.events.own("turn")[0] | {"replayed": True}
     assert desk.turn("one", "k").turn == taken.turn
 
 
 def test_a_buffered_turn_is_replayed_as_a_stream(reader: Reader, desk: Desk) -> None:
     taken = desk.turn("one", "k", wants("a"), text(LONG))
     assert reader.turn("one", "k").turn == taken.turn
-    assert reader.message.message.blocks == said_in(taken.turn)
+    assert reader.events.message.message.blocks == said_in(taken.turn)
 
 
 def test_steps_of_a_handler_that_died_are_shown_first_with_their_tools_as_done(reader: Reader, desk: Desk) -> None:
     desk.killed_turn("one", "k", wants("a"), Killed())
     desk.lapse()
     taken = reader.turn("one", "k", text(LONG))
-    assert reader.message.message.blocks == said_in(taken.turn)
-    assert [(each["id"], each["status"]) for each in reader.own("tool")] == [("a", "done")]
+    assert reader.events.message.message.blocks == said_in(taken.turn)
+    assert [(each["id"], each["status"]) for each in reader.events.own("tool")] == [("a", "done")]
 
 
 def test_a_refused_turn_shows_nothing(reader: Reader, desk: Desk) -> None:
@@ -200,7 +188,7 @@ def test_a_model_that_fails_leaves_a_stream_without_an_end(reader: Reader, desk:
     desk.model.between = fail
     with pytest.raises(ModelFailed):
         reader.turn("one", "k", text(LONG))
-    assert "content_block_delta" in reader.types
+    assert "content_block_delta" in reader.events.types
     assert not reader.is_at_the_end
     assert desk.turns == ()
 
@@ -222,8 +210,8 @@ def test_a_stop_keeps_what_was_shown(reader: Reader, desk: Desk) -> None:
     assert taken.turn.stop_reason == STOPPED
     assert LONG.startswith(taken.turn.reply.text)
     assert 0 < len(taken.turn.reply.text) < len(LONG)
-    assert reader.message.message.blocks == said_in(taken.turn)
-    assert (reader.message.stop_reason, reader.is_at_the_end) == (STOPPED, True)
+    assert reader.events.message.message.blocks == said_in(taken.turn)
+    assert (reader.events.message.stop_reason, reader.is_at_the_end) == (STOPPED, True)
     assert desk.turn("one", "k").turn == taken.turn
     assert desk.turn("two", "l", text("y")).turn.number == 2
 
@@ -232,7 +220,7 @@ def test_a_stop_in_a_later_call_keeps_the_steps_too(reader: Reader, desk: Desk) 
     reader.at_delta(2, lambda: cancel(desk))
     taken = reader.turn("one", "k", wants("a"), text(LONG))
     assert (taken.turn.stop_reason, len(taken.turn.calls)) == (STOPPED, 2)
-    assert reader.message.message.blocks == said_in(taken.turn)
+    assert reader.events.message.message.blocks == said_in(taken.turn)
 
 
 def test_the_cost_of_a_stopped_call_is_not_known_and_stays_reserved(desk: Desk) -> None:
@@ -270,7 +258,7 @@ def test_a_model_that_cannot_stop_is_kept_and_shown_whole(reader: Reader, desk: 
     desk.model.during, desk.model.tells = stop, "at the end"
     taken = reader.turn("one", "k", wants("a"))
     assert (taken.turn.stop_reason, desk.tools.runs) == (STOPPED, {})
-    assert reader.message.message.blocks == wants("a")
+    assert reader.events.message.message.blocks == wants("a")
 
 
 def test_a_stopped_buffered_turn_comes_to_the_end_of_its_reply(reader: Reader, desk: Desk) -> None:
@@ -288,7 +276,7 @@ def test_the_model_is_stopped_when_the_session_has_ended(reader: Reader, desk: D
     reader.at_delta(3, delete)
     with pytest.raises(SessionNotFound):
         reader.turn("one", "k", text(LONG))
-    assert reader.types.count("content_block_delta") == 3
+    assert reader.events.types.count("content_block_delta") == 3
     assert not reader.is_at_the_end
 
 
@@ -303,7 +291,7 @@ def test_the_model_is_stopped_when_the_turn_was_overtaken(reader: Reader, desk: 
     reader.at_delta(3, lambda: overtake(desk, key="l"))
     with pytest.raises(LeaseLost):
         reader.turn("one", "k", text(LONG))
-    assert reader.types.count("content_block_delta") == 3
+    assert reader.events.types.count("content_block_delta") == 3
     assert not reader.is_at_the_end
 
 
@@ -317,7 +305,7 @@ def test_who_was_shown_another_reply_than_the_stored_one_is_told(reader: Reader,
     assert not reader.is_at_the_end
     again = Reader(desk)
     assert again.turn("one", "k").replayed
-    assert again.message.text == "Another reply."
+    assert again.events.message.text == "Another reply."
 
 
 def test_who_was_shown_nothing_yet_gets_the_stored_turn(reader: Reader, desk: Desk) -> None:
@@ -328,7 +316,7 @@ def test_who_was_shown_nothing_yet_gets_the_stored_turn(reader: Reader, desk: De
     desk.model.during, desk.model.tells = stand_still, "nothing"
     desk.model.script = []
     assert reader.turn("one", "k", text("Another reply."), text(LONG)).turn.reply.text == "Another reply."
-    assert reader.message.text == "Another reply."
+    assert reader.events.message.text == "Another reply."
 
 
 def test_steps_that_another_key_kept_as_a_turn_are_not_taken_for_all_that_was_shown(reader: Reader, desk: Desk) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.fakes import MODEL, called, put_together, told
+from tests.fakes import MODEL, called, told
+from tests.readers import Events
 from turnlog.domain.messages import Reply, Usage, to_json
 from turnlog.domain.reply_events import ReplyEvent, events_of
 from turnlog.domain.tools import ToolResult, calls_in
@@ -26,28 +27,12 @@ def text(said: str) -> dict[str, Any]:
     return {"type": "text", "text": said}
 
 
-class Reader(list[ReplyEvent]):
-    """What somebody has read of a stream."""
-
-    @property
-    def types(self) -> list[str]:
-        return [event.type for event in self]
-
-    @property
-    def message(self) -> Reply:
-        """The message that the API's own events make up."""
-        return put_together(event for event in self if not event.type.startswith("turnlog."))
-
-    def own(self, kind: str) -> list[dict[str, Any]]:
-        return [json.loads(event.data) for event in self if event.type == f"turnlog.{kind}"]
-
-
 @pytest.fixture
-def reader() -> Reader:
-    return Reader()
+def reader() -> Events:
+    return Events()
 
 
-def test_all_calls_of_a_turn_are_one_message(reader: Reader) -> None:
+def test_all_calls_of_a_turn_are_one_message(reader: Events) -> None:
     stream = TurnStream(reader.append)
     first = reply_of(*called((OWN, {"word": "ada"}), text="I look it up."), stop_reason="tool_use")
     last = reply_of(text("A name."), name="msg_2")
@@ -62,7 +47,7 @@ def test_all_calls_of_a_turn_are_one_message(reader: Reader) -> None:
     assert reader.message.usage.fields == {"input_tokens": 200, "output_tokens": 14}
 
 
-def test_calls_that_the_service_runs_stay_out_where_a_client_would_run_them(reader: Reader) -> None:
+def test_calls_that_the_service_runs_stay_out_where_a_client_would_run_them(reader: Events) -> None:
     stream = TurnStream(reader.append, shows_own_calls=False)
     first = reply_of(*called((OWN, {}), ("add", {}), text="I look it up."), stop_reason="tool_use")
     last = reply_of(text("A name."))
@@ -72,19 +57,19 @@ def test_calls_that_the_service_runs_stay_out_where_a_client_would_run_them(read
     assert reader.message.message.blocks == [text_block, other, text("A name.")]
 
 
-def test_the_end_is_held_until_the_turn_is_stored(reader: Reader) -> None:
+def test_the_end_is_held_until_the_turn_is_stored(reader: Events) -> None:
     stream = TurnStream(reader.append)
     told(reply_of(text("A name.")), stream.listener())
     assert not {"message_delta", "message_stop"} & set(reader.types)
 
 
-def test_a_reply_that_nobody_heard_is_shown_at_the_end(reader: Reader) -> None:
+def test_a_reply_that_nobody_heard_is_shown_at_the_end(reader: Events) -> None:
     stream = TurnStream(reader.append)
     stream.finish([reply_of(text("one"), stop_reason="tool_use"), reply_of(text("two"))], "end_turn", Usage("{}"))
     assert reader.message.text == "onetwo"
 
 
-def test_a_call_that_was_refused_and_made_again_is_shown_once(reader: Reader) -> None:
+def test_a_call_that_was_refused_and_made_again_is_shown_once(reader: Events) -> None:
     stream = TurnStream(reader.append)
     stream.listener()  # the refused call had no events
     last = reply_of(text("A name."))
@@ -93,7 +78,7 @@ def test_a_call_that_was_refused_and_made_again_is_shown_once(reader: Reader) ->
     assert reader.message.text == "A name."
 
 
-def test_a_start_that_comes_twice_is_shown_once(reader: Reader) -> None:
+def test_a_start_that_comes_twice_is_shown_once(reader: Events) -> None:
     stream = TurnStream(reader.append)
     last = reply_of(text("A name."))
     hear = stream.listener()
@@ -105,7 +90,7 @@ def test_a_start_that_comes_twice_is_shown_once(reader: Reader) -> None:
     assert reader.message.text == "A name."
 
 
-def test_pings_and_unknown_events_pass(reader: Reader) -> None:
+def test_pings_and_unknown_events_pass(reader: Events) -> None:
     hear = TurnStream(reader.append).listener()
     for event in (ReplyEvent("ping", '{"type": "ping"}'), ReplyEvent("new", '{"type":"new"}')):
         hear(event)
@@ -115,7 +100,7 @@ def test_pings_and_unknown_events_pass(reader: Reader) -> None:
 # --- a reply that is stopped
 
 
-def stopped_after(pieces: int, reply: Reply, reader: Reader) -> Reply:
+def stopped_after(pieces: int, reply: Reply, reader: Events) -> Reply:
     """Shows the reply until so many of its events were heard, and what is stored then; returns that."""
     stream = TurnStream(reader.append)
     heard: list[ReplyEvent] = []
@@ -129,7 +114,7 @@ THOUGHT = {"type": "thinking", "thinking": "Hm.", "signature": "c2lnbmVk"}
 
 
 @pytest.mark.parametrize("pieces", range(14))
-def test_what_is_shown_of_a_stopped_reply_is_what_is_kept(reader: Reader, pieces: int) -> None:
+def test_what_is_shown_of_a_stopped_reply_is_what_is_kept(reader: Events, pieces: int) -> None:
     reply = reply_of(THOUGHT, text("I look it up, now."), *called((OWN, {"word": "ada"})))
     kept = stopped_after(pieces, reply, reader)
     left_out = [each["index"] for each in reader.own("left_out")]
@@ -139,20 +124,20 @@ def test_what_is_shown_of_a_stopped_reply_is_what_is_kept(reader: Reader, pieces
     assert reader.message.usage.fields == kept.usage.fields
 
 
-def test_a_block_that_was_not_whole_is_named_as_left_out(reader: Reader) -> None:
+def test_a_block_that_was_not_whole_is_named_as_left_out(reader: Events) -> None:
     assert stopped_after(1, reply_of(THOUGHT), reader).content == "[]"
     assert reader.types[-4:] == ["content_block_stop", "turnlog.left_out", "message_delta", "message_stop"]
     assert reader.own("left_out") == [{"type": "turnlog.left_out", "index": 0}]
 
 
-def test_a_reply_that_has_told_its_end_is_not_stopped(reader: Reader) -> None:
+def test_a_reply_that_has_told_its_end_is_not_stopped(reader: Events) -> None:
     reply = reply_of(text("A name."))
     last_two = len(list(events_of(reply))) - 2
     assert stopped_after(last_two, reply, reader).stop_reason == "end_turn"
 
 
 @pytest.mark.parametrize("heard", range(5))
-def test_a_model_that_cannot_stop_is_shown_to_its_end(reader: Reader, heard: int) -> None:
+def test_a_model_that_cannot_stop_is_shown_to_its_end(reader: Events, heard: int) -> None:
     """Its reply was there already when its listener had enough."""
     stream = TurnStream(reader.append)
     reply = reply_of(text("A name."), *called((OWN, {"word": "ada"})))
@@ -168,7 +153,7 @@ def test_a_model_that_cannot_stop_is_shown_to_its_end(reader: Reader, heard: int
 # --- events of our own
 
 
-def test_the_first_event_comes_once_with_the_facts_of_both_sides(reader: Reader) -> None:
+def test_the_first_event_comes_once_with_the_facts_of_both_sides(reader: Events) -> None:
     stream = TurnStream(reader.append, facts={"idempotency_key": "k"})
     stream.open(session_id="ses_1", turn=3, replayed=False)
     stream.open(session_id="ses_1", turn=3, replayed=True)
@@ -177,7 +162,7 @@ def test_the_first_event_comes_once_with_the_facts_of_both_sides(reader: Reader)
     ]
 
 
-def test_tools_are_shown_as_they_begin_and_end(reader: Reader) -> None:
+def test_tools_are_shown_as_they_begin_and_end(reader: Events) -> None:
     stream = TurnStream(reader.append)
     calls = calls_in(reply_of(*called((OWN, {}), (OWN, {}))).message)
     stream.tools_begin(calls)
