@@ -12,9 +12,10 @@ from urllib.parse import unquote, urlsplit
 from local.claude_stand_in.cache import PromptCache
 from local.claude_stand_in.catalogue import model_json, page_json
 from local.claude_stand_in.diagnosis import Diagnoses
+from local.claude_stand_in.dialect import Dialect
 from local.claude_stand_in.errors import ApiError, invalid
 from local.claude_stand_in.faults import Fault, Faults
-from local.claude_stand_in.prompt import Prompt, digest
+from local.claude_stand_in.prompt import digest
 from local.claude_stand_in.record import KEPT_HEADERS, Record, Request
 from local.claude_stand_in.replies import Reply, reply_to
 from local.claude_stand_in.rules import check_count_request, check_message_request, parsed
@@ -55,7 +56,7 @@ class Connection(ApiHandler):
             case ("POST", "/v1/messages"):
                 self._answer_messages(body)
             case ("POST", "/v1/messages/count_tokens"):
-                self.send_answer(200, {"input_tokens": self._counted(body).tokens})
+                self.send_answer(200, self._counted(body))
             case ("GET", "/v1/models"):
                 self._check_headers()
                 self.send_answer(200, page_json(urlsplit(self.path).query, self._now()))
@@ -89,12 +90,14 @@ class Connection(ApiHandler):
         self.faults.add(*faults)
         return len(faults)
 
-    def _counted(self, raw: bytes) -> Prompt:
-        return check_count_request(self._received(raw), self._now())
+    def _counted(self, raw: bytes) -> dict[str, Any]:
+        prompt = check_count_request(self._received(raw), self._now(), self._dialect())
+        managed = {"context_management": {"original_input_tokens": prompt.tokens}}
+        return {"input_tokens": prompt.tokens} | (managed if prompt.body.get("context_management") else {})
 
     def _received(self, raw: bytes) -> dict[str, Any]:
         """The request's body. Raises ApiError when its headers are wrong; the request is recorded either way."""
-        headers = {name: value for name in KEPT_HEADERS if (value := self.headers.get(name)) is not None}
+        headers = {name: value for name in KEPT_HEADERS if (value := self._header(name)) is not None}
         body = None
         try:
             self._check_headers()
@@ -110,8 +113,14 @@ class Connection(ApiHandler):
     def _check_headers(self) -> None:
         if not self._is_authorised():
             raise ApiError("authentication_error", "x-api-key header is required")
-        if not self.headers.get("anthropic-version"):
-            raise invalid("anthropic-version: header is required")
+        self._dialect()
+
+    def _dialect(self) -> Dialect:
+        return Dialect.of_headers(self.headers.get("anthropic-version"), self._header("anthropic-beta") or "")
+
+    def _header(self, name: str) -> str | None:
+        """A header's value; those of several with this name are one list."""
+        return ",".join(self.headers.get_all(name, [])) or None
 
     def _answer_messages(self, raw: bytes) -> None:
         # The last bytes go out after the count went down: who has read the answer sees the call as ended.
@@ -122,7 +131,7 @@ class Connection(ApiHandler):
     def _begin_answer(self, raw: bytes) -> bytes:
         began_s = self.clock()
         body = self._received(raw)
-        prompt = check_message_request(body, self._now())
+        prompt = check_message_request(body, self._now(), self._dialect())
         streamed = body.get("stream", False)
         fault = self.faults.take(last_user_text(body))
         if fault and fault.error:
