@@ -25,7 +25,7 @@ def raised_by_the_sdk(answer: ErrorAnswer) -> anthropic.APIStatusError:
 
     http = httpx2.Client(transport=httpx2.MockTransport(answered))
     with anthropic.Anthropic(auth_token="a", base_url="http://door", http_client=http, max_retries=1) as client:
-        client._calculate_retry_timeout = lambda *_: 0.0  # type: ignore[method-assign, assignment] # no test waits
+        client._calculate_retry_timeout = lambda *_: 0.0  # type: ignore[method-assign] # no test waits
         with pytest.raises(anthropic.APIStatusError) as raised:
             client.messages.create(model="m", max_tokens=1, messages=[])
     return raised.value
