@@ -122,8 +122,9 @@ class HttpMessagesApi:
         seconds = until - self._clock()
         if seconds < _LEAST_USEFUL_S:
             raise ModelUnavailable(_RETRY_AFTER_S)
-        headers = {name: value.encode("latin-1", "replace") for name, value in request.headers.items()}
-        headers |= {"authorization": f"Bearer {key}".encode(), "accept-encoding": b"identity"}
+        own = {"authorization": f"Bearer {key}", "accept-encoding": "identity"}
+        named = {**request.headers, **own}
+        headers = [(name.encode(), value.encode("latin-1", "replace")) for name, value in named.items()]
         sent = self._http.build_request(
             "POST",
             f"{self._url}{request.path}?{request.query}" if request.query else f"{self._url}{request.path}",

@@ -23,7 +23,7 @@ class Place:
     is_tool: bool = False
 
     def pointer(self, name: str) -> str | None:
-        """Returns the pointer to one of the fields; None further down, where the way there is of the caller's making."""
+        """Returns the pointer to one of the fields; None further down, where the way is the caller's text."""
         return f"/{name}" if self.is_top else None
 
 

@@ -13,6 +13,7 @@ from turnlog.domain.prices import cost_usd
 from turnlog.domain.turns import ModelCall, total_tokens
 
 _COUNTS = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens", "output_tokens")
+_TOLD = ("input_tokens", "output_tokens")  # without which nothing is known
 _OF_ALL_CALLS = ("speed", "service_tier", "inference_geo")
 _MOST_TOKENS = 10**9  # of one call; far more than any model takes
 _MOST_CALLS = 1_000
@@ -41,7 +42,7 @@ class SaidUsage:
 
         `answered` is the model that the answer names, and `asked` the one of the request.
         """
-        if not self.is_whole or self._is_odd or not self._fields:
+        if not self.is_whole or self._is_odd or any(self._fields.get(name) is None for name in _TOLD):
             return ()
         common = {name: self._fields[name] for name in _OF_ALL_CALLS if name in self._fields}
         sums = _call(answered, {name: value for name, value in self._fields.items() if name != "iterations"}, asked, on)

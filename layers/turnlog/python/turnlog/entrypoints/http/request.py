@@ -290,6 +290,11 @@ class Request:
         """All values of a header, by its name in lower case; [] when it was not sent."""
         return self._headers.get(name, [])
 
+    @property
+    def header_names(self) -> frozenset[str]:
+        """The names of all headers, in lower case."""
+        return frozenset(self._headers)
+
     def _header(self, name: str) -> str:
         """The header's value, empty when it was not sent. Raises InvalidRequest when it was sent twice."""
         values = self._headers.get(name, [])
