@@ -278,6 +278,23 @@ class Request:
         except ValidationError as error:
             _refuse(error, kind, parsed)
 
+    def raw_body(self, most: int) -> bytes:
+        """The body to the byte, which says of itself that it is JSON. Raises an InvalidRequest when it has more than
+        `most` bytes, or none.
+        """
+        self._require_size(most)
+        self._require_json()
+        return self._bytes()
+
+    def header_values(self, name: str) -> list[str]:
+        """All values of a header, by its name in lower case; [] when it was not sent."""
+        return self._headers.get(name, [])
+
+    @property
+    def header_names(self) -> frozenset[str]:
+        """The names of all headers, in lower case."""
+        return frozenset(self._headers)
+
     def _header(self, name: str) -> str:
         """The header's value, empty when it was not sent. Raises InvalidRequest when it was sent twice."""
         values = self._headers.get(name, [])
