@@ -94,7 +94,7 @@ def test_the_adapter_finds_the_app_of_the_handler_and_gets_its_answer(started: S
     assert "x" * 9000 in answer.text  # as much as the gateway lets through
 
 
-def test_an_answer_that_has_begun_is_sent_to_its_end_when_lambda_ends_the_environment(started: Started) -> None:
+def test_an_answer_is_sent_to_its_end_when_lambda_ends_the_environment(started: Started) -> None:
     answer = httpx2.get(f"{started.url}/long", timeout=WITHIN_S)
     assert answer.text.endswith("}")
     started.process.wait(WITHIN_S)
