@@ -16,7 +16,7 @@ from turnlog.ports.tool_runner import ToolRunner
 from turnlog.usecases.caller import Caller
 from turnlog.usecases.policy import AnonymousLimits, turn_policy_of
 from turnlog.usecases.turn_protocol import TakenTurn, run_turn
-from turnlog.usecases.turn_request import TurnPolicy, TurnRequest
+from turnlog.usecases.turn_request import Require, TurnPolicy, TurnRequest, require_nothing
 
 POLL_S = 0.5
 """Seconds between two looks at a busy session; a look costs 10 read units and a few milliseconds."""
@@ -34,6 +34,7 @@ def take_turn(
     key: str,
     number: int | None = None,
     system: str = "",
+    require: Require = require_nothing,
     wait_s: float = 0,
     store: TurnStore,
     model: ChatModel,
@@ -50,9 +51,9 @@ def take_turn(
     """Takes the session's next turn; returns the stored one if `key` was used for the same request before.
 
     `key` is the idempotency key, `number` the number that the caller expects it to get, and `system` are instructions
-    from this turn on. A busy session is waited for, at most `wait_s` seconds; waits are counted by themselves, under
-    the same rate as turns. `remaining_s` returns the seconds that the handler has left, `answer_s` those until nobody
-    waits for its answer any more.
+    from this turn on. `require` may refuse the session before a turn is begun. A busy session is waited for, at most
+    `wait_s` seconds; waits are counted by themselves, under the same rate as turns. `remaining_s` returns the seconds
+    that the handler has left, `answer_s` those until nobody waits for its answer any more.
 
     Raises Unauthorized, QuotaExceeded or QuotaUnavailable for a wait, and what `run_turn` raises.
     """
@@ -67,6 +68,7 @@ def take_turn(
         message=message,
         number=number,
         system=system,
+        require=require,
     )
 
     def charge_wait() -> None:

@@ -206,6 +206,7 @@ class _Taking:
                 raise busy(over, now)
         if view.unknown_lease:
             raise held_by_later_version(view.unknown_lease, now)
+        request.require(view)
         attempt = counts.pop(key_hash(request.key), 0) + 1
         if attempt > ATTEMPTS:
             raise AttemptsExhausted
