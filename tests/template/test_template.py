@@ -32,8 +32,8 @@ from turnlog.entrypoints.http.bodies import SHORTEST_IDLE_S
 from turnlog.entrypoints.http.problems import WORDINGS
 from turnlog.entrypoints.http.request import MOST_WAIT_S
 from turnlog.errors import ModelCreditUsedUp, ModelNotServed, ModelRetired
+from turnlog.usecases.held_lease import LEASE_S
 from turnlog.usecases.renewal import RENEW_EVERY_S
-from turnlog.usecases.running_turn import LEASE_S
 
 ASK_CLAUDE = {*single_turn_functions(), "SessionFunction", "SummarizeUploadFunction"}
 KEEP_SESSIONS = {"SessionFunction", "AnonymousFunction", "SweepFunction", "AccountFunction", "AdminFunction"}

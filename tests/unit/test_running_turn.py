@@ -40,7 +40,8 @@ from turnlog.errors import (
 )
 from turnlog.usecases.caller import Caller
 from turnlog.usecases.cancel_turn import cancel_turn
-from turnlog.usecases.running_turn import LEASE_S, MARGIN_S, MOST_RESULT_BYTES, STEP_S
+from turnlog.usecases.held_lease import LEASE_S, MARGIN_S
+from turnlog.usecases.running_turn import MOST_RESULT_BYTES, STEP_S
 from turnlog.usecases.transfers import move_whole
 from turnlog.usecases.turn_protocol import ATTEMPTS, TakenTurn, run_turn
 from turnlog.usecases.turn_request import TurnPolicy, TurnRequest

@@ -58,10 +58,10 @@ def test_messages_of_the_user_that_follow_each_other_are_one() -> None:
     assert found.earlier[0] == ("user", [text("a"), text("b")])
 
 
-@pytest.mark.parametrize("place", [0, 1])
-def test_instructions_beside_the_new_message_hold_from_it_on(place: int) -> None:
+@pytest.mark.parametrize("position", [0, 1])
+def test_instructions_beside_the_new_message_hold_from_it_on(position: int) -> None:
     messages = [said("user", "hello")]
-    messages.insert(place, said("system", [text("Be brief.")]))
+    messages.insert(position, said("system", [text("Be brief.")]))
     assert read(*messages).system == "Be brief."
     assert read(*messages).message.blocks == [text("hello")]
 

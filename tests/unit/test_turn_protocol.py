@@ -34,7 +34,7 @@ from turnlog.errors import (
     TurnNumberTaken,
     TurnTooLarge,
 )
-from turnlog.usecases.running_turn import COMMIT_RESERVE_S
+from turnlog.usecases.held_lease import COMMIT_RESERVE_S
 from turnlog.usecases.turn_protocol import ATTEMPTS, TakenTurn, run_turn
 from turnlog.usecases.turn_request import Require, TurnPolicy, TurnRequest, require_nothing
 

@@ -71,6 +71,13 @@ WORDINGS: dict[type[errors.TurnlogError], Wording] = {
         "The turn took longer than its lease and another one took its place; it was not stored.",
         _NOT_STORED,
     ),
+    errors.StreamOvertaken: Wording(
+        409,
+        "Turn overtaken",
+        "Another request with the same Idempotency-Key stored this turn, and its reply is not the one that was shown "
+        "here. Repeat the request with the same key to get the stored one.",
+        {"stored": True, "retry": "same-key"},
+    ),
     errors.MoveLost: Wording(
         409,
         "Session not moved",
