@@ -257,6 +257,23 @@ class GatewaySettings(Settings):
     gateway_seconds: Annotated[int, Field(ge=29)]  # MOST_WAIT_S and a cold start must fit
 
 
+class LambdaSettings(Settings):
+    """The two variables that only Lambda sets, where an ASGI app runs behind the Lambda Web Adapter."""
+
+    aws_lambda_function_name: str = ""
+    aws_lambda_runtime_api: str = ""
+
+    @property
+    def is_behind_adapter(self) -> bool:
+        return bool(self.aws_lambda_function_name and self.aws_lambda_runtime_api)
+
+
+class ServerSettings(Settings):
+    """The port on which the ASGI app is served; the Lambda Web Adapter reads the same variable."""
+
+    port: Annotated[int, Field(ge=1, le=65_535)] = 8080
+
+
 class DocumentSettings(Settings):
     """The bucket of documents and their summaries."""
 

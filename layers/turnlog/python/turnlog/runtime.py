@@ -26,10 +26,12 @@ from turnlog.config import (
     DiagnosisSettings,
     DocumentSettings,
     GatewaySettings,
+    LambdaSettings,
     ModelSettings,
     OwnerLimitSettings,
     OwnerSessionSettings,
     ServerKeySettings,
+    ServerSettings,
     SessionLifeSettings,
     SessionLimitSettings,
     StoreSettings,
@@ -111,6 +113,17 @@ def source_line(error: BaseException) -> str:
 def gateway_s() -> int:
     """The seconds for which the gateway waits for an answer."""
     return GatewaySettings.read(os.environ).gateway_seconds
+
+
+@cache
+def is_behind_adapter() -> bool:
+    """True if the Lambda Web Adapter hands over the requests, and with them who calls, as the gateway verified it."""
+    return LambdaSettings.read(os.environ).is_behind_adapter
+
+
+def stream_port() -> int:
+    """The port on which the ASGI app is served."""
+    return ServerSettings.read(os.environ).port
 
 
 @cache

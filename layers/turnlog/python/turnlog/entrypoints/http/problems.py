@@ -178,6 +178,7 @@ WORDINGS: dict[type[errors.TurnlogError], Wording] = {
         "A secret cannot be read; nothing was attempted.",
         _NOT_STORED,
     ),
+    errors.IssuerUnavailable: Wording(503, "Service unavailable", "The token could not be checked. Try again."),
     errors.AuditUnavailable: Wording(
         503,
         "Service unavailable",
@@ -256,12 +257,14 @@ _RATE_OF_SESSION = replace(
 _INVALID_STATUSES: dict[type, int] = {
     errors.InvalidRequest: 400,
     errors.ValueRefused: 422,
+    errors.BodyStalled: 408,
     errors.BodyTooLarge: 413,
     errors.MediaTypeUnsupported: 415,
 }
 
 _INVALID_TITLES = {
     400: "Bad request",
+    408: "Request timeout",
     413: "Content too large",
     415: "Unsupported media type",
     422: "Value refused",
@@ -269,6 +272,8 @@ _INVALID_TITLES = {
 
 _INVALID_DETAILS = {
     "base64_invalid": "The body, or the data of a block, is not valid base64 in one piece with its padding.",
+    "body_incomplete": "The body ended before its end.",
+    "body_stalled": "No more of the body has come for 30 seconds.",
     "body_missing": "Send a JSON object as the body.",
     "block_type_unknown": "There is no such block here; those that there are stand in errors.",
     "body_too_large": "The body is larger than 262144 bytes, or 4500000 where there is a message, as it is sent: an "

@@ -54,6 +54,12 @@ class ResponseBody(BaseModel):
         """Compact JSON of the fields that were set. Content from Claude comes out equal to what was received."""
         return json.dumps(self, default=_set_fields, ensure_ascii=False, separators=(",", ":"))
 
+    def fields_but(self, *names: str) -> dict[str, Any]:
+        """The fields that were set, but for these, as plain JSON values."""
+        left = {name: value for name, value in _set_fields(self).items() if name not in names}
+        plain: dict[str, Any] = json.loads(json.dumps(left, default=_set_fields))
+        return plain
+
 
 def _set_fields(body: ResponseBody) -> dict[str, Any]:
     # Not model_dump: it would walk through the content, and refuse what is nested more than 255 deep.

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from turnlog import runtime
 from turnlog.clock import rfc3339
-from turnlog.entrypoints.http.api import Invocation, Response, session_field
+from turnlog.entrypoints.http.answers import Response
+from turnlog.entrypoints.http.api import Invocation, session_field
 from turnlog.entrypoints.http.bodies import TurnBody
 from turnlog.entrypoints.http.replies import Export, Session, Stopping, TakenTurn, Turn, Turns
 from turnlog.entrypoints.http.request import Request
