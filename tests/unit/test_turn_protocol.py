@@ -14,7 +14,7 @@ from turnlog.adapters.local.memory import MemorySessionStore
 from turnlog.domain.limits import OwnerLimits, SessionLimits
 from turnlog.domain.messages import Message
 from turnlog.domain.sessions import Session, SessionView
-from turnlog.domain.turns import Lease, Slot
+from turnlog.domain.turns import Lease, Slot, Turn
 from turnlog.domain.window import messages
 from turnlog.errors import (
     AttemptsExhausted,
@@ -517,16 +517,20 @@ def test_no_replay_and_no_refusal_rests_on_an_old_view(forgetful: Desk) -> None:
 # --- a session that the caller does not want
 
 
-def refuse(_: SessionView) -> None:
-    raise InvalidRequest("setting_settled")
+def refuse(_: SessionView, stored: Turn | None) -> None:
+    if stored is None or stored.reply.text != expected_text((stored.message,)):
+        raise InvalidRequest("setting_settled")
 
 
-def test_a_session_may_be_refused_before_a_turn_but_not_before_a_stored_one(desk: Desk) -> None:
+def test_a_session_may_be_refused_before_a_turn_and_looked_at_with_a_stored_one(desk: Desk) -> None:
     with pytest.raises(InvalidRequest):
         desk.turn("one", require=refuse)
     assert (desk.model.requests, desk.count(), desk.running()) == ([], 0, None)
     desk.turn("one")
+    desk.turn("two")
     assert desk.turn("one", require=refuse).replayed
+    with pytest.raises(InvalidRequest):
+        desk.turn("two", require=refuse)
 
 
 def test_a_running_turn_comes_before_the_refusal_of_its_session(desk: Desk) -> None:

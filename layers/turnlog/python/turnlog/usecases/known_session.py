@@ -41,10 +41,11 @@ class KnownSession:
     earlier: tuple[Said, ...] = ()
     previous_message_id: str = ""
 
-    def require(self, view: SessionView) -> None:
-        """Raises InvalidRequest unless the session's next turn is the one that is asked for."""
+    def require(self, view: SessionView, stored: Turn | None = None) -> None:
+        """Raises InvalidRequest unless the session's next turn, or the `stored` one, is the one that is asked for."""
         require_as_settled(self.settings, view.session.settings)
-        self._require_after(view.turns, view.session.settings.own_tools)
+        if stored is None:  # else other turns may have followed
+            self._require_after(view.turns, view.session.settings.own_tools)
 
     def _require_after(self, turns: Sequence[Turn], own_tools: Collection[str]) -> None:
         """Raises InvalidRequest unless the new message goes on after the last of these turns."""

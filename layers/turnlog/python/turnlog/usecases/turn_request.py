@@ -8,13 +8,16 @@ from dataclasses import dataclass, field
 from turnlog.domain.limits import OwnerLimits, SessionLimits
 from turnlog.domain.messages import Message
 from turnlog.domain.sessions import SessionView
+from turnlog.domain.turns import Turn
 from turnlog.domain.window import WindowPolicy
 
-Require = Callable[[SessionView], None]
-"""Raises a TurnlogError for a session that the turn must not go on with."""
+Require = Callable[[SessionView, Turn | None], None]
+"""Raises a TurnlogError for a session that the turn must not go on with. A stored turn, which is to be returned again,
+is given with it.
+"""
 
 
-def require_nothing(_: SessionView) -> None:
+def require_nothing(_: SessionView, __: Turn | None) -> None:
     """Takes any session."""
 
 
@@ -39,7 +42,7 @@ class TurnRequest:
 
     `number` is the turn that the caller expects to take, if it says so; then its key is found however old it is.
     `system` are instructions that hold from this turn on, in the place of those before. `require` looks at the session
-    before a turn is begun; not before a stored one is returned.
+    before a turn is begun, and before a stored one is returned.
     """
 
     owner: str

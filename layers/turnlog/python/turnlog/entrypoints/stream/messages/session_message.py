@@ -37,9 +37,7 @@ class SessionMessage(ResponseBody):
     content: Annotated[fields.Blocks, described("The blocks of the message, as Claude sent them.", _BLOCKS)]
     stop_reason: Annotated[str, described("The reason why the message ends, in Claude's words.", "end_turn")]
     stop_sequence: Annotated[str | None, described("The text at which the message stopped.", None)]
-    stop_details: Annotated[dict[str, Any] | None, described("What Claude says about the stop, in its own fields.")] = (
-        None
-    )
+    stop_details: Annotated[dict[str, Any] | None, described("What Claude says about the stop, in its own fields.")]
     usage: Annotated[dict[str, Any], described("The tokens that the turn used, in Claude's own fields.", _USAGE)]
     turnlog: Annotated[TurnFacts, described("Turnlog's own facts.")]
 
@@ -48,7 +46,6 @@ class SessionMessage(ResponseBody):
         """The turn as a stream of it is put together: with the id and model of the first call, and the sum of usage."""
         turn, first = taken.turn, taken.turn.calls[0]
         own_tools: Collection[str] = taken.view.session.settings.own_tools
-        details = json.loads(turn.reply.stop_details or "null")
         return cls(
             id=first.id,
             type="message",
@@ -57,9 +54,9 @@ class SessionMessage(ResponseBody):
             content=shown_blocks(turn, own_tools),
             stop_reason=turn.stop_reason,
             stop_sequence=turn.reply.stop_sequence or None,
+            stop_details=json.loads(turn.reply.stop_details or "null"),
             usage=turn.usage.fields,
             turnlog=facts_of(taken),
-            **({"stop_details": details} if details else {}),
         )
 
 
