@@ -31,7 +31,6 @@ from turnlog.config import (
     OwnerLimitSettings,
     OwnerSessionSettings,
     ServerKeySettings,
-    ServerSettings,
     SessionLifeSettings,
     SessionLimitSettings,
     StoreSettings,
@@ -119,11 +118,6 @@ def gateway_s() -> int:
 def is_behind_adapter() -> bool:
     """True if the Lambda Web Adapter hands over the requests, and with them who calls, as the gateway verified it."""
     return LambdaSettings.read(os.environ).is_behind_adapter
-
-
-def stream_port() -> int:
-    """The port on which the ASGI app is served."""
-    return ServerSettings.read(os.environ).port
 
 
 @cache
