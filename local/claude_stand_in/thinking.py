@@ -9,7 +9,7 @@ from local.claude_stand_in.models import Model
 from local.claude_stand_in.turns import Block, last_user_text
 
 _ASKED = re.compile(
-    r"\bthink (?:first|hard(?:er)?|twice|about (?:it|this|that)|it over|step by step|before)\b"
+    r"\bthink (?:first|hard(?:er)?|twice|for \d|about (?:it|this|that)|it over|step by step|before)\b"
     r"|\b(?:reply|answer) with (?:redacted )?thinking\b|\bredacted thinking\b",
     re.IGNORECASE,
 )

@@ -106,10 +106,11 @@ def streamed(claude: StandIn, body: dict[str, Any], **headers: str) -> Streamed:
         connection.request("POST", "/v1/messages", json.dumps(body | {"stream": True}).encode(), sent)
         response = connection.getresponse()
         assert response.status == 200, response.read()
-        while line := response.readline():
-            if line.startswith(b"data: "):
-                events.append(json.loads(line.removeprefix(b"data: ")))
-                seconds.append(time.monotonic() - begun)
+        unread = b""
+        while piece := response.read1(65_536):
+            *whole, unread = (unread + piece).split(b"\n\n")
+            events += [json.loads(each.partition(b"data: ")[2]) for each in whole]
+            seconds += [time.monotonic() - begun] * len(whole)
     except http.client.IncompleteRead:
         is_whole = False
     finally:
