@@ -75,6 +75,16 @@ class ToolSettings(Settings):
         return {name: function for name, _, function in (each.partition("=") for each in self.tool_functions)}
 
 
+class PassingSettings(Settings):
+    """What is denied of requests that are passed on to the Messages API: fields of theirs, and betas.
+
+    A beta may be named without its date, which then is any.
+    """
+
+    denied_fields: Annotated[tuple[str, ...], BeforeValidator(_names)]
+    denied_betas: Annotated[tuple[str, ...], BeforeValidator(_names)]
+
+
 class StoreSettings(Settings):
     """The store of sessions and quotas, and the names of its tables or its folder.
 

@@ -272,6 +272,7 @@ _INVALID_TITLES = {
 
 _INVALID_DETAILS = {
     "base64_invalid": "The body, or the data of a block, is not valid base64 in one piece with its padding.",
+    "beta_denied": "Unexpected value for the `anthropic-beta` header: the service does not pass this beta on.",
     "body_incomplete": "The body ended before its end.",
     "body_stalled": "No more of the body has come for 30 seconds.",
     "body_missing": "Send a JSON object as the body.",
@@ -291,7 +292,10 @@ _INVALID_DETAILS = {
     "document_title_range": "The title of a document has at most 500 characters.",
     "document_too_long": "A request has at most 100 pages of PDFs.",
     "encoding_invalid": "The body is not UTF-8, or an escape in it is half of a surrogate pair.",
+    "fallbacks_unnamed": "Name the fallback models: those that the provider chooses need not be on offer here.",
+    "field_denied": "Extra inputs are not permitted: the service does not pass this field on.",
     "field_missing": "A required field is missing.",
+    "header_denied": "The service does not pass this header on.",
     "header_duplicate": "A header that has one value is given twice.",
     "history_differs": "The messages hold replies that are not the newest ones of this session: send only what is new, "
     "or leave out Turnlog-Session.",
@@ -301,6 +305,9 @@ _INVALID_DETAILS = {
     "image_invalid": "The header of the image is damaged or cut off, or says that it has no pixels.",
     "image_too_large": "An image has at most 8000 pixels a side, and 2000 in a request with more than 20 images.",
     "images_too_many": "A request has at most 100 images.",
+    "json_too_deep": "The body is nested too deep.",
+    "json_too_many_values": "The body has too many objects and lists.",
+    "max_uses_missing": "Say max_uses of this tool: where there is a budget, the most that it can cost is reserved.",
     "max_uses_range": "A web tool is used 1 to 10 times in one call of the model.",
     "json_duplicate_key": "An object has the same key twice.",
     "json_invalid": "The body is not valid JSON.",
@@ -338,7 +345,9 @@ _INVALID_DETAILS = {
     "text_too_large": "The body without its images and PDFs is larger than 262144 bytes as it is sent: an escape such "
     "as \\u00e9 counts as six.",
     "thread_unknown": "A thread is created, or continues after a message that is named.",
+    "thread_unsupported_request": "`thread` is not supported here: send whole conversations.",
     "tool_choice_range": "tool_choice is auto or none.",
+    "tool_denied": "The service does not offer this kind of tool; those that it does stand in details.",
     "tool_description_range": "The description of a tool has at most 10000 characters.",
     "tool_domains_range": "Name 1 to 50 domains, such as example.com, either as allowed or as blocked.",
     "tool_name_range": "The name of a tool has 1 to 64 characters: A to Z, a to z, 0 to 9, _ and -.",

@@ -44,7 +44,7 @@ _NO_BASE64 = re.compile(rb"\\(?!/|u00(?:2[BbFf]|3[Dd]))")  # an escape other tha
 _POSITION = re.compile(r" at line (\d+) column (\d+)$")
 MAX_KEY = 255
 _USER = "turnlog-user"
-_SESSION = "turnlog-session"
+SESSION_HEADER = "turnlog-session"
 NEW_SESSION = "new"
 """The value of Turnlog-Session with which a session begins."""
 DEFAULT_LIMIT, MOST_LIMIT = 20, 100
@@ -146,9 +146,9 @@ class Request:
     @property
     def named_session(self) -> str | None:
         """The session of the header Turnlog-Session: its id, or NEW_SESSION; None without it. Raises InvalidRequest."""
-        if _SESSION not in self._headers:
+        if SESSION_HEADER not in self._headers:
             return None
-        named = self._header(_SESSION)
+        named = self._header(SESSION_HEADER)
         if named != NEW_SESSION and not is_session_id(named):
             raise InvalidRequest("turnlog_session_invalid")
         return named
@@ -290,6 +290,23 @@ class Request:
             return kind.model_validate_json(raw)
         except ValidationError as error:
             _refuse(error, kind, parsed)
+
+    def raw_body(self, most: int) -> bytes:
+        """The body to the byte, which says of itself that it is JSON. Raises an InvalidRequest when it has more than
+        `most` bytes, or none.
+        """
+        self._require_size(most)
+        self._require_json()
+        return self._bytes()
+
+    def header_values(self, name: str) -> list[str]:
+        """All values of a header, by its name in lower case; [] when it was not sent."""
+        return self._headers.get(name, [])
+
+    @property
+    def header_names(self) -> frozenset[str]:
+        """The names of all headers, in lower case."""
+        return frozenset(self._headers)
 
     def _header(self, name: str) -> str:
         """The header's value, empty when it was not sent. Raises InvalidRequest when it was sent twice."""
