@@ -11,9 +11,10 @@ import pytest
 
 from tests.fakes import MODEL, OWNER, expected_text
 from tests.stream.conftest import Backstage, Served, running
-from tests.stream.sessions import SESSIONS, NamedModel
+from tests.stream.named_model import NamedModel
 from turnlog.domain.sessions import SessionView
 from turnlog.entrypoints.stream import make_app
+from turnlog.entrypoints.stream.messages.door import MESSAGES
 from turnlog.errors import ModelUnavailable
 
 HELLO: Any = [{"role": "user", "content": "hello"}]
@@ -29,7 +30,7 @@ def model(backstage: Backstage) -> NamedModel:
 
 @pytest.fixture
 def door(backstage: Backstage, model: NamedModel) -> Iterator[Served]:
-    yield from running(make_app(SESSIONS))
+    yield from running(make_app(MESSAGES))
 
 
 @pytest.fixture

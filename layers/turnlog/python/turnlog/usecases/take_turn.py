@@ -55,10 +55,10 @@ def take_turn(
 
     `key` is the idempotency key. It counts together with the ids of the tool results in the message, so that one key
     serves for every message of a tool loop. `number` is the number that the caller expects the turn to get, and
-    `system` are instructions from this turn on. `require` may refuse the session before a turn is begun or returned
-    again. A busy session is waited for, at most `wait_s` seconds; waits are counted by themselves, under the same rate
-    as turns. `remaining_s` returns the seconds that the handler has left, `answer_s` those until nobody waits for its
-    answer any more. A `stream` shows the turn as it comes, as `run_turn` says.
+    `system` are instructions from this turn on. `require` may refuse the session before a turn is begun, or a stored
+    one returned. A busy session is waited for, at most `wait_s` seconds; waits are counted by themselves, under the
+    same rate as turns. `remaining_s` returns the seconds that the handler has left, `answer_s` those until nobody waits
+    for its answer any more. A `stream` shows the turn as it comes, as `run_turn` says.
 
     Raises Unauthorized, QuotaExceeded or QuotaUnavailable for a wait, and what `run_turn` raises.
     """

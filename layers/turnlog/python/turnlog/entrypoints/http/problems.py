@@ -43,8 +43,7 @@ WORDINGS: dict[type[errors.TurnlogError], Wording] = {
     errors.Unauthorized: Wording(
         401,
         "Unauthorized",
-        "Send a valid token as Authorization: Bearer, or an anonymous session's secret as Authorization: Session. For "
-        "Anthropic's clients the token is auth_token or ANTHROPIC_AUTH_TOKEN; x-api-key is not read.",
+        "Send a valid token as Authorization: Bearer, or an anonymous session's secret as Authorization: Session.",
     ),
     errors.Forbidden: Wording(403, "Forbidden", "This caller may not use this route."),
     errors.SessionNotFound: Wording(
@@ -345,8 +344,8 @@ _INVALID_DETAILS = {
     "stop_sequences_range": "There are too many stop sequences, or one of them is too long or blank.",
     "text_too_large": "The body without its images and PDFs is larger than 262144 bytes as it is sent: an escape such "
     "as \\u00e9 counts as six.",
-    "thread_unsupported_request": "`thread` is not supported here: send whole conversations.",
     "thread_unknown": "A thread is created, or continues after a message that is named.",
+    "thread_unsupported_request": "`thread` is not supported here: send whole conversations.",
     "tool_choice_range": "tool_choice is auto or none.",
     "tool_denied": "The service does not offer this kind of tool; those that it does stand in details.",
     "tool_description_range": "The description of a tool has at most 10000 characters.",

@@ -44,7 +44,7 @@ _NO_BASE64 = re.compile(rb"\\(?!/|u00(?:2[BbFf]|3[Dd]))")  # an escape other tha
 _POSITION = re.compile(r" at line (\d+) column (\d+)$")
 MAX_KEY = 255
 _USER = "turnlog-user"
-_SESSION = "turnlog-session"
+SESSION_HEADER = "turnlog-session"
 NEW_SESSION = "new"
 """The value of Turnlog-Session with which a session begins."""
 DEFAULT_LIMIT, MOST_LIMIT = 20, 100
@@ -149,9 +149,9 @@ class Request:
     @property
     def named_session(self) -> str | None:
         """The session of the header Turnlog-Session: its id, or NEW_SESSION; None without it. Raises InvalidRequest."""
-        if _SESSION not in self._headers:
+        if SESSION_HEADER not in self._headers:
             return None
-        named = self._header(_SESSION)
+        named = self._header(SESSION_HEADER)
         if named != NEW_SESSION and not is_session_id(named):
             raise InvalidRequest("turnlog_session_invalid")
         return named
