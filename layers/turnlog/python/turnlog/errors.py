@@ -104,6 +104,16 @@ class LeaseLost(Refusal):
     retry_after_s = 1
 
 
+class StreamOvertaken(Refusal):
+    """Another handler stored the turn of this key, while a reply of this one was being shown.
+
+    What was shown is not what is stored. The same key gets the stored turn.
+    """
+
+    code = "stream_overtaken"
+    retry_after_s = 1
+
+
 class MoveLost(Refusal):
     """Another request took the session before it could move, so it stays as it was. Another key may move it."""
 

@@ -71,6 +71,13 @@ WORDINGS: dict[type[errors.TurnlogError], Wording] = {
         "The turn took longer than its lease and another one took its place; it was not stored.",
         _NOT_STORED,
     ),
+    errors.StreamOvertaken: Wording(
+        409,
+        "Turn overtaken",
+        "Another request with the same Idempotency-Key stored this turn, and its reply is not the one that was shown "
+        "here. Repeat the request with the same key to get the stored one.",
+        {"stored": True, "retry": "same-key"},
+    ),
     errors.MoveLost: Wording(
         409,
         "Session not moved",
@@ -290,6 +297,8 @@ _INVALID_DETAILS = {
     "field_missing": "A required field is missing.",
     "header_denied": "The service does not pass this header on.",
     "header_duplicate": "A header that has one value is given twice.",
+    "history_differs": "The messages hold replies that are not the newest ones of this session: send only what is new, "
+    "or leave out Turnlog-Session.",
     "idempotency_key_invalid": "An Idempotency-Key consists of the visible ASCII characters 0x21 to 0x7E.",
     "idempotency_key_missing": "Name the request with an Idempotency-Key header, the same at each retry.",
     "idempotency_key_too_long": "An Idempotency-Key has at most 255 characters.",
@@ -306,6 +315,7 @@ _INVALID_DETAILS = {
     "media_type_unknown": "There is no such media_type here; those that there are stand in errors.",
     "media_type_unsupported": "Send Content-Type: application/json, in UTF-8 and without content encoding.",
     "message_empty": "The message, or a text in it, is empty or blank.",
+    "message_missing": "The messages end with a reply, or there are none: a turn begins with a message of the user.",
     "metadata_range": "Metadata has at most 16 names of 1 to 64 characters A to Z, a to z, 0 to 9, _, . and -, each "
     "with a text of at most 512 characters.",
     "model_unknown": "The model is not one of those that this service offers.",
@@ -313,6 +323,9 @@ _INVALID_DETAILS = {
     "parameter_duplicate": "A query parameter is given twice.",
     "parameter_invalid": "A query parameter has no valid value.",
     "parameter_unknown": "There is no such query parameter here; those that there are stand in errors.",
+    "previous_message_unknown": "The newest message of the session is another one: send only what is new, without a "
+    "thread.",
+    "role_unknown": "There is no such role here; those that there are stand in errors.",
     "schema_invalid": "The schema is not that of an object, in the form that Claude takes.",
     "schema_not_strict": "A strict schema has closed objects (additionalProperties: false) and no bounds of values.",
     "schema_refers": "A schema refers to its own definitions alone, and none of them to itself.",
@@ -325,11 +338,13 @@ _INVALID_DETAILS = {
     "secret_sha256_range": "The hash of the secret is SHA-256 as 64 digits 0 to 9 and a to f.",
     "effort_range": "The model has no such level of effort; those that it has stand in errors.",
     "thinking_range": "The model does not think like this; errors say what would do.",
+    "setting_settled": "The session settled this when it began: leave it out, or name it as it is.",
     "source_not_fetched": "Send the data itself: nothing is fetched from a URL, and no file of an account is reached.",
     "source_type_unknown": "There is no such source here; those that there are stand in errors.",
     "stop_sequences_range": "There are too many stop sequences, or one of them is too long or blank.",
     "text_too_large": "The body without its images and PDFs is larger than 262144 bytes as it is sent: an escape such "
     "as \\u00e9 counts as six.",
+    "thread_unknown": "A thread is created, or continues after a message that is named.",
     "thread_unsupported_request": "`thread` is not supported here: send whole conversations.",
     "tool_choice_range": "tool_choice is auto or none.",
     "tool_denied": "The service does not offer this kind of tool; those that it does stand in details.",
@@ -344,6 +359,7 @@ _INVALID_DETAILS = {
     "tool_use_id_range": "The id of a call of a tool is that of the tool_use block: 1 to 256 letters, digits, - and _.",
     "tools_range": "A request has at most 64 tools.",
     "tools_too_large": "All tools together are too large, or more than 20 of them are strict.",
+    "turnlog_session_invalid": "Turnlog-Session is the id of a session, or the word new.",
     "turnlog_user_invalid": "A Turnlog-User consists of the visible ASCII characters 0x21 to 0x7E.",
     "turnlog_user_too_long": "A Turnlog-User has at most 128 characters.",
     "unknown_field": "There is no such field here; those that there are stand in errors.",

@@ -46,6 +46,11 @@ _SIGN_IN = (
     "ANTHROPIC_AUTH_TOKEN; x-api-key and ANTHROPIC_API_KEY are for Anthropic's own keys, and are not read here."
 )
 _TOO_LARGE = "It is more than the context window here takes: send less."  # some clients shorten a conversation at this
+_MORE = {
+    "turn_in_progress": "Anthropic's SDKs repeat it for about ten seconds; max_retries makes that longer.",
+}
+"""Words for what these clients do."""
+
 _NOT_REPEATED = {"x-should-retry": "false"}
 
 
@@ -110,10 +115,12 @@ def error_event(answer: ErrorAnswer) -> ReplyEvent:
 def _message(problem: Problem, status: int) -> str:
     if status == 401:
         return _SIGN_IN
-    pointer = _refused(problem).get("pointer")
+    refused = _refused(problem)
+    pointer, allowed = refused.get("pointer"), refused.get("allowed")
     where = f" See {pointer}." if pointer else ""
-    more = f" {_TOO_LARGE}" if status == 413 else ""
-    return f"{problem.detail}{where}{more}"
+    which = f" Here it is {allowed[0]}." if allowed and problem.code == "setting_settled" else ""
+    more = _TOO_LARGE if status == 413 else _MORE.get(problem.code, "")
+    return f"{problem.detail}{where}{which}{more and ' '}{more}"
 
 
 def _details(problem: Problem, retry_after_s: int | None, *, has_key: bool) -> dict[str, Any]:
