@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 import pytest
 from starlette.types import ASGIApp
+from uvicorn import Config, Server
 
 from tests.handlers.conftest import Backstage, backstage, logged
 from turnlog import runtime
 from turnlog.domain.owners import VerifiedToken
 from turnlog.entrypoints.stream import NATIVE, make_app
-from turnlog.entrypoints.stream.serving import make_server
 
 __all__ = ["Backstage", "backstage", "logged"]
 
@@ -32,7 +32,10 @@ class Served:
 
 def running(app: ASGIApp) -> Iterator[Served]:
     """A server in a thread; it ends once its work has."""
-    server = make_server(app, 0)
+    config = Config(
+        app, port=0, loop="asyncio", http="h11", ws="none", lifespan="off", log_config=None, access_log=False
+    )
+    server = Server(config)
     thread = threading.Thread(target=lambda: asyncio.run(server.serve()))
     began = threading.Event()
     startup = server.startup

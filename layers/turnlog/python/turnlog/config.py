@@ -278,12 +278,6 @@ class LambdaSettings(Settings):
         return bool(self.aws_lambda_function_name and self.aws_lambda_runtime_api)
 
 
-class ServerSettings(Settings):
-    """The port on which the ASGI app is served; the Lambda Web Adapter reads the same variable."""
-
-    port: Annotated[int, Field(ge=1, le=65_535)] = 8080
-
-
 class DocumentSettings(Settings):
     """The bucket of documents and their summaries."""
 

@@ -32,7 +32,6 @@ from turnlog.config import (
     OwnerSessionSettings,
     PassingSettings,
     ServerKeySettings,
-    ServerSettings,
     SessionLifeSettings,
     SessionLimitSettings,
     StoreSettings,
@@ -122,11 +121,6 @@ def gateway_s() -> int:
 def is_behind_adapter() -> bool:
     """True if the Lambda Web Adapter hands over the requests, and with them who calls, as the gateway verified it."""
     return LambdaSettings.read(os.environ).is_behind_adapter
-
-
-def stream_port() -> int:
-    """The port on which the ASGI app is served."""
-    return ServerSettings.read(os.environ).port
 
 
 @cache

@@ -65,18 +65,18 @@ def refused(error: Exception, request: Request) -> Refused:
     return Refused(problem, error.retry_after_s, noted)
 
 
-def problem_response(ended: Refused, request: Request) -> Response:
+def problem_response(refusal: Refused, request: Request) -> Response:
     """Returns the problem as an answer."""
     headers = {"Content-Type": "application/problem+json; charset=utf-8"}
-    if ended.retry_after_s is not None:
-        headers["Retry-After"] = str(ended.retry_after_s)
-    noted = {"code": ended.problem.code, **ended.noted}
-    return Response(ended.problem.status, problem_in(ended, request), headers, noted)
+    if refusal.retry_after_s is not None:
+        headers["Retry-After"] = str(refusal.retry_after_s)
+    noted = {"code": refusal.problem.code, **refusal.noted}
+    return Response(refusal.problem.status, problem_in(refusal, request), headers, noted)
 
 
-def problem_in(ended: Refused, request: Request) -> ProblemBody:
+def problem_in(refusal: Refused, request: Request) -> ProblemBody:
     """Returns the problem as it stands in an answer or an event."""
-    return problem_body(ended.problem, request.id, ended.retry_after_s, has_key=request.has_key)
+    return problem_body(refusal.problem, request.id, refusal.retry_after_s, has_key=request.has_key)
 
 
 def headers_of(answer: Response) -> dict[str, str]:

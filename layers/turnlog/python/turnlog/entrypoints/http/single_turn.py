@@ -24,10 +24,10 @@ from turnlog.usecases.long_documents import ask_about_document
 _ANSWER_RESERVE_S = 1.5  # kept back from the model's time for the way back through the gateway
 
 
-Answer = Callable[[TurnStream | None], Response]
+Respond = Callable[[TurnStream | None], Response]
 """Answers a question that was read. A stream, if there is one, shows the reply as it comes."""
 
-Read = Callable[[Request, Invocation], Answer]
+Read = Callable[[Request, Invocation], Respond]
 """Reads a request, and refuses what is wrong with it, before anything is asked."""
 
 
@@ -38,15 +38,17 @@ def single_turn(path: str, does: str | DocumentTask | None = None) -> Api:
     Without it the caller brings the system prompt.
     """
     runtime.load_claude()
-    read = read_task(does) if isinstance(does, DocumentTask) else read_question(does)
+    if isinstance(does, DocumentTask):
+        read = read_task(does)
+    else:
+        read = read_question(does, QueryBody if does is None else SingleTurnBody)
     return Api({("POST", path): lambda request, invocation: read(request, invocation)(None)})
 
 
-def read_question(system: str | None = None) -> Read:
-    """Returns how a question is read; without a system prompt the caller brings one."""
-    kind = QueryBody if system is None else SingleTurnBody
+def read_question(system: str | None = None, kind: type[SingleTurnBody] = QueryBody) -> Read:
+    """Returns how a question is read, in the body of this kind. Without a system prompt the caller brings one."""
 
-    def read(request: Request, invocation: Invocation) -> Answer:
+    def read(request: Request, invocation: Invocation) -> Respond:
         caller = request.user
         request.query()
         asked = request.body(kind)
@@ -66,7 +68,7 @@ def read_question(system: str | None = None) -> Read:
         question = ModelRequest(settings, (asked.message,))
         continuable = own is not None and own.continuable
 
-        def answer(stream: TurnStream | None) -> Response:
+        def respond(stream: TurnStream | None) -> Response:
             given = ask(
                 caller,
                 question,
@@ -78,29 +80,27 @@ def read_question(system: str | None = None) -> Read:
                 # First, since a secret that cannot be read must stop it before it is paid.
                 continuable_with=runtime.server_key() if continuable else None,
                 tools=runtime.tool_runner() if settings.own_tools else None,
+                stream=stream,
             )
-            if stream:
-                stream.open()
-                stream.finish([given.reply], given.reply.stop_reason, given.usage)
             continuation = {"continuation": given.continuation} if continuable else {}
             output = {} if given.output is None else {"output": given.output}
             body = Reply.of(given.reply, given.cost_usd, steps=given.steps, **output, **continuation)
             return Response(200, body, noted=_noted(given.reply, given.usage, given.cost_usd))
 
-        return answer
+        return respond
 
     return read
 
 
-def read_task(task: DocumentTask) -> Read:
-    """Returns how a document for the task is read."""
+def read_task(task: DocumentTask, kind: type[SingleTurnBody] = SingleTurnBody) -> Read:
+    """Returns how a document for the task is read, in the body of this kind."""
 
-    def read(request: Request, invocation: Invocation) -> Answer:
+    def read(request: Request, invocation: Invocation) -> Respond:
         caller = request.user
         request.query()
-        asked = request.body(SingleTurnBody)
+        asked = request.body(kind)
 
-        def answer(stream: TurnStream | None) -> Response:
+        def respond(stream: TurnStream | None) -> Response:
             given = ask_about_document(
                 caller,
                 task,
@@ -111,14 +111,12 @@ def read_task(task: DocumentTask) -> Read:
                 limits=runtime.owner_limits(),
                 seconds=lambda: invocation.answer_s() - _ANSWER_RESERVE_S,
                 clock=runtime.now_ms,
+                stream=stream,
             )
-            if stream:
-                stream.open()
-                stream.finish([given.reply], given.reply.stop_reason, given.reply.usage)
             body = document_reply(task.answers, given)
             return Response(200, body, noted=_noted(given.reply, given.reply.usage, given.cost_usd))
 
-        return answer
+        return respond
 
     return read
 

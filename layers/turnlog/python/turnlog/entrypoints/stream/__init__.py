@@ -2,6 +2,5 @@
 
 from turnlog.entrypoints.stream.app import make_app
 from turnlog.entrypoints.stream.native import NATIVE
-from turnlog.entrypoints.stream.serving import serve
 
-__all__ = ["NATIVE", "make_app", "serve"]
+__all__ = ["NATIVE", "make_app"]

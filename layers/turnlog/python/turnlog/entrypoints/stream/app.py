@@ -29,8 +29,13 @@ _NO_TOKEN = {"WWW-Authenticate": "Bearer, Session"}
 
 
 def make_app(*doors: Door) -> Starlette:
-    """Returns the app behind which these doors are; the first one tells of paths that are none's."""
-    return Starlette(routes=[Mount("/", app=_Doors(doors))])
+    """Returns the app behind which these doors are; the first one tells of paths that are none's.
+
+    Its `state.routes` are the names of all routes.
+    """
+    app = Starlette(routes=[Mount("/", app=_Doors(doors))])
+    app.state.routes = frozenset(route for door in doors for route in door.routes)
+    return app
 
 
 class _Doors:
@@ -71,8 +76,8 @@ class _Doors:
         return next((door for door in self._doors if door.has_path(parts)), self._doors[0]), "", {}
 
 
-def _refusal(door: Door, ended: Refused, request: Request) -> Response:
-    answer = door.answer(ended, request)
+def _refusal(door: Door, refusal: Refused, request: Request) -> Response:
+    answer = door.answer(refusal, request)
     more = _NO_TOKEN if answer.status == 401 else {}
     return Response(answer.status, answer.body, {**more, **answer.headers}, answer.noted)
 

@@ -111,15 +111,14 @@ def _adapter_context(request: Request) -> dict[str, Any]:
 
 def _named_by_gateway(context: Mapping[str, Any]) -> Mapping[str, Any] | None:
     named = context.get("authorizer")
-    # The adapter keeps what an authorizer says under its kind, or as it came (its versions differ).
-    found = named.get("lambda") or named if isinstance(named, dict) else None
-    return found if isinstance(found, dict) else None
+    return named if isinstance(named, dict) else None
 
 
 def _header_object(request: Request, name: str) -> dict[str, Any]:
     values = request.headers.getlist(name)
     try:
-        found = json.loads(values[0]) if len(values) == 1 else {}
+        # As it was sent: the adapter writes the names of people in UTF-8, and headers are read as Latin-1.
+        found = json.loads(values[0].encode("latin-1").decode()) if len(values) == 1 else {}
     except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}

@@ -24,9 +24,9 @@ _TYPES = {
 """The types of errors in the Messages API, by the status that the error would have had."""
 
 
-def error_event(ended: Refused, request: Request) -> ReplyEvent:
+def error_event(refusal: Refused, request: Request) -> ReplyEvent:
     """Returns the event that tells of an error after the first byte: in the Messages API's form, with the problem."""
-    problem = ended.problem
+    problem = refusal.problem
     other = "api_error" if problem.status >= 500 else "invalid_request_error"
     error = {
         "type": _TYPES.get(problem.status, other),
@@ -34,7 +34,7 @@ def error_event(ended: Refused, request: Request) -> ReplyEvent:
         "details": {"error_code": problem.code},
     }
     told = to_json({"type": "error", "error": error, "request_id": request.id})
-    return ReplyEvent("error", f'{told[:-1]},"problem":{problem_in(ended, request).to_json()}}}')
+    return ReplyEvent("error", f'{told[:-1]},"problem":{problem_in(refusal, request).to_json()}}}')
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Door:
         for base in self.bases:
             names = f"{base}{resource}".split("/")[1:]
             if len(names) == len(parts) and all(
-                name == part or (name.startswith("{") and part) for name, part in zip(names, parts, strict=True)
+                name == part or name.startswith("{") for name, part in zip(names, parts, strict=True)
             ):
                 return {name[1:-1]: part for name, part in zip(names, parts, strict=True) if name.startswith("{")}
         return None

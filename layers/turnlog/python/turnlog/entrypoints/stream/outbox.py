@@ -34,7 +34,7 @@ class Outbox:
         """True once there was an event that shows something: the first one only tells what will come."""
         self.is_ended = False
         """True once no other event will come."""
-        self.ended = asyncio.Event()
+        self.over = asyncio.Event()
         """Set soon after that, for who waits in the event loop."""
         self.count = 0
         """The number of events so far."""
@@ -55,7 +55,7 @@ class Outbox:
         with self._lock:
             self.is_ended = True
             self._wake()
-        self._in_loop(self.ended.set)
+        self._in_loop(self.over.set)
 
     def close(self) -> None:
         """Drops what is here and what will come, since nobody reads."""
@@ -122,7 +122,7 @@ class _Waiting:
             self._pieces = [_text(self._fields) or ""]
         more = json.loads(event.data)
         text = _text(more)
-        if text is None or _place(more) != _place(self._fields):
+        if text is None or _key(more) != _key(self._fields):
             return False
         self._pieces.append(text)
         if len(self._pieces) > _MOST_PIECES:
@@ -148,6 +148,6 @@ def _text(fields: dict[str, Any]) -> str | None:
     return text if isinstance(text, str) and len(delta) == 2 and len(fields) == 3 else None
 
 
-def _place(fields: dict[str, Any]) -> tuple[Any, Any] | None:
+def _key(fields: dict[str, Any]) -> tuple[Any, Any] | None:
     """The block and the kind of a delta that can be appended; None, which is no other's, for one that cannot."""
     return (fields.get("index"), fields["delta"]["type"]) if _text(fields) is not None else None

@@ -112,7 +112,7 @@ class Sending:
         self._outbox.close()
 
     async def _leave_who_stalls(self) -> None:
-        await self._outbox.ended.wait()
+        await self._outbox.over.wait()
         self._is_over = True
         if self._current:
             self._current.reschedule(asyncio.get_running_loop().time() + STALL_S)

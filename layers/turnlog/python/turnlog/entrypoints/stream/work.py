@@ -32,9 +32,9 @@ class Work:
             with self._invocation.audit.refusals(self.request.path_parameters.get("id", "")):
                 self.answer = self._run()
         except Exception as error:  # noqa: BLE001 (as everywhere, any other error becomes a problem without its text)
-            ended = refused(error, self.request)
-            self.answer = self._door.answer(ended, self.request)
-            self.error = self._door.event(ended, self.request)
+            refusal = refused(error, self.request)
+            self.answer = self._door.answer(refusal, self.request)
+            self.error = self._door.event(refusal, self.request)
         finally:
             self._outbox.end()
 
