@@ -54,7 +54,11 @@ def test_a_line_of_a_problem_ends_with_its_code() -> None:
         ("application/problem+json", b"[]", None),
         ("application/problem+json", b"not json", None),
         ("application/json", b'{"code": "unauthorized"}', None),
-        ("application/json", b'{"type": "error", "error": {"details": {"error_code": "unauthorized"}}}', "unauthorized"),
+        (
+            "application/json",
+            b'{"type": "error", "error": {"details": {"error_code": "unauthorized"}}}',
+            "unauthorized",
+        ),
         ("application/json", b'{"type": "error", "error": {"type": "overloaded_error"}}', "overloaded_error"),
         ("application/json", b'{"type": "error", "error": {"details": {"error_code": "\\u001b[2J"}}}', None),
     ],
