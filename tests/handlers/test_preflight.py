@@ -43,7 +43,7 @@ def test_a_page_may_send_what_the_anthropic_sdk_sends(call: Call, monkeypatch: p
     with Anthropic(auth_token="t", base_url="https://api.example", http_client=http) as client:
         for ask in (client.messages.stream, client.beta.messages.stream):
             with pytest.raises(BadRequestError):
-                ask(model="m", max_tokens=1, messages=[{"role": "user", "content": "Hello"}]).__enter__()  # type: ignore[operator]
+                ask(model="m", max_tokens=1, messages=[{"role": "user", "content": "Hello"}]).__enter__()
     answer = call("console", "OPTIONS", "/models", owner=None, headers={"Origin": ORIGIN})
     allowed = {name.lower() for name in answer.headers["Access-Control-Allow-Headers"].split(", ")}
     of_browsers = {"accept", "accept-encoding", "connection", "content-length", "host"}

@@ -34,8 +34,8 @@ from turnlog.entrypoints.http.bodies import SHORTEST_IDLE_S
 from turnlog.entrypoints.http.problems import WORDINGS
 from turnlog.entrypoints.http.request import MOST_WAIT_S
 from turnlog.errors import ModelCreditUsedUp, ModelNotServed, ModelRetired
+from turnlog.usecases.held_lease import LEASE_S
 from turnlog.usecases.renewal import RENEW_EVERY_S
-from turnlog.usecases.running_turn import LEASE_S
 
 TAKE_TURNS = {"SessionFunction", "StreamFunction"}
 ASK_CLAUDE = {*single_turn_functions(), *TAKE_TURNS, "SummarizeUploadFunction"}
@@ -281,7 +281,7 @@ class TestRoles:
         own = [each for each in statements["AnonymousFunction"] if "SessionsTable" in json.dumps(each["Resource"])]
         assert set(actions(own)) == {"dynamodb:Query", "dynamodb:PutItem", "dynamodb:ConditionCheckItem"}
 
-    def test_the_function_that_streams_creates_sessions_and_takes_turns_and_can_neither_change_nor_stop_them(
+    def test_the_function_that_streams_takes_turns_and_cannot_change_or_stop_any(
         self, statements: dict[str, list[dict[str, Any]]]
     ) -> None:
         own = [each for each in statements["StreamFunction"] if "SessionsTable" in json.dumps(each["Resource"])]
@@ -761,7 +761,7 @@ class TestApi:
             "x-api-key",
         ]
 
-    def test_a_request_that_is_too_large_is_told_in_words_at_which_clients_shorten_a_conversation(
+    def test_clients_shorten_a_conversation_at_the_words_for_what_is_too_large(
         self, responses: dict[str, dict[str, Any]]
     ) -> None:
         said = responses["REQUEST_TOO_LARGE"]["responseTemplates"]["application/json"]
