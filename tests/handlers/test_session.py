@@ -23,7 +23,7 @@ from turnlog.domain.turns import MAX_TURN_BYTES, Lease
 from turnlog.entrypoints.http import turns
 from turnlog.entrypoints.http.api import COLD_START_S, Api
 from turnlog.errors import ItemVersionUnknown, ModelTimeout, SecretUnavailable, SessionCorrupt, StoreUnavailable
-from turnlog.usecases.running_turn import COMMIT_RESERVE_S
+from turnlog.usecases.held_lease import COMMIT_RESERVE_S
 from turnlog.usecases.turn_request import TurnPolicy
 
 EVE = "https://issuer.example/|eve"

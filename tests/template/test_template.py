@@ -34,8 +34,8 @@ from turnlog.entrypoints.http.bodies import SHORTEST_IDLE_S
 from turnlog.entrypoints.http.problems import WORDINGS
 from turnlog.entrypoints.http.request import MOST_WAIT_S
 from turnlog.errors import ModelCreditUsedUp, ModelNotServed, ModelRetired
+from turnlog.usecases.held_lease import LEASE_S
 from turnlog.usecases.renewal import RENEW_EVERY_S
-from turnlog.usecases.running_turn import LEASE_S
 
 TAKE_TURNS = {"SessionFunction", "StreamFunction"}
 ASK_CLAUDE = {*single_turn_functions(), *TAKE_TURNS, "SummarizeUploadFunction"}

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
-from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -381,9 +380,9 @@ def test_the_adapter_of_the_region_is_asked_for_before_a_deploy(region: str, arn
 
 
 def test_a_copy_of_the_adapter_can_be_named_once() -> None:
-    in_gov = partial(TestAccount, region="us-gov-west-1", layers=[COPY])
-    assert begin(plan(PARAMETERS=f"AdapterLayer={COPY}"), in_gov())[0] == 0
-    assert begin(plan(), in_gov(stack(AdapterLayer=COPY)))[0] == 0
+    gov = "us-gov-west-1"
+    assert begin(plan(PARAMETERS=f"AdapterLayer={COPY}"), TestAccount(region=gov, layers=[COPY]))[0] == 0
+    assert begin(plan(), TestAccount(stack(AdapterLayer=COPY), region=gov, layers=[COPY]))[0] == 0
 
 
 def test_a_stack_without_streams_needs_no_adapter() -> None:

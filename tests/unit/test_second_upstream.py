@@ -29,8 +29,8 @@ def mock() -> Iterator[str]:
     """The address of an llmock that repeats what it is told."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    program = str(Path(sys.executable).parent / "llmock")
-    command = [program, "serve", "--port", str(port), "--response-style", "echo", "--log-level", "error"]
+    program = [sys.executable, str(Path(sys.executable).parent / "llmock")]
+    command = [*program, "serve", "--port", str(port), "--response-style", "echo", "--log-level", "error"]
     url = f"http://127.0.0.1:{port}"
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
         try:

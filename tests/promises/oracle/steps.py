@@ -13,8 +13,8 @@ from turnlog.adapters.dynamodb.items import OWN, kept_names, piece_sk
 from turnlog.domain.tools import calls_in
 from turnlog.domain.turns import INTERRUPTED, STOPPED, Lease, Step, Tombstone, Turn
 from turnlog.errors import LeaseLost, SessionNotFound
+from turnlog.usecases.held_lease import LEASE_S, MARGIN_S
 from turnlog.usecases.renewal import RENEW_EVERY_S
-from turnlog.usecases.running_turn import LEASE_S, MARGIN_S
 
 _SPARE_MS = round((LEASE_S - RENEW_EVERY_S - MARGIN_S) * 1000)
 """By which clocks may be apart, so that a lease which is renewed in time is alive by all of them."""

@@ -48,7 +48,7 @@ from turnlog.domain.turns import Lease, Slot, Step
 from turnlog.errors import KeysUnavailable, SessionNotFound, TurnlogError, TurnNotRunning
 from turnlog.usecases.caller import Caller
 from turnlog.usecases.cancel_turn import cancel_turn
-from turnlog.usecases.running_turn import lease_ms
+from turnlog.usecases.held_lease import lease_ms
 from turnlog.usecases.transfers import move_whole
 from turnlog.usecases.turn_protocol import run_turn
 from turnlog.usecases.turn_request import TurnRequest

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import turnlog
-from turnlog.entrypoints.http.api import Invocation, Response, Route
+from turnlog.entrypoints.http.answers import Response
+from turnlog.entrypoints.http.api import Invocation, Route
 from turnlog.entrypoints.http.openapi import document
 from turnlog.entrypoints.http.replies import Document, Health
 from turnlog.entrypoints.http.request import Request

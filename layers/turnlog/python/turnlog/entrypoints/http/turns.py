@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from turnlog import runtime
 from turnlog.clock import rfc3339
-from turnlog.entrypoints.http.api import Invocation, Response, session_field
+from turnlog.domain.turn_stream import TurnStream
+from turnlog.entrypoints.http.answers import Response
+from turnlog.entrypoints.http.api import Invocation, session_field
 from turnlog.entrypoints.http.bodies import TurnBody
 from turnlog.entrypoints.http.replies import Export, Session, Stopping, TakenTurn, Turn, Turns
 from turnlog.entrypoints.http.request import Request
@@ -17,46 +20,64 @@ from turnlog.usecases.take_turn import take_turn
 _DIGITS = 9  # of a turn's number, as in the store's keys
 
 
+Respond = Callable[[TurnStream | None], Response]
+"""Takes a turn that was read. A stream, if there is one, shows it as it comes."""
+
+
 def take(request: Request, invocation: Invocation) -> Response:
     """The session's next turn, or the stored one when the key has been used for the same body before."""
+    return read_turn(request, invocation)(None)
+
+
+def read_turn(request: Request, invocation: Invocation) -> Respond:
+    """Reads a turn, and refuses what is wrong with the request, before anything is looked up."""
     session_id = request.session_id
     request.query()
     key = request.idempotency_key
     body = request.body(TurnBody)
-    taken = take_turn(
-        request.caller,
-        session_id,
-        body.message,
-        key=key,
-        number=body.turn,
-        system=body.system,
-        wait_s=request.wait_s or 0,
-        store=runtime.session_store(),
-        model=runtime.chat_model(),
-        tools=runtime.tool_runner(),
-        quotas=runtime.quota_store(),
-        server_key=runtime.server_key(),
-        policy=replace(runtime.turn_policy(), web_tools=runtime.offered_tools().web),
-        anonymous=runtime.anonymous_limits(),
-        clock=runtime.now_ms,
-        remaining_s=invocation.remaining_s,
-        answer_s=invocation.answer_s,
-        sleep=runtime.sleep,
-    )
-    turn = taken.turn
-    noted = {
-        "turn": turn.number,
-        "replayed": taken.replayed,
-        "model": turn.reply.model,
-        "tokens": turn.usage.tokens,
-        "cost_usd": turn.cost_usd,
-        "message_id": turn.reply.id,
-        "provider_request_id": turn.reply.request_id,
-    }
-    headers = {"Idempotent-Replayed": "true"} if taken.replayed else {}
-    if request.wait_s is not None:
-        headers["Preference-Applied"] = f"wait={request.wait_s}"
-    return Response(200, TakenTurn.of(taken), headers, session_field(session_id) | noted)
+
+    def respond(stream: TurnStream | None) -> Response:
+        taken = take_turn(
+            request.caller,
+            session_id,
+            body.message,
+            key=key,
+            number=body.turn,
+            system=body.system,
+            wait_s=request.wait_s or 0,
+            store=runtime.session_store(),
+            model=runtime.chat_model(),
+            tools=runtime.tool_runner(),
+            quotas=runtime.quota_store(),
+            server_key=runtime.server_key(),
+            policy=replace(runtime.turn_policy(), web_tools=runtime.offered_tools().web),
+            anonymous=runtime.anonymous_limits(),
+            clock=runtime.now_ms,
+            remaining_s=invocation.remaining_s,
+            answer_s=invocation.answer_s,
+            sleep=runtime.sleep,
+            stream=stream,
+        )
+        turn = taken.turn
+        noted = {
+            "turn": turn.number,
+            "replayed": taken.replayed,
+            "model": turn.reply.model,
+            "tokens": turn.usage.tokens,
+            "cost_usd": turn.cost_usd,
+            "message_id": turn.reply.id,
+            "provider_request_id": turn.reply.request_id,
+        }
+        replayed = {"Idempotent-Replayed": "true"} if taken.replayed else {}
+        headers = {**replayed, **preference_applied(request)}
+        return Response(200, TakenTurn.of(taken), headers, session_field(session_id) | noted)
+
+    return respond
+
+
+def preference_applied(request: Request) -> dict[str, str]:
+    """The header that says for how long a busy session is waited for, if the caller asked for that."""
+    return {} if request.wait_s is None else {"Preference-Applied": f"wait={request.wait_s}"}
 
 
 def list_turns(request: Request, _: Invocation) -> Response:
