@@ -190,7 +190,7 @@ def said(text: str, index: int = 0) -> bytes:
     )
 
 
-def ended(output_tokens: int = 5, stop_reason: str | None = "end_turn", **usage: Any) -> bytes:
+def finished(output_tokens: int = 5, stop_reason: str | None = "end_turn", **usage: Any) -> bytes:
     """The event with which a message has ended, but for its last one."""
     delta = {"stop_reason": stop_reason, "stop_sequence": None}
     return event("message_delta", delta=delta, usage={"output_tokens": output_tokens, **usage})

@@ -15,7 +15,7 @@ from local.claude_stand_in import StandIn
 from local.loopback import GuardedHandler
 from tests.handlers.conftest import Backstage
 from tests.messages.asking import ADA, ASKED, STREAMED, error_of, post, user
-from tests.messages.conftest import MODELS, STOP, STREAM, DoorSettings, Facing, ended, event, said, started
+from tests.messages.conftest import MODELS, STOP, STREAM, DoorSettings, Facing, finished, event, said, started
 from tests.stream.conftest import Served
 from turnlog.domain.limits import OwnerLimits
 from turnlog.errors import StoreUnavailable
@@ -72,18 +72,18 @@ class TestSettlement:
     @pytest.mark.parametrize(
         ("parts", "tokens"),
         [
-            ([started(9), said("Hello."), ended(5), STOP], 14),
-            ([started(9), said("Hello."), ended(5)], 14),
-            ([started(9), ended(3, stop_reason=None), ended(5), STOP], 14),
-            ([started(9), ended(5), ended(2), STOP], 14),
-            ([started(9), started(1), ended(5), STOP], 14),
-            ([started(1), started(9), ended(5, input_tokens=0), STOP], 14),
-            ([started(9, cache_read_input_tokens=100), ended(5, cache_creation_input_tokens=50), STOP], 164),
-            ([started(9), ended(5, iterations=[{"type": "message", "input_tokens": 9, "output_tokens": 5}]), STOP], 14),
+            ([started(9), said("Hello."), finished(5), STOP], 14),
+            ([started(9), said("Hello."), finished(5)], 14),
+            ([started(9), finished(3, stop_reason=None), finished(5), STOP], 14),
+            ([started(9), finished(5), finished(2), STOP], 14),
+            ([started(9), started(1), finished(5), STOP], 14),
+            ([started(1), started(9), finished(5, input_tokens=0), STOP], 14),
+            ([started(9, cache_read_input_tokens=100), finished(5, cache_creation_input_tokens=50), STOP], 164),
+            ([started(9), finished(5, iterations=[{"type": "message", "input_tokens": 9, "output_tokens": 5}]), STOP], 14),
             (
                 [
                     started(9),
-                    ended(5, iterations=[{"type": "compaction", "input_tokens": 900, "output_tokens": 50}]),
+                    finished(5, iterations=[{"type": "compaction", "input_tokens": 900, "output_tokens": 50}]),
                     STOP,
                 ],
                 950,
@@ -91,7 +91,7 @@ class TestSettlement:
             (
                 [
                     started(900),
-                    ended(
+                    finished(
                         5,
                         iterations=[{"type": "advisor_message", "model": HAIKU, "input_tokens": 9, "output_tokens": 2}],
                     ),
@@ -113,10 +113,10 @@ class TestSettlement:
         [
             [started(9), said("Hello.")],
             [started(9), said("Hello."), STOP],
-            [started(9), ended(5, stop_reason=None)],
-            [started(9), ended(-5), STOP],
-            [started(9), ended(5, input_tokens="9"), STOP],
-            [started(9), ended(10**12), STOP],
+            [started(9), finished(5, stop_reason=None)],
+            [started(9), finished(-5), STOP],
+            [started(9), finished(5, input_tokens="9"), STOP],
+            [started(9), finished(10**12), STOP],
             [started(9), event("message_delta", delta={"stop_reason": "end_turn"}, usage=[5]), STOP],
             [event("message_start", message={"usage": {}}), event("message_delta", delta={"stop_reason": "x"}), STOP],
             [event("message_start", message=[]), STOP],
@@ -156,7 +156,7 @@ class TestSettlement:
             assert has_hung_up.wait(10)
             for _ in range(50):
                 handler.wfile.write(said("Hello." * 1000))
-            handler.wfile.write(ended(5) + STOP)
+            handler.wfile.write(finished(5) + STOP)
 
         with facing(send, headers=STREAM) as (url, _):
             with httpx2.stream("POST", f"{url}/v1/messages", json=STREAMED, headers=ADA, timeout=30) as answer:

@@ -21,7 +21,7 @@ from tests.messages.conftest import (
     Before,
     DoorSettings,
     Facing,
-    ended,
+    finished,
     event,
     said,
     started,
@@ -142,7 +142,7 @@ class TestAStream:
             started(),
             b'event: hologram_of_tomorrow\ndata: {"type":"hologram_of_tomorrow",   "x":1.50}\n\n',
             said("Hello."),
-            ended(),
+            finished(),
             STOP,
         ]
         with facing(b"".join(sent), headers=STREAM) as (url, _):
@@ -153,7 +153,7 @@ class TestAStream:
 
     @pytest.mark.parametrize("cut", range(7))
     def test_one_without_an_end_ends_with_an_error(self, cut: int, facing: Facing) -> None:
-        whole = [started(), *(part + b"\n\n" for part in said("Hello.").split(b"\n\n")[:-1]), ended(), b"event: mess"]
+        whole = [started(), *(part + b"\n\n" for part in said("Hello.").split(b"\n\n")[:-1]), finished(), b"event: mess"]
         with facing(b"".join(whole[:cut]), headers=STREAM) as (url, _):
             answer = post(url, STREAMED)
         if cut == 0:
@@ -196,7 +196,7 @@ class TestAStream:
         assert told[-1][1]["error"]["details"]["error_code"] == "model_protocol_error"
 
     def test_a_repeated_start_is_passed_on(self, facing: Facing) -> None:
-        body = started() + said("a") + started() + said("b", 1) + ended() + STOP
+        body = started() + said("a") + started() + said("b", 1) + finished() + STOP
         with facing(body, headers=STREAM) as (url, _):
             told = self.events(post(url, STREAMED))
         assert [kind for kind, _ in told].count("message_start") == 2
@@ -213,7 +213,7 @@ class TestAStream:
         def send(handler: GuardedHandler) -> None:
             handler.wfile.write(started())
             assert is_read.wait(10)
-            handler.wfile.write(said("Hello.") + ended() + STOP)
+            handler.wfile.write(said("Hello.") + finished() + STOP)
 
         with (
             facing(send, headers=STREAM) as (url, _),

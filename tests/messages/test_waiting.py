@@ -12,7 +12,7 @@ import pytest
 
 from local.loopback import GuardedHandler, LoopbackServer
 from tests.messages.asking import ADA, ASKED, STREAMED
-from tests.messages.conftest import STOP, STREAM, Before, Facing, ended, said, started
+from tests.messages.conftest import STOP, STREAM, Before, Facing, finished, said, started
 from tests.messages.test_passing import REPLY
 from turnlog.entrypoints.stream.messages import gateway
 from turnlog.entrypoints.stream.streamed import KeptAlive
@@ -77,7 +77,7 @@ class TestALongWait:
             assert client.messages.create(**ASKED).id == "msg_1"
 
     def test_a_stream_begins_with_a_ping(self, facing: Facing) -> None:
-        held = Held(started() + said("Hello.") + ended() + STOP)
+        held = Held(started() + said("Hello.") + finished() + STOP)
         with (
             facing(held.send, headers=STREAM) as (url, _),
             httpx2.stream("POST", f"{url}/v1/messages", json=STREAMED, headers=ADA, timeout=30) as answer,
