@@ -82,7 +82,7 @@ def test_a_session_begins_and_its_message_is_claudes(client: anthropic.Anthropic
     assert [block.to_dict() for block in message.content] == turn.reply.message.blocks
     assert message.usage.to_dict() == turn.usage.fields
     assert answer.headers["turnlog-turn"] == "1"
-    assert answer.headers["turnlog-expires"] == message.to_dict()["turnlog"]["expires_at"]  # type: ignore[index]
+    assert answer.headers["turnlog-expires"] == message.to_dict()["turnlog"]["expires_at"]
     assert "idempotent-replayed" not in answer.headers
 
 
@@ -103,7 +103,7 @@ def test_a_stream_is_put_together_to_the_same_message(client: anthropic.Anthropi
     whole = client.messages.create(messages=HELLO, **ASKED, extra_headers=headers("a")).to_dict()
     assert whole.pop("turnlog")
     assert streamed == whole
-    assert text == whole["content"][0]["text"]  # type: ignore[index]
+    assert text == whole["content"][0]["text"]
     assert len(model.requests) == 1
 
 
@@ -262,7 +262,7 @@ def test_a_client_may_send_the_whole_conversation(client: anthropic.Anthropic, m
 
 def test_a_conversation_that_was_changed_is_refused(client: anthropic.Anthropic, model: NamedModel) -> None:
     session_id = begin(client)
-    said = [*HELLO, {"role": "assistant", "content": "Something else."}, {"role": "user", "content": "and now?"}]
+    said: Any = [*HELLO, {"role": "assistant", "content": "Something else."}, {"role": "user", "content": "and now?"}]
     with pytest.raises(anthropic.BadRequestError) as refused:
         client.messages.create(messages=said, **ASKED, extra_headers=headers("b", session_id))
     assert details(refused.value)["error_code"] == "history_differs"
@@ -273,7 +273,7 @@ def test_a_repeat_is_found_however_far_the_session_has_gone_on(client: anthropic
     session_id = begin(client)
     for key in ("b", "c"):
         client.messages.create(messages=HELLO, **ASKED, extra_headers=headers(key, session_id))
-    reply = {"role": "assistant", "content": expected_text(model.requests[0].messages)}
+    reply: Any = {"role": "assistant", "content": expected_text(model.requests[0].messages)}
     again = client.messages.with_raw_response.create(
         messages=[*HELLO, reply, *HELLO], **ASKED, extra_headers=headers("b", session_id)
     )

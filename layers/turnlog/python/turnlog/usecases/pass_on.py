@@ -23,7 +23,7 @@ from turnlog.errors import ModelProtocolError, QuotaExceeded, QuotaUnavailable, 
 from turnlog.ports.messages_api import MessagesApi, PassedAnswer, PassedRequest
 from turnlog.ports.quota_store import QuotaStore
 from turnlog.usecases.caller import Caller
-from turnlog.usecases.running_turn import may_be_billed
+from turnlog.usecases.may_be_billed import may_be_billed
 
 MOST_BYTES = 32_000_000
 """The most bytes of a whole answer, or of one event: far more than the longest reply has."""
