@@ -41,6 +41,7 @@ class Route:
     function: str
     asks_claude: bool
     is_public: bool = False
+    streams: bool = False
 
     def __str__(self) -> str:
         return f"{self.method} {_STAGE}{self.path}"
@@ -80,7 +81,9 @@ def routes_of(template: Mapping[str, Any]) -> list[Route]:
             if event["Type"] == "Api" and event["Properties"]["Method"] != "options":
                 api = event["Properties"]
                 is_public = api.get("Auth", {}).get("Authorizer") == "NONE"
-                routes.append(Route(api["Method"].upper(), api["Path"], name, _asks_claude(properties), is_public))
+                streams = api.get("ResponseTransferMode") == "RESPONSE_STREAM"
+                asks_claude = _asks_claude(properties)
+                routes.append(Route(api["Method"].upper(), api["Path"], name, asks_claude, is_public, streams))
     return routes
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from local.claude_stand_in.dialect import PLAIN, Dialect
 from local.claude_stand_in.models import Model
 from local.claude_stand_in.tokens import TOKENS_PER_MESSAGE, tokens_of_block, tokens_of_json
 from local.claude_stand_in.turns import Block, blocks_of
@@ -43,15 +44,16 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A valid request, the model that it asks, and its parts."""
+    """A valid request, the model that it asks, its parts, and the dialect that it is said in."""
 
     body: dict[str, Any]
     model: Model
     parts: list[Part]
+    dialect: Dialect = PLAIN
 
     @classmethod
-    def of(cls, body: dict[str, Any], model: Model) -> Prompt:
-        return cls(body, model, list(_parts(body)))
+    def of(cls, body: dict[str, Any], model: Model, dialect: Dialect = PLAIN) -> Prompt:
+        return cls(body, model, list(_parts(body)), dialect)
 
     @property
     def tokens(self) -> int:

@@ -55,6 +55,14 @@ def sdk(call: Call) -> anthropic.Anthropic:
     return anthropic.Anthropic(api_key="k", base_url="https://turnlog.example", http_client=client, max_retries=0)
 
 
+def test_a_base_url_that_ends_with_the_stage_finds_the_models_too(call: Call) -> None:
+    """Anthropic's clients add /v1 to it, which is there once more then."""
+    assert call("models", "GET", "/v1/models").body == call("models", "GET", "/models").body
+    one = {"model_id": OFFERED[0]}
+    again = call("models", "GET", "/v1/models/{model_id}", parameters=one)
+    assert again.body == call("models", "GET", "/models/{model_id}", parameters=one).body
+
+
 def test_the_provider_s_sdk_reads_every_page_and_every_model(call: Call) -> None:
     client = sdk(call)
     found = list(client.models.list(limit=3))

@@ -93,8 +93,11 @@ class Request:
 
     @property
     def route(self) -> tuple[str, str]:
-        """Method and path template, as the gateway matched them."""
-        return str(self._event["httpMethod"]), str(self._event["resource"])
+        """Method and path template, as the gateway matched them.
+
+        Paths of the Messages API have /v1 once more than the stage's: Anthropic's clients add it to any base URL.
+        """
+        return str(self._event["httpMethod"]), str(self._event["resource"]).removeprefix("/v1")
 
     @property
     def id(self) -> str:

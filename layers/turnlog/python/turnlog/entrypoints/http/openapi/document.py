@@ -20,7 +20,8 @@ _DESCRIPTION = """Claude on Lambda: stateless questions, and sessions that never
 
 JSON in and out; every error is a problem of RFC 9457. A field or query parameter that is not named here is refused.
 Objects in answers may gain fields. What exceeds the gateway's own limits, such as 10,240 bytes of headers, it refuses
-with a status of its own and the code `bad_request`; what it does not route, with 404 and `route_not_found`.
+with a status of its own and the code `bad_request`; what it does not route, with 404 and `route_not_found`. The
+gateway's own problems also have `error` and `request_id`, as errors of Anthropic's Messages API have them.
 """
 
 _SECURITY = {
