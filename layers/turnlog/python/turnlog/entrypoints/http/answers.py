@@ -20,7 +20,12 @@ _HEADERS = {
     "Strict-Transport-Security": "max-age=63072000; includeSubDomains",
     "X-Content-Type-Options": "nosniff",
 }
-_EXPOSED = "Idempotent-Replayed, Location, Preference-Applied, Retry-After"
+_EXPOSED = ", ".join(
+    [
+        *("Idempotent-Replayed", "Location", "Preference-Applied", "Retry-After"),
+        *("Turnlog-Session", "Turnlog-Turn", "Turnlog-Expires", "Request-Id", "X-Should-Retry"),
+    ]
+)
 
 
 class Body(Protocol):
