@@ -22,8 +22,8 @@ _HEADERS = {
 }
 _EXPOSED = ", ".join(
     [
-        *("Idempotent-Replayed", "Location", "Preference-Applied", "Retry-After"),
-        *("Turnlog-Session", "Turnlog-Turn", "Turnlog-Expires", "Request-Id", "X-Should-Retry"),
+        *("Idempotent-Replayed", "Location", "Preference-Applied", "Request-Id", "Retry-After"),
+        *("Turnlog-Expires", "Turnlog-Session", "Turnlog-Turn", "X-Should-Retry"),
     ]
 )
 
