@@ -15,7 +15,7 @@ from local.claude_stand_in import StandIn
 from local.loopback import GuardedHandler
 from tests.handlers.conftest import Backstage
 from tests.messages.asking import ADA, ASKED, STREAMED, error_of, post, user
-from tests.messages.conftest import MODELS, STOP, STREAM, DoorSettings, Facing, finished, event, said, started
+from tests.messages.conftest import MODELS, STOP, STREAM, DoorSettings, Facing, event, finished, said, started
 from tests.stream.conftest import Served
 from turnlog.domain.limits import OwnerLimits
 from turnlog.errors import StoreUnavailable
@@ -79,7 +79,14 @@ class TestSettlement:
             ([started(9), started(1), finished(5), STOP], 14),
             ([started(1), started(9), finished(5, input_tokens=0), STOP], 14),
             ([started(9, cache_read_input_tokens=100), finished(5, cache_creation_input_tokens=50), STOP], 164),
-            ([started(9), finished(5, iterations=[{"type": "message", "input_tokens": 9, "output_tokens": 5}]), STOP], 14),
+            (
+                [
+                    started(9),
+                    finished(5, iterations=[{"type": "message", "input_tokens": 9, "output_tokens": 5}]),
+                    STOP,
+                ],
+                14,
+            ),
             (
                 [
                     started(9),

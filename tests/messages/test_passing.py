@@ -21,8 +21,8 @@ from tests.messages.conftest import (
     Before,
     DoorSettings,
     Facing,
-    finished,
     event,
+    finished,
     said,
     started,
 )
@@ -153,7 +153,12 @@ class TestAStream:
 
     @pytest.mark.parametrize("cut", range(7))
     def test_one_without_an_end_ends_with_an_error(self, cut: int, facing: Facing) -> None:
-        whole = [started(), *(part + b"\n\n" for part in said("Hello.").split(b"\n\n")[:-1]), finished(), b"event: mess"]
+        whole = [
+            started(),
+            *(part + b"\n\n" for part in said("Hello.").split(b"\n\n")[:-1]),
+            finished(),
+            b"event: mess",
+        ]
         with facing(b"".join(whole[:cut]), headers=STREAM) as (url, _):
             answer = post(url, STREAMED)
         if cut == 0:
