@@ -6,11 +6,11 @@ import json
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Protocol
 
 from local.guard import refusal, without_contexts, without_sources
 from local.request_line import MOST_READ_BYTES, Answered, problem_code, spent
-from local.stream_function import StreamFunction
+from local.stream_function import Streaming
 from local.stream_outcome import KIND, StreamOutcome
 from local.stream_relay import Message, NoAnswer, Receive, Send
 
@@ -21,15 +21,22 @@ Failure = Callable[[str, str], tuple[int, dict[str, str], bytes]]
 Tell = Callable[[dict[str, Any]], None]
 
 
+class Streams(Protocol):
+    """The routes that stream, and who answers them."""
+
+    streaming: Streaming
+
+    async def pass_on(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Answers one request. Raises NoAnswer, or AnswerCut once a part of the answer was sent."""
+
+
 class Front:
     """Stands before `ministack` on `port`, and lets pages of the origin `page` to the API too.
 
     `failure` makes the answer for a function that failed, by API and stage; `tell` takes a fact of each answer.
     """
 
-    def __init__(
-        self, ministack: App, streams: StreamFunction, failure: Failure, tell: Tell, port: int, page: str
-    ) -> None:
+    def __init__(self, ministack: App, streams: Streams, failure: Failure, tell: Tell, port: int, page: str) -> None:
         self.api_id = ""
         self._ministack = ministack
         self._streams = streams

@@ -155,6 +155,7 @@ class StreamFunction:
         secret = secrets.token_hex(32)
         answered = worker.invoke({"app": app, "secret": secret}, str(uuid.uuid4()))
         if answered.get("status") != "ok":
+            worker._discard_tmpdir()
             raise NoAnswer
         server = _Server(worker, answered["result"]["port"], secret.encode(), facts)
         self._all.append(server)

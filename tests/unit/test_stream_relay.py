@@ -3,51 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import pytest
 
 from local.guard import HOST
 from local.stream_relay import AnswerCut, NoAnswer, pass_on
+from tests.asgi import WITHIN_S, Client, Message, run
 
-Message = dict[str, Any]
 Peer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
-WITHIN_S = 10
-"""Far more than anything here takes."""
+
+
+def asking_of(client: Client, port: int, **more: Any) -> Coroutine[Any, Any, None]:
+    return client.ask(partial(pass_on, port, **more))
 
 
 def chunk(piece: bytes) -> bytes:
     return f"{len(piece):x}\r\n".encode() + piece + b"\r\n"
-
-
-class Client:
-    """One request of a client: what it sends, and what has reached it."""
-
-    def __init__(self, *body: bytes, headers: list[tuple[bytes, bytes]] | None = None) -> None:
-        length = [(b"content-length", str(sum(map(len, body))).encode())]
-        self.scope = {
-            "method": "POST",
-            "path": "/v1/query/stream",
-            "raw_path": b"/v1/query/stream",
-            "query_string": b"",
-            "headers": length if headers is None else headers,
-        }
-        self.sent: asyncio.Queue[Message] = asyncio.Queue()
-        self.answer: asyncio.Queue[Message] = asyncio.Queue()
-        for number, piece in enumerate(body, 1):
-            self.sent.put_nowait({"type": "http.request", "body": piece, "more_body": number < len(body)})
-
-    def hang_up(self) -> None:
-        self.sent.put_nowait({"type": "http.disconnect"})
-
-    async def ask(self, port: int, **more: Any) -> None:
-        await asyncio.wait_for(pass_on(port, self.scope, self.sent.get, self.answer.put, **more), WITHIN_S)
-
-    async def next(self) -> Message:
-        return await asyncio.wait_for(self.answer.get(), WITHIN_S)
 
 
 @asynccontextmanager
@@ -67,10 +43,6 @@ async def served(peer: Peer) -> AsyncIterator[int]:
         server.close()
 
 
-def run(test: Awaitable[None]) -> None:
-    asyncio.run(asyncio.wait_for(test, WITHIN_S * 2))
-
-
 def test_each_piece_reaches_the_client_before_the_next_one_exists() -> None:
     async def test() -> None:
         go_on = asyncio.Event()
@@ -85,7 +57,7 @@ def test_each_piece_reaches_the_client_before_the_next_one_exists() -> None:
 
         client = Client(b"{}")
         async with served(paced) as port:
-            asking = asyncio.create_task(client.ask(port))
+            asking = asyncio.create_task(asking_of(client, port))
             begun = await client.next()
             assert begun["headers"] == [(b"content-type", b"text/event-stream")]
             for piece in (b"data: 1\n\n", b"data: 2\n\n"):
@@ -110,7 +82,7 @@ def test_each_piece_of_a_body_is_sent_before_the_next_one_exists() -> None:
 
         client = Client(headers=[(b"content-length", b"10")])
         async with served(listening) as port:
-            asking = asyncio.create_task(client.ask(port))
+            asking = asyncio.create_task(asking_of(client, port))
             for piece, more in ((b"first", True), (b"other", False)):
                 client.sent.put_nowait({"type": "http.request", "body": piece, "more_body": more})
                 assert await asyncio.wait_for(arrived.get(), WITHIN_S) == piece
@@ -134,7 +106,7 @@ def test_a_body_of_4_5_mb_arrives_whole_however_it_is_framed(framing: str) -> No
 
         client = Client(*pieces, headers=[(framing.encode(), headers[framing])])
         async with served(counting) as port:
-            await client.ask(port)
+            await asking_of(client, port)
         assert [(await client.next()).get("body") for _ in range(3)] == [None, b"same", b""]
 
     run(test())
@@ -151,18 +123,31 @@ async def _body(head: bytes, reader: asyncio.StreamReader) -> bytes:
     return b"".join(pieces)
 
 
-def test_an_answer_before_the_body_has_been_read_reaches_the_client() -> None:
+def test_a_client_is_read_to_its_end_though_the_server_answers_before_that() -> None:
     async def test() -> None:
+        is_over = asyncio.Event()
+
         async def refusing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await reader.readuntil(b"\r\n\r\n")
             writer.write(b"HTTP/1.1 413 Too Large\r\ncontent-length: 0\r\n\r\n")
-            await writer.drain()
+            await is_over.wait()
 
-        client = Client(headers=[(b"content-length", b"9000000")])
-        client.sent.put_nowait({"type": "http.request", "body": b"x" * 100_000, "more_body": True})
+        client = Client(headers=[(b"content-length", b"90000000")])
+        piece = {"type": "http.request", "body": b"x" * 9_000_000, "more_body": True}
+        client.sent.put_nowait(piece)
         async with served(refusing) as port:
-            await client.ask(port)
-        assert (await client.next())["status"] == 413
+            asking = asyncio.create_task(asking_of(client, port))
+            assert (await client.next())["status"] == 413
+            for _ in range(8):
+                client.sent.put_nowait(piece)
+            while not client.sent.empty():
+                await asyncio.sleep(0)
+            assert not asking.done()
+            assert client.answer.empty()
+            client.sent.put_nowait(piece | {"more_body": False})
+            await asking
+            is_over.set()
+        assert await client.next() == {"type": "http.response.body", "body": b""}
 
     run(test())
 
@@ -179,7 +164,7 @@ def test_a_client_that_hangs_up_closes_the_connection_behind() -> None:
 
         client = Client(b"{}")
         async with served(endless) as port:
-            asking = asyncio.create_task(client.ask(port))
+            asking = asyncio.create_task(asking_of(client, port))
             await client.next()
             assert not asking.done()
             client.hang_up()
@@ -238,12 +223,10 @@ def test_headers_of_one_connection_stay_behind_and_the_host_is_the_servers_own()
         client.scope["query_string"] = b"beta=true"
         client.sent.put_nowait({"type": "http.request", "body": b"", "more_body": False})
         async with served(recording) as port:
-            await client.ask(port, more=[(b"x-own", b"1")])
+            await asking_of(client, port, more=[(b"x-own", b"1")])
         lines = heads[0].lower().split(b"\r\n")
         assert lines[0] == b"post /v1/query/stream?beta=true http/1.1"
-        assert sorted(lines[1:-2]) == sorted(
-            [b"authorization: bearer t", b"connection: close", b"host: 127.0.0.1:%d" % port, b"x-own: 1"]
-        )
+        assert sorted(lines[1:-2]) == sorted([b"authorization: bearer t", b"host: 127.0.0.1:%d" % port, b"x-own: 1"])
         assert (await client.next())["headers"] == [(b"x-a", b"1"), (b"x-a", b"2"), (b"content-length", b"0")]
 
     run(test())
@@ -258,7 +241,7 @@ def test_a_server_that_ends_early_is_no_answer_or_a_cut_one_and_never_a_whole_on
 
             client = Client(b"{}")
             async with served(peer) as port:
-                await client.ask(port)
+                await asking_of(client, port)
             return client
 
         with pytest.raises(NoAnswer):
@@ -281,6 +264,6 @@ def test_a_port_on_which_nobody_listens_is_no_answer() -> None:
         async with served(nobody) as port:
             pass
         with pytest.raises(NoAnswer):
-            await Client(b"{}").ask(port)
+            await asking_of(Client(b"{}"), port)
 
     run(test())
