@@ -63,7 +63,7 @@ class HashModel:
         self, request: ModelRequest, seconds: float, on_event: OnEvent | None = None, *, retry_s: float | None = None
     ) -> Reply:
         reply = self._reply(request, seconds, retry_s)
-        return told(reply, on_event) if on_event else reply
+        return tell(reply, on_event) if on_event else reply
 
     def _reply(self, request: ModelRequest, seconds: float, retry_s: float | None) -> Reply:
         self.requests.append(request)
@@ -81,7 +81,7 @@ class HashModel:
         return Reply(request.settings.model, content, "end_turn", Usage(usage))
 
 
-def told(reply: Reply, on_event: OnEvent, before_each: Callable[[ReplyEvent], None] = lambda event: None) -> Reply:
+def tell(reply: Reply, on_event: OnEvent, before_each: Callable[[ReplyEvent], None] = lambda event: None) -> Reply:
     """Tells the listener the reply, its texts in at most 50 pieces, as a model that streams does.
 
     Returns the reply, or what had come of it when the listener had enough: whole blocks, the text so far, and the usage

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Iterator, Mapping
 from typing import Any
 from unittest import mock
 from urllib.parse import quote, urlencode
@@ -41,7 +41,7 @@ class WebAdapter:
             told.append(message)
 
         with mock.patch.object(runtime, "is_behind_adapter", lambda: True):
-            asyncio.run(self._app(_scope(event, context), receive, send))
+            asyncio.run(_awaited(self._app(_scope(event, context), receive, send)))
         start, *rest = told
         headers = {name.decode().title(): value.decode() for name, value in start["headers"]}
         assert len(headers) == len(start["headers"])
@@ -111,3 +111,7 @@ def _body(event: Event) -> bytes:
 
 def _without_null(context: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in context.items() if value is not None}
+
+
+async def _awaited(answering: Awaitable[None]) -> None:
+    await answering

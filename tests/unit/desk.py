@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import pytest
 
-from tests.fakes import MODEL, OWNER, HeldClock, new_session, told
+from tests.fakes import MODEL, OWNER, HeldClock, new_session, tell
 from turnlog.adapters.local.memory import MemorySessionStore
 from turnlog.domain.messages import Message, ModelRequest, Reply, Usage, to_json
 from turnlog.domain.reply_events import OnEvent, ReplyEvent, events_of
@@ -68,7 +68,7 @@ class ScriptedModel:
         if on_event is None or self.tells == "nothing":
             return reply
         if self.tells == "as it comes":
-            return told(reply, on_event, self.between)
+            return tell(reply, on_event, self.between)
         all(map(on_event, events_of(reply)))
         return reply
 

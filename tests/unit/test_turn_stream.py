@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.fakes import MODEL, called, told
+from tests.fakes import MODEL, called, tell
 from tests.readers import Events
 from turnlog.domain.messages import Reply, Usage, to_json
 from turnlog.domain.reply_events import ReplyEvent, events_of
@@ -38,7 +38,7 @@ def test_all_calls_of_a_turn_are_one_message(reader: Events) -> None:
     last = reply_of(text("A name."), name="msg_2")
     stream.open(session_id="ses_1", turn=3)
     for each in (first, last):
-        told(each, stream.listener([OWN]))
+        tell(each, stream.listener([OWN]))
     stream.finish([first, last], "end_turn", Usage('{"input_tokens":200,"output_tokens":14}'), [OWN])
     assert reader.types[:2] == ["turnlog.turn", "message_start"]
     assert (reader.types.count("message_start"), reader.types.count("message_stop")) == (1, 1)
@@ -51,7 +51,7 @@ def test_calls_that_the_service_runs_stay_out_where_a_client_would_run_them(read
     stream = TurnStream(reader.append, shows_own_calls=False)
     first = reply_of(*called((OWN, {}), ("add", {}), text="I look it up."), stop_reason="tool_use")
     last = reply_of(text("A name."))
-    told(first, stream.listener([OWN]))
+    tell(first, stream.listener([OWN]))
     stream.finish([first, last], "end_turn", last.usage, [OWN])
     text_block, _, other = first.message.blocks
     assert reader.message.message.blocks == [text_block, other, text("A name.")]
@@ -59,7 +59,7 @@ def test_calls_that_the_service_runs_stay_out_where_a_client_would_run_them(read
 
 def test_the_end_is_held_until_the_turn_is_stored(reader: Events) -> None:
     stream = TurnStream(reader.append)
-    told(reply_of(text("A name.")), stream.listener())
+    tell(reply_of(text("A name.")), stream.listener())
     assert not {"message_delta", "message_stop"} & set(reader.types)
 
 
@@ -73,7 +73,7 @@ def test_a_call_that_was_refused_and_made_again_is_shown_once(reader: Events) ->
     stream = TurnStream(reader.append)
     stream.listener()  # the refused call had no events
     last = reply_of(text("A name."))
-    told(last, stream.listener())
+    tell(last, stream.listener())
     stream.finish([last], "end_turn", last.usage)
     assert reader.message.text == "A name."
 
@@ -105,7 +105,7 @@ def stopped_after(pieces: int, reply: Reply, reader: Events) -> Reply:
     stream = TurnStream(reader.append)
     heard: list[ReplyEvent] = []
     stream.is_stopped = lambda: len(heard) > pieces
-    kept = told(reply, stream.listener(), heard.append)
+    kept = tell(reply, stream.listener(), heard.append)
     stream.finish([kept], kept.stop_reason, kept.usage)
     return kept
 

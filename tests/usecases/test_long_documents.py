@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.fakes import OWNER, HeldClock, told
+from tests.fakes import OWNER, HeldClock, tell
 from turnlog.adapters.local.memory import MemorySessionStore
 from turnlog.domain.document_parts import MOST_PARTS, parts_of
 from turnlog.domain.limits import OwnerLimits
@@ -85,7 +85,7 @@ class Reader:
             said = {"overview": words, "findings": [{**finding, "line": line} for line in lines]}
         content = to_json([{"type": "text", "text": to_json(said)}])
         reply = Reply(SMALL, content, self.stop_reason, Usage('{"input_tokens":100,"output_tokens":10}'))
-        return told(reply, on_event) if on_event else reply
+        return tell(reply, on_event) if on_event else reply
 
 
 def _text(request: ModelRequest) -> str:

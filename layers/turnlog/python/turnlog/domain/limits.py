@@ -14,6 +14,7 @@ from decimal import Decimal
 from typing import Literal
 
 from turnlog.clock import utc, utc_date
+from turnlog.domain.answers import MOST_TURN_BYTES, bytes_in_answer
 from turnlog.domain.blocks.tokens import tokens_of
 from turnlog.domain.chosen_tools import WEB_USE_TOKENS, web_uses
 from turnlog.domain.messages import Message, ModelRequest, ModelSettings
@@ -37,6 +38,8 @@ REPLY_BYTES_PER_TOKEN = 16
 
 _ALL_ANONYMOUS = "anonymous"
 """The owner of the quotas that all anonymous callers share. No real owner has this name: theirs have a bar or colon."""
+
+_FRAME_BYTES = 20_000  # of an answer: all that a turn has beside its message and its reply
 
 _FRAME_TOKENS = 64
 """Tokens for all that surrounds the texts of a prompt: roles, and the tags of blocks."""
@@ -94,9 +97,12 @@ def require_room(view: SessionView, limits: SessionLimits, now_ms: int) -> None:
 
 
 def require_message_storable(message: Message, max_tokens: int) -> None:
-    """Raises TurnTooLarge when the message and the longest reply might not fit into one turn."""
-    left = MAX_TURN_BYTES - max_tokens * REPLY_BYTES_PER_TOKEN
+    """Raises TurnTooLarge when the message and the longest reply might not fit into one turn, or into an answer."""
+    longest = max_tokens * REPLY_BYTES_PER_TOKEN
+    left = MAX_TURN_BYTES - longest
     if len(message.content.encode()) > left and len(pack(message.content)) > left:
+        raise TurnTooLarge
+    if bytes_in_answer(message.content) > MOST_TURN_BYTES - _FRAME_BYTES - 2 * longest:  # a reply is there twice
         raise TurnTooLarge
 
 

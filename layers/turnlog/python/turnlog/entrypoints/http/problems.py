@@ -137,7 +137,8 @@ WORDINGS: dict[type[errors.TurnlogError], Wording] = {
     errors.TurnTooLarge: Wording(
         413,
         "Turn too large",
-        "A turn holds at most 3.9 MB of message and reply, as JSON with its escapes.",
+        "A turn holds at most 3.9 MB of message and reply, as JSON with its escapes, and an answer 5.6 MB, with the "
+        "reply in it twice. A message has what the longest reply leaves, which is 16 bytes for each of max_tokens.",
         {"stored": False},
     ),
     errors.ErasureInProgress: Wording(
@@ -224,7 +225,10 @@ WORDINGS: dict[type[errors.TurnlogError], Wording] = {
         {"stored": False},
     ),
     errors.ModelTimeout: Wording(
-        504, "Model timeout", "The model did not answer within the time there was.", _NOT_STORED
+        504,
+        "Model timeout",
+        "The model did not answer within the time there was. A stream (POST …/stream) has up to 15 minutes.",
+        _NOT_STORED,
     ),
     errors.ModelFailed: Wording(502, "Model failed", "The model's provider failed.", _NOT_STORED),
     errors.OutputInvalid: Wording(

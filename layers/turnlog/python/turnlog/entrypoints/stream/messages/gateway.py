@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,8 +48,11 @@ def pass_on_message(request: Request, invocation: Invocation) -> Streamed | Kept
         return KeptAlive(lambda: _response(passing.message(caller, passed, body), request))
     headers = {"request-id": request.id}  # until the provider's own are here, at its first event
 
+    def on_headers(sent: Mapping[str, str]) -> None:
+        headers["request-id"] = sent.get("request-id", request.id)
+
     def run(emit: Emit) -> Response:
-        return _response(passing.stream(caller, passed, body, emit, headers.update), request)
+        return _response(passing.stream(caller, passed, body, emit, on_headers), request)
 
     return Streamed(run, headers, _QUIET_S)
 
@@ -98,5 +102,6 @@ def _response(passed: Passed, request: Request) -> Response:
         "message_id": passed.id,
         "provider_request_id": passed.headers.get("request-id", ""),
     }
-    headers = {"request-id": request.id, **passed.headers}
+    named = {"Content-Type" if name == "content-type" else name: value for name, value in passed.headers.items()}
+    headers = {"request-id": request.id, **named}
     return Response(passed.status, RawBody(passed.body.decode(errors="replace")), headers, noted)

@@ -20,12 +20,16 @@ MOST_DEPTH = 200
 MOST_VALUES = 200_000
 """Objects and lists of one body: the longest conversations have some thousands."""
 
+_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _HALF_OF_A_PAIR = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 def raw_body(request: Request) -> tuple[bytes, dict[str, Any]]:
     """Returns the body's bytes and what they say. Raises an InvalidRequest that names the first rule it breaks."""
     raw = request.raw_body(MOST_MESSAGE_BYTES)
+    # Before they are made: a million of them take a hundred times their size, and seconds.
+    if _openings(raw) > MOST_VALUES and _openings(_STRING.sub(b"", raw)) > MOST_VALUES:
+        raise InvalidRequest("json_too_many_values", details={"maximum": MOST_VALUES})
     try:
         parsed = json.loads(raw.decode(), object_pairs_hook=_distinct, parse_constant=_no_constant)
         if _HALF_OF_A_PAIR.search(raw):  # one without its other half has no encoding
@@ -38,20 +42,18 @@ def raw_body(request: Request) -> tuple[bytes, dict[str, Any]]:
         raise InvalidRequest("json_invalid") from error
     if not isinstance(parsed, dict):
         raise InvalidRequest("wrong_type", "")
-    _require_bounded(parsed)
+    _require_shallow(parsed)
     return raw, parsed
 
 
-def _require_bounded(parsed: dict[str, Any]) -> None:
-    """Raises InvalidRequest for a body that is nested too deep or has too many values."""
+def _openings(text: bytes) -> int:
+    return text.count(b"{") + text.count(b"[")
+
+
+def _require_shallow(parsed: dict[str, Any]) -> None:
+    """Raises InvalidRequest for a body that is nested too deep."""
     level: list[Any] = [parsed]
-    count = 0
     for _ in range(MOST_DEPTH):
-        count += len(level)
-        if count > MOST_VALUES:
-            raise InvalidRequest("json_too_many_values", details={"maximum": MOST_VALUES})
-        if not level:
-            return
         level = [
             each
             for value in level
