@@ -2,6 +2,7 @@
 
 from turnlog import runtime
 from turnlog.entrypoints.stream import NATIVE, make_app
+from turnlog.entrypoints.stream.messages.door import MESSAGES
 
 runtime.load_claude()
-app = make_app(NATIVE)
+app = make_app(NATIVE, MESSAGES)
