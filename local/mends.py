@@ -146,11 +146,12 @@ def _fill_secret(aws: Aws, deployed: Deployed) -> bool:
     secret = deployed.outputs["ClaudeKeySecret"]
     client = aws.client("secretsmanager")
     try:
-        client.get_secret_value(SecretId=secret)
+        if client.get_secret_value(SecretId=secret).get("SecretString"):
+            return False
     except ClientError:
-        client.put_secret_value(SecretId=secret, SecretString=_PLACEHOLDER)
-        return True
-    return False
+        pass  # it has no value yet
+    client.put_secret_value(SecretId=secret, SecretString=_PLACEHOLDER)
+    return True
 
 
 def _set_boundaries(aws: Aws, deployed: Deployed, template: dict[str, Any]) -> bool:
