@@ -97,7 +97,7 @@ def problem_answer(
     """Returns the answer that has this problem, such as INTERNAL for whatever failed inside the service."""
     status = _STATUSES.get(problem.code, problem.status)
     fields = ErrorFields(
-        type=_OVERLOADED.get(problem.code) or _TYPES.get(status, _OTHER_TYPE),
+        type=error_type(problem.code, status),
         message=_message(problem, status),
         details=_details(problem, retry_after_s, has_key=has_key),
     )
@@ -110,6 +110,11 @@ def problem_answer(
     if not _is_worth_repeating(problem, status, retry_after_s):
         headers |= _NOT_REPEATED
     return ErrorAnswer(status, body, headers)
+
+
+def error_type(code: str, status: int) -> str:
+    """Returns the kind of error, in the Messages API's words, of the problem with this code and status."""
+    return _OVERLOADED.get(code) or _TYPES.get(status, _OTHER_TYPE)
 
 
 def error_event(answer: ErrorAnswer) -> ReplyEvent:
