@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.fakes import HashModel, told
+from tests.fakes import HashModel, tell
 from tests.handlers.conftest import Backstage, Call
 from tests.handlers.every_route import Everybody
 from turnlog.domain.messages import ModelRequest, Reply
@@ -70,7 +70,7 @@ class FailsInTheMiddle(HashModel):
         self, request: ModelRequest, seconds: float, on_event: OnEvent | None = None, *, retry_s: float | None = None
     ) -> Reply:
         assert on_event
-        return told(self._reply(request, seconds, retry_s), on_event, self._fail)
+        return tell(self._reply(request, seconds, retry_s), on_event, self._fail)
 
     def _fail(self, event: ReplyEvent) -> None:
         if event.type == "content_block_start":
