@@ -113,7 +113,7 @@ def test_a_start_shows_which_function_it_waits_for(stack: Stack) -> None:
 
 
 def test_the_lines_to_paste_work(stack: Stack) -> None:
-    pasted = [line for line in stack.output.splitlines() if line.startswith(("TOKEN=", "SID=", "ask"))]
+    pasted = [line for line in stack.output.splitlines() if line.startswith(("TOKEN=", "SID=", "ask() ", "ask http"))]
     assert len(pasted) == 6
     shell = subprocess.run(["/bin/sh", "-c", "; echo; ".join(pasted)], capture_output=True, text=True, check=True)
     query, turn, next_turn = (json.loads(line) for line in shell.stdout.splitlines() if line)
