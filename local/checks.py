@@ -74,8 +74,8 @@ class Response:
 
     @property
     def is_error(self) -> bool:
-        """True for an error in one of the two forms: ours, or that of the Messages API."""
-        return self.is_problem or (isinstance(self.body, dict) and self.body.get("type") == "error")
+        """True for a problem, and for an error of the Messages API, which the gateway's own refusals are too."""
+        return self.is_problem or (isinstance(self.body, dict) and isinstance(self.body.get("error"), dict))
 
 
 def routes_of(template: Mapping[str, Any]) -> list[Route]:
@@ -157,8 +157,9 @@ class Checks:
 
     def _without_token(self, route: Route) -> None:
         answer = self._ask(route.method, route.example, "")
-        if answer.status != 401 or not answer.is_error or "www-authenticate" not in answer.headers:
-            raise CheckFailed(f"{route} without a token answers {_shown(answer)}, not 401 as an error")
+        is_error = answer.is_error if route.streams else answer.is_problem
+        if answer.status != 401 or not is_error or "www-authenticate" not in answer.headers:
+            raise CheckFailed(f"{route} without a token answers {_shown(answer)}, not 401 as {_PROBLEM}")
 
     def _with_token(self, route: Route) -> str:
         answer = self._ask(route.method, route.example, self._token, _REFUSED if route.method == "POST" else None)

@@ -13,7 +13,7 @@ from typing import Any
 from unittest import mock
 from urllib.parse import quote, urlencode
 
-from starlette.types import ASGIApp
+from starlette.applications import Starlette
 
 from turnlog import runtime
 
@@ -23,7 +23,7 @@ Event = Mapping[str, Any]
 class WebAdapter:
     """Calls an app as a handler is called. `routes` are those of the app."""
 
-    def __init__(self, app: ASGIApp, routes: frozenset[tuple[str, str]]) -> None:
+    def __init__(self, app: Starlette, routes: frozenset[tuple[str, str]]) -> None:
         self._app = app
         self.routes = routes
 
@@ -91,7 +91,7 @@ def _scope(event: Event, context: Any) -> dict[str, Any]:
         "raw_path": path.encode(),
         "root_path": "",
         "query_string": query.encode(),
-        "headers": [(name.encode("latin-1"), value.encode()) for name, value in sent],
+        "headers": [(name.encode("latin-1"), value.encode(errors="surrogatepass")) for name, value in sent],
         "client": ("127.0.0.1", 1),
         "server": ("127.0.0.1", 8080),
     }

@@ -93,7 +93,7 @@ def test_limits_and_prices_stand_beside_it_as_exact_decimals(call: Call) -> None
     short, long = added["prices"]
     assert (short["above_prompt_tokens"], short["input"], short["cache_write_5m"]) == (0, "0.1", "0.125")
     assert (long["above_prompt_tokens"], long["output"], long["cache_read"]) == (100_000, "2.5", "0.05")
-    assert (added["context_tokens"], added["max_tokens"], added["smallest_cached_prefix"]) == (1_000_000, 16_000, 512)
+    assert (added["context_tokens"], added["max_tokens"], added["smallest_cached_prefix"]) == (1_000_000, 128_000, 512)
     assert Decimal(added["web_search_usd"]) * 1000 == 10
     assert added["can"]["thinking"] == ["adaptive", "disabled"]
     assert (added["retires_at"], added["successor"]) == (None, None)
@@ -108,7 +108,7 @@ def test_what_is_not_known_of_a_model_is_null(call: Call) -> None:
     )
     assert {body[name] for name in ("line", "max_input_tokens", "max_tokens", "capabilities", "retires_at")} == {None}
     assert set(body["turnlog"]["can"].values()) == {None}
-    assert (body["turnlog"]["prices"], body["turnlog"]["max_tokens"]) == ([], 16_000)
+    assert (body["turnlog"]["prices"], body["turnlog"]["max_tokens"]) == ([], 128_000)
 
 
 def test_a_model_of_bedrock_has_its_own_price_and_an_unknown_end(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,7 @@ from tests.handlers.conftest import Backstage, Call, Context, app, event
 from tests.handlers.every_route import Everybody
 from tests.handlers.test_authorisation import FUNCTION_OF
 from tests.media import document, image, search_result, text_block, text_document, tool_result
-from turnlog.entrypoints.http import bodies, document_replies, model_info, problem_body, replies
+from turnlog.entrypoints.http import bodies, document_replies, model_info, problem_body, replies, stream_events
 from turnlog.entrypoints.http.openapi.operations import ANONYMOUS, OPERATIONS, USER
 from turnlog.entrypoints.http.openapi.refusals import GATEWAY, TOKEN_UNCHECKED, refusals
 from turnlog.entrypoints.http.replies import ResponseBody
@@ -254,7 +254,7 @@ def test_every_field_and_parameter_is_explained() -> None:
 def test_every_model_of_a_body_is_in_the_document() -> None:
     models = {
         name
-        for module in (bodies, document_replies, model_info, problem_body, replies)
+        for module in (bodies, document_replies, model_info, problem_body, replies, stream_events)
         for name, each in vars(module).items()
         if isinstance(each, type) and issubclass(each, Body | ResponseBody) and not name.startswith("_")
     }

@@ -262,7 +262,7 @@ def test_a_client_may_send_the_whole_conversation(client: anthropic.Anthropic, m
 
 def test_a_conversation_that_was_changed_is_refused(client: anthropic.Anthropic, model: NamedModel) -> None:
     session_id = begin(client)
-    said = [*HELLO, {"role": "assistant", "content": "Something else."}, {"role": "user", "content": "and now?"}]
+    said: Any = [*HELLO, {"role": "assistant", "content": "Something else."}, {"role": "user", "content": "and now?"}]
     with pytest.raises(anthropic.BadRequestError) as refused:
         client.messages.create(messages=said, **ASKED, extra_headers=headers("b", session_id))
     assert details(refused.value)["error_code"] == "history_differs"

@@ -117,12 +117,18 @@ def test_a_second_turn_goes_on_after_a_round_of_tools(claude: StandIn) -> None:
     assert "You said “Hello again”" in third["content"][-1]["text"]
 
 
-def test_a_search_for_tools_answers_with_references(claude: StandIn) -> None:
+def test_a_tool_that_was_searched_for_is_called_next(claude: StandIn) -> None:
     """Types ToolReferenceBlockParam: in the result of a tool alone."""
-    first = answered(claude, sent(asked("Call Read"), ENVIRONMENT))
-    reference = {"type": "tool_reference", "tool_name": "DeferredToolPlaceholder"}
-    past = [asked("Call Read"), ENVIRONMENT, {"role": "assistant", "content": first["content"]}]
-    assert answered(claude, sent(*past, result_of(first["content"][-1], [reference])))["stop_reason"] == "end_turn"
+    said = asked('Call ToolSearch with {"query": "select:mcp__notes__list"}, then call mcp__notes__list')
+    tools = [*TOOLS, tool("ToolSearch", "query", query=TEXT)]
+    first = answered(claude, sent(said, ENVIRONMENT, tools=tools))
+    assert [block["name"] for block in first["content"] if block["type"] == "tool_use"] == ["ToolSearch"]
+    reference = {"type": "tool_reference", "tool_name": "mcp__notes__list"}
+    results = result_of(first["content"][-1], [reference])
+    results["content"].append({"type": "text", "text": "Tool loaded."})
+    past = [said, ENVIRONMENT, {"role": "assistant", "content": first["content"]}, results]
+    second = answered(claude, sent(*past, tools=[*tools, tool("mcp__notes__list") | {"defer_loading": True}]))
+    assert [block["name"] for block in second["content"] if block["type"] == "tool_use"] == ["mcp__notes__list"]
     misplaced = sent({"role": "user", "content": [reference]})
     assert http_answer(claude, "POST", "/v1/messages", misplaced, HEADERS)[0] == 400
 

@@ -16,7 +16,7 @@ from turnlog.domain.blocks.tokens import MOST_IMAGE_TOKENS, PAGE_TEXT_TOKENS, im
 from turnlog.domain.chosen_tools import WEB_USE_TOKENS
 from turnlog.domain.limits import PossibleCall
 from turnlog.domain.models import model_of
-from turnlog.domain.passing.fields import places
+from turnlog.domain.passing.fields import api_objects
 from turnlog.domain.passing.rules import NamedTool, named_tools
 from turnlog.errors import InvalidRequest
 
@@ -64,16 +64,16 @@ def has_other_price(body: dict[str, Any]) -> bool:
 def _prompt_tokens(body: dict[str, Any], size: int, model: str, named: list[NamedTool]) -> int:
     tokens = size + _FRAME_TOKENS + len(named) * _NAMED_TOOL_TOKENS
     effort = Effort()
-    for place in places(body):
-        if any(place.fields.get(name) is not None for name in _ELSEWHERE):
+    for part in api_objects(body):
+        if any(part.fields.get(name) is not None for name in _ELSEWHERE):
             return _context_of(model)
-        source = place.fields.get("source")
+        source = part.fields.get("source")
         if not isinstance(source, dict):
             continue
         if source.get("type") == "url":
-            is_image = place.fields.get("type") == "image"
+            is_image = part.fields.get("type") == "image"
             tokens += MOST_IMAGE_TOKENS if is_image else _context_of(model)
-        tokens += _media_tokens(place.fields, model, effort)
+        tokens += _media_tokens(part.fields, model, effort)
     return tokens
 
 

@@ -43,7 +43,8 @@ WORDINGS: dict[type[errors.TurnlogError], Wording] = {
     errors.Unauthorized: Wording(
         401,
         "Unauthorized",
-        "Send a valid token as Authorization: Bearer, or an anonymous session's secret as Authorization: Session.",
+        "Send a valid token as Authorization: Bearer, or an anonymous session's secret as Authorization: Session. For "
+        "Anthropic's clients the token is auth_token or ANTHROPIC_AUTH_TOKEN; x-api-key is not read.",
     ),
     errors.Forbidden: Wording(403, "Forbidden", "This caller may not use this route."),
     errors.SessionNotFound: Wording(

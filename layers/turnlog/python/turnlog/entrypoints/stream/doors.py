@@ -9,27 +9,15 @@ from turnlog.domain.messages import to_json
 from turnlog.domain.reply_events import ReplyEvent
 from turnlog.entrypoints.http.answers import Refused, Response, problem_in, problem_response
 from turnlog.entrypoints.http.request import Request
+from turnlog.entrypoints.stream.messages.envelope import error_type
 from turnlog.entrypoints.stream.streamed import Route
-
-_TYPES = {
-    401: "authentication_error",
-    403: "permission_error",
-    404: "not_found_error",
-    409: "conflict_error",
-    413: "request_too_large",
-    429: "rate_limit_error",
-    503: "overloaded_error",
-    504: "timeout_error",
-}
-"""The types of errors in the Messages API, by the status that the error would have had."""
 
 
 def error_event(refusal: Refused, request: Request) -> ReplyEvent:
     """Returns the event that tells of an error after the first byte: in the Messages API's form, with the problem."""
     problem = refusal.problem
-    other = "api_error" if problem.status >= 500 else "invalid_request_error"
     error = {
-        "type": _TYPES.get(problem.status, other),
+        "type": error_type(problem.code, problem.status),
         "message": problem.detail,
         "details": {"error_code": problem.code},
     }

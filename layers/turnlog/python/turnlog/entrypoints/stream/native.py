@@ -10,18 +10,16 @@ from turnlog.entrypoints.http.api import Invocation
 from turnlog.entrypoints.http.bodies import StreamedDocumentBody, StreamedQueryBody
 from turnlog.entrypoints.http.request import Request
 from turnlog.entrypoints.http.single_turn import Read, read_question, read_task
+from turnlog.entrypoints.http.stream_events import SHOWN
 from turnlog.entrypoints.stream.doors import Door
 from turnlog.entrypoints.stream.streamed import QUIET_S, Route, Streamed
 from turnlog.usecases.document_tasks import ANALYZE, SUMMARIZE
-
-_SHOWN = ("text", "content", "steps", "results")
-"""The fields of a whole answer that its stream has shown already."""
 
 
 def done_event(given: Response) -> ReplyEvent:
     """Returns the last event: what the whole answer says, but for what was shown, and whether it was stored before."""
     replayed = {"replayed": given.noted["replayed"]} if "replayed" in given.noted else {}
-    fields = given.body.fields_but(*_SHOWN) if given.body else {}
+    fields = given.body.fields_but(*SHOWN) if given.body else {}
     return own_event("done", **fields, **replayed)
 
 

@@ -125,6 +125,9 @@ def errors_of(operation: Operation) -> Iterator[TurnlogError]:
         yield from map(InvalidRequest, ("idempotency_key_too_long", "idempotency_key_invalid", "header_duplicate"))
     if operation.key:
         yield InvalidRequest("idempotency_key_missing")
+    if operation.events:  # where no gateway stands before the function, and reads the body
+        yield errors.BodyStalled("body_stalled")
+        yield InvalidRequest("body_incomplete")
     if operation.body:
         yield from _of_body(operation.body)
 

@@ -46,6 +46,11 @@ _SIGN_IN = (
     "ANTHROPIC_AUTH_TOKEN; x-api-key and ANTHROPIC_API_KEY are for Anthropic's own keys, and are not read here."
 )
 _TOO_LARGE = "It is more than the context window here takes: send less."  # some clients shorten a conversation at this
+_WORDS = {
+    "unknown_field": "Extra inputs are not permitted: the fields that there are here stand in details.",
+}
+"""Words that some clients look for, in the place of our own."""
+
 _MORE = {
     "turn_in_progress": "Anthropic's SDKs repeat it for about ten seconds; max_retries makes that longer.",
 }
@@ -92,7 +97,7 @@ def problem_answer(
     """Returns the answer that has this problem, such as INTERNAL for whatever failed inside the service."""
     status = _STATUSES.get(problem.code, problem.status)
     fields = ErrorFields(
-        type=_OVERLOADED.get(problem.code) or _TYPES.get(status, _OTHER_TYPE),
+        type=error_type(problem.code, status),
         message=_message(problem, status),
         details=_details(problem, retry_after_s, has_key=has_key),
     )
@@ -105,6 +110,11 @@ def problem_answer(
     if not _is_worth_repeating(problem, status, retry_after_s):
         headers |= _NOT_REPEATED
     return ErrorAnswer(status, body, headers)
+
+
+def error_type(code: str, status: int) -> str:
+    """Returns the kind of error, in the Messages API's words, of the problem with this code and status."""
+    return _OVERLOADED.get(code) or _TYPES.get(status, _OTHER_TYPE)
 
 
 def error_event(answer: ErrorAnswer) -> ReplyEvent:
@@ -120,7 +130,9 @@ def _message(problem: Problem, status: int) -> str:
     where = f" See {pointer}." if pointer else ""
     which = f" Here it is {allowed[0]}." if allowed and problem.code == "setting_settled" else ""
     more = _TOO_LARGE if status == 413 else _MORE.get(problem.code, "")
-    return f"{problem.detail}{where}{which}{more and ' '}{more}"
+    # Problems have what would do in `errors`, and this form has it in `details`.
+    said = _WORDS.get(problem.code) or problem.detail.replace("stand in errors", "stand in details")
+    return f"{said}{where}{which}{more and ' '}{more}"
 
 
 def _details(problem: Problem, retry_after_s: int | None, *, has_key: bool) -> dict[str, Any]:
