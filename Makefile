@@ -20,7 +20,7 @@ MINISTACK := .tools/ministack/.installed
 COMPILE := --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate $(if $(UPGRADE),--upgrade)
 
 .DEFAULT_GOAL := help
-.PHONY: help run token logs sid smoke sam-local sam-local-test test lint asvs prove fuzz docs pictures bench bench-peers build deploy user-aws token-aws lock clean
+.PHONY: help run token logs sid smoke sam-local sam-local-test test test-clients lint asvs prove fuzz docs pictures bench bench-peers build deploy user-aws token-aws lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -61,6 +61,9 @@ test: $(VENV) $(MINISTACK)  ## lint, types, template checks and every test, thre
 
 lint: $(VENV)  ## the checks of `make test` without a test: lint, format, types, template
 	@exec .venv/bin/python -m tests static
+
+test-clients: $(VENV) $(MINISTACK) .tools/clients/agent/.installed  ## Claude Code and Anthropic's Agent SDK against the stack, on this machine alone; 250 MB
+	@exec .venv/bin/python -m pytest --quiet tests/e2e/public_clients.py
 
 asvs: $(VENV)  ## the requirements of OWASP ASVS 5.0 and the tests that prove them
 	@exec .venv/bin/python -m tests.asvs
@@ -107,6 +110,7 @@ lock: $(if $(filter $(OWN_UV),$(UV)),$(OWN_UV))  ## renew the locks from pyproje
 	@"$(UV)" pip compile $(COMPILE) pyproject.toml --constraint requirements.lock --output-file layers/dependencies/requirements.txt
 	@"$(UV)" pip compile $(COMPILE) --group pyproject.toml:stream --constraint requirements.lock --output-file layers/stream/requirements.txt
 	@"$(UV)" pip compile $(COMPILE) --group pyproject.toml:ministack --output-file local/ministack.lock
+	@"$(UV)" pip compile $(COMPILE) tests/e2e/agent/requirements.in --output-file tests/e2e/agent/requirements.txt
 	@for each in tests/bench/peers/pins/*.in; do "$(UV)" pip compile --quiet --universal --python-version 3.11 --no-header \
 	  --no-annotate $(if $(UPGRADE),--upgrade) $$each --output-file $${each%.in}.txt; done
 
@@ -138,6 +142,12 @@ $(MINISTACK): local/ministack.lock $(VENV)
 	@echo "installing $* into .tools/peers/$*"
 	@"$(UV)" venv --quiet --clear --python .venv/bin/python .tools/peers/$*
 	@"$(UV)" pip sync --quiet --python .tools/peers/$*/bin/python $<
+	@touch $@
+
+.tools/clients/agent/.installed: tests/e2e/agent/requirements.txt $(VENV)
+	@echo "installing Anthropic's Agent SDK, with Claude Code, into .tools/clients/agent"
+	@"$(UV)" venv --quiet --clear --python .venv/bin/python .tools/clients/agent
+	@"$(UV)" pip sync --quiet --python .tools/clients/agent/bin/python --require-hashes tests/e2e/agent/requirements.txt
 	@touch $@
 
 $(DYNAMODB_LOCAL): tests/bench/peers/dynamodb_local.py $(VENV)

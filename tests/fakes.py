@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
@@ -15,7 +15,7 @@ from turnlog.domain.messages import Message, ModelRequest, Reply, Usage, to_json
 from turnlog.domain.reply_events import OnEvent, ReplyEvent, events_of
 from turnlog.domain.server_key import ServerKey
 from turnlog.domain.sessions import Session, SessionSettings, new_session_id
-from turnlog.domain.turns import ModelCall, Totals, Turn
+from turnlog.domain.turns import STOPPED, ModelCall, Totals, Turn
 from turnlog.errors import DocumentRefused, ModelError, StoreUnavailable
 from turnlog.usecases.audit import Audit
 from turnlog.usecases.caller import Caller
@@ -62,6 +62,10 @@ class HashModel:
     def reply(
         self, request: ModelRequest, seconds: float, on_event: OnEvent | None = None, *, retry_s: float | None = None
     ) -> Reply:
+        reply = self._reply(request, seconds, retry_s)
+        return tell(reply, on_event) if on_event else reply
+
+    def _reply(self, request: ModelRequest, seconds: float, retry_s: float | None) -> Reply:
         self.requests.append(request)
         self.seconds.append(seconds)
         self.retry_s.append(retry_s)
@@ -74,10 +78,49 @@ class HashModel:
             text = to_json(object_for(json.loads(request.settings.output_schema), text))
         content = to_json([{"type": "text", "text": text}])
         usage = json.dumps({"input_tokens": self.tokens, "output_tokens": 5})
-        reply = Reply(request.settings.model, content, "end_turn", Usage(usage))
-        if on_event:
-            all(map(on_event, events_of(reply)))
-        return reply
+        return Reply(request.settings.model, content, "end_turn", Usage(usage))
+
+
+def tell(reply: Reply, on_event: OnEvent, before_each: Callable[[ReplyEvent], None] = lambda event: None) -> Reply:
+    """Tells the listener the reply, its texts in at most 50 pieces, as a model that streams does.
+
+    Returns the reply, or what had come of it when the listener had enough: whole blocks, the text so far, and the usage
+    as it is told at the start.
+    """
+    so_far: list[dict[str, Any]] = []
+    open_block: dict[str, Any] = {}
+    for event in _in_pieces(reply):
+        before_each(event)
+        data = json.loads(event.data)
+        if event.type == "content_block_start":
+            open_block = data["content_block"]
+        elif event.type == "content_block_delta":
+            open_block["text"] += data["delta"]["text"]
+        elif event.type == "content_block_stop":
+            so_far, open_block = [*so_far, open_block], {}
+        if not on_event(event):
+            kept = [*so_far, open_block] if open_block.get("text") else so_far
+            usage = Usage(to_json(reply.usage.fields | {"output_tokens": 1}))
+            return replace(reply, content=to_json(kept), stop_reason=STOPPED, usage=usage)
+    return reply
+
+
+def count_of_pieces(reply: Reply) -> int:
+    """The number of events in which `tell` tells the reply."""
+    return sum(1 for _ in _in_pieces(reply))
+
+
+def _in_pieces(reply: Reply) -> Iterator[ReplyEvent]:
+    for event in events_of(reply):
+        if event.type != "content_block_delta":
+            yield event
+            continue
+        data = json.loads(event.data)
+        text = data["delta"]["text"]
+        size = max(8, -(-len(text) // 50))
+        for at in range(0, len(text), size):
+            delta = {"type": "text_delta", "text": text[at : at + size]}
+            yield ReplyEvent(event.type, to_json(data | {"delta": delta}))
 
 
 class Heard(list[ReplyEvent]):
@@ -102,10 +145,8 @@ class ScriptedModel(HashModel):
 
     script: list[tuple[list[dict[str, Any]], str]] = field(default_factory=list)
 
-    def reply(
-        self, request: ModelRequest, seconds: float, on_event: OnEvent | None = None, *, retry_s: float | None = None
-    ) -> Reply:
-        hashed = HashModel.reply(self, request, seconds, on_event, retry_s=retry_s)
+    def _reply(self, request: ModelRequest, seconds: float, retry_s: float | None) -> Reply:
+        hashed = super()._reply(request, seconds, retry_s)
         if not self.script:
             return hashed
         blocks, stop_reason = self.script.pop(0)

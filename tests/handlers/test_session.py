@@ -23,7 +23,7 @@ from turnlog.domain.turns import MAX_TURN_BYTES, Lease
 from turnlog.entrypoints.http import turns
 from turnlog.entrypoints.http.api import COLD_START_S, Api
 from turnlog.errors import ItemVersionUnknown, ModelTimeout, SecretUnavailable, SessionCorrupt, StoreUnavailable
-from turnlog.usecases.running_turn import COMMIT_RESERVE_S
+from turnlog.usecases.held_lease import COMMIT_RESERVE_S
 from turnlog.usecases.turn_request import TurnPolicy
 
 EVE = "https://issuer.example/|eve"
@@ -870,4 +870,5 @@ def test_a_page_of_the_origin_that_is_named_may_see_the_answers_and_no_other(
     monkeypatch.setattr(runtime, "cors_origin", lambda: "https://app.example")
     answer = app("session").handler(event("session"), Context())
     assert answer["headers"]["Access-Control-Allow-Origin"] == "https://app.example"
-    assert "Retry-After" in answer["headers"]["Access-Control-Expose-Headers"]
+    exposed = answer["headers"]["Access-Control-Expose-Headers"].split(", ")
+    assert {"Retry-After", "Request-Id", "Turnlog-Session", "Turnlog-Turn", "X-Should-Retry"} <= set(exposed)

@@ -11,12 +11,14 @@ from typing import Any
 
 import httpx2
 
+from tests.smoke.hearing import Heard, events_of
 from tests.smoke.outcome import Unexpected
 from tests.smoke.target import Target
 
 PATIENCE_S = 70  # the gateway gives up at 29 s; on one machine a handler has its whole minute
 CONNECT_S = 10
 PROBLEM = "application/problem+json"
+STREAM = "text/event-stream"
 
 _PUT_KEY_IN = "aws secretsmanager put-secret-value --secret-id <the output ClaudeKeySecret> --secret-string <your key>"
 _MEANINGS = {
@@ -93,7 +95,7 @@ class Api:
     """The API at the target's URL. Adds up what its answers cost."""
 
     def __init__(self, target: Target) -> None:
-        self._token = target.token
+        self.token = target.token
         self.cost_usd = Decimal(0)
         self._url = target.url
         timeout = httpx2.Timeout(PATIENCE_S, connect=CONNECT_S)
@@ -112,7 +114,7 @@ class Api:
         headers: Mapping[str, str] | None = None,
     ) -> Reply:
         """Sends a request with the token. Raises Unexpected without an answer."""
-        known = {"Authorization": f"Bearer {self._token}", **(headers or {})}
+        known = {"Authorization": f"Bearer {self.token}", **(headers or {})}
         return self.ask_without_token(method, path, body, headers=known)
 
     def ask_without_token(
@@ -125,6 +127,27 @@ class Api:
         except httpx2.HTTPError as error:
             raise Unexpected(f"no answer ({type(error).__name__}): is the URL right, and does it run?") from error
         return Reply(got.status_code, got.headers, got.content, round((time.monotonic() - began) * 1000))
+
+    def hear(self, path: str, body: object, headers: Mapping[str, str] | None = None) -> Heard:
+        """Sends a request with the token, and hears its stream to the end.
+
+        Raises Unexpected without one: for another answer with its likely reason, as `Reply.require` has it.
+        """
+        known = {"Authorization": f"Bearer {self.token}", **(headers or {})}
+        began = time.monotonic()
+
+        def since() -> int:
+            return round((time.monotonic() - began) * 1000)
+
+        try:
+            with self._client.stream("POST", f"{self._url}{path}", json=body, headers=known) as got:
+                kind = got.headers.get("content-type", "no content type")
+                if not kind.startswith(STREAM):
+                    Reply(got.status_code, got.headers, got.read(), since()).require(200)
+                    raise Unexpected(f"{got.status_code} as {kind}, not as {STREAM}")
+                return Heard(events_of((line, since()) for line in got.iter_lines()))
+        except httpx2.HTTPError as error:
+            raise Unexpected(f"no answer to its end ({type(error).__name__}): does it run, or was it cut?") from error
 
     def charge(self, paid: Mapping[str, Any]) -> str:
         """Adds what an answer cost to the total. Returns it as it is shown."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import random
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -11,6 +12,7 @@ from typing import Literal
 import pytest
 
 from tests.fakes import MODEL, START_MS, new_session, two_call_turn
+from turnlog.domain.answers import require_answerable
 from turnlog.domain.chosen_tools import WEB_USE_TOKENS, OfferedTools, resolve_tools
 from turnlog.domain.limits import (
     REPLY_BYTES_PER_TOKEN,
@@ -23,6 +25,7 @@ from turnlog.domain.limits import (
     settlement,
 )
 from turnlog.domain.messages import Message, ModelRequest, ModelSettings, Usage, to_json
+from turnlog.domain.packing import pack_turn
 from turnlog.domain.prices import WEB_SEARCH_USD, cost_usd
 from turnlog.domain.sessions import SessionView
 from turnlog.domain.tools import ToolCall, ToolResult, message_of_results, unknown_outcomes
@@ -116,6 +119,31 @@ def test_a_message_is_limited_by_its_packed_size() -> None:
         require_message_storable(Message.of_text(noise), 0)
     with pytest.raises(TurnTooLarge):
         require_message_storable(MESSAGE, MAX_TURN_BYTES // REPLY_BYTES_PER_TOKEN + 1)
+
+
+@pytest.mark.parametrize("max_tokens", [1, 16_000, 64_000, 128_000])
+def test_the_longest_message_and_the_longest_reply_are_a_turn_that_can_be_stored_and_fetched(max_tokens: int) -> None:
+    """Neither of them can be packed, so it is the worst that a model may write."""
+    noise = random.Random(1).randbytes(MAX_TURN_BYTES)
+
+    def said(size: int) -> Message:
+        return Message.of_text(base64.b64encode(noise)[: size - 100].decode())
+
+    longest = max_tokens * REPLY_BYTES_PER_TOKEN
+    least, most = 1_000, MAX_TURN_BYTES
+    while most - least > 1_000:
+        size = (least + most) // 2
+        try:
+            require_message_storable(said(size), max_tokens)
+        except TurnTooLarge:
+            most = size
+        else:
+            least = size
+    assert least > 1_500_000
+    reply = Message("assistant", said(max(longest, 100)).content)
+    whole = replace(turn(1), messages=(said(least), reply))
+    pack_turn(whole)
+    require_answerable(whole)
 
 
 def test_a_reservation_counts_the_last_call_of_the_last_turn() -> None:

@@ -69,12 +69,15 @@ class Service:
         moving = self._making(caller) | {"remaining_s": lambda: 29.0}
         return claim_session(caller, session_id, secret, key="c", **moving)
 
-    def take(self, caller: Caller, session_id: str, text: str, key: str | None = None, **more: Any) -> TakenTurn:
+    def take(
+        self, caller: Caller, session_id: str, said: str | Message, key: str | None = None, **more: Any
+    ) -> TakenTurn:
+        message = Message.of_text(said) if isinstance(said, str) else said
         return take_turn(
             caller,
             session_id,
-            Message.of_text(text),
-            key=key or text,
+            message,
+            key=key or message.content,
             store=self.store,
             model=self.model,
             tools=None,
@@ -90,7 +93,13 @@ class Service:
         )
 
     def ask(
-        self, caller: Caller, text: str, limits: OwnerLimits | None = None, *, continuable: bool = False
+        self,
+        caller: Caller,
+        text: str,
+        limits: OwnerLimits | None = None,
+        *,
+        continuable: bool = False,
+        **more: Any,
     ) -> QueryResult:
         return ask(
             caller,
@@ -101,6 +110,7 @@ class Service:
             seconds=lambda: 20.0,
             clock=self.clock,
             continuable_with=SERVER_KEY if continuable else None,
+            **more,
         )
 
     def export(self, caller: Caller, cursor: str | None = None) -> ExportPart:

@@ -13,12 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.fakes import OWNER, HeldClock
+from tests.fakes import OWNER, HeldClock, tell
 from turnlog.adapters.local.memory import MemorySessionStore
 from turnlog.domain.document_parts import MOST_PARTS, parts_of
 from turnlog.domain.limits import OwnerLimits
 from turnlog.domain.messages import Message, ModelRequest, ModelSettings, Reply, Usage, to_json
 from turnlog.domain.reply_events import OnEvent
+from turnlog.domain.turn_stream import TurnStream
 from turnlog.errors import (
     ContextTooLong,
     ModelError,
@@ -83,7 +84,8 @@ class Reader:
             lines = [1, 2, 10**6, 0, None]
             said = {"overview": words, "findings": [{**finding, "line": line} for line in lines]}
         content = to_json([{"type": "text", "text": to_json(said)}])
-        return Reply(SMALL, content, self.stop_reason, Usage('{"input_tokens":100,"output_tokens":10}'))
+        reply = Reply(SMALL, content, self.stop_reason, Usage('{"input_tokens":100,"output_tokens":10}'))
+        return tell(reply, on_event) if on_event else reply
 
 
 def _text(request: ModelRequest) -> str:
@@ -92,11 +94,23 @@ def _text(request: ModelRequest) -> str:
 
 
 def answered(
-    task: DocumentTask, text: str, model: Reader, settings: ModelSettings = SETTINGS, seconds: float = 30
+    task: DocumentTask,
+    text: str,
+    model: Reader,
+    settings: ModelSettings = SETTINGS,
+    seconds: float = 30,
+    stream: TurnStream | None = None,
 ) -> DocumentAnswer:
-    message = Message.of_text(text)
-    clock = HeldClock()
-    return answer_document(task, message, settings, model=model, purse=NoPurse(), seconds=lambda: seconds, clock=clock)
+    return answer_document(
+        task,
+        Message.of_text(text),
+        settings,
+        model=model,
+        purse=NoPurse(),
+        seconds=lambda: seconds,
+        clock=HeldClock(),
+        stream=stream,
+    )
 
 
 class TestParts:

@@ -41,8 +41,8 @@ from turnlog.domain.turns import INTERRUPTED, STOPPED, Lease, Turn, total_tokens
 from turnlog.errors import LeaseLost, TurnInProgress, TurnNotRunning
 from turnlog.usecases.caller import Caller
 from turnlog.usecases.cancel_turn import cancel_turn
+from turnlog.usecases.held_lease import LEASE_S
 from turnlog.usecases.renewal import RENEW_EVERY_S
-from turnlog.usecases.running_turn import LEASE_S
 from turnlog.usecases.turn_protocol import TakenTurn, run_turn
 from turnlog.usecases.turn_request import TurnPolicy
 

@@ -23,8 +23,10 @@ from turnlog.domain.limits import settlement
 from turnlog.domain.sessions import Session
 from turnlog.domain.turns import Lease
 from turnlog.errors import StoreUnavailable
-from turnlog.usecases import running_turn, transfers
-from turnlog.usecases.running_turn import RunningTurn, keep_interrupted
+from turnlog.usecases import transfers
+from turnlog.usecases.finished_turn import keep_interrupted
+from turnlog.usecases.held_lease import HeldLease, StopAsked
+from turnlog.usecases.running_turn import RunningTurn
 from turnlog.usecases.turn_protocol import _Taking
 
 _OF_ANY_NUMBER = "({condition}, lease_values(lease.token))"
@@ -37,12 +39,12 @@ _RENEWAL, _CHECKPOINT = "unstopped", 'f"{MINE} AND {UNSTOPPED}"'
 RENEWALS = (
     mutant(
         "a lease is renewed while a call runs",
-        Edit(RunningTurn._renew, calls(RunningTurn._write), "None"),
+        Edit(HeldLease.renew, calls(HeldLease.write), "None"),
         scenario="steps-that-take-minutes",
     ),
     mutant(
         "a lease that ends soon is renewed before the next call",
-        Edit(RunningTurn._renew_if_short, calls(RunningTurn._write), "None"),
+        Edit(HeldLease.renew_if_short, calls(HeldLease.write), "None"),
         harmless="only who stood still begins a call so late: it is overtaken, a call is lost, and no data",
     ),
     mutant(
@@ -71,17 +73,17 @@ RENEWALS = (
     ),
     mutant(
         "a renewal counts as use",
-        Edit(RunningTurn._write, keyword("at_ms"), "self.lease.at_ms"),
+        Edit(HeldLease.write, keyword("at_ms"), "self.lease.at_ms"),
         scenario="steps-until-the-end",
     ),
     mutant(
         "nothing is written for a turn after the session's absolute end",
-        Edit(RunningTurn._write, conditions(Field(Session, "expires_ms")), "False"),
+        Edit(HeldLease.write, conditions(Field(Session, "expires_ms")), "False"),
         scenario="steps-until-the-end",
     ),
     mutant(
         "nothing is written for a turn after the session's idle end",
-        Edit(RunningTurn._write, conditions(Field(Session, "idle_ms")), "False"),
+        Edit(HeldLease.write, conditions(Field(Session, "idle_ms")), "False"),
     ),
     mutant(
         "a release keeps the use of a lease that was renewed",
@@ -92,7 +94,7 @@ RENEWALS = (
 STEPS = (
     mutant(
         "a step is stored before its tools run",
-        Edit(RunningTurn._keep_reply, calls(RunningTurn._write), "None"),
+        Edit(RunningTurn._keep_reply, calls(HeldLease.write), "None"),
         scenario="steps",
     ),
     mutant(
@@ -169,7 +171,7 @@ STOPS = (
     ),
     mutant(
         "a call that runs when its turn is to stop keeps the slot",
-        Edit(RunningTurn._renew, handling(running_turn._Stopped), "return False"),
+        Edit(HeldLease.renew, handling(StopAsked), "return False"),
         scenario="slow-steps-and-canceller",
     ),
 )

@@ -48,6 +48,10 @@ class BodyTooLarge(InvalidRequest):
     """The body has more bytes than the service takes."""
 
 
+class BodyStalled(InvalidRequest):
+    """The client has stopped in the middle of the body."""
+
+
 class MediaTypeUnsupported(InvalidRequest):
     """The body is not JSON in UTF-8 without a content encoding."""
 
@@ -97,6 +101,16 @@ class LeaseLost(Refusal):
     """The turn outlived its lease and another one took its slot; its reply was not stored."""
 
     code = "claim_lost"  # its name on the wire
+    retry_after_s = 1
+
+
+class StreamOvertaken(Refusal):
+    """Another handler stored the turn of this key, while a reply of this one was being shown.
+
+    What was shown is not what is stored. The same key gets the stored turn.
+    """
+
+    code = "stream_overtaken"
     retry_after_s = 1
 
 
@@ -310,6 +324,7 @@ class IssuerUnavailable(TurnlogError):
     """The token issuer's keys could not be read, which says nothing about the token. The text says why, for logs."""
 
     code = "dependency_unavailable"
+    retry_after_s = 5
 
 
 class AuditUnavailable(TurnlogError):

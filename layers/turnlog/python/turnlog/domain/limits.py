@@ -8,12 +8,13 @@ budget reserves the most that a call can use and settles it with the commit, so 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Literal
 
 from turnlog.clock import utc, utc_date
+from turnlog.domain.answers import MOST_TURN_BYTES, bytes_in_answer
 from turnlog.domain.blocks.tokens import tokens_of
 from turnlog.domain.chosen_tools import WEB_USE_TOKENS, web_uses
 from turnlog.domain.messages import Message, ModelRequest, ModelSettings
@@ -37,6 +38,8 @@ REPLY_BYTES_PER_TOKEN = 16
 
 _ALL_ANONYMOUS = "anonymous"
 """The owner of the quotas that all anonymous callers share. No real owner has this name: theirs have a bar or colon."""
+
+_FRAME_BYTES = 20_000  # of an answer: all that a turn has beside its message and its reply
 
 _FRAME_TOKENS = 64
 """Tokens for all that surrounds the texts of a prompt: roles, and the tags of blocks."""
@@ -66,6 +69,16 @@ class OwnerLimits:
     """Turns of all anonymous callers together; only for them."""
 
 
+@dataclass(frozen=True, slots=True)
+class PossibleCall:
+    """One call of a model at its largest: the tokens of its prompt and of its reply, and its searches of the web."""
+
+    model: str
+    prompt_tokens: int
+    output_tokens: int
+    searches: int = 0
+
+
 def require_room(view: SessionView, limits: SessionLimits, now_ms: int) -> None:
     """Raises SessionLimitReached when the session may take no further turn now."""
     totals = view.totals
@@ -84,9 +97,12 @@ def require_room(view: SessionView, limits: SessionLimits, now_ms: int) -> None:
 
 
 def require_message_storable(message: Message, max_tokens: int) -> None:
-    """Raises TurnTooLarge when the message and the longest reply might not fit into one turn."""
-    left = MAX_TURN_BYTES - max_tokens * REPLY_BYTES_PER_TOKEN
+    """Raises TurnTooLarge when the message and the longest reply might not fit into one turn, or into an answer."""
+    longest = max_tokens * REPLY_BYTES_PER_TOKEN
+    left = MAX_TURN_BYTES - longest
     if len(message.content.encode()) > left and len(pack(message.content)) > left:
+        raise TurnTooLarge
+    if bytes_in_answer(message.content) > MOST_TURN_BYTES - _FRAME_BYTES - 2 * longest:  # a reply is there twice
         raise TurnTooLarge
 
 
@@ -160,7 +176,31 @@ def questions_charges(
     return taken
 
 
+def passed_charges(
+    owner: str, calls: Callable[[str], Sequence[PossibleCall]], limits: OwnerLimits, now_ms: int
+) -> QuotaCharges | None:
+    """The charges for a request that is passed on, which counts as a turn, to the counters that turns are charged to.
+
+    `calls` returns all calls that it can lead to, and is asked where there is a budget, for its unit. Raises as
+    `charges`.
+    """
+    taken = _charges_for(lambda unit: _most_of(calls(unit), unit, now_ms), limits, now_ms)
+    return QuotaCharges(owner, taken) if taken else None
+
+
+def counting_charges(owner: str, limits: OwnerLimits, now_ms: int) -> QuotaCharges | None:
+    """The charges for counting the tokens of a request, which costs nothing and has the rate limit of turns."""
+    if limits.turns_a_minute is None:
+        return None
+    return QuotaCharges(owner, (_one_a_minute("counts", limits.turns_a_minute, now_ms),))
+
+
 def _charges(settings: ModelSettings, prompt: int, limits: OwnerLimits, now_ms: int) -> tuple[QuotaCharge, ...]:
+    return _charges_for(lambda unit: _most(settings, prompt, unit, now_ms), limits, now_ms)
+
+
+def _charges_for(most_in: Callable[[str], Decimal], limits: OwnerLimits, now_ms: int) -> tuple[QuotaCharge, ...]:
+    """The charges of one turn; `most_in` returns the most that it can use, in the budget's unit."""
     taken = []
     if limits.turns_a_minute is not None:
         taken.append(_one_a_minute("turns", limits.turns_a_minute, now_ms))
@@ -168,7 +208,7 @@ def _charges(settings: ModelSettings, prompt: int, limits: OwnerLimits, now_ms: 
         taken.append(_shared_by_anonymous("anonymous_turns", limits.anonymous_turns_a_minute, now_ms))
     if limits.budget_a_day is not None:
         day_ms = now_ms // _DAY_MS * _DAY_MS
-        most = _most(settings, prompt, limits.budget_unit, now_ms)
+        most = most_in(limits.budget_unit)
         counter = f"{limits.budget_unit}#{utc(day_ms):%Y-%m-%d}"
         taken.append(QuotaCharge(counter, most, limits.budget_a_day, day_ms + _DAY_MS))
         if most > limits.budget_a_day:  # before a read or a write is made for what can never fit
@@ -239,3 +279,16 @@ def _most(settings: ModelSettings, prompt: int, unit: str, now_ms: int) -> Decim
     if most is None:
         raise QuotaExceeded(unit)
     return most
+
+
+def _most_of(calls: Sequence[PossibleCall], unit: str, now_ms: int) -> Decimal:
+    """The most that all calls can use, in the budget's unit. Raises QuotaExceeded without a known price."""
+    if unit == "tokens":
+        return Decimal(sum(call.prompt_tokens + call.output_tokens for call in calls))
+    total, on = Decimal(0), utc_date(now_ms)
+    for call in calls:
+        most = most_usd(call.model, call.prompt_tokens, call.output_tokens, on, call.searches)
+        if most is None:
+            raise QuotaExceeded(unit)
+        total += most
+    return total

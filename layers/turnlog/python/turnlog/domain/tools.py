@@ -82,6 +82,15 @@ def message_of_results(results: Iterable[ToolResult]) -> Message:
     return Message("user", f"[{blocks}]")
 
 
+def results_of(message: Message) -> tuple[ToolResult, ...]:
+    """The results that a message tells the model, in order."""
+    return tuple(
+        ToolResult(block["tool_use_id"], to_json(block.get("content", "")), bool(block.get("is_error")))
+        for block in message.blocks
+        if block["type"] == "tool_result"
+    )
+
+
 def unknown_outcomes(calls: Iterable[ToolCall]) -> Message:
     """The results of calls whose outcome nobody knows."""
     return message_of_results(ToolResult(call.id, to_json(UNKNOWN_OUTCOME), is_error=True) for call in calls)

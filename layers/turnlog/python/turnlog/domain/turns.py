@@ -161,6 +161,12 @@ class Step:
         """The reply and, if there are any, the results."""
         return (self.reply, self.results) if self.results else (self.reply,)
 
+    @property
+    def as_reply(self) -> Reply:
+        """The reply of the step as the model gave it, but for its stop reason, which nobody asks for."""
+        call = self.call
+        return Reply(call.model, self.reply.content, "tool_use", call.usage, call.id, call.request_id)
+
 
 def total_cost(calls: Sequence[ModelCall]) -> Decimal | None:
     """The exact cost of all calls in US dollars; None when that of any is not known."""

@@ -17,8 +17,10 @@ from turnlog.domain.models import require_not_retired
 from turnlog.domain.output.replies import output_in
 from turnlog.domain.prices import cost_usd
 from turnlog.domain.quotas import QuotaCharges
+from turnlog.domain.reply_events import OnEvent
 from turnlog.domain.server_key import ServerKey
 from turnlog.domain.tools import calls_in, message_of_results
+from turnlog.domain.turn_stream import MOST_RETRY_S, TurnStream
 from turnlog.domain.turns import PAUSED, ModelCall, Step, total_cost
 from turnlog.errors import ContextTooLong, ModelProtocolError, QuotaUnavailable, StoreUnavailable, TurnTooLarge
 from turnlog.ports.chat_model import ChatModel
@@ -26,7 +28,7 @@ from turnlog.ports.quota_store import QuotaStore
 from turnlog.ports.tool_runner import ToolRunner
 from turnlog.usecases.caller import Caller
 from turnlog.usecases.continuations import make_continuation
-from turnlog.usecases.running_turn import may_be_billed
+from turnlog.usecases.may_be_billed import may_be_billed
 
 MOST_CALLS = 10
 """The most calls of the model for one question. A session is the place for more: there each finished one is kept."""
@@ -57,6 +59,11 @@ class QueryResult:
         """The usage of all calls as one."""
         return total_usage([*(step.call.usage for step in self.steps), self.reply.usage])
 
+    @property
+    def replies(self) -> tuple[Reply, ...]:
+        """All replies of the model, in order."""
+        return (*(step.as_reply for step in self.steps), self.reply)
+
 
 def ask(
     caller: Caller,
@@ -69,6 +76,7 @@ def ask(
     clock: Clock,
     continuable_with: ServerKey | None = None,
     tools: ToolRunner | None = None,
+    stream: TurnStream | None = None,
 ) -> QueryResult:
     """Asks one question for a signed-in caller. With `continuable_with` the answer has a continuation.
 
@@ -78,7 +86,8 @@ def ask(
 
     Each call is charged before and settled after, to the counters that turns are charged to. The refund of a call that
     cannot have cost anything, and the settlement, may fail: then the most that could be used stays charged, which is no
-    reason to withhold a reply. `seconds` tells how long there is for the model and for tools.
+    reason to withhold a reply. `seconds` tells how long there is for the model and for tools. A `stream` is opened once
+    the first call is charged, and shows all calls as they come; when this raises, it has no end.
 
     Raises Unauthorized, Forbidden, ModelRetired, ValueRefused, QuotaExceeded or QuotaUnavailable, or another
     ModelError. After the first four nothing was asked; after the others what was asked before, if it was, stays
@@ -88,13 +97,24 @@ def ask(
     require_not_retired(question.settings.model, utc_date(clock()))
     require_possible(question.settings)
     asking = _Asking(
-        owner, question, model=model, quotas=quotas, limits=limits, seconds=seconds, clock=clock, tools=tools
+        owner,
+        question,
+        model=model,
+        quotas=quotas,
+        limits=limits,
+        seconds=seconds,
+        clock=clock,
+        tools=tools,
+        stream=stream,
     )
     reply, cost = asking.finish()
     schema = question.settings.output_schema
     output = output_in(reply, schema) if schema else None
     steps = tuple(asking.steps)
     total = total_cost([*(step.call for step in steps), ModelCall(reply.model, reply.usage, cost)])
+    if stream:
+        given = QueryResult(reply, total, steps=steps)
+        stream.finish(given.replies, reply.stop_reason, given.usage, asking.own_tools)
     if continuable_with is None:
         return QueryResult(reply, total, steps=steps, output=output)
     continuation = make_continuation(continuable_with, owner, question, reply, cost, clock(), steps)
@@ -102,10 +122,11 @@ def ask(
 
 
 def ask_model(
-    question: ModelRequest, *, model: ChatModel, seconds: float, clock: Clock
+    question: ModelRequest, *, model: ChatModel, seconds: float, clock: Clock, on_event: OnEvent | None = None
 ) -> tuple[Reply, Decimal | None]:
     """Returns the reply and its price, charged to nobody. Raises ModelError."""
-    reply = model.reply(question, seconds)
+    retry_s = min(seconds, MOST_RETRY_S) if on_event else None
+    reply = model.reply(question, seconds, on_event, retry_s=retry_s)
     return reply, cost_usd(reply.model, reply.usage, utc_date(clock()), question.settings.model)
 
 
@@ -122,6 +143,7 @@ class _Asking:
     seconds: Callable[[], float]
     clock: Clock
     tools: ToolRunner | None
+    stream: TurnStream | None
     steps: list[Step] = field(default_factory=list)
 
     def finish(self) -> tuple[Reply, Decimal | None]:
@@ -135,10 +157,7 @@ class _Asking:
                     raise
                 self.steps.pop()  # it was paid, so its reply is the last one
                 return before
-            try:
-                require_reply_answerable(self.question.messages[-1], reply)
-            except TurnTooLarge as error:
-                raise ModelProtocolError from error
+            self._require_answerable(reply)
             if not self._goes_on(reply):
                 return reply, cost
             paused = replace(reply, stop_reason=PAUSED), cost
@@ -152,19 +171,31 @@ class _Asking:
             self.steps.append(step)
             before = replace(reply, stop_reason="model_context_window_exceeded"), cost
 
+    def _require_answerable(self, reply: Reply) -> None:
+        if self.stream:  # which has shown it, however long it is
+            return
+        try:
+            require_reply_answerable(self.question.messages[-1], reply)
+        except TurnTooLarge as error:
+            raise ModelProtocolError from error
+
     def _goes_on(self, reply: Reply) -> bool:
         """True if the model can go on without the caller. One call of the caller's tools is enough to end here."""
         if reply.stop_reason == "pause_turn":
             return bool(reply.message.blocks)
         calls = calls_in(reply.message)
-        own = self.question.settings.own_tools if self.tools else ()
-        return reply.stop_reason == "tool_use" and bool(calls) and all(call.name in own for call in calls)
+        return reply.stop_reason == "tool_use" and bool(calls) and all(call.name in self.own_tools for call in calls)
 
     def _results(self, reply: Message) -> Message | None:
         calls = calls_in(reply)
         if self.tools is None or not calls:
             return None
-        return message_of_results(self.tools.run(calls, self.owner, max(0.0, self.seconds() - _CALL_S)))
+        if self.stream:
+            self.stream.tools_begin(calls)
+        results = self.tools.run(calls, self.owner, max(0.0, self.seconds() - _CALL_S))
+        if self.stream:
+            self.stream.tools_end(calls, results)
+        return message_of_results(results)
 
     def _ask(self) -> tuple[Reply, Decimal | None]:
         """Asks the next call, charged if there are limits."""
@@ -172,8 +203,20 @@ class _Asking:
         asked = replace(self.question, messages=(*self.question.messages, *said))
         charges = self._charges()
         if charges is None:
-            return ask_model(asked, model=self.model, seconds=self.seconds(), clock=self.clock)
+            return self._ask_model(asked)
         return self._ask_charged(asked, charges)
+
+    def _ask_model(self, asked: ModelRequest) -> tuple[Reply, Decimal | None]:
+        on_event = None
+        if self.stream:
+            self.stream.open(model=asked.settings.model)
+            on_event = self.stream.listener(self.own_tools)
+        return ask_model(asked, model=self.model, seconds=self.seconds(), clock=self.clock, on_event=on_event)
+
+    @property
+    def own_tools(self) -> tuple[str, ...]:
+        """The names of the tools that are run here."""
+        return self.question.settings.own_tools if self.tools else ()
 
     def _charges(self) -> QuotaCharges | None:
         if not self.steps:
@@ -188,7 +231,7 @@ class _Asking:
         except StoreUnavailable as error:
             raise QuotaUnavailable from error
         try:
-            reply, cost = ask_model(asked, model=self.model, seconds=self.seconds(), clock=self.clock)
+            reply, cost = self._ask_model(asked)
         except Exception as error:
             if not may_be_billed(error):
                 self._settle(charges.refund)

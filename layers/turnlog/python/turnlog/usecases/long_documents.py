@@ -14,9 +14,11 @@ from turnlog.domain.answers import MOST_TURN_BYTES, bytes_in_answer
 from turnlog.domain.document_parts import BYTES_PER_TOKEN, Part, parts_of
 from turnlog.domain.limits import OwnerLimits, questions_charges, settlement
 from turnlog.domain.messages import Message, ModelRequest, ModelSettings, Reply, to_json, total_usage
+from turnlog.domain.model_limits import require_possible
 from turnlog.domain.models import require_not_retired
 from turnlog.domain.output.replies import output_in, require_uncited
 from turnlog.domain.quotas import QuotaCharges, together
+from turnlog.domain.turn_stream import TurnStream
 from turnlog.domain.turns import ModelCall, total_cost
 from turnlog.errors import ContextTooLong, ModelProtocolError, OutputInvalid, QuotaUnavailable, StoreUnavailable
 from turnlog.ports.chat_model import ChatModel
@@ -24,7 +26,7 @@ from turnlog.ports.quota_store import QuotaStore
 from turnlog.usecases.ask import ask_model
 from turnlog.usecases.caller import Caller
 from turnlog.usecases.document_tasks import DocumentTask, merged_findings, of_part, parts_as_message, text_of
-from turnlog.usecases.running_turn import may_be_billed
+from turnlog.usecases.may_be_billed import may_be_billed
 
 AT_ONCE = 4
 """Parts that are asked at the same time: two rounds for the most parts, within a provider's usual rate limits."""
@@ -134,6 +136,7 @@ def ask_about_document(
     limits: OwnerLimits,
     seconds: Callable[[], float],
     clock: Clock,
+    stream: TurnStream | None = None,
 ) -> DocumentAnswer:
     """Does the task for a signed-in caller, charged to the counters that turns are charged to.
 
@@ -143,9 +146,14 @@ def ask_about_document(
     owner = caller.require_user()
     require_uncited(message)
     require_not_retired(settings.model, utc_date(clock()))
+    require_possible(settings)
     purse = QuotaPurse(owner, quotas, limits, clock)
-    answer = answer_document(task, message, settings, model=model, purse=purse, seconds=seconds, clock=clock)
-    if 3 * bytes_in_answer(answer.reply.content) > MOST_TURN_BYTES:  # as blocks, as an object and as text
+    answer = answer_document(
+        task, message, settings, model=model, purse=purse, seconds=seconds, clock=clock, stream=stream
+    )
+    if (
+        stream is None and 3 * bytes_in_answer(answer.reply.content) > MOST_TURN_BYTES
+    ):  # as blocks, as an object and as text
         raise ModelProtocolError
     return answer
 
@@ -159,6 +167,7 @@ def answer_document(
     purse: Purse,
     seconds: Callable[[], float],
     clock: Clock,
+    stream: TurnStream | None = None,
 ) -> DocumentAnswer:
     """Does the task with the document in the message; `seconds` tells how long there is for all of it.
 
@@ -166,18 +175,24 @@ def answer_document(
     same time. All of them, and the call that merges them, are charged before the first is asked. If one fails, no other
     is begun, and the whole fails with its error. A document that is denser than it was taken for is cut anew, once.
 
+    A `stream` is opened once all of them are charged. It shows the answer as it comes, if one call gives it: the only
+    one, or that which merges the parts. `turnlog.part` tells which parts are done.
+
     Raises ContextTooLong if it would need more parts, OutputInvalid, or another ModelError.
     """
-    work = _Work(task, replace(settings, output_schema=task.schema), model, purse, seconds, clock)
+    work = _Work(task, replace(settings, output_schema=task.schema), model, purse, seconds, clock, stream)
     likely, least = BYTES_PER_TOKEN
     parts = parts_of(message, work.of_part(9, 9), likely)
     try:
-        return work.do(parts)
+        answer = work.do(parts)
     except ContextTooLong:
         smaller = parts_of(message, work.of_part(9, 9), least)
         if len(smaller) <= len(parts):
             raise
-    return work.do(smaller)
+        answer = work.do(smaller)
+    if stream:
+        stream.finish([answer.reply], answer.reply.stop_reason, answer.reply.usage)
+    return answer
 
 
 @dataclass
@@ -190,6 +205,7 @@ class _Work:
     purse: Purse
     seconds: Callable[[], float]
     clock: Clock
+    stream: TurnStream | None = None
 
     def of_part(self, number: int, count: int) -> ModelSettings:
         return replace(self.settings, system=of_part(self.task, number, count))
@@ -204,11 +220,13 @@ class _Work:
         merge = [self._merge("x" * (count * self.settings.max_tokens))] if merges else []
         self.purse.reserve([*questions, *merge])
         asked = [_Asked() for _ in (*questions, *merge)]
+        if self.stream:
+            self.stream.open(model=self.settings.model)
         try:
             self._ask_all(questions, asked, self.seconds() * _MERGE_SHARE if merges else 0)
             outputs = [each.output for each in asked[:count]]
             if merges:
-                self._ask(self._merge(parts_as_message(outputs)), asked[-1], self.seconds())
+                self._ask(self._merge(parts_as_message(outputs)), asked[-1], self.seconds(), is_shown=True)
                 _require_answered(asked[-1:])
         finally:
             self.purse.settle(asked)
@@ -216,20 +234,25 @@ class _Work:
         return self._answer(output, asked, merges=merges)
 
     def _ask_all(self, questions: Sequence[ModelRequest], asked: Sequence[_Asked], kept_s: float) -> None:
-        def ask(question: ModelRequest, each: _Asked) -> None:
+        def ask(question: ModelRequest, each: _Asked, number: int) -> None:
             if not any(other.error for other in asked):
-                self._ask(question, each, self.seconds() - kept_s)
+                self._ask(question, each, self.seconds() - kept_s, is_shown=len(questions) == 1)
+                if self.stream and len(questions) > 1 and each.reply:
+                    self.stream.part_ends(number, len(questions))
 
         if len(questions) == 1:
-            ask(questions[0], asked[0])
+            ask(questions[0], asked[0], 1)
         else:
             with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="part") as pool:
-                list(pool.map(ask, questions, asked))
+                list(pool.map(ask, questions, asked, range(1, len(questions) + 1)))
         _require_answered(asked[: len(questions)])
 
-    def _ask(self, question: ModelRequest, each: _Asked, seconds: float) -> None:
+    def _ask(self, question: ModelRequest, each: _Asked, seconds: float, *, is_shown: bool) -> None:
+        on_event = self.stream.listener() if self.stream and is_shown else None
         try:
-            each.reply, each.cost_usd = ask_model(question, model=self.model, seconds=seconds, clock=self.clock)
+            each.reply, each.cost_usd = ask_model(
+                question, model=self.model, seconds=seconds, clock=self.clock, on_event=on_event
+            )
             output = output_in(each.reply, self.settings.output_schema)
             if output is None:  # it calls tools, and was given none
                 raise OutputInvalid(each.reply.stop_reason)

@@ -7,41 +7,34 @@ was acknowledged is paid or run again.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
-from typing import Any
 
 from turnlog.clock import Clock, utc_date
 from turnlog.domain.answers import MOST_TURN_BYTES, bytes_in_answer, require_answerable
 from turnlog.domain.chosen_tools import without_web_tools
 from turnlog.domain.limits import REPLY_BYTES_PER_TOKEN, settlement, step_charges
 from turnlog.domain.messages import Message, ModelRequest, Reply, to_json
-from turnlog.domain.older_keys import older_keys
 from turnlog.domain.output.replies import output_in
 from turnlog.domain.prices import cost_usd
 from turnlog.domain.quotas import QuotaCharge
-from turnlog.domain.sessions import Session, SessionView
-from turnlog.domain.tools import ToolCall, ToolResult, calls_in, message_of_results, open_calls
+from turnlog.domain.sessions import SessionView
+from turnlog.domain.tools import ToolCall, ToolResult, calls_in, message_of_results, open_calls, results_of
+from turnlog.domain.turn_stream import MOST_RETRY_S, TurnStream
 from turnlog.domain.turns import (
     INTERRUPTED,
     MAX_STEPS,
     PAUSED,
     STOPPED,
-    Lease,
     ModelCall,
-    Slot,
     Step,
     Tombstone,
     Totals,
     Turn,
 )
 from turnlog.domain.window import (
-    WindowPolicy,
     messages,
-    next_from,
     sent_before,
-    system_before,
     system_of,
     with_system_prompt,
 )
@@ -50,13 +43,11 @@ from turnlog.errors import (
     ContextTooLong,
     KeyReused,
     LeaseLost,
-    ModelError,
     ModelProtocolError,
     QuotaExceeded,
-    SecretUnavailable,
     SessionNotFound,
     StoreUnavailable,
-    TurnlogError,
+    StreamOvertaken,
     TurnStopped,
     TurnTooLarge,
     TurnUnfinished,
@@ -64,17 +55,11 @@ from turnlog.errors import (
 from turnlog.ports.chat_model import ChatModel
 from turnlog.ports.session_store import TurnStore
 from turnlog.ports.tool_runner import ToolRunner
+from turnlog.usecases.finished_turn import turn_of
+from turnlog.usecases.held_lease import COMMIT_RESERVE_S, FinishedByAnother, HeldLease, StopAsked
+from turnlog.usecases.may_be_billed import may_be_billed
 from turnlog.usecases.renewal import Renewing
 from turnlog.usecases.turn_request import TurnPolicy, TurnRequest
-
-COMMIT_RESERVE_S = 5.0
-"""Seconds kept back from the time of the model and of tools for the commit and its retries, or for the release."""
-
-LEASE_S = 65.0
-"""The longest that a lease lasts before it is written again, and so the longest that a crash holds up a session."""
-
-MARGIN_S = 10.0
-"""A lease that ends sooner is written again before anything else begins: it covers clocks and one slow write."""
 
 STEP_S = 3.0
 """Seconds without which no further call is begun: the turn goes on with the next request."""
@@ -84,44 +69,31 @@ MOST_RESULT_BYTES = 1_000_000
 
 _FRAMES = 120_000  # of the bytes of a turn: for what stands around its blocks, and for each call's own fields
 
-_WRITES = 3  # of a lease that another write of this handler keeps ahead of: late ones come one after the other
 _LEFT_OUT = "The result was left out: together with the others it is too large."
-
-
-class _Stopped(Exception):
-    """The owner asked the turn to stop."""
-
-
-class _Finished(Exception):
-    """Another handler stored the turn of this key."""
-
-    def __init__(self, turn: Turn) -> None:
-        super().__init__()
-        self.turn = turn
 
 
 @dataclass
 class RunningTurn:
     """A turn whose lease this handler holds. `steps` are those that earlier handlers under the same key finished.
 
-    `remaining_s` returns the seconds that the handler has left, `answer_s` those until nobody waits for the answer.
-    `renewing` writes the lease again while the model or a tool runs.
+    `answer_s` returns the seconds until nobody waits for the answer. `renewing` writes the lease again while the model
+    or a tool runs. A `stream` is shown the turn as it comes; once the owner has asked the turn to stop, or it cannot be
+    stored any more, the model is stopped in the middle of its reply, if it can be.
     """
 
     request: TurnRequest
     view: SessionView
-    lease: Lease
+    held: HeldLease
     steps: tuple[Step, ...] = ()
     _: KW_ONLY
     store: TurnStore
     model: ChatModel
     tools: ToolRunner | None
     clock: Clock
-    remaining_s: Callable[[], float]
     answer_s: Callable[[], float]
     renewing: Renewing
     policy: TurnPolicy
-    _tried: int = 0
+    stream: TurnStream | None = None
     _sent_from: int = 1
 
     def finish(self) -> Turn:
@@ -129,14 +101,17 @@ class RunningTurn:
 
         Raises SessionNotFound, LeaseLost, QuotaExceeded, TurnUnfinished, StoreUnavailable, SecretUnavailable,
         ItemVersionUnknown, KeyReused or a ModelError. After each of them but StoreUnavailable the slot is free again,
-        with the steps that were finished.
+        with the steps that were finished. Raises StreamOvertaken when the stored turn is another handler's, and
+        something else was shown already.
         """
-        self._tried = self.lease.sequence
+        if self.stream:
+            self.stream.is_stopped = lambda: self.held.is_unwanted
+            self._show_steps(self.stream)
         try:
             return self._run()
         except StoreUnavailable:
             raise  # a write may have been applied, or may still be
-        except _Finished as found:
+        except FinishedByAnother as found:
             return self._own(found.turn)
         except Exception as error:
             # Whatever it is, the slot must not stay taken until its lease is over.
@@ -144,6 +119,13 @@ class RunningTurn:
             if isinstance(error, TurnTooLarge):  # by a reply, since the message was looked at before
                 raise ModelProtocolError from error
             raise
+
+    def _show_steps(self, stream: TurnStream) -> None:
+        """Shows the steps that an earlier handler finished, with their tools as done."""
+        for step in self.steps:
+            stream.show(step.as_reply, self._own_tools)
+            if step.results:
+                stream.tools_end(self._own_calls(step.reply), results_of(step.results))
 
     # --- the calls
 
@@ -161,7 +143,7 @@ class RunningTurn:
                     return self._commit("model_context_window_exceeded")
                 if not self._shorten():
                     raise
-            except _Stopped:
+            except StopAsked:
                 return self._commit(STOPPED)
             else:
                 if (turn := self._take_up(reply)) is not None:
@@ -169,6 +151,8 @@ class RunningTurn:
 
     def _take_up(self, reply: Reply) -> Turn | None:
         """Stores the reply: as a step, which is None, or as the end of the turn, which is returned."""
+        if reply.stop_reason == STOPPED:
+            return self._commit_stopped(reply)
         call = self._call_of(reply)
         if not self._goes_on(reply):
             if schema := self.view.session.settings.output_schema:
@@ -176,23 +160,38 @@ class RunningTurn:
             return self._commit(reply.stop_reason, (reply.message, call))
         try:
             self._keep_reply(Step(len(self.steps) + 1, reply.message, call))
-        except _Stopped:
+        except StopAsked:
             return self._commit(STOPPED, (reply.message, call))
         return None
 
+    def _commit_stopped(self, reply: Reply) -> Turn:
+        """Stores the turn with what there is of its last reply.
+
+        The provider has told how long the prompt was, and not how much it wrote: so the call has no known cost, its
+        usage is the least that it can be, and what was reserved for it stays charged.
+        """
+        if not self.held.lease.stop_asked:  # it cannot be stored, and the next write says why
+            self.held.write(self.store.renew)
+            raise LeaseLost
+        call = replace(self._call_of(reply), cost_usd=None)
+        return self._commit(STOPPED, (reply.message, call), settles=False)
+
     def _ask(self) -> Reply:
-        self._renew_if_short()
+        self.held.renew_if_short()
         if self.steps and self._is_late():
             raise TurnUnfinished
-        seconds, retry_s = self.remaining_s() - COMMIT_RESERVE_S, self.answer_s() - COMMIT_RESERVE_S
+        seconds, retry_s = self.held.seconds, self.answer_s() - COMMIT_RESERVE_S
+        if self.stream:
+            retry_s = min(retry_s, MOST_RETRY_S)
         settings = self.view.session.settings
         start = self._start(self._messages)
         tools = settings.tools if self.policy.web_tools else without_web_tools(settings.tools)
         settings = replace(settings, system=system_of(self.view.turns, settings.system, start), tools=tools)
         sent = messages(self.view.turns, *self._messages, start=start)
         request = with_system_prompt(ModelRequest(settings, sent, settings.cache, self._sent_before(start)))
-        with self.renewing(self._renew):
-            return self.model.reply(request, seconds, retry_s=retry_s)
+        on_event = self.stream.listener(self._own_tools) if self.stream else None
+        with self.renewing(self.held.renew):
+            return self.model.reply(request, seconds, on_event, retry_s=retry_s)
 
     def _sent_before(self, start: int) -> int:
         """The number of messages from turn `start` on that were sent by the turn's last call, or by the turn before."""
@@ -223,9 +222,12 @@ class RunningTurn:
             return reply.content != "[]"
         return reply.stop_reason == "tool_use" and bool(self._own_calls(reply.message))
 
+    @property
+    def _own_tools(self) -> tuple[str, ...]:
+        return self.view.session.settings.own_tools if self.tools else ()
+
     def _own_calls(self, reply: Message) -> tuple[ToolCall, ...]:
-        own = self.view.session.settings.own_tools if self.tools else ()
-        return tuple(call for call in calls_in(reply) if call.name in own)
+        return tuple(call for call in calls_in(reply) if call.name in self._own_tools)
 
     def _run_tools(self) -> None:
         """Runs the tools that the last step wants, if they have not been run."""
@@ -233,12 +235,16 @@ class RunningTurn:
         calls = self._own_calls(last.reply) if last and last.results is None else ()
         if last is None or self.tools is None or not calls:
             return
-        self._renew_if_short()
+        self.held.renew_if_short()
         if self._is_late():
             raise TurnUnfinished
-        with self.renewing(self._renew):
-            results = self.tools.run(calls, self.request.owner, self.remaining_s() - COMMIT_RESERVE_S)
-        bounded = _bounded(results, min(MOST_RESULT_BYTES, self._bytes_left()))
+        if self.stream:
+            self.stream.tools_begin(calls)
+        with self.renewing(self.held.renew):
+            results = self.tools.run(calls, self.request.owner, self.held.seconds)
+        bounded = tuple(_bounded(results, min(MOST_RESULT_BYTES, self._bytes_left())))
+        if self.stream:
+            self.stream.tools_end(calls, bounded)
         self._keep_results(replace(last, results=message_of_results(bounded)))
 
     def _has_room(self) -> bool:
@@ -282,16 +288,19 @@ class RunningTurn:
     def _own(self, turn: Turn) -> Turn:
         if turn.fingerprint != self.request.fingerprint:
             raise KeyReused
+        is_mine = turn.token == self.held.lease.token and turn.stop_reason != INTERRUPTED
+        if self.stream and self.stream.is_begun and not is_mine:
+            raise StreamOvertaken
         return turn
 
     # --- the slot
 
     def _keep_reply(self, step: Step) -> None:
         """Stores the step before its tools run, and settles its call. Without tools it reserves the next call."""
-        settled = settlement(self.lease.charges, [step.call])
+        settled = settlement(self.held.lease.charges, [step.call])
 
         def put(charges: tuple[QuotaCharge, ...]) -> None:
-            self._write(
+            self.held.write(
                 lambda session, lease, seen: self.store.checkpoint(
                     session,
                     lease,
@@ -312,7 +321,7 @@ class RunningTurn:
         """Stores the results of the step, and reserves the next call, if there is to be one."""
 
         def put(charges: tuple[QuotaCharge, ...]) -> None:
-            self._write(
+            self.held.write(
                 lambda session, lease, seen: self.store.checkpoint(session, lease, seen, step, charges=charges),
                 charges=charges,
             )
@@ -329,14 +338,14 @@ class RunningTurn:
         before, self.steps = self.steps, steps
         charges, refusal = self._next_charges() if reserves else ((), None)
         try:
-            if self.lease.stop_asked:
-                raise _Stopped
+            if self.held.lease.stop_asked:
+                raise StopAsked
             try:
                 put(charges)
             except QuotaExceeded as error:
                 put(())
                 refusal = error
-        except _Stopped:
+        except StopAsked:
             self.steps = before  # it was not stored, and nobody will ask for it
             raise
         if refusal:
@@ -353,67 +362,21 @@ class RunningTurn:
             return (), error
 
     def _is_late(self) -> bool:
-        return self.remaining_s() - COMMIT_RESERVE_S < STEP_S
+        return self.held.seconds < STEP_S
 
-    def _renew_if_short(self) -> None:
-        if self.lease.lease_expires_ms - self.clock() < MARGIN_S * 1000:
-            self._write(self.store.renew)
+    def _commit(self, stop_reason: str, last: tuple[Message, ModelCall] | None = None, *, settles: bool = True) -> Turn:
+        """Stores the turn, whose last message and call are these if they are no step.
 
-    def _renew(self) -> bool:
-        """Writes the lease again; False when that makes no sense any more, which the next write of the turn finds."""
-        try:
-            self._write(self.store.renew)
-        except StoreUnavailable:
-            return True
-        except _Stopped:
-            # What runs comes to its end and is kept, as it is paid: until then nobody may take the slot.
-            self.lease = replace(self.lease, stop_asked=True)
-            return self._renew()
-        except (TurnlogError, _Finished):
-            return False
-        return True
-
-    def _write(self, put: Callable[[Session, Lease, int], Slot | None], **changes: Any) -> None:
-        """Writes the lease with its new end and these `changes`, by `put`.
-
-        Raises _Stopped, _Finished, SessionNotFound when the session has ended meanwhile, LeaseLost, or what `put` does.
+        Without `settles` all that was reserved for the last call stays charged.
         """
-        session, seen = self.view.session, self.lease.sequence
-        for _ in range(_WRITES):
-            now = self.clock()
-            if now >= session.expires_ms:
-                raise SessionNotFound
-            if now >= self.lease.at_ms + session.idle_ms:
-                raise LeaseLost
-            self._tried += 1
-            until = now + lease_ms(self.remaining_s())
-            lease = replace(self.lease, sequence=self._tried, at_ms=now, lease_expires_ms=until, **changes)
-            found = put(session, lease, seen)
-            if not (isinstance(found, Lease) and found.token == lease.token):
-                raise self._lost_to(found)
-            if found.sequence == lease.sequence:
-                self.lease = lease
-                return
-            if found.stop_asked and not lease.stop_asked:
-                raise _Stopped
-            seen = found.sequence  # of an earlier write, whose answer this handler never got
-        raise LeaseLost
-
-    def _lost_to(self, found: Slot | None) -> Exception:
-        if isinstance(found, Turn) and found.key == self.request.key:
-            return _Finished(found)
-        return SessionNotFound() if isinstance(found, Tombstone) else LeaseLost()
-
-    def _commit(self, stop_reason: str, last: tuple[Message, ModelCall] | None = None) -> Turn:
-        """Stores the turn, whose last message and call are these if they are no step."""
         if last is None and not self.steps:
             raise TurnStopped
         said = (*self._messages, *([last[0]] if last else []))
         calls = (*self._calls, *([last[1]] if last else []))
         window = self.policy.window
-        turn = turn_of(self.view, self.lease, said, calls, stop_reason, self.clock(), window, self._sent_from)
+        turn = turn_of(self.view, self.held.lease, said, calls, stop_reason, self.clock(), window, self._sent_from)
         require_answerable(turn)
-        settled = settlement(self.lease.charges, calls[len(self.steps) :])
+        settled = settlement(self.held.lease.charges, calls[len(self.steps) :]) if settles else ()
         found = self.store.commit(self.view.session, turn, settled)
         if isinstance(found, Turn) and found.key == self.request.key:
             return self._own(found)  # mine, or that of a handler which overtook this one with the same request
@@ -422,69 +385,7 @@ class RunningTurn:
         raise LeaseLost
 
     def _release(self, billed: bool) -> None:
-        self.store.release(self.view.session, self.lease, billed, self.clock())
-
-
-def turn_of(
-    view: SessionView,
-    lease: Lease,
-    said: tuple[Message, ...],
-    calls: tuple[ModelCall, ...],
-    stop_reason: str,
-    now_ms: int,
-    window: WindowPolicy,
-    sent_from: int = 1,
-) -> Turn:
-    """The turn to store in the slot of the lease, after the view. No turn before `sent_from` was sent for it."""
-    last = view.turns[-1] if view.turns else None
-    start = max(sent_from, first_sent(view.turns, said))
-    held = [*(each.messages for each in view.turns if each.number >= start), said]
-    window_from = next_from(lease.number, calls[-1].usage, start, window, held)
-    turn = Turn(
-        number=lease.number,
-        token=lease.token,
-        key=lease.key,
-        fingerprint=lease.fingerprint,
-        messages=said,
-        calls=calls,
-        stop_reason=stop_reason,
-        totals=view.totals.plus(said, calls),
-        at_ms=now_ms,
-        window_from=window_from,
-        older_keys=older_keys(view),
-        attempt_counts=lease.attempt_counts,
-        steps=lease.steps,
-    )
-    system = system_before(window_from, [*view.turns, turn], last.window_system if last else "")
-    return replace(turn, window_system=system)
-
-
-def keep_interrupted(store: TurnStore, view: SessionView, now_ms: int, window: WindowPolicy) -> bool:
-    """Stores the finished steps of a turn whose handler died as a turn, so that another request can go on after it.
-
-    False when there is nothing to keep. The session is to be read again after True: another request may have been
-    faster. To be called by whoever has another key.
-    """
-    lease = view.running
-    if lease is None or not lease.steps or view.running_at(now_ms):
-        return False
-    begun, steps = store.steps(view.session, lease)
-    said = (*begun, *(message for step in steps for message in step.messages))
-    turn = turn_of(view, lease, said, tuple(step.call for step in steps), INTERRUPTED, now_ms, window)
-    store.interrupt(view.session, turn, lease)
-    return True
-
-
-def lease_ms(remaining_s: float) -> int:
-    """The length of a lease: it outlasts its handler, or it is written again before it ends."""
-    return math.ceil(min(remaining_s + COMMIT_RESERVE_S, LEASE_S) * 1000)
-
-
-def may_be_billed(error: Exception) -> bool:
-    """True if the provider may charge for a call that ended with this error."""
-    if isinstance(error, ModelError):
-        return error.billed
-    return not isinstance(error, SecretUnavailable | QuotaExceeded | TurnUnfinished | TurnStopped)
+        self.store.release(self.view.session, self.held.lease, billed, self.clock())
 
 
 def _bounded(results: Sequence[ToolResult], most: int) -> Iterator[ToolResult]:

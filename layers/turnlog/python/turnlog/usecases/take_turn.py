@@ -8,6 +8,8 @@ from turnlog.clock import Clock
 from turnlog.domain.limits import wait_charges
 from turnlog.domain.messages import Message, to_json
 from turnlog.domain.server_key import ServerKey
+from turnlog.domain.tools import results_in
+from turnlog.domain.turn_stream import TurnStream
 from turnlog.errors import QuotaUnavailable, StoreUnavailable, TurnInProgress
 from turnlog.ports.chat_model import ChatModel
 from turnlog.ports.quota_store import QuotaStore
@@ -16,7 +18,7 @@ from turnlog.ports.tool_runner import ToolRunner
 from turnlog.usecases.caller import Caller
 from turnlog.usecases.policy import AnonymousLimits, turn_policy_of
 from turnlog.usecases.turn_protocol import TakenTurn, run_turn
-from turnlog.usecases.turn_request import TurnPolicy, TurnRequest
+from turnlog.usecases.turn_request import Require, TurnPolicy, TurnRequest, require_nothing
 
 POLL_S = 0.5
 """Seconds between two looks at a busy session; a look costs 10 read units and a few milliseconds."""
@@ -34,6 +36,7 @@ def take_turn(
     key: str,
     number: int | None = None,
     system: str = "",
+    require: Require = require_nothing,
     wait_s: float = 0,
     store: TurnStore,
     model: ChatModel,
@@ -46,13 +49,16 @@ def take_turn(
     remaining_s: Callable[[], float],
     answer_s: Callable[[], float],
     sleep: Sleep,
+    stream: TurnStream | None = None,
 ) -> TakenTurn:
     """Takes the session's next turn; returns the stored one if `key` was used for the same request before.
 
-    `key` is the idempotency key, `number` the number that the caller expects it to get, and `system` are instructions
-    from this turn on. A busy session is waited for, at most `wait_s` seconds; waits are counted by themselves, under
-    the same rate as turns. `remaining_s` returns the seconds that the handler has left, `answer_s` those until nobody
-    waits for its answer any more.
+    `key` is the idempotency key. It counts together with the ids of the tool results in the message, so that one key
+    serves for every message of a tool loop. `number` is the number that the caller expects the turn to get, and
+    `system` are instructions from this turn on. `require` may refuse the session before a turn is begun, or a stored
+    one returned. A busy session is waited for, at most `wait_s` seconds; waits are counted by themselves, under the
+    same rate as turns. `remaining_s` returns the seconds that the handler has left, `answer_s` those until nobody waits
+    for its answer any more. A `stream` shows the turn as it comes, as `run_turn` says.
 
     Raises Unauthorized, QuotaExceeded or QuotaUnavailable for a wait, and what `run_turn` raises.
     """
@@ -62,11 +68,12 @@ def take_turn(
         owner=owner,
         session_id=session_id,
         # Without the session's id, which a move changes while a turn's key goes on to name it.
-        key=server_key.keyed_hash("idempotency-key", key.encode()),
+        key=server_key.keyed_hash("idempotency-key", key.encode(), *_answered(message)),
         fingerprint=server_key.keyed_hash("fingerprint", *_canonical(message, number, system)),
         message=message,
         number=number,
         system=system,
+        require=require,
     )
 
     def charge_wait() -> None:
@@ -87,6 +94,7 @@ def take_turn(
             remaining_s=remaining_s,
             answer_s=answer_s,
             policy=rules,
+            stream=stream,
         ),
         wait_s=wait_s,
         left_s=lambda: answer_s() - _LEFT_FOR_A_TURN_S,
@@ -120,6 +128,11 @@ def retry_while_busy(
                 before_waiting()
         sleep(pause_s)
         waited_s += pause_s
+
+
+def _answered(message: Message) -> list[bytes]:
+    """The ids of the calls whose results the message brings, in one order."""
+    return [each.encode() for each in sorted(results_in(message))]
 
 
 def _canonical(message: Message, number: int | None, system: str) -> list[bytes]:

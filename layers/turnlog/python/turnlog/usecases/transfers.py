@@ -30,8 +30,9 @@ from turnlog.errors import (
 from turnlog.ports.session_store import SessionStore
 from turnlog.usecases.audit import Audit
 from turnlog.usecases.caller import Caller
+from turnlog.usecases.finished_turn import keep_interrupted
+from turnlog.usecases.held_lease import lease_ms
 from turnlog.usecases.policy import CreationPolicy
-from turnlog.usecases.running_turn import keep_interrupted, lease_ms
 from turnlog.usecases.sessions import find_existing
 
 

@@ -18,6 +18,7 @@ from turnlog.domain.output.replies import require_uncited
 from turnlog.domain.quotas import QuotaCharge
 from turnlog.domain.sessions import SessionView
 from turnlog.domain.tools import calls_in, require_results
+from turnlog.domain.turn_stream import TurnStream
 from turnlog.domain.turns import Lease, ModelCall, Slot, Step, Totals, Turn, busy, held_by_later_version, key_hash
 from turnlog.domain.window import WindowPolicy, next_from
 from turnlog.domain.window_start import first_sent, require_sendable
@@ -32,8 +33,10 @@ from turnlog.errors import (
 from turnlog.ports.chat_model import ChatModel
 from turnlog.ports.session_store import TurnStore
 from turnlog.ports.tool_runner import ToolRunner
+from turnlog.usecases.finished_turn import keep_interrupted
+from turnlog.usecases.held_lease import LEASE_S, HeldLease, lease_ms
 from turnlog.usecases.renewal import Renewing, renewing
-from turnlog.usecases.running_turn import LEASE_S, RunningTurn, keep_interrupted, lease_ms
+from turnlog.usecases.running_turn import RunningTurn
 from turnlog.usecases.turn_request import TurnPolicy, TurnRequest
 
 ATTEMPTS = 3
@@ -69,6 +72,7 @@ def run_turn(
     answer_s: Callable[[], float] | None = None,
     renewing: Renewing = renewing,
     policy: TurnPolicy,
+    stream: TurnStream | None = None,
 ) -> TakenTurn:
     """Takes the session's next turn: takes a lease of its slot, asks the model, commits, and only then returns.
 
@@ -79,12 +83,17 @@ def run_turn(
     that the handler has left, and `answer_s` those until nobody waits for the answer any more, the same unless it is
     given: a model that refuses is given up before. `renewing` writes the lease again while something runs.
 
+    A `stream` is opened once this turn is taken or found, and shows it as it comes; a stored one is shown at once. Its
+    end is shown after the commit. When this raises, the stream has no end.
+
     Raises SessionNotFound, KeyReused, TurnInProgress, TurnNumberTaken, LimitReached, TurnTooLarge, AttemptsExhausted,
-    LeaseLost, SessionCorrupt, ItemVersionUnknown, ClockBehind, KeysUnavailable, SecretUnavailable, StoreUnavailable or
-    a ModelError. After each of them but StoreUnavailable this handler has stored nothing; after that one a repeat with
-    the same key finds out.
+    LeaseLost, StreamOvertaken, SessionCorrupt, ItemVersionUnknown, ClockBehind, KeysUnavailable, SecretUnavailable,
+    StoreUnavailable or a ModelError. After each of them but StoreUnavailable this handler has stored nothing; after
+    that one a repeat with the same key finds out.
     """
-    return _Taking(request, store, model, tools, clock, remaining_s, answer_s or remaining_s, renewing, policy).take()
+    return _Taking(
+        request, store, model, tools, clock, remaining_s, answer_s or remaining_s, renewing, policy, stream
+    ).take()
 
 
 def first_turn(message: Message, reply: Reply, cost_usd: Decimal | None, at_ms: int, window: WindowPolicy) -> Turn:
@@ -124,10 +133,22 @@ class _Taking:
     answer_s: Callable[[], float]
     renewing: Renewing
     policy: TurnPolicy
+    stream: TurnStream | None = None
     token: str = field(default_factory=lambda: secrets.token_urlsafe(12))
 
     def take(self) -> TakenTurn:
         """Does run_turn."""
+        taken = self._take()
+        if self.stream:
+            self._open(self.stream, taken.view, taken.turn.number, replayed=taken.replayed)
+            turn, own_tools = taken.turn, taken.view.session.settings.own_tools if self.tools else ()
+            self.stream.finish(turn.replies, turn.stop_reason, turn.usage, own_tools)
+        return taken
+
+    def _open(self, stream: TurnStream, view: SessionView, number: int, *, replayed: bool) -> None:
+        stream.open(session_id=view.session.id, turn=number, replayed=replayed)
+
+    def _take(self) -> TakenTurn:
         for consistent in [False] * self.policy.reads_cached + [True] * _ROUNDS:
             now = self.clock()
             look = self._read_consistent(now) if consistent else self._read_cached(now)
@@ -138,6 +159,8 @@ class _Taking:
             view, lease, steps = look
             found = self._acquire(view, lease)
             if isinstance(found, Lease) and found.token == self.token:
+                if self.stream:
+                    self._open(self.stream, view, lease.number, replayed=False)
                 return TakenTurn(self._running(view, lease, steps).finish(), view)
             if isinstance(found, Turn) and found.key == self.request.key:
                 return self._replay(view, found)
@@ -195,6 +218,7 @@ class _Taking:
 
     def _replay(self, view: SessionView, turn: Turn) -> TakenTurn:
         self._require_same_body(turn)
+        self.request.require(view, turn)
         return TakenTurn(turn, view, replayed=True)
 
     def _next_lease(self, view: SessionView, steps: tuple[Step, ...], now: int) -> Lease:
@@ -206,6 +230,7 @@ class _Taking:
                 raise busy(over, now)
         if view.unknown_lease:
             raise held_by_later_version(view.unknown_lease, now)
+        request.require(view, None)
         attempt = counts.pop(key_hash(request.key), 0) + 1
         if attempt > ATTEMPTS:
             raise AttemptsExhausted
@@ -259,16 +284,16 @@ class _Taking:
         return RunningTurn(
             self.request,
             view,
-            lease,
+            HeldLease(view.session, lease, store=self.store, clock=self.clock, remaining_s=self.remaining_s),
             steps,
             store=self.store,
             model=self.model,
             tools=self.tools,
             clock=self.clock,
-            remaining_s=self.remaining_s,
             answer_s=self.answer_s,
             renewing=self.renewing,
             policy=self.policy,
+            stream=self.stream,
         )
 
     def _require_same_body(self, held: Lease | Turn) -> None:
