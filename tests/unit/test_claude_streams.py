@@ -452,6 +452,10 @@ def test_what_is_no_stream_of_a_reply_is_refused(body: bytes) -> None:
         ("early_end", ModelProtocolError),
         ("garbage", ModelProtocolError),
         ("server_error", ModelFailed),
+        ("error_after_text", ModelFailed),
+        ("no_stop_reason", ModelProtocolError),
+        ("two_starts", ModelProtocolError),
+        ("unknown_event", ModelProtocolError),  # and a delta that nobody knows how to keep
     ],
 )
 def test_a_stream_that_fails_is_not_asked_for_again(
