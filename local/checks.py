@@ -72,6 +72,11 @@ class Response:
     def is_problem(self) -> bool:
         return self.content_type == _PROBLEM and isinstance(self.body, dict)
 
+    @property
+    def is_error(self) -> bool:
+        """True for a problem, and for an error of the Messages API, which the gateway's own refusals are too."""
+        return self.is_problem or (isinstance(self.body, dict) and isinstance(self.body.get("error"), dict))
+
 
 def routes_of(template: Mapping[str, Any]) -> list[Route]:
     """Every Api event of the template but the preflights of browsers, which need no token and ask nothing."""
@@ -152,7 +157,8 @@ class Checks:
 
     def _without_token(self, route: Route) -> None:
         answer = self._ask(route.method, route.example, "")
-        if answer.status != 401 or not answer.is_problem or "www-authenticate" not in answer.headers:
+        is_error = answer.is_error if route.streams else answer.is_problem
+        if answer.status != 401 or not is_error or "www-authenticate" not in answer.headers:
             raise CheckFailed(f"{route} without a token answers {_shown(answer)}, not 401 as {_PROBLEM}")
 
     def _with_token(self, route: Route) -> str:

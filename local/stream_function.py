@@ -131,7 +131,7 @@ class StreamFunction:
     def _facts(self) -> object:
         """Returns what changes when another process has to serve."""
         config = self._record()["config"]
-        deployed = [config.get(name) for name in ("Layers", "Role", "Handler")]
+        deployed = [config.get(name) for name in ("Layers", "Role", "Handler", "RevisionId")]
         return self._code.version(self.streaming.function), json.dumps([*deployed, self._variables()], sort_keys=True)
 
     def _record(self) -> Mapping[str, Any]:

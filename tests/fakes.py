@@ -105,6 +105,11 @@ def tell(reply: Reply, on_event: OnEvent, before_each: Callable[[ReplyEvent], No
     return reply
 
 
+def count_of_pieces(reply: Reply) -> int:
+    """The number of events in which `tell` tells the reply."""
+    return sum(1 for _ in _in_pieces(reply))
+
+
 def _in_pieces(reply: Reply) -> Iterator[ReplyEvent]:
     for event in events_of(reply):
         if event.type != "content_block_delta":

@@ -1,7 +1,7 @@
-"""POST …/stream: replies as they come, by an ASGI app behind the Lambda Web Adapter; uvicorn serves `app`."""
+"""POST …/stream and /messages: replies as they come, by an ASGI app that uvicorn serves behind AWS's adapter."""
 
 from turnlog import runtime
-from turnlog.entrypoints.stream import NATIVE, make_app
+from turnlog.entrypoints.stream import MESSAGES, NATIVE, make_app
 
 runtime.load_claude()
-app = make_app(NATIVE)
+app = make_app(NATIVE, MESSAGES)

@@ -21,9 +21,9 @@ from local.claude_stand_in.record import KEPT_HEADERS, Record, Request
 from local.claude_stand_in.replies import reply_to
 from local.claude_stand_in.replying import ReplyHandler
 from local.claude_stand_in.rules import check_count_request, check_message_request, parsed
-from local.claude_stand_in.turns import asking, last_user_text
+from local.claude_stand_in.threads import Threads, ThreadTurn
+from local.claude_stand_in.turns import last_user_text
 from local.claude_stand_in.wire import new_request_id
-from local.claude_stand_in.wishes import wishes_in
 
 
 class Connection(ReplyHandler):
@@ -34,12 +34,14 @@ class Connection(ReplyHandler):
     clock: Callable[[], float]
     cache: PromptCache
     diagnoses: Diagnoses
+    threads: Threads
 
     @classmethod
     def serving(cls, record: Record, faults: Faults, clock: Callable[[], float]) -> type[Connection]:
         """The handler class for one server. `clock` returns seconds since 1970."""
         served = {"record": record, "faults": faults, "clock": staticmethod(clock)}
-        return type("Connection", (cls,), served | {"cache": PromptCache(), "diagnoses": Diagnoses()})
+        kept = {"cache": PromptCache(), "diagnoses": Diagnoses(), "threads": Threads()}
+        return type("Connection", (cls,), served | kept)
 
     def answer(self) -> None:
         self.request_id = new_request_id()
@@ -131,6 +133,14 @@ class Connection(ReplyHandler):
     def _begin_answer(self, raw: bytes) -> bytes:
         began_s = self.clock()
         body = self._received(raw)
+        dialect, account = self._dialect(), self._account()
+        if not dialect.has("thread"):
+            return self._begin_reply(ThreadTurn(body), account, began_s)
+        with self.threads.turn(account, body) as turn:
+            return self._begin_reply(turn, account, began_s)
+
+    def _begin_reply(self, turn: ThreadTurn, account: str, began_s: float) -> bytes:
+        body = turn.body
         prompt = check_message_request(body, self._now(), self._dialect())
         streamed = body.get("stream", False)
         fault = self.faults.take(last_user_text(body))
@@ -141,13 +151,13 @@ class Connection(ReplyHandler):
             return b""
         if fault and fault.kind == "garbage":
             return self.begin_garbage(streamed=streamed)
-        account = self._account()
         reply = reply_to(prompt, self.cache.use(account, prompt, began_s))
         reply = replace(reply, diagnostics=self.diagnoses.diagnosis(account, prompt, reply.id))
-        wishes = wishes_in(asking(body["messages"])[0])
+        if reply.stop_reason != "refusal":
+            turn.keep(reply.id, reply.content)
         if streamed:
-            return self.begin_stream(course_of(reply.events(), wishes, fault, self.request_id))
-        return self.begin_plain(reply, wishes, fault)
+            return self.begin_stream(course_of(reply.events(), reply.wishes, fault, self.request_id))
+        return self.begin_plain(reply, fault)
 
     def _account(self) -> str:
         """A name for whoever has this key, which does not tell the key."""

@@ -21,6 +21,7 @@ FEATURES = {
     "fallbacks": ("server-side-fallback-2026-06-01", "server-side-fallback-2026-07-01"),
     "mcp_servers": ("mcp-client-2025-04-04", "mcp-client-2025-11-20", "mcp-client-2026-09-15"),
     "safeguards": ("dangerous-tool-use-2026-09-03",),
+    "thread": ("message-threads-2026-08-12",),
     # fields of a message of the system, and blocks in it
     "output_config of a message": ("per-turn-control-2026-07-01", "mid-conversation-output-config-2026-07-01"),
     "clear_at": ("mid-conversation-system-clear-at-2026-08-21",),

@@ -1,7 +1,8 @@
 """A prompt as its parts in the order in which Claude reads them: tools, system, messages.
 
 Each part has a digest of what it says. Marks of the cache are not part of it, nor are fields that are null, nor whether
-a text stands as a string or as a block: nothing of that changes what Claude reads.
+a text stands as a string or as a block: nothing of that changes what Claude reads. Nor does a tool with defer_loading,
+which it reads only when a search has found it.
 """
 
 from __future__ import annotations
@@ -68,6 +69,8 @@ class Prompt:
 
 def _parts(body: dict[str, Any]) -> Iterator[Part]:
     for number, tool in enumerate(body.get("tools", [])):
+        if tool.get("defer_loading") is True:
+            continue
         yield Part("tools", f"tools.{number}", tool, tokens_of_json(tool))
     system = body.get("system") or []
     for number, block in enumerate(blocks_of(system)):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 # What Claude Code puts into the user's messages without the user: nobody said it.
-_REMINDER = re.compile(r"<system-reminder>.*?(?:</system-reminder>|\Z)", re.DOTALL)
+_ADDED = re.compile(r"<system-reminder>.*?(?:</system-reminder>|\Z)|^Tool loaded\.$", re.DOTALL | re.MULTILINE)
 
 Block = dict[str, Any]
 Content = str | list[Block]
@@ -27,7 +27,7 @@ class Turn:
 
     @property
     def text(self) -> str:
-        """The text blocks, joined by line breaks, without reminders."""
+        """The text blocks, joined by line breaks, without what Claude Code adds."""
         return said(self.blocks)
 
 
@@ -42,9 +42,9 @@ def text_of(content: Content) -> str:
 
 
 def said(content: Content) -> str:
-    """The text of a content without the reminders that a program puts among it."""
+    """The text of a content without what Claude Code adds to it."""
     text = text_of(content)
-    return _REMINDER.sub("", text).strip() if "<system-reminder>" in text else text
+    return _ADDED.sub("", text).strip() if _ADDED.search(text) else text
 
 
 def turns_of(messages: list[dict[str, Any]]) -> list[Turn]:

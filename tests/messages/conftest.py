@@ -26,7 +26,7 @@ from turnlog.entrypoints.stream.messages.door import MESSAGES
 __all__ = ["Backstage", "backstage", "logged"]
 
 KEY = "sk-ant-the-key-of-the-service"
-MODELS = ("claude-sonnet-5-5", "claude-haiku-5-5")
+MODELS = ("claude-sonnet-5-5", "claude-haiku-4-5")
 DENIED = (
     "thread",
     "container",
@@ -71,12 +71,18 @@ def claude() -> Iterator[StandIn]:
         yield upstream
 
 
+@pytest.fixture(scope="session")
+def server() -> Iterator[Served]:
+    """One server for all tests: what is behind its doors is looked up for each request."""
+    yield from running(make_app(NATIVE, MESSAGES))
+
+
 @pytest.fixture
-def door(monkeypatch: pytest.MonkeyPatch, settings: DoorSettings, claude: StandIn) -> Iterator[Served]:
+def door(monkeypatch: pytest.MonkeyPatch, settings: DoorSettings, claude: StandIn, server: Served) -> Served:
     """The door, behind which is the stand-in."""
     api = HttpMessagesApi(claude.url, settings.key, allows_stand_in=True)
     monkeypatch.setattr(runtime, "messages_api", lambda: api)
-    yield from running(make_app(NATIVE, MESSAGES))
+    return server
 
 
 @pytest.fixture
@@ -123,31 +129,32 @@ def providing(
         yield made
 
 
+Before = Callable[[str], str]
 Facing = Callable[..., AbstractContextManager[tuple[str, Provider]]]
 
 
 @pytest.fixture
-def facing(settings: DoorSettings, monkeypatch: pytest.MonkeyPatch) -> Facing:
+def facing(before: Before) -> Facing:
     """Puts the door in front of a provider that answers as `providing` says: its address, and the provider."""
 
     @contextmanager
     def begin(*answer: Any, **more: Any) -> Iterator[tuple[str, Provider]]:
-        with providing(*answer, **more) as provider, before(provider.url, settings, monkeypatch) as url:
-            yield url, provider
+        with providing(*answer, **more) as provider:
+            yield before(provider.url), provider
 
     return begin
 
 
-@contextmanager
-def before(provider_url: str, settings: DoorSettings, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The address of the door in front of the provider at that address."""
-    api = HttpMessagesApi(provider_url, settings.key)
-    monkeypatch.setattr(runtime, "messages_api", lambda: api)
-    serving = running(make_app(NATIVE, MESSAGES))
-    try:
-        yield next(serving).url
-    finally:
-        next(serving, None)
+@pytest.fixture
+def before(settings: DoorSettings, monkeypatch: pytest.MonkeyPatch, server: Served) -> Before:
+    """Puts the door in front of the provider at this address, and returns its own."""
+
+    def begin(provider_url: str) -> str:
+        api = HttpMessagesApi(provider_url, settings.key)
+        monkeypatch.setattr(runtime, "messages_api", lambda: api)
+        return server.url
+
+    return begin
 
 
 STREAM = MappingProxyType({"Content-Type": "text/event-stream; charset=utf-8", "request-id": "req_upstream"})
@@ -161,7 +168,7 @@ def event(kind: str, **fields: Any) -> bytes:
 def started(input_tokens: int = 9, **usage: Any) -> bytes:
     """The first event of a message."""
     used = {"input_tokens": input_tokens, "output_tokens": 1, **usage}
-    message = {
+    message: dict[str, Any] = {
         "id": "msg_1",
         "type": "message",
         "role": "assistant",
@@ -183,7 +190,7 @@ def said(text: str, index: int = 0) -> bytes:
     )
 
 
-def ended(output_tokens: int = 5, stop_reason: str | None = "end_turn", **usage: Any) -> bytes:
+def finished(output_tokens: int = 5, stop_reason: str | None = "end_turn", **usage: Any) -> bytes:
     """The event with which a message has ended, but for its last one."""
     delta = {"stop_reason": stop_reason, "stop_sequence": None}
     return event("message_delta", delta=delta, usage={"output_tokens": output_tokens, **usage})

@@ -50,7 +50,7 @@ def test_the_async_client_works_too(door: Served) -> None:
         async with made as client, client.messages.stream(**ASKED) as stream:
             streamed = await stream.get_final_text()
             whole = await client.messages.create(**ASKED)
-        return streamed, whole.content[0].text  # type: ignore[union-attr] # it is a text
+        return streamed, whole.content[0].text
 
     streamed, whole = asyncio.run(ask())
     assert "Ada" in streamed

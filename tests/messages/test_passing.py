@@ -13,31 +13,20 @@ import pytest
 
 from local.claude_stand_in import StandIn
 from local.loopback import GuardedHandler, LoopbackServer
+from tests.messages.asking import ADA, ASKED, REPLY, STREAMED, post
 from tests.messages.conftest import (
     KEY,
-    MODELS,
     STOP,
     STREAM,
+    Before,
     DoorSettings,
     Facing,
-    before,
-    ended,
     event,
+    finished,
     said,
     started,
 )
 from tests.stream.conftest import Served
-
-ADA = {"Authorization": "Bearer ada", "Content-Type": "application/json"}
-ASKED: dict[str, Any] = {"model": MODELS[0], "max_tokens": 500, "messages": [{"role": "user", "content": "hello"}]}
-STREAMED = ASKED | {"stream": True}
-REPLY = b"""{"id": "msg_1", "type":"message",  "role":"assistant", "model":"claude-sonnet-5-5", "content": [],
- "stop_reason":"end_turn", "usage":{"input_tokens":3, "output_tokens":2}, "later": 1.50}\n"""
-
-
-def post(url: str, body: dict[str, Any] | bytes = ASKED, path: str = "/v1/messages", **headers: str) -> httpx2.Response:
-    content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return httpx2.post(url + path, content=content, headers={**ADA, **headers}, timeout=30)
 
 
 def test_bytes_go_on_and_come_back_as_they_are(facing: Facing) -> None:
@@ -51,7 +40,7 @@ def test_bytes_go_on_and_come_back_as_they_are(facing: Facing) -> None:
             "Cookie": "session=1",
             "X-Forwarded-For": "203.0.113.7",
         }
-        answer = post(url, body, "/v1/messages?beta=true", **sent)
+        answer = post(url, body, "/v1/messages?beta=true", sent)
     assert answer.content == REPLY
     path, received, passed = provider.seen[0]
     assert (path, passed) == ("/v1/messages?beta=true", body)
@@ -92,9 +81,7 @@ def test_a_refused_key_is_no_answer_for_the_caller(settings: DoorSettings, facin
     ]
 
 
-def test_a_rotated_key_is_taken_up_by_the_call_that_meets_it(
-    settings: DoorSettings, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_rotated_key_is_taken_up_by_the_call_that_meets_it(settings: DoorSettings, before: Before) -> None:
     settings.keys = ["an-old-key", KEY]
 
     class Checking(GuardedHandler):
@@ -102,19 +89,13 @@ def test_a_rotated_key_is_taken_up_by_the_call_that_meets_it(
             self.rfile.read(int(self.headers["Content-Length"]))
             self.send_json(200 if self.headers["Authorization"].endswith(KEY) else 401, json.loads(REPLY))
 
-    with (
-        LoopbackServer(0, Checking, "provider") as server,
-        before(server.url, settings, monkeypatch) as url,
-    ):
-        assert post(url).status_code == 200
+    with LoopbackServer(0, Checking, "provider") as provider:
+        assert post(before(provider.url)).status_code == 200
 
 
 @pytest.mark.parametrize("streamed", [False, True])
-def test_a_provider_that_is_not_there_is_an_error_that_may_pass(
-    streamed: bool, settings: DoorSettings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with before("http://127.0.0.1:9", settings, monkeypatch) as url:
-        answer = post(url, STREAMED if streamed else ASKED)
+def test_a_provider_that_is_not_there_is_an_error_that_may_pass(streamed: bool, before: Before) -> None:
+    answer = post(before("http://127.0.0.1:9"), STREAMED if streamed else ASKED)
     assert (answer.status_code, answer.json()["error"]["type"]) == (503, "overloaded_error")
     assert answer.headers["retry-after"] == "5"
 
@@ -127,11 +108,8 @@ def test_a_redirect_is_followed_nowhere(streamed: bool, facing: Facing) -> None:
     assert answer.headers["x-should-retry"] == "false"
 
 
-def test_a_stand_in_is_refused_where_none_may_be(
-    settings: DoorSettings, monkeypatch: pytest.MonkeyPatch, claude: StandIn
-) -> None:
-    with before(claude.url, settings, monkeypatch) as url:
-        assert post(url, ASKED, **{"anthropic-version": "2023-06-01"}).status_code == 502
+def test_a_stand_in_is_refused_where_none_may_be(before: Before, claude: StandIn) -> None:
+    assert post(before(claude.url)).status_code == 502
 
 
 @pytest.mark.parametrize("body", [b"<html>no JSON</html>", b"[1]", b'{"id":', b"", b'{"a":"\xff"}'])
@@ -161,7 +139,7 @@ class TestAStream:
             started(),
             b'event: hologram_of_tomorrow\ndata: {"type":"hologram_of_tomorrow",   "x":1.50}\n\n',
             said("Hello."),
-            ended(),
+            finished(),
             STOP,
         ]
         with facing(b"".join(sent), headers=STREAM) as (url, _):
@@ -172,7 +150,12 @@ class TestAStream:
 
     @pytest.mark.parametrize("cut", range(7))
     def test_one_without_an_end_ends_with_an_error(self, cut: int, facing: Facing) -> None:
-        whole = [started(), *(part + b"\n\n" for part in said("Hello.").split(b"\n\n")[:-1]), ended(), b"event: mess"]
+        whole = [
+            started(),
+            *(part + b"\n\n" for part in said("Hello.").split(b"\n\n")[:-1]),
+            finished(),
+            b"event: mess",
+        ]
         with facing(b"".join(whole[:cut]), headers=STREAM) as (url, _):
             answer = post(url, STREAMED)
         if cut == 0:
@@ -215,7 +198,7 @@ class TestAStream:
         assert told[-1][1]["error"]["details"]["error_code"] == "model_protocol_error"
 
     def test_a_repeated_start_is_passed_on(self, facing: Facing) -> None:
-        body = started() + said("a") + started() + said("b", 1) + ended() + STOP
+        body = started() + said("a") + started() + said("b", 1) + finished() + STOP
         with facing(body, headers=STREAM) as (url, _):
             told = self.events(post(url, STREAMED))
         assert [kind for kind, _ in told].count("message_start") == 2
@@ -223,7 +206,7 @@ class TestAStream:
 
     def test_json_in_answer_to_a_stream_is_an_error(self, facing: Facing) -> None:
         with facing(REPLY) as (url, _):
-            answer = post(url, STREAMED, Accept="application/json")
+            answer = post(url, STREAMED, headers={"Accept": "application/json"})
         assert answer.status_code == 502
 
     def test_a_first_event_comes_before_the_last_one_is_made(self, facing: Facing) -> None:
@@ -232,7 +215,7 @@ class TestAStream:
         def send(handler: GuardedHandler) -> None:
             handler.wfile.write(started())
             assert is_read.wait(10)
-            handler.wfile.write(said("Hello.") + ended() + STOP)
+            handler.wfile.write(said("Hello.") + finished() + STOP)
 
         with (
             facing(send, headers=STREAM) as (url, _),
@@ -249,9 +232,9 @@ def test_nothing_of_a_conversation_nor_a_key_gets_into_the_log(
 ) -> None:
     asked = ASKED | {"messages": [{"role": "user", "content": "My name is Canary-7."}], "system": "Canary-8"}
     for body in (asked, asked | {"stream": True}, asked | {"stream": 1}, asked | {"thread": {"Canary-9": 1}}):
-        post(door.url, body, **{"anthropic-version": "2023-06-01", "anthropic-beta": "canary-beta"})
+        post(door.url, body, headers={"anthropic-beta": "canary-beta"})
     claude.fail("garbage")
-    post(door.url, asked, **{"anthropic-version": "2023-06-01"})
+    post(door.url, asked)
     written = logged.getvalue()
     assert written.count('"request"') == 5
     assert "anary" not in written

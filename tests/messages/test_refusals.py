@@ -6,29 +6,15 @@ import json
 import time
 from typing import Any
 
-import httpx2
 import pytest
 
 from local.claude_stand_in import StandIn
-from tests.messages.conftest import MODELS, DoorSettings
-from tests.messages.test_passing import ASKED, post
+from tests.messages.asking import ASKED, REPLY, error_of, post, user
+from tests.messages.conftest import MODELS, DoorSettings, Facing
 from tests.stream.conftest import Served
 
 SONNET, HAIKU = MODELS
-VERSION = {"anthropic-version": "2026-10-21"}
 WEB = {"type": "web_search_20250305", "name": "web_search", "max_uses": 3}
-
-
-def user(*blocks: dict[str, Any]) -> list[dict[str, Any]]:
-    return [{"role": "user", "content": list(blocks)}]
-
-
-def error_of(answer: httpx2.Response) -> tuple[int, str, str]:
-    """Status, type and code of a refusal, which has the form of the Messages API's."""
-    body = answer.json()
-    assert body["type"] == "error"
-    assert body["request_id"] == answer.headers["request-id"]
-    return answer.status_code, body["error"]["type"], body["error"]["details"]["error_code"]
 
 
 FALLBACKS = {"fallbacks": [{"model": HAIKU}, {"model": "claude-opus-5-5"}]}
@@ -53,32 +39,43 @@ ADDED = {"type": "tool_addition", "tool": {"type": "tool_definition", "definitio
 def test_a_model_that_is_not_on_offer_is_not_found_wherever_it_is_named(
     body: dict[str, Any], path: str, door: Served, claude: StandIn
 ) -> None:
-    answer = post(door.url, ASKED | body, path, **VERSION)
+    answer = post(door.url, ASKED | body, path)
     assert error_of(answer) == (404, "not_found_error", "model_not_found")
     assert claude.requests == []
+
+
+OTHER = {"model": "claude-opus-5-5", "thread": "T", "type": "code_execution_20260521"}
+SCHEMA = {"type": "object", "default": OTHER, "properties": {"model": {"const": OTHER}}}
 
 
 @pytest.mark.parametrize(
     "body",
     [
         {"messages": user({"type": "text", "text": '{"model": "claude-opus-5-5"}'})},
-        {"tools": [{"name": "buy", "input_schema": {"type": "object", "properties": {"model": {"type": "string"}}}}]},
-        {"metadata": {"user_id": "model"}},
-        {
-            "messages": [
-                *user({"type": "text", "text": "Call the tool buy"}),
-                {
-                    "role": "assistant",
-                    "content": [{"type": "tool_use", "id": "toolu_1", "name": "buy", "input": {"model": "T"}}],
-                },
-                *user({"type": "tool_result", "tool_use_id": "toolu_1", "content": "thread"}),
-            ],
-            "tools": [{"name": "buy", "input_schema": {"type": "object"}}],
-        },
+        {"tools": [{"name": "buy", "input_schema": SCHEMA}]},
+        {"output_config": {"format": {"type": "json_schema", "schema": SCHEMA}}},
+        {"metadata": OTHER},
+        {"messages": user({"type": "tool_use", "id": "toolu_1", "name": "buy", "input": OTHER})},
+        {"messages": user({"type": "server_tool_use", "id": "x", "name": "x", "input": {}, "caller": OTHER})},
+        {"messages": user({"type": "fallback", "from": OTHER, "to": OTHER, "trigger": OTHER})},
     ],
 )
-def test_a_word_that_is_data_is_no_field(body: dict[str, Any], door: Served) -> None:
-    assert post(door.url, ASKED | body, **VERSION).status_code == 200
+def test_a_word_that_is_data_is_no_field(body: dict[str, Any], facing: Facing) -> None:
+    with facing(REPLY) as (url, _):
+        assert post(url, ASKED | body).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"tools": [{"name": "buy", "input": OTHER}]},
+        {"messages": user({"type": "text", "text": "x", "schema": OTHER})},
+        {"messages": user({"type": "text", "text": "x", "from": OTHER})},
+    ],
+)
+def test_what_only_looks_like_data_is_looked_at(body: dict[str, Any], door: Served, claude: StandIn) -> None:
+    assert post(door.url, ASKED | body).status_code in (400, 404)
+    assert claude.requests == []
 
 
 @pytest.mark.parametrize(
@@ -109,7 +106,7 @@ def test_a_word_that_is_data_is_no_field(body: dict[str, Any], door: Served) -> 
 def test_what_names_the_shared_account_is_denied(
     body: dict[str, Any], name: str, door: Served, claude: StandIn
 ) -> None:
-    answer = post(door.url, ASKED | body, **VERSION)
+    answer = post(door.url, ASKED | body)
     assert error_of(answer) == (400, "invalid_request_error", "field_denied")
     assert answer.json()["error"]["details"]["denied"] == name
     assert "Extra inputs are not permitted" in answer.json()["error"]["message"]
@@ -117,21 +114,21 @@ def test_what_names_the_shared_account_is_denied(
 
 
 def test_a_field_of_null_is_none(door: Served) -> None:
-    assert post(door.url, ASKED | {"container": None, "thread": None}, **VERSION).status_code in (200, 400)
-    answer = post(door.url, ASKED | {"container": None}, **VERSION)
+    assert post(door.url, ASKED | {"container": None, "thread": None}).status_code in (200, 400)
+    answer = post(door.url, ASKED | {"container": None})
     assert "field_denied" not in answer.text
 
 
 @pytest.mark.parametrize("thread", [{"type": "create"}, {"type": "continue", "previous_message_id": "msg_1"}, 5])
 def test_a_thread_is_refused_in_the_words_of_the_sdks(thread: Any, door: Served) -> None:
-    answer = post(door.url, ASKED | {"thread": thread}, **VERSION)
+    answer = post(door.url, ASKED | {"thread": thread})
     assert error_of(answer) == (400, "invalid_request_error", "thread_unsupported_request")
     assert answer.json()["error"]["details"]["unsupported"] == ["thread"]
 
 
 @pytest.mark.parametrize("name", ["anthropic-workspace-id", "Anthropic-User-Profile-Id"])
 def test_a_header_that_names_a_part_of_the_account_is_denied(name: str, door: Served, claude: StandIn) -> None:
-    answer = post(door.url, **VERSION, **{name: "x_1"})
+    answer = post(door.url, headers={name: "x_1"})
     assert error_of(answer) == (400, "invalid_request_error", "header_denied")
     assert claude.requests == []
 
@@ -141,16 +138,16 @@ def test_a_beta_that_a_deployment_denies_does_not_go_on(
     sent: str, door: Served, settings: DoorSettings, claude: StandIn
 ) -> None:
     settings.denied_betas = ("files-api",)
-    answer = post(door.url, **VERSION, **{"anthropic-beta": sent})
+    answer = post(door.url, headers={"anthropic-beta": sent})
     assert error_of(answer) == (400, "invalid_request_error", "beta_denied")
     assert "`anthropic-beta`" in answer.json()["error"]["message"]
     assert claude.requests == []
-    assert post(door.url, **VERSION, **{"anthropic-beta": "files-apis-2025-04-14"}).status_code == 200
+    assert post(door.url, headers={"anthropic-beta": "files-apis-2025-04-14"}).status_code == 200
 
 
 def test_a_field_that_a_deployment_denies_does_not_go_on(door: Served, settings: DoorSettings) -> None:
     settings.denied_fields = ("metadata",)
-    answer = post(door.url, ASKED | {"metadata": {"user_id": "x"}}, **VERSION)
+    answer = post(door.url, ASKED | {"metadata": {"user_id": "x"}})
     assert error_of(answer)[2] == "field_denied"
     assert answer.json()["error"]["details"]["pointer"] == "/metadata"
 
@@ -171,20 +168,26 @@ def test_a_tool_that_the_provider_runs_is_denied_unless_it_is_offered(
 ) -> None:
     added = {"type": "tool_addition", "tool": {"type": "tool_definition", "definition": tool}}
     for body in ({"tools": [tool]}, {"messages": user(added)}):
-        assert error_of(post(door.url, ASKED | body, **VERSION))[2] == "tool_denied"
+        assert error_of(post(door.url, ASKED | body))[2] == "tool_denied"
     assert claude.requests == []
 
 
 def test_the_web_is_searched_where_a_deployment_offers_it(door: Served, settings: DoorSettings) -> None:
     settings.web = True
     asked = {"messages": user({"type": "text", "text": "Search the web for herons"}), "tools": [WEB]}
-    answer = post(door.url, ASKED | asked, **VERSION)
+    answer = post(door.url, ASKED | asked)
     assert answer.status_code == 200
     assert answer.json()["usage"]["server_tool_use"]["web_search_requests"] == 1
 
 
+def test_an_anonymous_caller_may_not_use_the_door(door: Served, claude: StandIn) -> None:
+    answer = post(door.url, headers={"Authorization": f"Session {'A' * 43}"})
+    assert error_of(answer) == (403, "permission_error", "forbidden")
+    assert claude.requests == []
+
+
 def test_models_of_the_providers_choice_are_refused(door: Served, claude: StandIn) -> None:
-    assert error_of(post(door.url, ASKED | {"fallbacks": "default"}, **VERSION))[2] == "fallbacks_unnamed"
+    assert error_of(post(door.url, ASKED | {"fallbacks": "default"}))[2] == "fallbacks_unnamed"
     assert claude.requests == []
 
 
@@ -206,7 +209,7 @@ def test_models_of_the_providers_choice_are_refused(door: Served, claude: StandI
     ],
 )
 def test_a_body_is_read_strictly(raw: bytes, code: str, door: Served, claude: StandIn) -> None:
-    answer = post(door.url, raw, **VERSION)
+    answer = post(door.url, raw)
     assert error_of(answer) == (400, "invalid_request_error", code)
     assert claude.requests == []
 
@@ -222,9 +225,9 @@ def nested(depth: int, size: int) -> bytes:
     ("body", "code"),
     [
         (nested(1000, 4_400_000), "json_too_many_values"),
-        (nested(1000, 1_000_000), "json_too_deep"),
+        (nested(1000, 400_000), "json_too_deep"),
         (nested(250, 0), "json_too_deep"),
-        (nested(100_000, 0), "json_too_deep"),
+        (nested(90_000, 0), "json_too_deep"),
         (b'{"model": "claude-sonnet-5-5", "x": [' + b"[]," * 1_400_000 + b"1]}", "json_too_many_values"),
         (b'{"model": "claude-sonnet-5-5", "x": [' + b'{"a":{}},' * 450_000 + b"1]}", "json_too_many_values"),
     ],
@@ -233,7 +236,7 @@ def test_a_body_that_is_made_to_cost_time_is_refused_at_once(
     body: bytes, code: str, door: Served, claude: StandIn
 ) -> None:
     before_s = time.process_time()
-    answer = post(door.url, body, **VERSION)
+    answer = post(door.url, body)
     assert time.process_time() - before_s < 3
     assert error_of(answer) == (400, "invalid_request_error", code)
     assert claude.requests == []
@@ -241,21 +244,21 @@ def test_a_body_that_is_made_to_cost_time_is_refused_at_once(
 
 def test_a_body_that_is_too_large_is_told_so_in_words_that_make_a_client_shorten_it(door: Served) -> None:
     large = json.dumps(ASKED | {"system": "x" * 4_500_000}).encode()
-    answer = post(door.url, large, **VERSION)
+    answer = post(door.url, large)
     assert error_of(answer) == (413, "request_too_large", "body_too_large")
     assert "context window" in answer.json()["error"]["message"]
 
 
 def test_another_media_type_is_refused(door: Served) -> None:
-    answer = post(door.url, **VERSION, **{"Content-Type": "text/plain"})
+    answer = post(door.url, headers={"Content-Type": "text/plain"})
     assert answer.status_code == 415
     assert answer.json()["error"]["type"] == "invalid_request_error"
 
 
 def test_nothing_of_a_request_is_said_again(door: Served) -> None:
     for body in ({"canary": {"model": "canary"}}, {"model": "canary"}, {"canary": {"thread": 1}}):
-        assert "canary" not in post(door.url, ASKED | body, **VERSION).text
-    answer = post(door.url, path="/v1/messages?canary=1", **VERSION)
+        assert "canary" not in post(door.url, ASKED | body).text
+    answer = post(door.url, path="/v1/messages?canary=1")
     assert (answer.status_code, "canary" in answer.text) == (400, False)
 
 

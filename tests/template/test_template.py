@@ -18,7 +18,7 @@ import pytest
 from anthropic import Anthropic
 from samtranslator.model import apigateway
 
-from tests import documented
+from tests import deployed, documented
 from tests.added_function import alarm_line, preflight_line, single_turn_functions
 from tests.fakes import HeldClock
 from tests.handlers import test_admin
@@ -27,7 +27,7 @@ from tests.template.conftest import OfType, Resource, transform
 from turnlog import runtime
 from turnlog.adapters import telemetry
 from turnlog.adapters.local.memory import MemorySessionStore
-from turnlog.config import GatewaySettings
+from turnlog.config import GatewaySettings, PassingSettings
 from turnlog.domain.models import MODELS
 from turnlog.domain.prices import PRICES
 from turnlog.entrypoints.http.bodies import SHORTEST_IDLE_S
@@ -558,6 +558,7 @@ class TestApi:
             for function in Path("functions").glob("*/app.py")
             for path in re.findall(r'single_turn\(\s*"(/[^"]+)"', function.read_text())
         }
+        served |= set(app("stream").app.state.routes)
         once_more = {(method, f"/v1{path}") for method, path in served if path.startswith(("/messages", "/models"))}
         assert set(routes) == served | once_more
 
@@ -1177,6 +1178,17 @@ class TestParameters:
             model = MODELS[name]
             assert (model.deprecated, model.retires, model.successor) == (None, None, None), name
             assert PRICES[name]
+
+    def test_what_names_the_account_that_all_share_is_denied_unless_the_owner_says_otherwise(
+        self, functions: dict[str, Resource]
+    ) -> None:
+        environment = deployed.environment("StreamFunction")
+        denied = PassingSettings.read(environment)
+        assert set(denied.denied_fields) >= {"thread", "container", "file_id", "mcp_servers", "previous_message_id"}
+        assert {"billing_policy", "user_profile_id", "workspace_id"} <= set(denied.denied_fields)
+        assert denied.denied_betas == ()
+        named = functions["StreamFunction"]["Environment"]["Variables"]["DENIED_FIELDS"]["Fn::If"]
+        assert named[:2] == ["NamesDeniedFields", {"Ref": "DeniedFields"}]
 
     def test_logs_are_kept_for_a_time_that_cloudwatch_accepts(self, source: dict[str, Any]) -> None:
         logs, audit = (source["Parameters"][name] for name in ("LogRetentionDays", "AuditRetentionDays"))

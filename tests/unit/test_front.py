@@ -54,12 +54,12 @@ class Behind:
 
 
 class Fronted:
-    """A front, what stands behind it and what it has told."""
+    """A front, what stands behind it and what it has said."""
 
     def __init__(self) -> None:
         self.behind = Behind()
-        self.told: list[dict[str, Any]] = []
-        self.front = Front(self.behind.ministack, self.behind, failure, self.told.append, 8787, PAGE)
+        self.said: list[dict[str, Any]] = []
+        self.front = Front(self.behind.ministack, self.behind, failure, self.said.append, 8787, PAGE)
         self.front.api_id = "abc"
 
     def ask(self, path: str, method: str = "POST", *headers: tuple[bytes, bytes], body: bytes = b"{}") -> int:
@@ -75,8 +75,8 @@ class Fronted:
     @property
     def answered(self) -> dict[str, Any]:
         """The fact of the only answer so far, without its milliseconds."""
-        (told,) = self.told
-        return {name: value for name, value in told["answered"].items() if name != "ms"}
+        (only,) = self.said
+        return {name: value for name, value in only["answered"].items() if name != "ms"}
 
 
 def failure(api_id: str, stage: str) -> tuple[int, dict[str, str], bytes]:
@@ -156,7 +156,7 @@ def test_an_error_has_its_code_in_the_line_wherever_it_stands(fronted: Fronted) 
     fronted.behind.status, fronted.behind.kind = 200, "text/event-stream"
     fronted.behind.pieces = [b"event: error\ndata: " + error + b"\n\n"]
     fronted.ask("/v1/query/stream")
-    codes = [(told["answered"]["status"], told["answered"]["code"]) for told in fronted.told]
+    codes = [(each["answered"]["status"], each["answered"]["code"]) for each in fronted.said]
     assert codes == [(502, "model_failed"), (200, "model_failed")]
 
 

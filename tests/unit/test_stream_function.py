@@ -143,8 +143,8 @@ class Streams:
         self.ministack = MiniStack(folder)
         code = SavedCode()
         code.read_from({NAME: str(self.file.parent)}, {})
-        self.told: list[dict[str, Any]] = []
-        self.function = StreamFunction(self.ministack, self.ministack, code, self.told.append)
+        self.said: list[dict[str, Any]] = []
+        self.function = StreamFunction(self.ministack, self.ministack, code, self.said.append)
         self.function.streaming = Streaming(NAME, "authorizer", (("POST", "/v1/query/stream"),))
 
     async def facts(self, client: Client) -> dict[str, Any]:
@@ -296,10 +296,10 @@ def test_nobody_but_the_relay_reaches_the_app(streams: Streams) -> None:
 def test_what_it_prints_and_notes_is_told_and_kept(streams: Streams) -> None:
     async def test() -> None:
         await streams.ask()
-        await until(lambda: len(streams.told) == 2)
+        await until(lambda: len(streams.said) == 2)
 
     run(test())
-    printed, noted = streams.told
+    printed, noted = streams.said
     assert printed == {"printed": "printed"}
     assert (noted["noted"]["event"], noted["noted"]["ms"]) == ("turn taken", None)
     assert "".join(streams.ministack.kept).splitlines() == ['{"message": "turn taken"}', "printed"]

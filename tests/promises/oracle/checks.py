@@ -27,6 +27,7 @@ from tests.promises.oracle.steps import (
     overtaken_while_alive,
     repeated_steps,
 )
+from tests.promises.oracle.streams import broken_streams
 from tests.promises.oracle.versions import lost_to_a_rollback
 from tests.promises.world.world import World
 
@@ -51,6 +52,7 @@ def broken_by_a_run(world: World, found: Sequence[Lineage]) -> Iterator[str]:
         yield from lost_to_a_rollback(world, lineage)
         yield from overtaken_while_alive(world, lineage)
         yield from lost_turns(world, lineage)
+        yield from broken_streams(world, lineage)
         if world.config.steps:
             yield from lost_steps(world, lineage)
             yield from changed_steps(world, lineage)

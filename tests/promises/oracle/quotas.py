@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from decimal import Decimal
 
 from tests.promises.oracle.lineage import Lineage
+from tests.promises.oracle.order import was_cut
 from tests.promises.simulator.tables import Key
 from tests.promises.world.history import (
     Address,
@@ -14,6 +15,7 @@ from tests.promises.world.history import (
     Forking,
     Taking,
 )
+from tests.promises.world.journal import Version
 from tests.promises.world.world import World
 from turnlog.adapters.dynamodb.items import owner_partition
 from turnlog.domain.turns import INTERRUPTED
@@ -28,6 +30,8 @@ def broken_quotas(world: World, found: Sequence[Lineage]) -> Iterator[str]:
         for version in world.journal.commits(at.pk):
             used[at.owner, "turns"] += 1
             used[at.owner, "tokens"] += version.turn.usage.tokens
+            if was_cut(version.turn):  # nobody knows what its last call used, so all that was reserved for it counts
+                used[at.owner, "tokens"] += _reserved(world, version) - version.turn.calls[-1].usage.tokens
         used[at.owner, "tokens"] += sum(call.usage.tokens for call in world.journal.calls_of_unfinished(at.pk))
     for (owner, kind), amount in used.items():
         charged = [n for key, n in world.journal.charged.items() if _counts(key, owner, kind)]
@@ -44,6 +48,15 @@ def nothing_went_wrong(world: World) -> bool:
     takings = [taking for taking in world.done(Taking) if taking.written or taking.error is None]
     stored = all(taking.result and taking.result.turn.stop_reason != INTERRUPTED for taking in takings)
     return stored and not any(step.fault for step in world.network.steps) and not world.done(Deleting)
+
+
+def _reserved(world: World, version: Version) -> Decimal:
+    """The tokens that were reserved for the last call of the turn."""
+    for taking in world.done(Taking):
+        if taking.written and taking.written[-1].lease.token == version.turn.token:
+            charges = taking.lease_at(version.at_ms).charges
+            return sum((each.amount for each in charges if each.counter.startswith("tokens#")), Decimal(0))
+    return Decimal(version.turn.calls[-1].usage.tokens)
 
 
 def _sessions_made(world: World, addresses: set[Address]) -> Iterator[str]:

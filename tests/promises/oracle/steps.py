@@ -12,7 +12,7 @@ from tests.promises.world.world import SESSIONS, World
 from turnlog.adapters.dynamodb.items import OWN, kept_names, piece_sk
 from turnlog.domain.tools import calls_in
 from turnlog.domain.turns import INTERRUPTED, STOPPED, Lease, Step, Tombstone, Turn
-from turnlog.errors import LeaseLost, SessionNotFound
+from turnlog.errors import LeaseLost, SessionNotFound, StreamOvertaken
 from turnlog.usecases.held_lease import LEASE_S, MARGIN_S
 from turnlog.usecases.renewal import RENEW_EVERY_S
 
@@ -118,7 +118,7 @@ def overtaken_while_alive(world: World, lineage: Lineage) -> Iterator[str]:
 def lost_turns(world: World, lineage: Lineage) -> Iterator[str]:
     """P2 and P5: who works without a fault, and renews its lease, loses neither the turn nor the session."""
     for taking in lineage.takings:
-        if not taking.written or not isinstance(taking.error, LeaseLost | SessionNotFound):
+        if not taking.written or not isinstance(taking.error, LeaseLost | SessionNotFound | StreamOvertaken):
             continue
         if _was_undisturbed(world, taking) and not _may_have_ended(world, lineage, taking):
             yield f"P2 nothing was wrong with {taking.process.name}, and it got {taking.error!r}"

@@ -104,6 +104,9 @@ ENCRYPTED_EVERY = 3
 STEPS_EVERY = 2
 """One in so many has tools, and turns of several steps that may take minutes."""
 
+STREAMS_EVERY = 4
+"""One in so many, of those with steps, shows most of its turns as they come."""
+
 
 def random_run(seed: int) -> Run:
     """Decides everything by the seed: the actors and their wishes, the delays and faults, and the order."""
@@ -113,6 +116,8 @@ def random_run(seed: int) -> Run:
         config = replace(config, encrypted=True, keyless=0.02)
     if seed % STEPS_EVERY == STEPS_EVERY - 1:
         config = with_steps(config, chance)
+    if seed % STREAMS_EVERY == STREAMS_EVERY - 1:
+        config = replace(config, streams=0.7)
     plan = RandomFaults(chance, rate=chance.choice([0, 0.02, 0.06, 0.15]))
     with seeded(seed, config):
         world, known = prepared_world(

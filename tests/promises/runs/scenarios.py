@@ -270,6 +270,18 @@ def _two_stepped_writers(world: World, known: KnownAddresses) -> None:
         _speaks(world, known, name, text)
 
 
+def _slow_writer_and_deleter(world: World, known: KnownAddresses) -> None:
+    """The session is deleted while a reply comes."""
+    _speaks(world, known, "ada", _STEPPED[0])
+    world.schedule.spawn("deleter", partial(actors.delete, world, "deleter", known), in_ms=50_000)
+
+
+def _stepped_writer_twice(world: World, known: KnownAddresses) -> None:
+    """The second one comes under the same key when the first one has lost its lease, if it stands still."""
+    _speaks(world, known, "ada", _STEPPED[0])
+    _speaks(world, known, "ada again", _STEPPED[0], in_ms=70_000)
+
+
 _STEPPED = "bob speaks", "ada speaks"
 """Turns with a step in the scenarios: one that calls two tools, and one that pauses."""
 
@@ -281,6 +293,7 @@ def _speaks(world: World, known: KnownAddresses, name: str, *texts: str, in_ms: 
 
 _ROLLBACK = replace(_CONFIG, freezes=0, thinks_ms=(20_000, 40_000))
 _STEPS = replace(_CONFIG, steps=2, handler_s=900)
+_STREAMS = replace(_STEPS, streams=1.0)
 _OLD_VIEWS = TurnPolicy(WindowPolicy(turns=4), reads_cached=True)
 _BUDGET = TurnPolicy(WindowPolicy(turns=4), owner=OwnerLimits(budget_a_day=Decimal(20_000)))
 _LIMITED = TurnPolicy(WindowPolicy(turns=4), owner=OwnerLimits(turns_a_minute=5, budget_a_day=Decimal(3_500)))
@@ -347,6 +360,17 @@ SCENARIOS: dict[str, Scenario] = {
     "stepped-writer-and-mover": Scenario(_stepped_writer_and_mover, replace(_STEPS, encrypted=True), quick=False),
     "writers-after-a-dead-step": Scenario(_writers_after_a_dead_step, _STEPS),
     "mover-and-writer-after-a-dead-step": Scenario(_mover_and_writer_after_a_dead_step, _STEPS, quick=False),
+    "streamed-writers-and-canceller": Scenario(
+        _writers_and_canceller, replace(_STREAMS, thinks_ms=(100_000, 120_000)), quick=False
+    ),
+    "streamed-writers-and-canceller-under-a-budget": Scenario(
+        _writers_and_canceller, replace(_STREAMS, thinks_ms=(100_000, 120_000), policy=_BUDGET), quick=False
+    ),
+    "streamed-writer-and-deleter": Scenario(
+        _slow_writer_and_deleter, replace(_STREAMS, thinks_ms=(100_000, 120_000)), quick=False
+    ),
+    "streamed-writers-under-one-key": Scenario(_stepped_writer_twice, replace(_STREAMS, thinks_ms=(8_000, 15_000))),
+    "streamed-writers-after-a-dead-step": Scenario(_writers_after_a_dead_step, _STREAMS, quick=False),
     "rollback": Scenario(_rollback, _ROLLBACK),
     "rollback-and-deleter": Scenario(_rollback_and_deleter, _ROLLBACK),
     "sweeper-after-a-rollback": Scenario(_sweeper_after_a_rollback, _ROLLBACK),

@@ -7,6 +7,7 @@ from typing import Generic, TypeVar
 
 from tests.promises.simulator.network import Process
 from turnlog.domain.messages import Message
+from turnlog.domain.reply_events import ReplyEvent
 from turnlog.domain.sessions import Session, SessionView
 from turnlog.domain.turns import Lease, Step
 from turnlog.errors import TurnlogError
@@ -98,15 +99,36 @@ class Acknowledged:
     step: Step | None = None
 
 
+@dataclass
+class Shown:
+    """An event that the reader of a streamed turn got."""
+
+    at_ms: int
+    event: ReplyEvent
+
+
 @dataclass(kw_only=True)
 class Taking(Act[TakenTurn]):
-    """`leases` are those that it tried to take, and `written` all writes of a lease that it knows to be stored."""
+    """`leases` are those that it tried to take, and `written` all writes of a lease that it knows to be stored.
+
+    A turn that `is_streamed` is `shown` to a reader, who may leave after so many events. Its lease was found to be lost
+    at `lost_ms`.
+    """
 
     want: Want
     leases: list[Lease] = field(default_factory=list)
     written: list[Acknowledged] = field(default_factory=list)
     calls: list[ModelCall] = field(default_factory=list)
     runs: list[ToolRun] = field(default_factory=list)
+    is_streamed: bool = False
+    leaves_after: int | None = None
+    shown: list[Shown] = field(default_factory=list)
+    lost_ms: int = -1
+
+    def show(self, event: ReplyEvent) -> None:
+        """Shows the event to the reader, if that is still there."""
+        if self.leaves_after is None or len(self.shown) < self.leaves_after:
+            self.shown.append(Shown(self.process.network.schedule.now_ms, event))
 
     def lease_at(self, ms: int) -> Lease:
         """The lease as it was written last, before that moment, for all that the handler knows."""

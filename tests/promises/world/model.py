@@ -11,12 +11,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tests.fakes import HashModel
+from tests.fakes import HashModel, count_of_pieces, tell
 from tests.promises.simulator.faults import MODEL, TOOLS, Fault
 from tests.promises.simulator.network import Process
 from tests.promises.world.history import ModelCall, Taking, ToolRun
 from turnlog.domain.messages import Message, ModelRequest, Reply, to_json
-from turnlog.domain.reply_events import OnEvent
+from turnlog.domain.reply_events import OnEvent, ReplyEvent
 from turnlog.domain.tools import ToolCall, ToolResult
 from turnlog.errors import ModelFailed, ModelTimeout, ModelUnavailable
 from turnlog.usecases.renewal import RENEW_EVERY_S
@@ -32,10 +32,11 @@ class Renewals:
 
     process: Process
     renew: Callable[[], bool] | None = None
+    next_ms: int = 0
 
     @contextmanager
     def __call__(self, renew: Callable[[], bool]) -> Iterator[None]:
-        self.renew = renew
+        self.renew, self.next_ms = renew, self.process.network.schedule.now_ms + _EVERY_MS
         try:
             yield
         finally:
@@ -46,9 +47,12 @@ class Renewals:
         schedule = self.process.network.schedule
         done_ms = schedule.now_ms + ms
         while (left_ms := done_ms - schedule.now_ms) > 0:
-            self.process.pause(min(left_ms, _EVERY_MS))
-            if self.renew and schedule.now_ms < done_ms and not self.renew():
-                self.renew = None
+            until_next_ms = max(1, self.next_ms - schedule.now_ms) if self.renew else left_ms
+            self.process.pause(min(left_ms, until_next_ms))
+            if self.renew and self.next_ms <= schedule.now_ms < done_ms:
+                self.next_ms = schedule.now_ms + _EVERY_MS
+                if not self.renew():
+                    self.renew = None
 
 
 def _passes(taking: Taking, renewals: Renewals, fault: Fault | None, ms: int, most_ms: int) -> bool:
@@ -93,8 +97,14 @@ class SimulatedModel:
             process.die()
         call = ModelCall(taking, taking.lease_at(schedule.now_ms).number, step, schedule.now_ms)
         taking.calls.append(call)
+        most_ms = round(seconds * 1000)
         try:
-            is_in_time = _passes(taking, self.renewals, fault, self.thinks_ms(), round(seconds * 1000))
+            if on_event and fault is not Fault.REFUSED:
+                reply = self._reply(HashModel().reply(request, seconds), step)
+                reply = Telling(taking, self.renewals, fault, self.thinks_ms(), most_ms).tell(reply, on_event, call)
+                called.outcome = "replied, event by event"
+                return reply
+            is_in_time = _passes(taking, self.renewals, fault, self.thinks_ms(), most_ms)
         finally:
             call.ended_ms = schedule.now_ms
         if fault is Fault.REFUSED:
@@ -105,7 +115,7 @@ class SimulatedModel:
             call.lost = True
             raise ModelFailed if fault else ModelTimeout
         called.outcome = "replied"
-        return self._reply(HashModel().reply(request, seconds, on_event), step)
+        return self._reply(HashModel().reply(request, seconds), step)
 
     def _reply(self, last: Reply, step: int) -> Reply:
         """The last reply of the turn, or one that goes on: to call one tool or two, or to pause."""
@@ -118,6 +128,49 @@ class SimulatedModel:
             given = {"word": f"{self.taking.want.text} {number}"}
             blocks.append({"type": "tool_use", "id": self.new_id(), "name": OWN_TOOL, "input": given})
         return replace(last, content=to_json(blocks), stop_reason="tool_use" if calls else "pause_turn")
+
+
+@dataclass
+class Telling:
+    """A reply that comes event by event, over the `ms` that it takes; a fault befalls it between two of them."""
+
+    taking: Taking
+    renewals: Renewals
+    fault: Fault | None
+    ms: int
+    most_ms: int
+    _heard: int = 0
+
+    def tell(self, reply: Reply, on_event: OnEvent, call: ModelCall) -> Reply:
+        """Tells the listener the reply. Notes in the call if its reply is lost on the way."""
+        schedule, chance = self.taking.process.network.schedule, self.taking.process.network.chance
+        count = count_of_pieces(reply)
+        began_ms, faulty = schedule.now_ms, chance.randrange(count)
+        is_frozen = self.fault is Fault.SLOW or self.taking.process.frozen
+
+        def before_each(event: ReplyEvent) -> None:
+            self._let_time_pass(self.ms // count, is_faulty=self._heard == faulty)
+            self._heard += 1
+            if schedule.now_ms - began_ms > self.most_ms and not is_frozen:
+                call.lost = True
+                raise ModelTimeout
+            if self.fault is Fault.FAILED and self._heard > faulty:
+                call.lost = True
+                raise ModelFailed
+
+        return tell(reply, on_event, before_each)
+
+    def _let_time_pass(self, ms: int, *, is_faulty: bool) -> None:
+        process = self.taking.process
+        if is_faulty and self.fault is Fault.SLOW:
+            lease = self.taking.lease_at(process.network.schedule.now_ms)
+            process.frozen = True
+            late_ms = process.network.chance.randint(*_AFTER_THE_LEASE_MS)
+            process.pause(max(0, lease.lease_expires_ms - process.clock() + late_ms))
+            return
+        self.renewals.wait(ms)
+        if is_faulty and self.fault is Fault.CRASH_AFTER:
+            process.die()
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,8 @@ class RunConfig:
     With `encrypted` content, `keyless` is the share of tries in which no key can be had.
 
     A process has `handler_s` seconds to live. With `steps` the service has tools, and a turn has up to so many steps
-    before its last reply; each use of the tools takes `tools_take_ms`.
+    before its last reply; each use of the tools takes `tools_take_ms`. `streams` is the share of turns that are shown
+    event by event, as they come.
     """
 
     latency_ms: int = 5
@@ -46,6 +47,7 @@ class RunConfig:
     handler_s: int = 60
     steps: int = 0
     tools_take_ms: tuple[int, int] = (1, 30)
+    streams: float = 0.0
 
     @property
     def quotas(self) -> dict[str, Decimal]:

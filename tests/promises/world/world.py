@@ -44,6 +44,7 @@ from turnlog.domain.limits import creation_charges
 from turnlog.domain.messages import Message
 from turnlog.domain.quotas import QuotaCharge, QuotaCharges
 from turnlog.domain.sessions import Move, Session, SessionSettings, SessionView
+from turnlog.domain.turn_stream import TurnStream
 from turnlog.domain.turns import Lease, Slot, Step
 from turnlog.errors import KeysUnavailable, SessionNotFound, TurnlogError, TurnNotRunning
 from turnlog.usecases.caller import Caller
@@ -56,6 +57,8 @@ from turnlog.usecases.turn_request import TurnRequest
 SESSIONS, USAGE, KEYS = "sessions", "usage", "keys"
 LEASE_MS = lease_ms(600)
 ALL_TURNS = 10_000
+_LEAVES = 0.2
+"""The share of readers who leave before the end of a stream."""
 
 Some = TypeVar("Some", bound=Act[Any])
 Store = TypeVar("Store", bound=DynamoDBSessionStore)
@@ -135,6 +138,8 @@ class NotingStore(DynamoDBSessionStore):
     def _noted(self, found: Slot | None, lease: Lease, step: Step | None = None) -> Slot | None:
         if isinstance(found, Lease) and (found.token, found.sequence) == (lease.token, lease.sequence):
             self.taking.written.append(Acknowledged(self.now_ms(), lease, step))
+        elif lease.sequence and not (isinstance(found, Lease) and found.token == lease.token):
+            self.taking.lost_ms = self.now_ms()
         return found
 
 
@@ -285,6 +290,7 @@ class World:
         request = TurnRequest(at.owner, at.id, wanted.key, wanted.fingerprint, wanted.message)
         renewals = Renewals(process)
         tools = SimulatedTools(taking, renewals, self._tools_take_ms) if self.config.steps else None
+        stream = self._stream_of(taking)
         return self._do(
             taking,
             lambda: run_turn(
@@ -296,8 +302,17 @@ class World:
                 remaining_s=process.remaining_s,
                 renewing=renewals,
                 policy=self.config.policy,
+                stream=stream,
             ),
         )
+
+    def _stream_of(self, taking: Taking) -> TurnStream | None:
+        if not (self.config.streams and self.schedule.running and self.chance.random() < self.config.streams):
+            return None
+        taking.is_streamed = True
+        if self.chance.random() < _LEAVES:
+            taking.leaves_after = self.chance.randint(0, 12)
+        return TurnStream(taking.show)
 
     def read(self, at: Address, name: str) -> Reading:
         process = self.process(name)

@@ -26,6 +26,7 @@ ALLOWED: dict[str, dict[str, Any]] = {
     "fallbacks": {"fallbacks": [{"model": "claude-opus-5-5", "max_tokens": 50}]},
     "mcp_servers": {"mcp_servers": [SERVER], "tools": [{"type": "mcp_toolset", "mcp_server_name": "docs"}]},
     "safeguards": {"safeguards": [{"type": "dangerous_tool_use", "classifier_context": {}}]},
+    "thread": {"thread": {"type": "create"}},
     "output_config of a message": {"messages": [USER, NOTE | {"output_config": {"effort": "low"}}]},
     "clear_at": {"messages": [USER, NOTE | {"clear_at": "next_user_message"}]},
     "tool_addition": {"messages": [USER, NOTE | {"content": [REMOVED | {"type": "tool_addition"}]}], "tools": [CLOCK]},

@@ -122,6 +122,8 @@ class HttpMessagesApi:
         seconds = until - self._clock()
         if seconds < _LEAST_USEFUL_S:
             raise ModelUnavailable(_RETRY_AFTER_S)
+        if not key:  # nobody has put one in, and no header can be made of it
+            raise ModelAccessDenied
         own = {"authorization": f"Bearer {key}", "accept-encoding": "identity"}
         named = {**request.headers, **own}
         headers = [(name.encode(), value.encode("latin-1", "replace")) for name, value in named.items()]

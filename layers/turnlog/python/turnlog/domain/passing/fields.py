@@ -15,7 +15,7 @@ _DATA = ("input_schema", "metadata", "caller")
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ApiObject:
     """One object of a request: the request itself (`is_top`), the definition of a tool (`is_tool`), or any other."""
 
     fields: dict[str, Any]
@@ -27,13 +27,23 @@ class Place:
         return f"/{name}" if self.is_top else None
 
 
-def places(body: dict[str, Any]) -> Iterator[Place]:
-    """Yields every object whose fields are read. The body may be anything that was parsed from JSON."""
+class PassedBody:
+    """A request's body: its `fields`, and all `objects` whose fields are read, itself the first.
+
+    It may be any object that was parsed from JSON. The objects are looked up once, since there may be many.
+    """
+
+    def __init__(self, fields: dict[str, Any]) -> None:
+        self.fields = fields
+        self.objects = tuple(_objects(fields))
+
+
+def _objects(body: dict[str, Any]) -> Iterator[ApiObject]:
     waiting: list[tuple[Any, str]] = [(body, "")]
     while waiting:
         value, name = waiting.pop()
         if isinstance(value, dict):
-            yield Place(value, is_top=value is body, is_tool=name in ("tools", "definition"))
+            yield ApiObject(value, is_top=value is body, is_tool=name in ("tools", "definition"))
             below = [(each, field) for field, each in value.items() if not _is_data(field, value)]
         else:
             below = [(each, name) for each in value]

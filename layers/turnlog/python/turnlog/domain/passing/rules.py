@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from turnlog.domain.passing.fields import Place, places
+from turnlog.domain.passing.fields import ApiObject, PassedBody
 from turnlog.errors import InvalidRequest, ModelNotFound
 
 DENIED_HEADERS = ("anthropic-workspace-id", "anthropic-user-profile-id")
@@ -59,57 +59,57 @@ def require_headers(betas: Iterable[str], sent: Iterable[str], rules: PassingRul
             raise InvalidRequest("beta_denied", details={"beta": denied})
 
 
-def require_passable(body: dict[str, Any], rules: PassingRules) -> None:
+def require_passable(body: PassedBody, rules: PassingRules) -> None:
     """Raises InvalidRequest for what is denied, and ModelNotFound for a model that is not offered, wherever it is."""
-    model = body.get("model")
+    model = body.fields.get("model")
     if not isinstance(model, str):
         raise InvalidRequest("field_missing" if model is None else "wrong_type", "/model")
-    if body.get("fallbacks") == "default":  # which would be models of the provider's choice
+    if body.fields.get("fallbacks") == "default":  # which would be models of the provider's choice
         raise InvalidRequest("fallbacks_unnamed", "/fallbacks")
-    for place in places(body):
-        _require_fields(place, rules)
-        if any(name not in rules.models for name in _models_in(place)):
+    for part in body.objects:
+        _require_fields(part, rules)
+        if any(name not in rules.models for name in _models_in(part)):
             raise ModelNotFound
-        if (tool := named_tool(place)) and not _may_use(tool, rules):
+        if (tool := named_tool(part)) and not _may_use(tool, rules):
             allowed = [*_CLIENTS, *_HARMLESS, *(_WEB if rules.web else ())]
-            raise InvalidRequest("tool_denied", place.pointer("tools"), {"allowed": allowed})
+            raise InvalidRequest("tool_denied", part.pointer("tools"), {"allowed": allowed})
 
 
-def models_in(body: dict[str, Any]) -> list[str]:
+def models_in(body: PassedBody) -> list[str]:
     """Returns the names of all models that the request names, that of the request itself first."""
-    found = [name for place in places(body) for name in _models_in(place)]
-    return list(dict.fromkeys([body["model"], *found]))
+    found = [name for part in body.objects for name in _models_in(part)]
+    return list(dict.fromkeys([body.fields["model"], *found]))
 
 
-def named_tools(body: dict[str, Any]) -> list[NamedTool]:
+def named_tools(body: PassedBody) -> list[NamedTool]:
     """Returns the tools of the request that are of a kind of the provider's."""
-    return [tool for place in places(body) if (tool := named_tool(place))]
+    return [tool for part in body.objects if (tool := named_tool(part))]
 
 
-def named_tool(place: Place) -> NamedTool | None:
+def named_tool(part: ApiObject) -> NamedTool | None:
     """Returns the tool that is defined there; None if there is none, or one that the caller describes and runs."""
-    kind = place.fields.get("type")
+    kind = part.fields.get("type")
     dated = _DATED.fullmatch(kind) if isinstance(kind, str) else None
     name = dated[1] if dated else str(kind)
-    if place.is_tool:  # one of a kind that is not known is not allowed, since nobody knows what it costs
-        return None if kind in (None, "custom") else NamedTool(name, place.fields)
+    if part.is_tool:  # one of a kind that is not known is not allowed, since nobody knows what it costs
+        return None if kind in (None, "custom") else NamedTool(name, part.fields)
     # In a place that is not known yet, what the provider runs is found by its name.
-    return NamedTool(name, place.fields) if dated and name in _RUN_BY_PROVIDER else None
+    return NamedTool(name, part.fields) if dated and name in _RUN_BY_PROVIDER else None
 
 
-def _require_fields(place: Place, rules: PassingRules) -> None:
-    for name, value in place.fields.items():
+def _require_fields(part: ApiObject, rules: PassingRules) -> None:
+    for name, value in part.fields.items():
         if name not in rules.denied_fields or value is None:
             continue
         if name == "thread":  # by this code a client knows that it must send whole conversations
-            raise InvalidRequest("thread_unsupported_request", place.pointer(name), {"unsupported": ["thread"]})
-        raise InvalidRequest("field_denied", place.pointer(name), {"denied": name})
+            raise InvalidRequest("thread_unsupported_request", part.pointer(name), {"unsupported": ["thread"]})
+        raise InvalidRequest("field_denied", part.pointer(name), {"denied": name})
 
 
-def _models_in(place: Place) -> Sequence[str]:
+def _models_in(part: ApiObject) -> Sequence[str]:
     """The names that an object gives to models. A field of a later version that ends in the word counts too."""
     found: list[str] = []
-    for name, value in place.fields.items():
+    for name, value in part.fields.items():
         if (name == "model" or name.endswith("_model")) and isinstance(value, str):
             found.append(value)
         elif (name == "models" or name.endswith("_models")) and isinstance(value, list):

@@ -20,7 +20,12 @@ _HEADERS = {
     "Strict-Transport-Security": "max-age=63072000; includeSubDomains",
     "X-Content-Type-Options": "nosniff",
 }
-_EXPOSED = "Idempotent-Replayed, Location, Preference-Applied, Retry-After"
+_EXPOSED = ", ".join(
+    [
+        *("Idempotent-Replayed", "Location", "Preference-Applied", "Request-Id", "Retry-After"),
+        *("Turnlog-Expires", "Turnlog-Session", "Turnlog-Turn", "X-Should-Retry"),
+    ]
+)
 
 
 class Body(Protocol):

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from turnlog import runtime
 from turnlog.clock import rfc3339
+from turnlog.domain.messages import Message
 from turnlog.domain.turn_stream import TurnStream
 from turnlog.entrypoints.http.answers import Response
 from turnlog.entrypoints.http.api import Invocation, session_field
 from turnlog.entrypoints.http.bodies import TurnBody
 from turnlog.entrypoints.http.replies import Export, Session, Stopping, TakenTurn, Turn, Turns
 from turnlog.entrypoints.http.request import Request
-from turnlog.usecases import read_turns
+from turnlog.usecases import read_turns, turn_protocol
 from turnlog.usecases.cancel_turn import cancel_turn
 from turnlog.usecases.take_turn import take_turn
+from turnlog.usecases.turn_request import Require, require_nothing
 
 _DIGITS = 9  # of a turn's number, as in the store's keys
 
@@ -37,42 +40,71 @@ def read_turn(request: Request, invocation: Invocation) -> Respond:
     body = request.body(TurnBody)
 
     def respond(stream: TurnStream | None) -> Response:
-        taken = take_turn(
-            request.caller,
+        taken = run(
+            request,
+            invocation,
             session_id,
             body.message,
             key=key,
             number=body.turn,
             system=body.system,
-            wait_s=request.wait_s or 0,
-            store=runtime.session_store(),
-            model=runtime.chat_model(),
-            tools=runtime.tool_runner(),
-            quotas=runtime.quota_store(),
-            server_key=runtime.server_key(),
-            policy=replace(runtime.turn_policy(), web_tools=runtime.offered_tools().web),
-            anonymous=runtime.anonymous_limits(),
-            clock=runtime.now_ms,
-            remaining_s=invocation.remaining_s,
-            answer_s=invocation.answer_s,
-            sleep=runtime.sleep,
             stream=stream,
         )
-        turn = taken.turn
-        noted = {
-            "turn": turn.number,
-            "replayed": taken.replayed,
-            "model": turn.reply.model,
-            "tokens": turn.usage.tokens,
-            "cost_usd": turn.cost_usd,
-            "message_id": turn.reply.id,
-            "provider_request_id": turn.reply.request_id,
-        }
         replayed = {"Idempotent-Replayed": "true"} if taken.replayed else {}
-        headers = {**replayed, **preference_applied(request)}
-        return Response(200, TakenTurn.of(taken), headers, session_field(session_id) | noted)
+        return Response(200, TakenTurn.of(taken), {**replayed, **preference_applied(request)}, noted_of(taken))
 
     return respond
+
+
+def run(
+    request: Request,
+    invocation: Invocation,
+    session_id: str,
+    message: Message,
+    *,
+    key: str,
+    number: int | None = None,
+    system: str = "",
+    require: Require = require_nothing,
+    stream: TurnStream | None = None,
+) -> turn_protocol.TakenTurn:
+    """Takes a turn of whoever sent the request, as `take_turn` says."""
+    return take_turn(
+        request.caller,
+        session_id,
+        message,
+        key=key,
+        number=number,
+        system=system,
+        require=require,
+        wait_s=request.wait_s or 0,
+        store=runtime.session_store(),
+        model=runtime.chat_model(),
+        tools=runtime.tool_runner(),
+        quotas=runtime.quota_store(),
+        server_key=runtime.server_key(),
+        policy=replace(runtime.turn_policy(), web_tools=runtime.offered_tools().web),
+        anonymous=runtime.anonymous_limits(),
+        clock=runtime.now_ms,
+        remaining_s=invocation.remaining_s,
+        answer_s=invocation.answer_s,
+        sleep=runtime.sleep,
+        stream=stream,
+    )
+
+
+def noted_of(taken: turn_protocol.TakenTurn) -> dict[str, Any]:
+    """The part of the request's log line that is about the turn."""
+    turn = taken.turn
+    return session_field(taken.view.session.id) | {
+        "turn": turn.number,
+        "replayed": taken.replayed,
+        "model": turn.reply.model,
+        "tokens": turn.usage.tokens,
+        "cost_usd": turn.cost_usd,
+        "message_id": turn.reply.id,
+        "provider_request_id": turn.reply.request_id,
+    }
 
 
 def preference_applied(request: Request) -> dict[str, str]:

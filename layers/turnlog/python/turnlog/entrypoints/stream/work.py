@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from turnlog.domain.reply_events import ReplyEvent
-from turnlog.entrypoints.http.answers import Response, refused
+from turnlog.entrypoints.http.answers import Response, body_of, refused
 from turnlog.entrypoints.http.api import Invocation
 from turnlog.entrypoints.http.request import Request
 from turnlog.entrypoints.stream.doors import Door
@@ -31,6 +31,8 @@ class Work:
         try:
             with self._invocation.audit.refusals(self.request.path_parameters.get("id", "")):
                 self.answer = self._run()
+            if self.answer and self.answer.status >= 400:  # a refusal as it came; a stream may have begun meanwhile
+                self.error = ReplyEvent("error", body_of(self.answer))
         except Exception as error:  # noqa: BLE001 (as everywhere, any other error becomes a problem without its text)
             refusal = refused(error, self.request)
             self.answer = self._door.answer(refusal, self.request)

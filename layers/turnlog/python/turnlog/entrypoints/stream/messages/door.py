@@ -13,17 +13,17 @@ from turnlog.entrypoints.stream.messages.session_turns import take_session_turn
 from turnlog.entrypoints.stream.streamed import KeptAlive, Streamed
 
 
-def _answer_of(ended: Refused, request: Request) -> ErrorAnswer:
-    return problem_answer(ended.problem, request.id, ended.retry_after_s, has_key=request.has_key)
+def _answer_of(refusal: Refused, request: Request) -> ErrorAnswer:
+    return problem_answer(refusal.problem, request.id, refusal.retry_after_s, has_key=request.has_key)
 
 
-def _response(ended: Refused, request: Request) -> Response:
-    answer = _answer_of(ended, request)
-    return Response(answer.status, answer.body, answer.headers, {"code": ended.problem.code, **ended.noted})
+def _response(refusal: Refused, request: Request) -> Response:
+    answer = _answer_of(refusal, request)
+    return Response(answer.status, answer.body, answer.headers, {"code": refusal.problem.code, **refusal.noted})
 
 
-def _event(ended: Refused, request: Request) -> ReplyEvent:
-    return error_event(_answer_of(ended, request))
+def _event(refusal: Refused, request: Request) -> ReplyEvent:
+    return error_event(_answer_of(refusal, request))
 
 
 def _message(request: Request, invocation: Invocation) -> Streamed | KeptAlive:

@@ -46,6 +46,11 @@ _SIGN_IN = (
     "ANTHROPIC_AUTH_TOKEN; x-api-key and ANTHROPIC_API_KEY are for Anthropic's own keys, and are not read here."
 )
 _TOO_LARGE = "It is more than the context window here takes: send less."  # some clients shorten a conversation at this
+_WORDS = {
+    "unknown_field": "Extra inputs are not permitted: the fields that there are here stand in details.",
+}
+"""Words that some clients look for, in the place of our own."""
+
 _MORE = {
     "turn_in_progress": "Anthropic's SDKs repeat it for about ten seconds; max_retries makes that longer.",
 }
@@ -125,7 +130,9 @@ def _message(problem: Problem, status: int) -> str:
     where = f" See {pointer}." if pointer else ""
     which = f" Here it is {allowed[0]}." if allowed and problem.code == "setting_settled" else ""
     more = _TOO_LARGE if status == 413 else _MORE.get(problem.code, "")
-    return f"{problem.detail}{where}{which}{more and ' '}{more}"
+    # Problems have what would do in `errors`, and this form has it in `details`.
+    said = _WORDS.get(problem.code) or problem.detail.replace("stand in errors", "stand in details")
+    return f"{said}{where}{which}{more and ' '}{more}"
 
 
 def _details(problem: Problem, retry_after_s: int | None, *, has_key: bool) -> dict[str, Any]:

@@ -5,23 +5,22 @@ The caller sends what is new; Turnlog brings the conversation, the settings and 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 from turnlog import runtime
 from turnlog.domain.turn_stream import Emit, TurnStream, own_event
+from turnlog.entrypoints.http import turns
 from turnlog.entrypoints.http.answers import Response
-from turnlog.entrypoints.http.api import Invocation, session_field
+from turnlog.entrypoints.http.api import Invocation
 from turnlog.entrypoints.http.request import NEW_SESSION, Request
 from turnlog.entrypoints.stream.messages.conversation import Conversation
 from turnlog.entrypoints.stream.messages.session_body import SessionTurnBody
 from turnlog.entrypoints.stream.messages.session_message import SessionMessage, facts_of
-from turnlog.entrypoints.stream.streamed import KeptAlive, Streamed
+from turnlog.entrypoints.stream.streamed import QUIET_S, KeptAlive, Streamed
 from turnlog.errors import InvalidRequest
 from turnlog.usecases.caller import Caller
 from turnlog.usecases.known_session import KnownSession
 from turnlog.usecases.sessions import session_id_under
-from turnlog.usecases.take_turn import take_turn
 from turnlog.usecases.turn_protocol import TakenTurn
 
 
@@ -39,7 +38,10 @@ def take_session_turn(request: Request, invocation: Invocation) -> Streamed | Ke
     session_id = session_id_under(key, caller.require_user(), runtime.server_key()) if is_new else named
     invocation.audit.session_id = session_id
     turn = _SessionTurn(request, invocation, caller, session_id, key, conversation, known, is_new)
-    return Streamed(turn.stream, headers=turn.headers) if body.stream else KeptAlive(turn.answer)
+    if not body.stream:
+        return KeptAlive(turn.answer)
+    # A busy session is waited for before the stream begins, so that it can still be told by the status.
+    return Streamed(turn.stream, turn.headers, QUIET_S + (request.wait_s or 0))
 
 
 @dataclass(frozen=True)
@@ -58,9 +60,8 @@ class _SessionTurn:
     @property
     def headers(self) -> dict[str, str]:
         """The headers of the answer that are known before the turn is taken."""
-        wait_s = self.request.wait_s
-        waited = {} if wait_s is None else {"Preference-Applied": f"wait={wait_s}"}
-        return {"request-id": self.request.id, "Turnlog-Session": self.session_id, **waited}
+        named = {"request-id": self.request.id, "Turnlog-Session": self.session_id}
+        return {**named, **turns.preference_applied(self.request)}
 
     def answer(self) -> Response:
         """The turn as one message."""
@@ -72,14 +73,14 @@ class _SessionTurn:
             "Turnlog-Expires": body.turnlog.expires_at,
             **({"Idempotent-Replayed": "true"} if taken.replayed else {}),
         }
-        return Response(200, body, headers, self._noted(taken))
+        return Response(200, body, headers, turns.noted_of(taken))
 
     def stream(self, emit: Emit) -> Response:
         """The turn as it comes; its end is told once it is stored."""
         taken = self._take(TurnStream(emit, shows_own_calls=False, facts={"idempotency_key": self.key}))
         facts = facts_of(taken).fields_but()
         emit(own_event("done", usage=taken.turn.usage.fields, replayed=taken.replayed, **facts))
-        return Response(200, noted=self._noted(taken))
+        return Response(200, noted=turns.noted_of(taken))
 
     def _take(self, stream: TurnStream | None = None) -> TakenTurn:
         if self.is_new:
@@ -93,36 +94,13 @@ class _SessionTurn:
                 now_ms=runtime.now_ms(),
             )
             self.invocation.audit.acted = False  # it was done, whatever becomes of the turn
-        return take_turn(
-            self.caller,
+        return turns.run(
+            self.request,
+            self.invocation,
             self.session_id,
             self.conversation.message,
             key=self.key,
             system=self.conversation.system,
             require=self.known.require,
-            wait_s=self.request.wait_s or 0,
-            store=runtime.session_store(),
-            model=runtime.chat_model(),
-            tools=runtime.tool_runner(),
-            quotas=runtime.quota_store(),
-            server_key=runtime.server_key(),
-            policy=replace(runtime.turn_policy(), web_tools=runtime.offered_tools().web),
-            anonymous=runtime.anonymous_limits(),
-            clock=runtime.now_ms,
-            remaining_s=self.invocation.remaining_s,
-            answer_s=self.invocation.answer_s,
-            sleep=runtime.sleep,
             stream=stream,
         )
-
-    def _noted(self, taken: TakenTurn) -> dict[str, Any]:
-        turn = taken.turn
-        return session_field(self.session_id) | {
-            "turn": turn.number,
-            "replayed": taken.replayed,
-            "model": turn.reply.model,
-            "tokens": turn.usage.tokens,
-            "cost_usd": turn.cost_usd,
-            "message_id": turn.reply.id,
-            "provider_request_id": turn.reply.request_id,
-        }
