@@ -203,17 +203,10 @@ def test_twenty_run_at_the_same_time(served: Served, model: HeldModel, call: Cal
     sessions = [str(create(call).body["session_id"]) for _ in range(20)]
     together = threading.Barrier(20, timeout=10)
 
-<<<<<<< HEAD
-    def meet() -> None:
-        together.wait()
-
-    model.during = meet
-=======
     def wait() -> None:
         together.wait()
 
     model.during = wait
->>>>>>> x-asgi
     model.free()
     for reading in [ask(served, session_id) for session_id in sessions]:
         assert reading.open().rest().types[-1] == "turnlog.done"
