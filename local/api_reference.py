@@ -19,6 +19,8 @@ def routes() -> str:
         who = " and ".join(operation.roles) or ", ".join(_WHO[caller] for caller in operation.callers) or "anybody"
         status = f"{operation.status} or {operation.unfinished}" if operation.unfinished else str(operation.status)
         good = f"{status} {operation.reply.__name__}" if operation.reply else status
+        if operation.events:
+            good += " [events](#streams)"
         lines.append(f"| `{method} {path}` | {operation.summary} | {who} | {', '.join(_taken(operation))} | {good} |")
     return "\n".join(lines)
 

@@ -21,6 +21,7 @@ _CALLED = {
         "AnalyzeCode": "POST /analyze",
         "Summarize": "POST /summarize",
         "Session": "/sessions…, and its turns",
+        "Stream": "/messages, and …/stream",
         "Anonymous": "POST /anonymous/sessions",
         "Account": "/me: export, erase",
         "Admin": "/admin/…: list, end, read",

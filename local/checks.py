@@ -41,6 +41,7 @@ class Route:
     function: str
     asks_claude: bool
     is_public: bool = False
+    streams: bool = False
 
     def __str__(self) -> str:
         return f"{self.method} {_STAGE}{self.path}"
@@ -71,6 +72,11 @@ class Response:
     def is_problem(self) -> bool:
         return self.content_type == _PROBLEM and isinstance(self.body, dict)
 
+    @property
+    def is_error(self) -> bool:
+        """True for a problem, and for an error of the Messages API, which the gateway's own refusals are too."""
+        return self.is_problem or (isinstance(self.body, dict) and isinstance(self.body.get("error"), dict))
+
 
 def routes_of(template: Mapping[str, Any]) -> list[Route]:
     """Every Api event of the template but the preflights of browsers, which need no token and ask nothing."""
@@ -80,7 +86,9 @@ def routes_of(template: Mapping[str, Any]) -> list[Route]:
             if event["Type"] == "Api" and event["Properties"]["Method"] != "options":
                 api = event["Properties"]
                 is_public = api.get("Auth", {}).get("Authorizer") == "NONE"
-                routes.append(Route(api["Method"].upper(), api["Path"], name, _asks_claude(properties), is_public))
+                streams = api.get("ResponseTransferMode") == "RESPONSE_STREAM"
+                asks_claude = _asks_claude(properties)
+                routes.append(Route(api["Method"].upper(), api["Path"], name, asks_claude, is_public, streams))
     return routes
 
 
@@ -149,7 +157,8 @@ class Checks:
 
     def _without_token(self, route: Route) -> None:
         answer = self._ask(route.method, route.example, "")
-        if answer.status != 401 or not answer.is_problem or "www-authenticate" not in answer.headers:
+        is_error = answer.is_error if route.streams else answer.is_problem
+        if answer.status != 401 or not is_error or "www-authenticate" not in answer.headers:
             raise CheckFailed(f"{route} without a token answers {_shown(answer)}, not 401 as {_PROBLEM}")
 
     def _with_token(self, route: Route) -> str:

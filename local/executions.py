@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import time
+import uuid
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import asdict
 from typing import Any
@@ -90,11 +91,26 @@ def _told(invoke: Callable[..., Result], code: SavedCode, tell: Tell) -> Callabl
             printed.append(raised)
         if printed:
             tell({"printed": code.with_its_paths("\n".join(printed), worker.func_name, worker._tmpdir)})
-        for noted in _events(notes, ms):
+        for noted in events_of(notes, ms):
             tell({"noted": asdict(noted)})
         return result
 
     return invoke_and_tell
+
+
+def problem_of_failure(gateway: Any, api_id: str, stage: str) -> tuple[int, dict[str, str], bytes]:
+    """Returns status, headers and body with which the template has the gateway answer for a function that failed."""
+    error = gateway._gw_error("API_CONFIGURATION_ERROR", "Internal server error")
+    request = {
+        "api_id": api_id,
+        "stage_name": stage,
+        "stage": gateway._stages_v1[api_id][stage],
+        "request_id": str(uuid.uuid4()),
+        **{name: {} for name in ("headers", "query_params", "path_params")},
+        "resource_path": "",
+    }
+    answer: tuple[int, dict[str, str], bytes] = gateway._gateway_error_response(error, request)
+    return answer
 
 
 def read_log(log: str) -> tuple[list[str], list[dict[str, Any]]]:
@@ -113,7 +129,8 @@ def read_log(log: str) -> tuple[list[str], list[dict[str, Any]]]:
     return printed, notes
 
 
-def _events(notes: list[dict[str, Any]], ms: int) -> Iterator[Noted]:
+def events_of(notes: list[dict[str, Any]], ms: int | None) -> Iterator[Noted]:
+    """Yields what a function noted, in so many milliseconds, beside what stands in the lines of requests."""
     for note in notes:
         if note.get("message") not in _IN_LINES_OF_REQUESTS:
             yield Noted.read(note, ms)

@@ -11,7 +11,16 @@ from collections.abc import Iterable
 HOST = "127.0.0.1"  # the interface that every server here listens on
 
 
-_SOURCES = (b"x-forwarded-for", b"forwarded", b"x-real-ip")
+_SOURCES = {b"x-forwarded-for", b"forwarded", b"x-real-ip"}
+_CONTEXTS = {b"x-amzn-request-context", b"x-amzn-lambda-context"}
+
+
+def without_contexts(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """Returns the headers without those by which a request would choose its caller.
+
+    Before the function that streams, AWS's adapter sets them from what the gateway knows, and drops a client's own.
+    """
+    return [(name, value) for name, value in headers if name.lower() not in _CONTEXTS]
 
 
 def without_sources(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:

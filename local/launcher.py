@@ -205,6 +205,7 @@ class Launcher:
         mends.check(aws, deployed, stack.template)
         ministack.serve_api(deployed.outputs["ApiId"])
         ministack.read_code(*_code_folders(deployed))
+        _stream(ministack, deployed, stack.template)
         if mended or not found:
             ministack.save()
         return deployed, stack.template
@@ -230,6 +231,15 @@ class Launcher:
 
 def _api_url(ports: Ports) -> str:
     return f"http://{HOST}:{ports.api}/v1"
+
+
+def _stream(ministack: MiniStack, deployed: Deployed, template: dict[str, Any]) -> None:
+    """Has the routes that stream served by their function."""
+    names = deployed.named("AWS::Lambda::Function")
+    routes = [route for route in routes_of(template) if route.streams]
+    for function in {route.function for route in routes}:  # there is one, or none
+        paths = [(route.method, f"/v1{route.path}") for route in routes]
+        ministack.stream(names[function], names["AuthorizerFunction"], paths)
 
 
 def _code_folders(deployed: Deployed) -> tuple[dict[str, str], dict[str, str]]:

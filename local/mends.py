@@ -5,6 +5,7 @@ They bring a role to what the template gives it on AWS, and never to more.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Mapping
@@ -145,12 +146,11 @@ def _limit_single_methods(aws: Aws, deployed: Deployed) -> bool:
 def _fill_secret(aws: Aws, deployed: Deployed) -> bool:
     secret = deployed.outputs["ClaudeKeySecret"]
     client = aws.client("secretsmanager")
-    try:
-        client.get_secret_value(SecretId=secret)
-    except ClientError:
-        client.put_secret_value(SecretId=secret, SecretString=_PLACEHOLDER)
-        return True
-    return False
+    with contextlib.suppress(ClientError):  # on AWS one has no value before it is given one; here it is empty
+        if client.get_secret_value(SecretId=secret)["SecretString"]:
+            return False
+    client.put_secret_value(SecretId=secret, SecretString=_PLACEHOLDER)
+    return True
 
 
 def _set_boundaries(aws: Aws, deployed: Deployed, template: dict[str, Any]) -> bool:

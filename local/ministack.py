@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from local.guard import HOST
@@ -49,7 +49,7 @@ class MiniStack:
         self._on_fact = on_fact
         self._page = page
         self._server: subprocess.Popen[str] | None = None
-        self._done = {name: threading.Event() for name in ("saved", "serving", "reading")}
+        self._done = {name: threading.Event() for name in ("saved", "serving", "reading", "streaming")}
 
     def start(self) -> None:
         """Starts the server and returns at once; `wait_until_ready` waits until it serves."""
@@ -132,6 +132,11 @@ class MiniStack:
     def read_code(self, functions: Mapping[str, str], layers: Mapping[str, str]) -> None:
         """Executes functions, by physical name, from these folders from now on, each as it is saved then."""
         self._order(f"code {json.dumps({'functions': functions, 'layers': layers})}", "reading")
+
+    def stream(self, function: str, authorizer: str, routes: Sequence[tuple[str, str]]) -> None:
+        """Has the function, by its physical name, serve these routes as streams from now on; it starts meanwhile."""
+        streaming = {"function": function, "authorizer": authorizer, "routes": routes}
+        self._order(f"stream {json.dumps(streaming)}", "streaming")
 
     def save(self) -> None:
         """Writes the state to disk now, in case this machine stops without warning."""

@@ -1,10 +1,11 @@
 """MiniStack behind a guard, under MiniStack's own interpreter. `local.ministack` starts it.
 
 Reads orders from standard input, one a line: `api <id>` maps /v1 to an API, `code <JSON>` names the folders of the
-functions' code, `save` writes the state to disk. The end of standard input is the order to stop, so that this process
-never outlives its launcher. Writes one JSON object a line to standard output: `{"answered": …}` for each request of the
-API, `{"noted": …}` for another event of a function, `{"printed": "<text>"}` for what a function prints, and for the
-orders `{"serving": "<id>"}`, `{"reading": true}` and `{"saved": true}`.
+functions' code, `stream <JSON>` the routes that stream and their function, `save` writes the state to disk. The end of
+standard input is the order to stop, so that this process never outlives its launcher. Writes one JSON object a line to
+standard output: `{"answered": …}` for each request of the API, `{"noted": …}` for another event of a function,
+`{"printed": "<text>"}` for what a function prints, and for the orders `{"serving": "<id>"}`, `{"reading": true}`,
+`{"streaming": true}` and `{"saved": true}`.
 """
 
 from __future__ import annotations
@@ -20,10 +21,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable
-from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from hypercorn.asyncio import serve  # type: ignore[import-not-found] # MiniStack's environment has these
 from hypercorn.config import Config  # type: ignore[import-not-found]
@@ -33,20 +32,16 @@ from ministack.core.persistence import save_all  # type: ignore[import-not-found
 from ministack.services import apigateway_v1, dynamodb, lambda_svc, s3  # type: ignore[import-not-found]
 
 from local import executions, iam_request
-from local.guard import refusal, without_sources
-from local.request_line import MOST_READ_BYTES, Answered, problem_code, spent
+from local.front import Front
 from local.saved_code import SavedCode
 from local.shared_layers import SharedLayers
+from local.stream_function import StreamFunction, Streaming
+from local.stream_relay import Message
 
-STAGE = "/v1"
 MOST_TRANSACTION_BYTES = 4 * 1024 * 1024 * 4 // 3
 """MiniStack counts bytes in the base64 in which they are sent, and DynamoDB's 4 MB are of the bytes themselves."""
 _SAVE_WITHIN_S = 2.0
 _KILL_WITHIN_S = 0.7  # the launcher allows 5 s for everything
-
-Message = dict[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
 
 
 def main() -> int:
@@ -72,20 +67,22 @@ async def _run(port: int, state: Path, page: str) -> None:
     dynamodb._DDB_TXN_MAX_BYTES = MOST_TRANSACTION_BYTES
     code = SavedCode()
     executions.complete(lambda_runtime, lambda_svc, apigateway_v1, code, tell)
-    guard = Guard(port, page)
+    streams = StreamFunction(lambda_runtime, lambda_svc, code, tell)
+    failure = partial(executions.problem_of_failure, apigateway_v1)
+    front = Front(ministack.app, streams, failure, tell, port, page)
     lifespan = Lifespan()
     await lifespan.start()
-    threading.Thread(target=_obey, args=(loop, guard, code, stop), daemon=True).start()
+    threading.Thread(target=_obey, args=(loop, front, streams, code, stop), daemon=True).start()
     config = Config()
     config.bind = [f"127.0.0.1:{port}"]
     config.keep_alive_timeout = 75  # as MiniStack's own main has it
     config.loglevel = "WARNING"
     never = asyncio.Event()
-    serving = asyncio.create_task(serve(guard, config, shutdown_trigger=never.wait))
+    serving = asyncio.create_task(serve(front, config, shutdown_trigger=never.wait))
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    guard.close()
-    await _kill_workers()  # before the state is saved, so that none of them changes it meanwhile
+    front.close()
+    await _kill_workers(streams)  # before the state is saved, so that none of them changes it meanwhile
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(lifespan.stop(), _SAVE_WITHIN_S)
     if serving.done():
@@ -94,23 +91,33 @@ async def _run(port: int, state: Path, page: str) -> None:
     os._exit(0)  # in an orderly end asyncio would wait for threads that wait for workers
 
 
-async def _kill_workers() -> None:
-    killing = threading.Thread(target=lambda_runtime.reset, daemon=True)
+async def _kill_workers(streams: StreamFunction) -> None:
+    def kill() -> None:
+        streams.kill()
+        lambda_runtime.reset()
+
+    killing = threading.Thread(target=kill, daemon=True)
     killing.start()
     until = time.monotonic() + _KILL_WITHIN_S
     while killing.is_alive() and time.monotonic() < until:
         await asyncio.sleep(0.02)
 
 
-def _obey(loop: asyncio.AbstractEventLoop, guard: Guard, code: SavedCode, stop: asyncio.Event) -> None:
+def _obey(
+    loop: asyncio.AbstractEventLoop, front: Front, streams: StreamFunction, code: SavedCode, stop: asyncio.Event
+) -> None:
     for line in sys.stdin:
         match line.rstrip("\n").split(" ", 1):
             case ["api", api_id]:
-                guard.api_id = api_id
+                front.api_id = api_id
                 tell({"serving": api_id})
             case ["code", folders]:
                 code.read_from(**json.loads(folders))
                 tell({"reading": True})
+            case ["stream", streaming]:
+                streams.streaming = Streaming(**json.loads(streaming))
+                asyncio.run_coroutine_threadsafe(streams.warm(), loop)  # while others start
+                tell({"streaming": True})
             case ["save"]:
                 loop.call_soon_threadsafe(_save)  # on the loop, where most of the state is changed
     loop.call_soon_threadsafe(stop.set)
@@ -150,87 +157,6 @@ class Lifespan:
 
     async def _answer(self, message: Message) -> None:
         await self._done.put(message["type"])
-
-
-class Guard:
-    """Lets only this machine's programs in, maps /v1 to the API, and reports each answer of the API."""
-
-    def __init__(self, port: int, page: str) -> None:
-        self.api_id = ""
-        self._page = page
-        self._port = port
-        self._closed = False
-
-    def close(self) -> None:
-        """Refuses every request from now on."""
-        self._closed = True
-
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        match scope["type"]:
-            case "http":
-                await self._http(scope, receive, send)
-            case "websocket":
-                await receive()
-                await send({"type": "websocket.close", "code": 1008})
-            case "lifespan":
-                for _ in range(2):
-                    step = (await receive())["type"]
-                    await send({"type": f"{step}.complete"})
-
-    async def _http(self, scope: Message, receive: Receive, send: Send) -> None:
-        headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
-        is_api = scope["path"] == STAGE or scope["path"].startswith(f"{STAGE}/")
-        if reason := refusal(headers, self._port, self._page if is_api else ""):
-            await _refuse(send, 403, "Forbidden", reason)
-            tell({"answered": asdict(Answered(scope["method"], scope["path"], 403, 0, code="page_refused"))})
-        elif self._closed:
-            await _refuse(send, 503, "Stopping", "This server is being stopped.")
-        elif not is_api:
-            await ministack.app(scope, receive, send)
-        elif not self.api_id:
-            await _refuse(send, 503, "Starting", "The API is not deployed yet.")
-        else:
-            await self._api(scope, receive, send)
-
-    async def _api(self, scope: Message, receive: Receive, send: Send) -> None:
-        prefix = f"/_aws/execute-api/{self.api_id}"
-        inner = {
-            **scope,
-            "headers": without_sources(scope["headers"]),
-            "path": prefix + scope["path"],
-            "raw_path": prefix.encode() + (scope.get("raw_path") or scope["path"].encode()),
-        }
-        began = time.perf_counter()
-        head: Message = {}
-        body = bytearray()
-
-        async def note_and_send(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                head.update(message)
-            elif len(body) <= MOST_READ_BYTES:
-                body.extend(message.get("body", b""))
-            await send(message)
-
-        await ministack.app(inner, receive, note_and_send)
-        if head:
-            ms = round((time.perf_counter() - began) * 1000)
-            is_paid = scope["method"] == "POST" and not _header(head, b"idempotent-replayed")
-            kind = _header(head, b"content-type")
-            tokens, cost_usd = spent(kind, bytes(body)) if is_paid else (None, None)
-            code = problem_code(kind, bytes(body))
-            answered = Answered(scope["method"], scope["path"], head["status"], ms, tokens, cost_usd, code)
-            tell({"answered": asdict(answered)})
-
-
-def _header(head: Message, wanted: bytes) -> str:
-    return next((str(value, "latin-1") for name, value in head["headers"] if name.lower() == wanted), "")
-
-
-async def _refuse(send: Send, status: int, title: str, detail: str) -> None:
-    body = json.dumps({"title": title, "status": status, "detail": detail}).encode()
-    headers = [(b"content-type", b"application/problem+json"), (b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
 
 
 def _raise_open_files() -> None:

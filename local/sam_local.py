@@ -194,7 +194,8 @@ export AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test AWS_DEFAULT_REGION={REG
 .venv/bin/sam local invoke QueryFunction --event events/query.json {options}
 .venv/bin/sam local start-api --host {HOST} --port 3000 {options}
 
-With --skip-pull-image SAM keeps the image that is there.
+With --skip-pull-image SAM keeps the image that is there. StreamFunction does not run so: it needs AWS's adapter, which
+a stack on one machine goes without. `make run` serves its routes.
 Containers reach the stack by relays on {bridge.address}, which only {bridge.network} may use. Ctrl-C ends them.
 """
 

@@ -27,7 +27,8 @@ from local.state import ROOT, StateFolder
 
 NAME = "turnlog"
 REGION = "us-east-1"
-_INPUTS = ("template.yaml", "samconfig.toml", "requirements.lock", "local/ministack.lock", "layers/dependencies")
+_BUILT = ("layers/dependencies", "layers/stream")
+_INPUTS = ("template.yaml", "samconfig.toml", "requirements.lock", "local/ministack.lock", *_BUILT)
 _CODE = ("functions", "layers/turnlog")
 _INVOKED_WITHIN_S = 90  # an invocation waits for a cold start, which takes long on a busy machine
 _WHOLE = {"CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE"}

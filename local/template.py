@@ -32,6 +32,16 @@ def known_models() -> str:
     return str(_template()["Mappings"]["Release"]["Claude"]["Models"])
 
 
+def adapter_layer(partition: str, region: str) -> str:
+    """The ARN of AWS's own layer of the Lambda Web Adapter, as a stack there names it; empty where there is none."""
+    mappings = _template()["Mappings"]
+    accounts = mappings["Adapter"]
+    account = accounts.get(region, accounts.get(partition, {})).get("Account", "none")
+    version = mappings["Release"]["Adapter"]["Version"]
+    name = f"LambdaAdapterLayerArm64:{version}"
+    return "" if account == "none" else f"arn:{partition}:lambda:{region}:{account}:layer:{name}"
+
+
 def folders_as_they_are() -> dict[str, str]:
     """The folders of the functions, and of the layers that need no build, by logical name."""
     found = {}

@@ -46,8 +46,11 @@ def expect(method: str, path: str, status: int, headers: Mapping[str, str], body
     answer = allowed[str(status)]
     assert ("content" in answer) == (body is not None)
     sent = {name.lower(): value for name, value in headers.items()}
-    for media_type in answer.get("content", {}):
+    for media_type, described in answer.get("content", {}).items():
         assert sent["content-type"] == f"{media_type}; charset=utf-8"
+        if media_type == "text/event-stream":
+            _expect_events(described["x-events"], body)
+            continue
         pointer = f"#/paths/{path.replace('/', '~1')}/{method.lower()}/responses/{status}/content"
         wrong = [
             error.message for error in _validator(f"{pointer}/{media_type.replace('/', '~1')}/schema").iter_errors(body)
@@ -60,6 +63,19 @@ def expect(method: str, path: str, status: int, headers: Mapping[str, str], body
         if schema.get("type") != "integer" and name.lower() in sent:
             Draft202012Validator(schema).validate(sent[name.lower()])
     seen.add((method, path, status, body["code"] if status >= 400 and isinstance(body, dict) else ""))
+
+
+def _expect_events(described: Mapping[str, Any], body: Any) -> None:
+    """Fails when an event of ours is not as described, or the whole is not one message between two of them."""
+    kinds = [event["type"] for event in body]
+    ends = ["error"] if "error" in kinds else ["message_stop", "turnlog.done"]
+    assert kinds[0] == "turnlog.turn"
+    assert kinds[-len(ends) :] == ends
+    assert kinds.count("message_start") == 1 - ("message_start" not in kinds and "error" in kinds)
+    for event in body:
+        if event["type"].startswith("turnlog.") or event["type"] == "error":
+            wrong = [error.message for error in _validator(described[event["type"]]["$ref"]).iter_errors(event)]
+            assert not wrong, f"{event['type']}: {wrong}"
 
 
 def is_valid(value: object, pointer: str) -> bool:

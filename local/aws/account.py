@@ -24,6 +24,8 @@ from botocore.exceptions import (
 _EXPIRED = ("ExpiredToken", "ExpiredTokenException", "RequestExpired")
 _WRONG = ("InvalidClientTokenId", "UnrecognizedClientException", "SignatureDoesNotMatch", "InvalidAccessKeyId")
 _DENIED = ("AccessDenied", "AccessDeniedException", "UnauthorizedOperation")
+_NO_LAYER = ("ResourceNotFoundException", "InvalidParameterValueException", *_DENIED)
+"""Lambda's answers for a layer that is not there, or is not shared with who asks, or is another Region's."""
 
 DEFAULT_STACK = "turnlog"
 
@@ -124,6 +126,25 @@ class Account:
         quotas = _asked(lambda: [each for page in pages for each in page["Quotas"]])
         found = [float(each["Value"]) for each in quotas if "integration timeout" in each["QuotaName"].lower()]
         return max([29_000.0, *found]) / 1000
+
+    @property
+    def partition(self) -> str:
+        """The part of AWS that the Region belongs to, such as `aws` or `aws-cn`."""
+        return self._session.get_partition_for_region(self.region)
+
+    def has_layer(self, arn: str) -> bool:
+        """True if functions of this account and Region can have that version of a layer."""
+
+        def find() -> bool:
+            try:
+                self.client("lambda").get_layer_version_by_arn(Arn=arn)
+            except ClientError as error:
+                if error.response["Error"]["Code"] in _NO_LAYER:
+                    return False
+                raise
+            return True
+
+        return _asked(find)
 
     def has_value(self, secret: str) -> bool:
         """True if the secret has a value, which is not read."""

@@ -132,6 +132,8 @@ def _welcome(plan: Plan, stack: DeployedStack) -> str:
         ]
     else:
         lines += [f"Tokens come from {stack.parameters['TokenIssuer']}."]
+    if base_url := stack.outputs.get("MessagesBaseUrl"):  # a stack that was rolled back has none
+        lines.append(f"For Anthropic's clients:   ANTHROPIC_BASE_URL={base_url} ANTHROPIC_AUTH_TOKEN=<the token>")
     return "\n".join([*lines, "docs/api.md has the routes; the smoke test tries them now:", ""])
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from local import parameters
 from local.aws.account import Account, Concurrency, DeployedStack
 from local.aws.plan import Plan
-from local.template import function_names
+from local.template import adapter_layer, function_names
 
 KEPT_UNRESERVED = 100
 """Executions that Lambda does not let an account reserve (Lambda quotas)."""
@@ -64,6 +64,7 @@ def of_account(plan: Plan, account: Account) -> Iterator[Problem]:
     yield from _of_key(plan, account, stack)
     yield from _of_concurrency(plan, account.concurrency(), stack)
     yield from _of_timeout(plan, account)
+    yield from _of_adapter(plan, account, stack)
 
 
 def _of_status(name: str, status: str) -> Problem | None:
@@ -110,3 +111,19 @@ def _of_timeout(plan: Plan, account: Account) -> Iterator[Problem]:
             f"API Gateway waits {most:g} s at most in this account and Region, not {seconds}.",
             "ask for a higher quota of API Gateway, “Maximum integration timeout”, or leave GatewaySeconds out",
         )
+
+
+def _of_adapter(plan: Plan, account: Account, stack: DeployedStack | None) -> Iterator[Problem]:
+    """Yields what keeps the function that streams from AWS's Lambda Web Adapter."""
+    if plan.value("Environment", stack) == "local":
+        return
+    own = plan.value("AdapterLayer", stack)
+    arn = own or adapter_layer(account.partition, account.region)
+    if arn and account.has_layer(arn):
+        return
+    where = f"in {account.region}{f' as {arn}' if arn else ''}"
+    said = "AdapterLayer names none that can be used" if own else "AWS publishes none that can be used"
+    yield Problem(
+        f"The function that streams needs the Lambda Web Adapter, and {said} {where}.",
+        "make deploy PARAMETERS=AdapterLayer=<the ARN of a copy>; docs/operations.md says how to make one",
+    )

@@ -10,10 +10,11 @@ from local.claude_stand_in.markdown import prose_of
 from local.claude_stand_in.memory import recalled
 from local.claude_stand_in.sentences import sentences, summary, telling_words
 from local.claude_stand_in.tables import table_in
-from local.claude_stand_in.turns import text_of
+from local.claude_stand_in.turns import said, text_of
 
 MARK = "[stand-in, not Claude] "
 QUOTED_WORDS = 8
+LONGEST_TASK = 4_000  # characters of a system prompt
 
 _SUMMARY = re.compile(r"\bsummar(?:y|ies|i[sz]\w*)\b", re.IGNORECASE)
 _CODE = re.compile(r"\b(?:code|source)\b", re.IGNORECASE)
@@ -29,15 +30,22 @@ _OBSERVATIONS = (
 
 
 def answer(body: dict[str, Any]) -> str:
-    """The answer to a valid request: the task of the system prompt, else a recalled fact, a summary or an echo."""
+    """The answer to a valid request: the task of the system prompt, else a recalled fact, a summary or an echo.
+
+    A long system prompt, as Claude Code has one, tells so much that it sets no task.
+    """
     system = text_of(body.get("system", ""))
-    user_texts = [text_of(each["content"]) for each in body["messages"] if each["role"] == "user"]
+    by_user = [each["content"] for each in body["messages"] if each["role"] == "user"]
+    # A message in which Claude Code alone speaks is none of the user's, unless there is no other.
+    user_texts = [said(each) for each in by_user if said(each) or not text_of(each)] or [text_of(by_user[-1])]
     return (
         _task_answer(system, user_texts[-1]) or recalled(user_texts) or _asked_summary(user_texts) or _echo(user_texts)
     )
 
 
 def _task_answer(system: str, text: str) -> str | None:
+    if len(system) > LONGEST_TASK:
+        return None
     if text and _CODE.search(system) and _REVIEW.search(system):
         return _review(text)
     if text and _SUMMARY.search(system):

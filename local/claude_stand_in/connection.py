@@ -11,21 +11,22 @@ from urllib.parse import unquote, urlsplit
 
 from local.claude_stand_in.cache import PromptCache
 from local.claude_stand_in.catalogue import model_json, page_json
+from local.claude_stand_in.course import course_of
 from local.claude_stand_in.diagnosis import Diagnoses
+from local.claude_stand_in.dialect import Dialect
 from local.claude_stand_in.errors import ApiError, invalid
 from local.claude_stand_in.faults import Fault, Faults
-from local.claude_stand_in.prompt import Prompt, digest
+from local.claude_stand_in.prompt import digest
 from local.claude_stand_in.record import KEPT_HEADERS, Record, Request
-from local.claude_stand_in.replies import Reply, reply_to
+from local.claude_stand_in.replies import reply_to
+from local.claude_stand_in.replying import ReplyHandler
 from local.claude_stand_in.rules import check_count_request, check_message_request, parsed
+from local.claude_stand_in.threads import Threads, ThreadTurn
 from local.claude_stand_in.turns import last_user_text
-from local.claude_stand_in.wire import ApiHandler, chunk, event_bytes, json_bytes, new_request_id
-
-_EVENTS_BEFORE_CUT = 4
-_GARBAGE = b"<html><body>This is not JSON.</body></html>"
+from local.claude_stand_in.wire import new_request_id
 
 
-class Connection(ApiHandler):
+class Connection(ReplyHandler):
     """Serves the requests of one client, one after the other."""
 
     record: Record
@@ -33,12 +34,14 @@ class Connection(ApiHandler):
     clock: Callable[[], float]
     cache: PromptCache
     diagnoses: Diagnoses
+    threads: Threads
 
     @classmethod
     def serving(cls, record: Record, faults: Faults, clock: Callable[[], float]) -> type[Connection]:
         """The handler class for one server. `clock` returns seconds since 1970."""
         served = {"record": record, "faults": faults, "clock": staticmethod(clock)}
-        return type("Connection", (cls,), served | {"cache": PromptCache(), "diagnoses": Diagnoses()})
+        kept = {"cache": PromptCache(), "diagnoses": Diagnoses(), "threads": Threads()}
+        return type("Connection", (cls,), served | kept)
 
     def answer(self) -> None:
         self.request_id = new_request_id()
@@ -55,7 +58,7 @@ class Connection(ApiHandler):
             case ("POST", "/v1/messages"):
                 self._answer_messages(body)
             case ("POST", "/v1/messages/count_tokens"):
-                self.send_answer(200, {"input_tokens": self._counted(body).tokens})
+                self.send_answer(200, self._counted(body))
             case ("GET", "/v1/models"):
                 self._check_headers()
                 self.send_answer(200, page_json(urlsplit(self.path).query, self._now()))
@@ -89,12 +92,14 @@ class Connection(ApiHandler):
         self.faults.add(*faults)
         return len(faults)
 
-    def _counted(self, raw: bytes) -> Prompt:
-        return check_count_request(self._received(raw), self._now())
+    def _counted(self, raw: bytes) -> dict[str, Any]:
+        prompt = check_count_request(self._received(raw), self._now(), self._dialect())
+        managed = {"context_management": {"original_input_tokens": prompt.tokens}}
+        return {"input_tokens": prompt.tokens} | (managed if prompt.body.get("context_management") else {})
 
     def _received(self, raw: bytes) -> dict[str, Any]:
         """The request's body. Raises ApiError when its headers are wrong; the request is recorded either way."""
-        headers = {name: value for name in KEPT_HEADERS if (value := self.headers.get(name)) is not None}
+        headers = {name: value for name in KEPT_HEADERS if (value := self._header(name)) is not None}
         body = None
         try:
             self._check_headers()
@@ -110,8 +115,14 @@ class Connection(ApiHandler):
     def _check_headers(self) -> None:
         if not self._is_authorised():
             raise ApiError("authentication_error", "x-api-key header is required")
-        if not self.headers.get("anthropic-version"):
-            raise invalid("anthropic-version: header is required")
+        self._dialect()
+
+    def _dialect(self) -> Dialect:
+        return Dialect.of_headers(self.headers.get("anthropic-version"), self._header("anthropic-beta") or "")
+
+    def _header(self, name: str) -> str | None:
+        """A header's value; those of several with this name are one list."""
+        return ",".join(self.headers.get_all(name, [])) or None
 
     def _answer_messages(self, raw: bytes) -> None:
         # The last bytes go out after the count went down: who has read the answer sees the call as ended.
@@ -122,21 +133,31 @@ class Connection(ApiHandler):
     def _begin_answer(self, raw: bytes) -> bytes:
         began_s = self.clock()
         body = self._received(raw)
-        prompt = check_message_request(body, self._now())
+        dialect, account = self._dialect(), self._account()
+        if not dialect.has("thread"):
+            return self._begin_reply(ThreadTurn(body), account, began_s)
+        with self.threads.turn(account, body) as turn:
+            return self._begin_reply(turn, account, began_s)
+
+    def _begin_reply(self, turn: ThreadTurn, account: str, began_s: float) -> bytes:
+        body = turn.body
+        prompt = check_message_request(body, self._now(), self._dialect())
         streamed = body.get("stream", False)
         fault = self.faults.take(last_user_text(body))
         if fault and fault.error:
             raise fault.error
-        kind = fault.kind if fault else ""
-        if fault and kind in ("silence", "slow") and not (self.client_waits(fault.wait_s) and kind == "slow"):
+        if fault and self.ends_in_silence(fault, streamed=streamed):
             self.close_connection = True
             return b""
-        if kind == "garbage":
-            return self._begin_garbage(streamed=streamed)
-        account = self._account()
+        if fault and fault.kind == "garbage":
+            return self.begin_garbage(streamed=streamed)
         reply = reply_to(prompt, self.cache.use(account, prompt, began_s))
         reply = replace(reply, diagnostics=self.diagnoses.diagnosis(account, prompt, reply.id))
-        return self._begin_stream(reply, kind) if streamed else self._begin_plain(reply, kind)
+        if reply.stop_reason != "refusal":
+            turn.keep(reply.id, reply.content)
+        if streamed:
+            return self.begin_stream(course_of(reply.events(), reply.wishes, fault, self.request_id))
+        return self.begin_plain(reply, fault)
 
     def _account(self) -> str:
         """A name for whoever has this key, which does not tell the key."""
@@ -145,27 +166,3 @@ class Connection(ApiHandler):
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self.clock(), UTC)
-
-    def _begin_plain(self, reply: Reply, fault: str) -> bytes:
-        body = json_bytes(replace(reply, stop_reason=None).message() if fault == "early_end" else reply.message())
-        self.send_head(200, "application/json", {"content-length": str(len(body))})
-        if fault != "cut":
-            return body
-        self.close_connection = True
-        return body[: len(body) // 2]
-
-    def _begin_stream(self, reply: Reply, fault: str) -> bytes:
-        events = reply.events()[:-2] if fault == "early_end" else reply.events()
-        self.send_head(200, "text/event-stream; charset=utf-8", {"transfer-encoding": "chunked"})
-        for event in events[:_EVENTS_BEFORE_CUT] if fault == "cut" else events[:-1]:
-            self.wfile.write(chunk(event_bytes(event)))
-        if fault != "cut":
-            return chunk(event_bytes(events[-1])) + chunk(b"")
-        self.close_connection = True
-        return b""
-
-    def _begin_garbage(self, *, streamed: bool) -> bytes:
-        body = b"event: message_start\ndata: " + _GARBAGE + b"\n\n" if streamed else _GARBAGE
-        kind = "text/event-stream; charset=utf-8" if streamed else "application/json"
-        self.send_head(200, kind, {"content-length": str(len(body))})
-        return body

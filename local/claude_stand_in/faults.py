@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from local.claude_stand_in.errors import ApiError, invalid
+from local.claude_stand_in.errors import STATUS_OF, ApiError, invalid
 from local.claude_stand_in.rules.thinking import BOUND
 
 KINDS = (
@@ -22,11 +22,19 @@ KINDS = (
     "silence",
     "slow",
     "garbage",
+    "paced",
+    "stall",
+    "never_ends",
+    "error_after_text",
+    "no_stop_reason",
+    "two_starts",
+    "unknown_event",
 )
+MOST_EVENTS = 1_000_000
 MOST_TIMES = 10_000
 
-_FIELDS = {"fault", "times", "retry_after_s", "seconds", "match"}
-_DEFAULT_SECONDS = {"silence": 60.0, "slow": 1.0}
+_FIELDS = {"fault", "times", "retry_after_s", "seconds", "match", "events", "error_type"}
+_DEFAULT_SECONDS = {"silence": 60.0, "slow": 1.0, "paced": 1.0, "stall": 60.0, "never_ends": 60.0}
 _ERRORS = {
     "rate_limit": ("rate_limit_error", "This request would exceed the rate limit."),
     "overloaded": ("overloaded_error", "Overloaded"),
@@ -46,13 +54,19 @@ _ERRORS = {
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A failure of one request. `match` must occur in the text of the last user message; "" occurs in every one."""
+    """A failure of one request. `match` must occur in the text of the last user message; "" occurs in every one.
+
+    `events` come before a fault in the middle of a stream; None stands for all up to the first text. `error_type` is
+    that of `error_after_text`.
+    """
 
     kind: str
     times: int = 1
     retry_after_s: float | None = None
     seconds: float | None = None
     match: str = ""
+    events: int | None = None
+    error_type: str = "overloaded_error"
 
     def __post_init__(self) -> None:
         """Raises ApiError for values that no fault has."""
@@ -62,6 +76,10 @@ class Fault:
             raise invalid(f"times: should be from 1 to {MOST_TIMES}")
         if not isinstance(self.match, str):
             raise invalid("match: should be a string")
+        if self.events is not None and (type(self.events) is not int or not 0 <= self.events <= MOST_EVENTS):
+            raise invalid(f"events: should be from 0 to {MOST_EVENTS}")
+        if not isinstance(self.error_type, str) or self.error_type not in STATUS_OF:
+            raise invalid(f"error_type: should be one of {', '.join(STATUS_OF)}")
         _check_seconds("seconds", self.seconds, lambda seconds: seconds > 0)
         _check_seconds("retry_after_s", self.retry_after_s, lambda seconds: seconds >= 0)
 
@@ -75,7 +93,7 @@ class Fault:
 
     @property
     def wait_s(self) -> float:
-        """Seconds that `silence` lasts (60 by default) or `slow` waits (1 by default)."""
+        """Seconds of silence, or those that a reply takes longer or goes on."""
         return _DEFAULT_SECONDS[self.kind] if self.seconds is None else self.seconds
 
     @property
@@ -85,6 +103,12 @@ class Fault:
             return None
         after_s = 1 if self.retry_after_s is None and self.kind == "rate_limit" else self.retry_after_s
         return ApiError(*_ERRORS[self.kind], headers={} if after_s is None else {"retry-after": f"{after_s:g}"})
+
+    @property
+    def mid_stream_error(self) -> ApiError:
+        """The error of `error_after_text`."""
+        overloaded = self.error_type == "overloaded_error"
+        return ApiError(self.error_type, "Overloaded" if overloaded else f"The stand-in fails with {self.error_type}.")
 
 
 class Faults:

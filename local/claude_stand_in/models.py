@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 _UNKNOWN = datetime(1970, 1, 1, tzinfo=UTC)  # what the Models API says of a day of release that it does not know
-_ALL_EFFORTS = ("low", "medium", "high", "xhigh", "max")
+ALL_EFFORTS = ("low", "medium", "high", "xhigh", "max")
 _FREE = ("adaptive", "between_tools", "disabled")  # ways to think: the model's choice, which can be switched off
 _ALWAYS = ("adaptive", "between_tools")
 _BOTH = ("adaptive", "enabled", "disabled")
@@ -29,7 +29,7 @@ class Model:
     id: str
     least_cached: int
     thinking: tuple[str, ...] = _FREE
-    efforts: tuple[str, ...] = _ALL_EFFORTS
+    efforts: tuple[str, ...] = ALL_EFFORTS
     context: int = 1_000_000
     most_output: int = 128_000
     binds_thinking: bool = False
@@ -75,8 +75,7 @@ class Model:
             **{name: _supported(True) for name in always},
             "code_execution": _supported(False),
             "context_management": _supported(False),
-            "effort": {name: _supported(name in self.efforts) for name in _ALL_EFFORTS}
-            | _supported(bool(self.efforts)),
+            "effort": {name: _supported(name in self.efforts) for name in ALL_EFFORTS} | _supported(bool(self.efforts)),
             "server_tools": {"code_execution": _supported(False), "web_search": _supported(True)} | _supported(True),
             "thinking": {"types": {kind: _supported(kind in self.thinking) for kind in kinds}} | _supported(True),
         }
@@ -89,7 +88,7 @@ def _newest(name: str, least_cached: int = 512, created: datetime = _UNKNOWN) ->
 
 def _older(name: str, least_cached: int, thinking: tuple[str, ...], efforts: int = 5, **more: Any) -> Model:
     """A model from before messages of the system in the middle of a conversation."""
-    efforts_taken = tuple(each for each in _ALL_EFFORTS if each != "xhigh")[:efforts] if efforts < 5 else _ALL_EFFORTS
+    efforts_taken = tuple(each for each in ALL_EFFORTS if each != "xhigh")[:efforts] if efforts < 5 else ALL_EFFORTS
     return Model(name, least_cached, thinking, efforts_taken, takes_system_messages=False, **more)
 
 

@@ -1,7 +1,8 @@
 """A prompt as its parts in the order in which Claude reads them: tools, system, messages.
 
 Each part has a digest of what it says. Marks of the cache are not part of it, nor are fields that are null, nor whether
-a text stands as a string or as a block: nothing of that changes what Claude reads.
+a text stands as a string or as a block: nothing of that changes what Claude reads. Nor does a tool with defer_loading,
+which it reads only when a search has found it.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from local.claude_stand_in.dialect import PLAIN, Dialect
 from local.claude_stand_in.models import Model
 from local.claude_stand_in.tokens import TOKENS_PER_MESSAGE, tokens_of_block, tokens_of_json
 from local.claude_stand_in.turns import Block, blocks_of
@@ -43,15 +45,16 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A valid request, the model that it asks, and its parts."""
+    """A valid request, the model that it asks, its parts, and the dialect that it is said in."""
 
     body: dict[str, Any]
     model: Model
     parts: list[Part]
+    dialect: Dialect = PLAIN
 
     @classmethod
-    def of(cls, body: dict[str, Any], model: Model) -> Prompt:
-        return cls(body, model, list(_parts(body)))
+    def of(cls, body: dict[str, Any], model: Model, dialect: Dialect = PLAIN) -> Prompt:
+        return cls(body, model, list(_parts(body)), dialect)
 
     @property
     def tokens(self) -> int:
@@ -66,6 +69,8 @@ class Prompt:
 
 def _parts(body: dict[str, Any]) -> Iterator[Part]:
     for number, tool in enumerate(body.get("tools", [])):
+        if tool.get("defer_loading") is True:
+            continue
         yield Part("tools", f"tools.{number}", tool, tokens_of_json(tool))
     system = body.get("system") or []
     for number, block in enumerate(blocks_of(system)):

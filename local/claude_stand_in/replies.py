@@ -14,11 +14,16 @@ from local.claude_stand_in.signatures import signed
 from local.claude_stand_in.stream import events_of
 from local.claude_stand_in.thinking import shows_thinking
 from local.claude_stand_in.turns import Block
+from local.claude_stand_in.wishes import Wishes
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """The reply to one valid request. `stop_reason` is None only when a fault takes it away."""
+    """The reply to one valid request. `stop_reason` is None only when a fault takes it away.
+
+    `wishes` say how long it takes. `context_management` is None unless the request has it. With `counts_thinking` its
+    stream estimates how much it thinks.
+    """
 
     id: str
     model: str
@@ -27,12 +32,15 @@ class Reply:
     stop_sequence: str | None
     stop_details: dict[str, Any] | None
     usage: dict[str, Any]
+    wishes: Wishes
     diagnostics: dict[str, Any] | None = None
+    context_management: dict[str, Any] | None = None
+    counts_thinking: bool = False
 
     def message(self) -> dict[str, Any]:
         """The body of a plain answer. A reply that stopped before its first character has no content."""
-        diagnosed = {"diagnostics": self.diagnostics} if self.diagnostics else {}
-        return diagnosed | {
+        asked = {"diagnostics": self.diagnostics, "context_management": self.context_management}
+        return {name: each for name, each in asked.items() if each} | {
             "id": self.id,
             "type": "message",
             "role": "assistant",
@@ -46,7 +54,7 @@ class Reply:
 
     def events(self) -> list[dict[str, Any]]:
         """The events of a streamed answer."""
-        return events_of(self.message())
+        return events_of(self.message(), counts_thinking=self.counts_thinking)
 
 
 def reply_to(prompt: Prompt, cached: CacheUse) -> Reply:
@@ -64,7 +72,18 @@ def reply_to(prompt: Prompt, cached: CacheUse) -> Reply:
     if reason == "stop_sequence" and limit is None:
         sequence = next(iter(stops), None)
     usage = cached.usage() | _output_usage(written, body["max_tokens"])
-    return Reply(f"msg_{digest}", body["model"], content, reason, sequence, _details_of(reason), usage)
+    return Reply(
+        f"msg_{digest}",
+        body["model"],
+        content,
+        reason,
+        sequence,
+        _details_of(reason),
+        usage,
+        draft.wishes,
+        context_management={"applied_edits": []} if body.get("context_management") else None,
+        counts_thinking=prompt.dialect.has("estimated_tokens"),
+    )
 
 
 def _details_of(reason: str) -> dict[str, Any] | None:

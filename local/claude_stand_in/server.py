@@ -78,12 +78,15 @@ class StandIn:
         retry_after_s: float | None = None,
         seconds: float | None = None,
         match: str = "",
+        events: int | None = None,
+        error_type: str = "overloaded_error",
     ) -> None:
         """Makes the next `times` valid calls fail whose last user message contains `match`.
 
-        Faults wait in the order of these calls. Raises ApiError when there is no such fault.
+        `events` is how many of a stream's events come before a fault in the middle of it: by default those up to the
+        first text. Faults wait in the order of these calls. Raises ApiError when there is no such fault.
         """
-        self._faults.add(Fault(kind, times, retry_after_s, seconds, match))
+        self._faults.add(Fault(kind, times, retry_after_s, seconds, match, events, error_type))
 
     def clear_faults(self) -> None:
         """Removes all faults that wait."""

@@ -11,8 +11,11 @@ from local.claude_stand_in.turns import Block
 _DELTA_CHARACTERS = 16
 
 
-def events_of(message: dict[str, Any]) -> list[dict[str, Any]]:
-    """All events of a message."""
+def events_of(message: dict[str, Any], *, counts_thinking: bool = False) -> list[dict[str, Any]]:
+    """All events of a message. With `counts_thinking` each delta of thinking has an estimate of its tokens.
+
+    The estimate is null where the text is shown. Blocks that hide it share the message's tokens of thinking.
+    """
     usage = message["usage"]
     start = message | {
         "content": [],
@@ -21,17 +24,29 @@ def events_of(message: dict[str, Any]) -> list[dict[str, Any]]:
         "stop_details": None,
         "usage": usage | {"output_tokens": 1},
     }
+    managed = {name: message[name] for name in ("context_management",) if name in message}
     end = {name: message[name] for name in ("stop_reason", "stop_sequence", "stop_details")}
+    counted = _estimate(message) if counts_thinking else None
     return [
-        {"type": "message_start", "message": start},
-        *(event for index, block in enumerate(message["content"]) for event in _block_events(index, block)),
-        {"type": "message_delta", "delta": end, "usage": usage},
+        {"type": "message_start", "message": start | dict.fromkeys(managed)},
+        *(event for index, block in enumerate(message["content"]) for event in _block_events(index, block, counted)),
+        {"type": "message_delta", "delta": end, "usage": usage, **managed},
         {"type": "message_stop"},
     ]
 
 
-def _block_events(index: int, block: Block) -> Iterator[dict[str, Any]]:
+def _estimate(message: dict[str, Any]) -> int:
+    blocks = sum(1 for block in message["content"] if block["type"] == "thinking")
+    tokens = message["usage"].get("output_tokens_details", {}).get("thinking_tokens", 0)
+    return int(tokens // max(1, blocks))
+
+
+def _block_events(index: int, block: Block, counted: int | None) -> Iterator[dict[str, Any]]:
     start, deltas = _taken_apart(block)
+    if block["type"] == "thinking" and counted is not None:
+        shown = [each | {"estimated_tokens": None} for each in deltas[:-1]]
+        hidden = {"type": "thinking_delta", "thinking": "", "estimated_tokens": counted}
+        deltas = [*(shown or [hidden]), deltas[-1]]
     yield {"type": "content_block_start", "index": index, "content_block": start}
     if index == 0:
         yield {"type": "ping"}

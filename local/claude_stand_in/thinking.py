@@ -9,7 +9,7 @@ from local.claude_stand_in.models import Model
 from local.claude_stand_in.turns import Block, last_user_text
 
 _ASKED = re.compile(
-    r"\bthink (?:first|hard(?:er)?|twice|about (?:it|this|that)|it over|step by step|before)\b"
+    r"\bthink (?:first|hard(?:er)?|twice|for \d|about (?:it|this|that)|it over|step by step|before)\b"
     r"|\b(?:reply|answer) with (?:redacted )?thinking\b|\bredacted thinking\b",
     re.IGNORECASE,
 )
@@ -42,12 +42,19 @@ def with_thinking(blocks: list[Block], body: dict[str, Any], text: str) -> list[
 def shows_thinking(body: dict[str, Any], model: Model) -> bool:
     """True when the text of thinking is shown. The models that bind it leave it out unless told otherwise."""
     display = (body.get("thinking") or {}).get("display")
-    return display == "summarized" if display else not model.binds_thinking
+    return display != "omitted" if display else not model.binds_thinking
+
+
+def effort_of(body: dict[str, Any]) -> str | None:
+    """The effort asked for: by the last message of the system that names one, else for the whole request."""
+    asked = [each for each in body["messages"] if each["role"] == "system"]
+    configs = [each.get("output_config") for each in reversed(asked)] + [body.get("output_config")]
+    return next((config["effort"] for config in configs if config and config.get("effort")), None)
 
 
 def _thinks(body: dict[str, Any], text: str) -> bool:
     kind = (body.get("thinking") or {}).get("type")
-    effort = (body.get("output_config") or {}).get("effort")
+    effort = effort_of(body)
     if kind == "between_tools":
         return not last_user_text(body)
     return kind in ("adaptive", "enabled") or (
@@ -56,7 +63,7 @@ def _thinks(body: dict[str, Any], text: str) -> bool:
 
 
 def _thought(body: dict[str, Any], text: str, more: str = "") -> Block:
-    effort = (body.get("output_config") or {}).get("effort") or "high"
+    effort = effort_of(body) or "high"
     words = text.split()
     quoted = " ".join(words[:_QUOTED_WORDS]) + (" …" if len(words) > _QUOTED_WORDS else "")
     thought = " ".join(_THOUGHTS[: _LENGTH[effort]]).format(quoted=quoted)

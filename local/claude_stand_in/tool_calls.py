@@ -17,12 +17,13 @@ from typing import Any
 from local.claude_stand_in.facts import words_of
 from local.claude_stand_in.objects import found_in, object_for
 from local.claude_stand_in.rules.tools import is_own
-from local.claude_stand_in.turns import asking
+from local.claude_stand_in.turns import asking, turns_of
 
 LONGEST_QUESTION = 300  # characters: what is longer is a document that happens to ask
 _FOREVER = 10_000
 
-_CALL = (
+_NOT_FORBIDDEN = r"(?<!not )(?<!n't )(?<!never )"
+_CALL = _NOT_FORBIDDEN + (
     r"\b(?:call|use|run)(?:ing)?\s+(?:the\s+|your\s+)?(?P<undeclared>undeclared\s+)?(?:tool\s+)?[`'\"“]?(?P<name>{})"
 )
 _AFTER_NAME = re.compile(r"[`'\"”]?(?:\s+tool\b)?")
@@ -47,7 +48,7 @@ class _Call:
 
 def calls_now(body: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     """Names and inputs of the tools to call in this reply; [] when all asked for are called, or none is."""
-    tools = {tool["name"]: tool for tool in body.get("tools") or [] if is_own(tool)}
+    tools = _offered(body)
     choice = body.get("tool_choice") or {}
     text, since = asking(body["messages"])
     if choice.get("type") == "none" or not text:
@@ -61,6 +62,20 @@ def calls_now(body: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     if step == 0 and tools and (name := _unasked(choice, text, tools)):
         return [(name, _input_of(tools[name], text))]
     return []
+
+
+def _offered(body: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The caller's tools by name, but for those that a message of the system has removed and none has added since."""
+    declared = {tool["name"]: tool for tool in body.get("tools") or [] if is_own(tool)}
+    offered = dict(declared)
+    changes = (turn.of_type("tool_addition", "tool_removal") for turn in turns_of(body["messages"]))
+    for change in (each for changes_of_turn in changes for each in changes_of_turn):
+        name = change["tool"]["name"]
+        if change["type"] == "tool_removal":
+            offered.pop(name, None)
+        elif name in declared:
+            offered[name] = declared[name]
+    return offered
 
 
 def _steps(text: str, tools: dict[str, Any]) -> Iterator[list[tuple[str, dict[str, Any]]]]:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
+
+# What Claude Code puts into the user's messages without the user: nobody said it.
+_ADDED = re.compile(r"<system-reminder>.*?(?:</system-reminder>|\Z)|^Tool loaded\.$", re.DOTALL | re.MULTILINE)
 
 Block = dict[str, Any]
 Content = str | list[Block]
@@ -23,8 +27,8 @@ class Turn:
 
     @property
     def text(self) -> str:
-        """The text blocks, joined by line breaks."""
-        return text_of(self.blocks)
+        """The text blocks, joined by line breaks, without what Claude Code adds."""
+        return said(self.blocks)
 
 
 def blocks_of(content: Content) -> list[Block]:
@@ -35,6 +39,12 @@ def blocks_of(content: Content) -> list[Block]:
 def text_of(content: Content) -> str:
     """The text blocks of a content, joined by line breaks; "" when it has none."""
     return "\n".join(block["text"] for block in blocks_of(content) if block["type"] == "text")
+
+
+def said(content: Content) -> str:
+    """The text of a content without what Claude Code adds to it."""
+    text = text_of(content)
+    return _ADDED.sub("", text).strip() if _ADDED.search(text) else text
 
 
 def turns_of(messages: list[dict[str, Any]]) -> list[Turn]:
@@ -61,4 +71,4 @@ def asking(messages: list[dict[str, Any]]) -> tuple[str, list[Turn]]:
 
 def last_user_text(body: dict[str, Any]) -> str:
     """The text of the last message of the user; "" when it is a result of tools or a picture alone."""
-    return next((text_of(each["content"]) for each in reversed(body["messages"]) if each["role"] == "user"), "")
+    return next((said(each["content"]) for each in reversed(body["messages"]) if each["role"] == "user"), "")

@@ -22,10 +22,13 @@ _STOP = re.compile(
     r"(?:[`\"”]?,? (\d{1,2}) times)?",
     re.IGNORECASE,
 )
+_SECONDS = r"(\d{1,3}(?:\.\d{1,3})?) seconds?\b"
 _NOTHING = re.compile(r"\b(?:reply|answer)(?: me)? with nothing\b", re.IGNORECASE)
 _BLANK = re.compile(r"\b(?:reply|answer)(?: me)? with (?:a )?blank(?: text)?\b", re.IGNORECASE)
 _BLOCK = re.compile(r"\b(?:reply|answer)(?: me)? with a block of (?:the )?type [`\"“]?(\w+)", re.IGNORECASE)
 _JSON = re.compile(r"\b(?:reply|answer)(?: me)? with\s+(?=\{)", re.IGNORECASE)
+_REPLY_S = re.compile(rf"\b(?:reply|answer|words)(?: me)? over {_SECONDS}", re.IGNORECASE)
+_THINK_S = re.compile(rf"\bthink for {_SECONDS}", re.IGNORECASE)
 _WORDS = re.compile(r"\bwrite (\d{1,6}) words\b", re.IGNORECASE)
 
 
@@ -35,6 +38,7 @@ class Wishes:
 
     `content` is "nothing", "blank" or "" for the usual one; `block` names the type of a block to add; `value` is the
     JSON to answer with, None for none; `words` is the length of the text, 0 for the usual one.
+    `think_s` and `reply_s` are the seconds that it thinks, and that the rest takes.
     """
 
     stop_reason: str = ""
@@ -43,6 +47,8 @@ class Wishes:
     block: str = ""
     value: Any = None
     words: int = 0
+    think_s: float = 0.0
+    reply_s: float = 0.0
 
 
 def wishes_in(text: str) -> Wishes:
@@ -57,6 +63,8 @@ def wishes_in(text: str) -> Wishes:
         block=block[1] if block else "",
         value=_value_in(text),
         words=int(words[1]) if words else 0,
+        think_s=float(think[1]) if (think := _THINK_S.search(text)) else 0.0,
+        reply_s=float(reply[1]) if (reply := _REPLY_S.search(text)) else 0.0,
     )
 
 

@@ -11,7 +11,7 @@ import json
 import secrets
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
@@ -23,8 +23,12 @@ from local.state import StateFolder
 from tests.added_function import single_turn_functions
 from tests.e2e.roles import Permission
 from tests.e2e.stack import PATIENCE_S, Stack
+from tests.fakes import new_session
+from turnlog.adapters.dynamodb.encode import lease_item
 from turnlog.adapters.dynamodb.items import index_key, owner_partition, partition
 from turnlog.domain.owners import owner_hash
+from turnlog.domain.sessions import new_session_id
+from turnlog.domain.turns import Lease
 
 Outcome = tuple[int, str]
 """A status and, of a problem, its code. An invocation that fails has the status 500, and 200 else."""
@@ -84,6 +88,8 @@ class Callers:
         self._functions = [each["FunctionName"] for each in self._lambda.list_functions()["Functions"]]
         self._dynamodb, self._s3 = stack.dynamodb, stack.s3
         self._tables, self._bucket = stack.run["tables"], stack.bucket
+        self.fail = stack.fail
+        """Makes a call of the stand-in fail."""
 
     def close(self) -> None:
         self._http.close()
@@ -102,13 +108,27 @@ class Callers:
 
     # --- what they ask
 
-    def send(self, caller: Caller, method: str, path: str, body: Any = None, key: str = "") -> httpx2.Response:
+    def send(
+        self, caller: Caller, method: str, path: str, body: Any = None, key: str = "", session_id: str = ""
+    ) -> httpx2.Response:
+        """Sends a request; at the Messages API's door it may name a session."""
         headers = {"Authorization": caller.authorization, "Idempotency-Key": key or secrets.token_hex(8)}
+        headers |= {"Turnlog-Session": session_id} if session_id else {}
         return self._http.request(method, path, json=body, headers=headers)
 
     def ask(self, caller: Caller, method: str, path: str, body: Any = None, key: str = "") -> Outcome:
         answer = self.send(caller, method, path, body, key)
         return answer.status_code, answer.json()["code"] if answer.status_code >= 400 else ""
+
+    def hear(self, caller: Caller, path: str, body: Any) -> Outcome:
+        """Asks for a stream and reads it to its end. The code is that of an error in it, or of a tool that failed."""
+        answer = self.send(caller, "POST", path, body)
+        if answer.status_code >= 400:
+            return answer.status_code, answer.json()["code"]
+        told = [json.loads(line.removeprefix("data: ")) for line in answer.text.splitlines() if line.startswith("data")]
+        errors = [str(each["error"]["details"]["error_code"]) for each in told if each["type"] == "error"]
+        failed = any(each["type"] == "turnlog.tool" and each["status"] == "failed" for each in told)
+        return answer.status_code, next(iter(errors), "tool_failed" if failed else "")
 
     def session(self, caller: Caller, turns: int = 0) -> str:
         """Makes a session with turns."""
@@ -164,6 +184,14 @@ class Callers:
         due = {"pk": {"S": f"D#{int(time.time() * 1000) // _SPAN_MS:09d}#0"}, "sk": {"S": pk}}
         due |= {"v": {"N": "1"}, "own": {"S": owner_partition(owner)}, "ttl": {"N": "4000000000"}}
         self._dynamodb.put_item(TableName=self._tables["SessionsTable"], Item=due)
+
+    def leave_a_move_unfinished(self, owner: str, session_id: str) -> None:
+        """Puts a lapsed lease of a mover that has gone, into the slot after the session's one turn."""
+        now_ms = int(time.time() * 1000)
+        session = replace(new_session(owner, created_ms=now_ms), id=session_id)
+        there = partition(owner, new_session_id())
+        lease = Lease(2, "token", now_ms - 1, b"k" * 16, b"f" * 16, now_ms - 60_000, moving_to=there)
+        self._dynamodb.put_item(TableName=self._tables["SessionsTable"], Item=lease_item(session, lease))
 
     def _change(self, key: Item, expression: str, values: Item) -> None:
         self._dynamodb.update_item(
@@ -244,11 +272,15 @@ def on_session(method: str, body: Any = None, path: str = "", turns: int = 0) ->
     return prepare
 
 
-def anonymous_turn(callers: Callers) -> Ask:
+def anonymous_turn(path: str = "/turns") -> Prepare:
     """Such a turn is always counted."""
-    stranger = callers.stranger()
-    session_id = callers.session(stranger)
-    return lambda: callers.ask(stranger, "POST", f"/sessions/{session_id}/turns", {"message": "hi"})
+
+    def prepare(callers: Callers) -> Ask:
+        stranger = callers.stranger()
+        session_id = callers.session(stranger)
+        return lambda: callers.ask(stranger, "POST", f"/sessions/{session_id}{path}", {"message": "hi"})
+
+    return prepare
 
 
 def rotation(callers: Callers) -> Ask:
@@ -265,6 +297,49 @@ def repeated_claim(callers: Callers) -> Ask:
 
 
 turn = on_session("POST", {"message": "hi"}, "/turns")
+streamed_turn = on_session("POST", {"message": "hi"}, "/turns/stream")
+
+
+# --- streams, and the Messages API's door
+
+
+def session_at_the_door(callers: Callers) -> Ask:
+    user = callers.user()
+    model = callers.send(user, "GET", "/models").json()["data"][0]["id"]
+    body = {"model": model, "max_tokens": 100, "messages": [{"role": "user", "content": "hi"}]}
+
+    def ask() -> Outcome:
+        answer = callers.send(user, "POST", "/messages", body, session_id="new")
+        code = answer.json()["error"]["details"]["error_code"] if answer.status_code >= 400 else ""
+        return answer.status_code, code
+
+    return ask
+
+
+def tool_in_a_streamed_turn(callers: Callers) -> Ask:
+    user = callers.user()
+    session_id = callers.send(user, "POST", "/sessions", _TOOLS).json()["session_id"]
+    return lambda: callers.hear(user, f"/sessions/{session_id}/turns/stream", {"message": "Call list_documents."})
+
+
+def streamed_turn_after_one_that_failed(callers: Callers) -> Ask:
+    """The slot that a turn leaves is the next one's at once."""
+    user, message = callers.user(), f"Fail {secrets.token_hex(8)}"
+    path = f"/sessions/{callers.session(user)}/turns/stream"
+
+    def ask() -> Outcome:
+        callers.fail("credit", match=message)
+        assert callers.ask(user, "POST", path, {"message": message})[0] == 503
+        return callers.ask(user, "POST", path, {"message": "hi"})
+
+    return ask
+
+
+def streamed_turn_after_an_unfinished_move(callers: Callers) -> Ask:
+    user = callers.user()
+    session_id = callers.session(user, turns=1)
+    callers.leave_a_move_unfinished(user.owner, session_id)
+    return lambda: callers.ask(user, "POST", f"/sessions/{session_id}/turns/stream", {"message": "hi"})
 
 
 # --- tools
@@ -434,9 +509,21 @@ _BY_FUNCTION: Mapping[str, _Requests] = {
         "dynamodb:Query SessionsTable": Request(on_session("GET")),
         "dynamodb:GetItem SessionsTable": Request(repeated_claim),
         "dynamodb:UpdateItem SessionsTable": Request(on_session("PATCH", {"title": "New"})),
-        "dynamodb:UpdateItem UsageTable": Request(anonymous_turn),
+        "dynamodb:UpdateItem UsageTable": Request(anonymous_turn()),
         "dynamodb:ConditionCheckItem UsageTable": Request(rotation),
         "dynamodb:DeleteItem SessionsTable": Request(rotation),
+    },
+    "StreamFunction": {
+        **_encrypting(session_at_the_door),
+        **_reading(streamed_turn),
+        _CLAUDE: Request(streamed_turn, is_cold=True),
+        _TOOL: Request(tool_in_a_streamed_turn, TOOL_FAILED),
+        "dynamodb:Query SessionsTable": Request(streamed_turn),
+        "dynamodb:GetItem SessionsTable": Request(tool_in_a_streamed_turn, (200, "dependency_unavailable")),
+        "dynamodb:PutItem SessionsTable": Request(streamed_turn),
+        "dynamodb:DeleteItem SessionsTable": Request(streamed_turn_after_one_that_failed, (409, "turn_in_progress")),
+        "dynamodb:BatchWriteItem SessionsTable": Request(streamed_turn_after_an_unfinished_move),
+        "dynamodb:UpdateItem UsageTable": Request(anonymous_turn("/turns/stream")),
     },
     "AnonymousFunction": {
         **_encrypting(anonymous_session),

@@ -17,6 +17,7 @@ import pytest
 
 from tests import deployed, documented
 from tests.fakes import SERVER_KEY, HashModel, HeldClock, KeptLog, NoDocuments
+from tests.web_adapter import WebAdapter, read_body
 from turnlog import runtime
 from turnlog.adapters import telemetry
 from turnlog.adapters.lambda_tools import LambdaTools
@@ -39,13 +40,15 @@ REFUSED_FIELDS = {"type", "title", "status", "detail", "instance", "code"}
 def app(function: str) -> ModuleType:
     """The function's app.py, loaded as Lambda loads it: by its path, without its neighbours.
 
-    It is as after the first request, which has less time than the others.
+    It is as after the first request, which has less time than the others. An ASGI app is called by the adapter.
     """
     spec = importlib.util.spec_from_file_location(f"app_{function}", Path("functions") / function / "app.py")
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    if isinstance(module.handler, Api):
+    if function == "stream":
+        vars(module)["handler"] = WebAdapter(module.app, module.app.state.routes)
+    elif isinstance(module.handler, Api):
         module.handler.is_warm = True
     return module
 
@@ -233,7 +236,7 @@ def call(backstage: Backstage) -> Call:
         }
         answer = app(function).handler(request, Context(clock=backstage.clock))
         text = answer["body"]
-        read = Answered(answer["statusCode"], answer["headers"], json.loads(text) if text else None, text)
+        read = Answered(answer["statusCode"], answer["headers"], read_body(answer["headers"], text), text)
         if documented.is_written(method, resource):
             documented.expect(method, resource, read.status, read.headers, read.body)
         return read

@@ -78,6 +78,7 @@ ACTIONS = {
 LOGGED_ALONE = {
     *(("POST", path) for path in single_turn_paths().values()),
     ("GET", "/sessions/{id}"),
+    *(("POST", f"{path}/stream") for path in ("/query", "/analyze", "/summarize", "/sessions/{id}/turns")),
     ("POST", "/sessions/{id}/turns"),
     ("GET", "/sessions/{id}/turns"),
     ("GET", "/sessions/{id}/turns/{n}"),

@@ -24,6 +24,7 @@ from tests.contract.session_store import turn_of
 from tests.fakes import MODEL, SERVER_KEY, new_session
 from tests.handlers.conftest import Answered, Backstage, Context, app
 from tests.unit.test_jwt_tokens import ISSUER, OTHER_KEY, IssuersServer, token, unsigned
+from tests.web_adapter import read_body
 from turnlog import runtime
 from turnlog.adapters.jwt_tokens import JwtVerifier
 from turnlog.adapters.local.memory import MemorySessionStore
@@ -89,6 +90,7 @@ class Row:
     with_role: Mapping[str, int] = field(default_factory=dict)
 
 
+SINGLE_STREAMS = ("query", "analyze", "summarize")
 READERS = ("reader", "another back end")
 ADMINS = ("admin", *READERS)
 
@@ -113,6 +115,8 @@ ROWS: dict[Route, Row] = {
     # Whose session it is the secret says, not the caller: it is one that the wrong secret has, or nobody.
     ("POST", "/sessions/{id}/claim"): Row(409, 403, lambda: {"secret": WRONG_SECRET}, needs_session=True, key=True),
     ("POST", "/sessions/{id}/turns"): Row(200, 200, lambda: {"message": "Hello"}, needs_session=True, key=True),
+    ("POST", "/sessions/{id}/turns/stream"): Row(200, 200, lambda: {"message": "Hello"}, needs_session=True, key=True),
+    **{("POST", f"/{name}/stream"): Row(200, body=lambda: {"message": "Hello"}) for name in SINGLE_STREAMS},
     ("GET", "/sessions/{id}/turns"): Row(200, 200, needs_session=True),
     ("GET", "/sessions/{id}/turns/{n}"): Row(200, 200, needs_session=True),
     ("POST", "/sessions/{id}/turns/{n}/cancel"): Row(409, 409, needs_session=True),  # none of them runs
@@ -188,7 +192,7 @@ class Scene:
         }
         answer = app(FUNCTION_OF[route]).handler(request, Context(clock=self.backstage.clock))
         text = answer["body"]
-        return Answered(answer["statusCode"], answer["headers"], json.loads(text) if text else None, text)
+        return Answered(answer["statusCode"], answer["headers"], read_body(answer["headers"], text), text)
 
     def session(self, target: str, owner: str, others_owner: str) -> str:
         """The id of such a session with one turn, as seen by that owner."""

@@ -165,6 +165,16 @@ SAID = {
     "a turn": Said(("POST", "/sessions/{id}/turns"), _texts(), _KEY),
     "a turn with instructions": Said(("POST", "/sessions/{id}/turns"), _texts(system=f"{CANARY} system"), _KEY),
     "a turn by a secret": Said(("POST", "/sessions/{id}/turns"), _texts(), _KEY, secret=SECRET),
+    **{
+        f"a streamed message to {path}": Said(("POST", path), _texts())
+        for path in ("/query/stream", "/analyze/stream", "/summarize/stream")
+    },
+    "a streamed question": Said(("POST", "/query/stream"), _texts(**_QUESTION)),
+    "a streamed turn": Said(("POST", "/sessions/{id}/turns/stream"), _texts(system=f"{CANARY} system"), _KEY),
+    "a streamed turn by a secret": Said(("POST", "/sessions/{id}/turns/stream"), _texts(), _KEY, secret=SECRET),
+    "blocks in a streamed turn": Said(
+        ("POST", "/sessions/{id}/turns/stream"), {"message": _BLOCKS}, _KEY, secrets=_DATA
+    ),
     "a list of turns": Said(("GET", "/sessions/{id}/turns")),
     "a stored turn": Said(("GET", "/sessions/{id}/turns/{n}")),
     "a list of models": Said(("GET", "/models"), query={"after_id": [CANARY]}),
@@ -330,10 +340,17 @@ def _expect_silence(said: Said, session_id: str, answered: Answered, log: str) -
     hidden = [CANARY, session_id, SECRET, "198.51.100.77", OWNER, *said.secrets]
     for text in (form for each in hidden for form in _forms(each)):
         assert text not in log
-    if answered.status >= 400:
+    errors = [answered.raw] if answered.status >= 400 else _error_events(answered.body)
+    for raw in errors:
         for text in (CANARY, SECRET, session_id, *said.secrets):
-            assert text not in answered.raw
+            assert text not in raw
             assert text not in json.dumps(dict(answered.headers))
+
+
+def _error_events(body: Any) -> list[str]:
+    """The errors in a stream."""
+    events = body if isinstance(body, list) else []
+    return [json.dumps(event, ensure_ascii=False) for event in events if event["type"] == "error"]
 
 
 def test_every_route_is_said_something_on() -> None:

@@ -55,6 +55,14 @@ def sdk(call: Call) -> anthropic.Anthropic:
     return anthropic.Anthropic(api_key="k", base_url="https://turnlog.example", http_client=client, max_retries=0)
 
 
+def test_a_base_url_that_ends_with_the_stage_finds_the_models_too(call: Call) -> None:
+    """Anthropic's clients add /v1 to it, which is there once more then."""
+    assert call("models", "GET", "/v1/models").body == call("models", "GET", "/models").body
+    one = {"model_id": OFFERED[0]}
+    again = call("models", "GET", "/v1/models/{model_id}", parameters=one)
+    assert again.body == call("models", "GET", "/models/{model_id}", parameters=one).body
+
+
 def test_the_provider_s_sdk_reads_every_page_and_every_model(call: Call) -> None:
     client = sdk(call)
     found = list(client.models.list(limit=3))
@@ -85,7 +93,7 @@ def test_limits_and_prices_stand_beside_it_as_exact_decimals(call: Call) -> None
     short, long = added["prices"]
     assert (short["above_prompt_tokens"], short["input"], short["cache_write_5m"]) == (0, "0.1", "0.125")
     assert (long["above_prompt_tokens"], long["output"], long["cache_read"]) == (100_000, "2.5", "0.05")
-    assert (added["context_tokens"], added["max_tokens"], added["smallest_cached_prefix"]) == (1_000_000, 16_000, 512)
+    assert (added["context_tokens"], added["max_tokens"], added["smallest_cached_prefix"]) == (1_000_000, 128_000, 512)
     assert Decimal(added["web_search_usd"]) * 1000 == 10
     assert added["can"]["thinking"] == ["adaptive", "disabled"]
     assert (added["retires_at"], added["successor"]) == (None, None)
@@ -100,7 +108,7 @@ def test_what_is_not_known_of_a_model_is_null(call: Call) -> None:
     )
     assert {body[name] for name in ("line", "max_input_tokens", "max_tokens", "capabilities", "retires_at")} == {None}
     assert set(body["turnlog"]["can"].values()) == {None}
-    assert (body["turnlog"]["prices"], body["turnlog"]["max_tokens"]) == ([], 16_000)
+    assert (body["turnlog"]["prices"], body["turnlog"]["max_tokens"]) == ([], 128_000)
 
 
 def test_a_model_of_bedrock_has_its_own_price_and_an_unknown_end(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import httpx2
 import pytest
+from anthropic import Anthropic, BadRequestError
 
 from tests.handlers.conftest import Call
 from tests.handlers.test_authorisation import FUNCTION_OF
@@ -24,7 +26,36 @@ def test_a_page_of_the_named_origin_may_use_what_the_path_has(
     methods = set(answer.headers["Access-Control-Allow-Methods"].split(", "))
     assert methods == {method for method, known in FUNCTION_OF if known == path}
     headers = set(answer.headers["Access-Control-Allow-Headers"].split(", "))
-    assert headers == {"Authorization", "Content-Type", "Idempotency-Key", "Prefer"}
+    of_sdks = {name for name in headers if name.startswith(("Anthropic-", "X-Stainless-"))} | {"User-Agent"}
+    assert headers - of_sdks == {"Authorization", "Content-Type", "Idempotency-Key", "Prefer", "Turnlog-Session"}
+
+
+def test_a_page_may_send_what_the_anthropic_sdk_sends(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The SDK in Python sends what the one of browsers sends, but for one header, and some more."""
+    monkeypatch.setattr(runtime, "cors_origin", lambda: ORIGIN)
+    sent: set[str] = set()
+
+    def note(request: httpx2.Request) -> httpx2.Response:
+        sent.update(request.headers)
+        return httpx2.Response(400, json={"type": "error", "error": {"type": "invalid_request_error", "message": ""}})
+
+    http = httpx2.Client(transport=httpx2.MockTransport(note))
+    with Anthropic(auth_token="t", base_url="https://api.example", http_client=http) as client:
+        for ask in (client.messages.stream, client.beta.messages.stream):
+            with pytest.raises(BadRequestError):
+                ask(model="m", max_tokens=1, messages=[{"role": "user", "content": "Hello"}]).__enter__()
+    answer = call("console", "OPTIONS", "/models", owner=None, headers={"Origin": ORIGIN})
+    allowed = {name.lower() for name in answer.headers["Access-Control-Allow-Headers"].split(", ")}
+    of_browsers = {"accept", "accept-encoding", "connection", "content-length", "host"}
+    of_python = {f"x-stainless-{name}" for name in ("async", "read-timeout", "stream-helper")}
+    assert sent - of_browsers - of_python <= allowed
+    assert "anthropic-dangerous-direct-browser-access" in allowed
+
+
+def test_a_path_with_v1_once_more_has_the_same_preflight(call: Call) -> None:
+    first, again = (call("console", "OPTIONS", f"{more}/models", owner=None) for more in ("", "/v1"))
+    assert first.status == again.status == 204
+    assert again.headers == first.headers
 
 
 @pytest.mark.parametrize("origin", ["https://evil.example", "null", ORIGIN])

@@ -870,4 +870,5 @@ def test_a_page_of_the_origin_that_is_named_may_see_the_answers_and_no_other(
     monkeypatch.setattr(runtime, "cors_origin", lambda: "https://app.example")
     answer = app("session").handler(event("session"), Context())
     assert answer["headers"]["Access-Control-Allow-Origin"] == "https://app.example"
-    assert "Retry-After" in answer["headers"]["Access-Control-Expose-Headers"]
+    exposed = answer["headers"]["Access-Control-Expose-Headers"].split(", ")
+    assert {"Retry-After", "Request-Id", "Turnlog-Session", "Turnlog-Turn", "X-Should-Retry"} <= set(exposed)

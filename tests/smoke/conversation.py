@@ -9,7 +9,7 @@ from tests.smoke.outcome import LeftOut, Unexpected
 
 MOST_TOKENS = 32  # a reply costs a fraction of a cent
 _LIFETIME_S = 600  # so that the session expires soon if it cannot be deleted
-_QUESTION = "Answer with one word: ok."
+QUESTION = "Answer with one word: ok."
 
 
 class Conversation:
@@ -21,10 +21,12 @@ class Conversation:
         self._may_exist = False
         self._session_id = ""
         self._turn: Reply | None = None
+        self.said: list[str] = []
+        """The texts of the replies in the session, which whoever takes a turn of it adds to."""
 
     def query(self) -> str:
         """A question is answered, and nothing is stored."""
-        reply = self._api.ask("POST", "/query", {"message": _QUESTION, "max_tokens": MOST_TOKENS})
+        reply = self._api.ask("POST", "/query", {"message": QUESTION, "max_tokens": MOST_TOKENS})
         reply.require(200)
         reply.text("text")
         return f"{reply} in {reply.took_ms} ms, {reply.text('model')}, {self._api.charge(reply.body)}"
@@ -51,7 +53,7 @@ class Conversation:
         cost = self._api.charge(reply.body)
         if reply.body.get("turn") != 1:
             raise Unexpected(f"{reply} with turn {reply.body.get('turn')}, not 1: the session is new")
-        reply.text("text")
+        self.said.append(reply.text("text"))
         self._turn = reply
         return f"{reply} in {reply.took_ms} ms, turn 1, {cost}"
 
@@ -68,7 +70,7 @@ class Conversation:
 
     def _take(self) -> Reply:
         headers = {"Idempotency-Key": self._key}
-        return self._api.ask("POST", f"{self._path}/turns", {"message": _QUESTION}, headers=headers)
+        return self._api.ask("POST", f"{self.path}/turns", {"message": QUESTION}, headers=headers)
 
     def unknown_session(self) -> str:
         """A session that never was is not found."""
@@ -78,18 +80,17 @@ class Conversation:
 
     def export(self) -> str:
         """All that is kept of the session can be taken along."""
-        reply = self._api.ask("GET", f"{self._path}/export")
+        reply = self._api.ask("GET", f"{self.path}/export")
         reply.require(200)
         kind, turns = reply.text("format"), reply.body.get("turns")
         kept = [each.get("text") for each in turns if isinstance(each, dict)] if isinstance(turns, list) else []
-        said = [self._turn.body.get("text")] if self._turn else []
-        if kept != said:
-            raise Unexpected(f"{reply} with {len(kept)} turns, which are not the {len(said)} that were taken")
+        if kept != self.said:
+            raise Unexpected(f"{reply} with {len(kept)} turns, which are not the {len(self.said)} that were taken")
         return f"{reply}, {kind} with {len(kept)} turn{'' if len(kept) == 1 else 's'}"
 
     def delete(self) -> str:
         """The session can be deleted, and then is not found."""
-        path = self._path
+        path = self.path
         deleted = self._api.ask("DELETE", path)
         deleted.require(204)
         reply = self._api.ask("GET", path)
@@ -103,14 +104,14 @@ class Conversation:
             return 0
         if not self._session_id:
             self._create()  # its answer was lost or strange; the key finds it
-        deleted = self._api.ask("DELETE", self._path)
+        deleted = self._api.ask("DELETE", self.path)
         if deleted.status != 404:
             deleted.require(204)
         self._may_exist = False
         return 1
 
     @property
-    def _path(self) -> str:
+    def path(self) -> str:
         """The session's route. Raises LeftOut when there is none."""
         if not self._session_id:
             raise LeftOut("there is no session to try it with")

@@ -13,6 +13,7 @@ from tests.smoke.api import Api
 from tests.smoke.conversation import Conversation
 from tests.smoke.documents import Documents
 from tests.smoke.outcome import LeftOut, Unexpected
+from tests.smoke.streams import Streams
 from tests.smoke.target import Target
 from tests.smoke.throttle import throttle
 from tests.smoke.transport import transport
@@ -47,6 +48,7 @@ def run(target: Target, say: Callable[[str], None] = print) -> bool:
     """Makes every check, one line each, and removes what they made. Returns True when none failed."""
     report, api, account = Report(say), Api(target), Account(target)
     conversation, documents = Conversation(api), Documents(api, account, target.token)
+    streams = Streams(api, conversation)
     public: dict[str, Check] = {
         "health": partial(gateway.health, api),
         "preflight": partial(gateway.preflight, api, target),
@@ -59,6 +61,12 @@ def run(target: Target, say: Callable[[str], None] = print) -> bool:
         "session": conversation.session,
         "turn": conversation.turn,
         "replay": conversation.replay,
+        "stream": streams.question,
+        "streamed turn": streams.turn,
+        "its replay": streams.replay,
+        "message": streams.message,
+        "its turn": streams.message_in_session,
+        "x-api-key": streams.api_key,
         "unknown session": conversation.unknown_session,
         "upload, summary": documents.upload,
         "export": conversation.export,

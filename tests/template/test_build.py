@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-LAYER = Path("layers/dependencies")
 HASHED_AND_UNCHECKED = 0b01  # PEP 552: valid whatever the source's time, which packaging destroys
 
 
@@ -43,14 +42,22 @@ def test_a_build_without_its_python_succeeds_and_warns(tools: Path, tmp_path: Pa
     for library in libraries:
         assert library.read_bytes()[18:20] == b"\xb7\x00", library  # ELF's number of the machine: AArch64
     assert not list(built.rglob("*.pyc"))
+    assert (built / "StreamLayer" / "python" / "uvicorn").is_dir()
+    assert os.access(built / "StreamLayer" / "serve", os.X_OK)
     functions = {path.name for path in Path("functions").iterdir()}
     assert len(list(built.glob("*Function/app.py"))) == len(functions)
 
 
-def test_byte_code_is_shipped_where_the_python_that_runs_it_is_found(tools: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("layer", "package", "at_least"), [("Dependencies", "anthropic", 100), ("Stream", "uvicorn", 20)]
+)
+def test_byte_code_is_shipped_where_the_python_that_runs_it_is_found(
+    tools: Path, tmp_path: Path, layer: str, package: str, at_least: int
+) -> None:
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     (tools / f"python{version}").symlink_to(sys.executable)
-    run(["make", "build-DependenciesLayer", f"ARTIFACTS_DIR={tmp_path}", f"PYVER={version}"], tools, LAYER)
-    code = list((tmp_path / "python" / "anthropic").rglob(f"*.cpython-{version.replace('.', '')}.pyc"))
-    assert len(code) > 100
+    folder = Path("layers") / layer.lower()
+    run(["make", f"build-{layer}Layer", f"ARTIFACTS_DIR={tmp_path}", f"PYVER={version}"], tools, folder)
+    code = list((tmp_path / "python" / package).rglob(f"*.cpython-{version.replace('.', '')}.pyc"))
+    assert len(code) > at_least
     assert {int.from_bytes(each.read_bytes()[4:8], "little") for each in code} == {HASHED_AND_UNCHECKED}

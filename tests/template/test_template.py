@@ -13,10 +13,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import boto3
+import httpx2
 import pytest
+from anthropic import Anthropic
 from samtranslator.model import apigateway
 
-from tests import documented
+from tests import deployed, documented
 from tests.added_function import alarm_line, preflight_line, single_turn_functions
 from tests.fakes import HeldClock
 from tests.handlers import test_admin
@@ -25,7 +27,7 @@ from tests.template.conftest import OfType, Resource, transform
 from turnlog import runtime
 from turnlog.adapters import telemetry
 from turnlog.adapters.local.memory import MemorySessionStore
-from turnlog.config import GatewaySettings
+from turnlog.config import GatewaySettings, PassingSettings
 from turnlog.domain.models import MODELS
 from turnlog.domain.prices import PRICES
 from turnlog.entrypoints.http.bodies import SHORTEST_IDLE_S
@@ -35,15 +37,39 @@ from turnlog.errors import ModelCreditUsedUp, ModelNotServed, ModelRetired
 from turnlog.usecases.held_lease import LEASE_S
 from turnlog.usecases.renewal import RENEW_EVERY_S
 
-ASK_CLAUDE = {*single_turn_functions(), "SessionFunction", "SummarizeUploadFunction"}
-KEEP_SESSIONS = {"SessionFunction", "AnonymousFunction", "SweepFunction", "AccountFunction", "AdminFunction"}
-COUNT_USE = {*single_turn_functions(), "SessionFunction", "AnonymousFunction"}
-ENCRYPT = {"SessionFunction", "AnonymousFunction"}
+TAKE_TURNS = {"SessionFunction", "StreamFunction"}
+ASK_CLAUDE = {*single_turn_functions(), *TAKE_TURNS, "SummarizeUploadFunction"}
+RUN_TOOLS = {"QueryFunction", *TAKE_TURNS}
+KEEP_SESSIONS = TAKE_TURNS | {"AnonymousFunction", "SweepFunction", "AccountFunction", "AdminFunction"}
+COUNT_USE = {*single_turn_functions(), *TAKE_TURNS, "AnonymousFunction"}
+ENCRYPT = {*TAKE_TURNS, "AnonymousFunction"}
 DECRYPT = {"AccountFunction", "AdminFunction"}
-USE_SERVER_KEY = {"SessionFunction", "AnonymousFunction", "QueryFunction", "AccountFunction", "AdminFunction"}
+USE_SERVER_KEY = TAKE_TURNS | {"AnonymousFunction", "QueryFunction", "AccountFunction", "AdminFunction"}
 STATELESS = ASK_CLAUDE - KEEP_SESSIONS | {"AuthorizerFunction", "ConsoleFunction", "ModelsFunction"}
 PUBLIC_ROUTES = {("POST", "/anonymous/sessions"), ("GET", "/health"), ("GET", "/openapi.json")}
-LOCKS = ["requirements.lock", "layers/dependencies/requirements.txt", "local/ministack.lock"]
+LAYERS = ["layers/dependencies/requirements.txt", "layers/stream/requirements.txt"]
+LOCKS = ["requirements.lock", *LAYERS, "local/ministack.lock"]
+ERROR_TYPES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    415: "invalid_request_error",
+    429: "rate_limit_error",
+    500: "api_error",
+    503: "api_error",
+    504: "timeout_error",
+}
+"""The kinds of errors of the Messages API, by status."""
+STREAMED = {
+    ("POST", path)
+    for path in (
+        *("/query/stream", "/analyze/stream", "/summarize/stream", "/sessions/{id}/turns/stream"),
+        *("/messages", "/messages/count_tokens", "/v1/messages", "/v1/messages/count_tokens"),
+    )
+}
+LONGEST_STREAM_S = 900  # API Gateway's limit, and Lambda's
 METHODS = {"get", "put", "post", "delete", "patch", "head", "options"}
 
 
@@ -230,7 +256,7 @@ class TestRoles:
         self, statements: dict[str, list[dict[str, Any]]], functions: dict[str, Resource]
     ) -> None:
         running = {name: owned for name, owned in statements.items() if "lambda:InvokeFunction" in set(actions(owned))}
-        assert set(running) == {"QueryFunction", "SessionFunction"}
+        assert set(running) == RUN_TOOLS
         for owned in running.values():
             (one,) = [each for each in owned if "lambda:" in json.dumps(each)]
             assert one["Action"] == "lambda:InvokeFunction"
@@ -254,6 +280,13 @@ class TestRoles:
     ) -> None:
         own = [each for each in statements["AnonymousFunction"] if "SessionsTable" in json.dumps(each["Resource"])]
         assert set(actions(own)) == {"dynamodb:Query", "dynamodb:PutItem", "dynamodb:ConditionCheckItem"}
+
+    def test_the_function_that_streams_takes_turns_and_cannot_change_or_stop_any(
+        self, statements: dict[str, list[dict[str, Any]]]
+    ) -> None:
+        own = [each for each in statements["StreamFunction"] if "SessionsTable" in json.dumps(each["Resource"])]
+        writing = {"dynamodb:PutItem", "dynamodb:DeleteItem", "dynamodb:BatchWriteItem"}
+        assert set(actions(own)) == writing | {"dynamodb:Query", "dynamodb:GetItem", "dynamodb:ConditionCheckItem"}
 
     def test_the_table_of_what_owners_used_is_only_counted_in_and_erased_from(
         self, statements: dict[str, list[dict[str, Any]]]
@@ -368,6 +401,7 @@ class TestFunctions:
         assert timeouts.pop("SessionFunction") == {
             "Fn::FindInMap": ["Gateway", {"Ref": "GatewaySeconds"}, "TurnSeconds"]
         }
+        assert timeouts.pop("StreamFunction") == LONGEST_STREAM_S
         assert timeouts.pop("SummarizeUploadFunction") == 120
         assert timeouts.pop("SweepFunction") == 600
         assert timeouts.pop("AccountFunction") == 300  # an erasure goes on, and a repeat finds it done
@@ -450,7 +484,8 @@ class TestLayers:
     ) -> None:
         layers = source["Resources"]
         assert "Metadata" not in layers["TurnlogLayer"]
-        assert layers["DependenciesLayer"]["Metadata"] == {"BuildMethod": "makefile", "BuildArchitecture": "arm64"}
+        for name in ("DependenciesLayer", "StreamLayer"):
+            assert layers[name]["Metadata"] == {"BuildMethod": "makefile", "BuildArchitecture": "arm64"}
 
     def test_the_layer_ships_what_the_project_declares_at_the_tested_versions(self) -> None:
         declared = tomllib.loads(Path("pyproject.toml").read_text())["project"]["dependencies"]
@@ -460,11 +495,32 @@ class TestLayers:
         assert {name: tested.get(name) for name in shipped} == shipped
         assert not {"boto3", "botocore", "aiohttp", "aws-xray-sdk"} & set(shipped)
 
+    def test_the_servers_layer_ships_the_same_versions_of_what_both_layers_have(self) -> None:
+        declared = tomllib.loads(Path("pyproject.toml").read_text())["dependency-groups"]["stream"]
+        shipped, beside = pins(Path(LAYERS[1])), pins(Path(LAYERS[0]))
+        assert {f"{name}=={at}" for name, at in shipped.items()} >= set(declared)
+        tested = pins(Path("requirements.lock"))
+        assert {name: tested.get(name) for name in shipped} == shipped
+        both = set(shipped) & set(beside)
+        assert {name: shipped[name] for name in both} == {name: beside[name] for name in both}
+
+    def test_only_the_function_that_streams_has_more_layers_than_the_two_of_all(
+        self, functions: dict[str, Resource]
+    ) -> None:
+        """Lambda takes five. The last one there is AWS's adapter, which a stack on one machine goes without."""
+        named = {name: [each.get("Ref", "")[:-10] for each in layers["Layers"]] for name, layers in functions.items()}
+        common = ["DependenciesLayer", "TurnlogLayer"]
+        assert named.pop("StreamFunction") == [*common, "StreamLayer", ""]
+        assert named == dict.fromkeys(named, common)
+        adapter = functions["StreamFunction"]["Layers"][-1]["Fn::If"]
+        assert (adapter[0], adapter[2]) == ("RunsOnAws", {"Ref": "AWS::NoValue"})
+        assert adapter[1]["Fn::If"][:2] == ["NamesAdapter", {"Ref": "AdapterLayer"}]
+
     @pytest.mark.parametrize("lock", LOCKS)
     def test_every_locked_package_carries_a_hash(self, lock: str) -> None:
         entries = re.split(r"\n(?=\S)", Path(lock).read_text().strip())
         assert all("--hash=sha256:" in entry for entry in entries)
-        assert len(entries) > 20
+        assert len(entries) > (5 if lock == LAYERS[1] else 20)
 
 
 def pins(lock: Path) -> dict[str, str]:
@@ -502,7 +558,9 @@ class TestApi:
             for function in Path("functions").glob("*/app.py")
             for path in re.findall(r'single_turn\(\s*"(/[^"]+)"', function.read_text())
         }
-        assert set(routes) == served
+        served |= set(app("stream").app.state.routes)
+        once_more = {(method, f"/v1{path}") for method, path in served if path.startswith(("/messages", "/models"))}
+        assert set(routes) == served | once_more
 
     def test_the_gateway_waits_on_every_route_as_long_as_the_parameter_says(
         self, routes: dict[tuple[str, str], dict[str, Any]], source: dict[str, Any]
@@ -511,7 +569,10 @@ class TestApi:
         longer = {"Fn::FindInMap": ["Gateway", {"Ref": "GatewaySeconds"}, "Milliseconds"]}
         waits = {"Fn::If": ["GatewayWaitsLonger", longer, {"Ref": "AWS::NoValue"}]}
         said = {route: each["x-amazon-apigateway-integration"]["timeoutInMillis"] for route, each in routes.items()}
-        assert said == dict.fromkeys(routes, waits)
+        assert {route: each for route, each in said.items() if route not in STREAMED} == dict.fromkeys(
+            set(routes) - STREAMED, waits
+        )
+        assert {said[route] for route in STREAMED} == {LONGEST_STREAM_S * 1000}
         assert source["Conditions"]["GatewayWaitsLonger"] == {
             "Fn::Not": [{"Fn::Equals": [{"Ref": "GatewaySeconds"}, 29]}]
         }
@@ -626,9 +687,18 @@ class TestApi:
     def test_json_bodies_reach_the_function_as_bytes(self, api: dict[str, Any]) -> None:
         assert api["Body"]["x-amazon-apigateway-binary-media-types"] == ["application/json"]
 
-    def test_every_answer_is_buffered(self, routes: dict[tuple[str, str], dict[str, Any]]) -> None:
-        assert "responseTransferMode" not in json.dumps(list(routes.values()))
-        assert "response-streaming-invocations" not in json.dumps(list(routes.values()))
+    def test_streams_are_streamed_by_the_gateway_and_every_other_answer_is_buffered(
+        self, routes: dict[tuple[str, str], dict[str, Any]]
+    ) -> None:
+        """SAM takes other words for it too, and makes a buffered integration of them."""
+        streamed = {
+            route
+            for route, each in routes.items()
+            if each["x-amazon-apigateway-integration"].get("responseTransferMode") == "STREAM"
+        }
+        by_uri = {route for route, each in routes.items() if "response-streaming-invocations" in json.dumps(each)}
+        of_function = {route for route, each in routes.items() if "StreamFunction" in json.dumps(each)}
+        assert streamed == by_uri == of_function == STREAMED
 
     @pytest.mark.asvs("3.4.1")
     @pytest.mark.asvs("3.4.4")
@@ -658,6 +728,45 @@ class TestApi:
         }
         written = documented.written()["components"]["headers"]["WWW-Authenticate"]["schema"]["const"]
         assert challenged == {"UNAUTHORIZED": f"'{written}'"}
+
+    def test_whatever_the_gateway_refuses_is_an_error_of_the_messages_api_too(
+        self, responses: dict[str, dict[str, Any]]
+    ) -> None:
+        """A REST API has one answer for all routes. Anthropic's SDKs read the status, `error` and two headers."""
+        for name, response in responses.items():
+            (body,) = (json.loads(each) for each in response["responseTemplates"].values())
+            status = body.get("status", 400 if name == "DEFAULT_4XX" else 500)
+            request = httpx2.Request("POST", "https://api.example/v1/messages")
+            answer = httpx2.Response(status, json=body, request=request)
+            with Anthropic(auth_token="t", base_url="https://api.example") as client:
+                error = client._make_status_error_from_response(answer)
+            assert error.error_code == body["code"], name
+            assert error.api_message == body["detail"]
+            assert error.type == ERROR_TYPES[status]
+            assert body["request_id"] == "$context.requestId"
+
+    def test_a_wrong_credential_is_told_from_anthropics_clients_and_not_tried_again(
+        self, responses: dict[str, dict[str, Any]]
+    ) -> None:
+        """Older clients, and ANTHROPIC_API_KEY, send what they have as x-api-key."""
+        never = {
+            name
+            for name, response in responses.items()
+            if response["responseParameters"].get("gatewayresponse.header.X-Should-Retry") == "'false'"
+        }
+        assert never == {"UNAUTHORIZED"}
+        said = responses["UNAUTHORIZED"]["responseTemplates"]["application/json"]
+        assert re.findall(r"auth_token|ANTHROPIC_AUTH_TOKEN|x-api-key", json.loads(said)["error"]["message"]) == [
+            "auth_token",
+            "ANTHROPIC_AUTH_TOKEN",
+            "x-api-key",
+        ]
+
+    def test_clients_shorten_a_conversation_at_the_words_for_what_is_too_large(
+        self, responses: dict[str, dict[str, Any]]
+    ) -> None:
+        said = responses["REQUEST_TOO_LARGE"]["responseTemplates"]["application/json"]
+        assert "context window" in json.loads(said)["error"]["message"]
 
     def test_only_what_has_no_status_of_its_own_has_none_here(self, responses: dict[str, dict[str, Any]]) -> None:
         """A default with a status would lend it to every kind that AWS adds."""
@@ -1069,6 +1178,17 @@ class TestParameters:
             model = MODELS[name]
             assert (model.deprecated, model.retires, model.successor) == (None, None, None), name
             assert PRICES[name]
+
+    def test_what_names_the_account_that_all_share_is_denied_unless_the_owner_says_otherwise(
+        self, functions: dict[str, Resource]
+    ) -> None:
+        environment = deployed.environment("StreamFunction")
+        denied = PassingSettings.read(environment)
+        assert set(denied.denied_fields) >= {"thread", "container", "file_id", "mcp_servers", "previous_message_id"}
+        assert {"billing_policy", "user_profile_id", "workspace_id"} <= set(denied.denied_fields)
+        assert denied.denied_betas == ()
+        named = functions["StreamFunction"]["Environment"]["Variables"]["DENIED_FIELDS"]["Fn::If"]
+        assert named[:2] == ["NamesDeniedFields", {"Ref": "DeniedFields"}]
 
     def test_logs_are_kept_for_a_time_that_cloudwatch_accepts(self, source: dict[str, Any]) -> None:
         logs, audit = (source["Parameters"][name] for name in ("LogRetentionDays", "AuditRetentionDays"))

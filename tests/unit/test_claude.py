@@ -15,10 +15,11 @@ import pytest
 
 from local.claude_stand_in import StandIn
 from local.loopback import GuardedHandler, LoopbackServer
-from tests.fakes import Heard, put_together
-from turnlog.adapters import claude
-from turnlog.adapters.claude import Claude
+from turnlog.adapters.claude import Claude, time_bounds
+from turnlog.adapters.claude.arguments import arguments_of
+from turnlog.adapters.claude.attempt import Attempt
 from turnlog.domain.messages import CacheLifetime, Message, ModelRequest, ModelSettings, to_json
+from turnlog.domain.received_reply import reply_in
 from turnlog.errors import (
     ContextTooLong,
     ModelAccessDenied,
@@ -84,28 +85,6 @@ def test_the_reply_is_computed_from_the_history_that_was_sent(model: Claude) -> 
     assert reply.usage.tokens > 10
 
 
-def test_a_listener_gets_the_whole_reply_as_events(model: Claude) -> None:
-    events = Heard()
-    reply = model.reply(asked(*HISTORY), 5, events.hear)
-    assert put_together(events) == replace(reply, request_id="")  # which is in a header
-
-
-def test_a_repeated_call_gives_events_of_one_reply(model: Claude, stand_in: StandIn) -> None:
-    stand_in.fail("overloaded", retry_after_s=0)
-    events = Heard()
-    reply = model.reply(asked(), 10, events.hear)
-    assert put_together(events) == replace(reply, request_id="")
-    assert [event.type for event in events].count("message_start") == 1
-
-
-def test_a_call_that_fails_gives_no_events(model: Claude, stand_in: StandIn) -> None:
-    stand_in.fail("early_end")
-    events = Heard()
-    with pytest.raises(ModelError):
-        model.reply(asked(), 5, events.hear)
-    assert events == []
-
-
 def test_content_reaches_the_provider_json_equal_whatever_blocks_it_has(model: Claude, stand_in: StandIn) -> None:
     first = Message.of_text("Think twice. My name is Ada.")
     thought = model.reply(asked(first), seconds=5).message.blocks
@@ -134,7 +113,7 @@ TOOL = {"name": "look_up", "input_schema": {"type": "object"}}
 
 def marked(request: ModelRequest) -> list[tuple[int, int]]:
     """The places of the breakpoints, as numbers of a message and of its block."""
-    sent = claude._arguments(request)["messages"]
+    sent = arguments_of(request)["messages"]
     places = ((m, b) for m, message in enumerate(sent) for b in range(len(message["content"])))
     return [(m, b) for m, b in places if "cache_control" in sent[m]["content"][b]]
 
@@ -159,8 +138,8 @@ def test_a_breakpoint_stands_on_a_block_that_takes_one() -> None:
 
 def test_tools_without_a_system_prompt_bear_a_breakpoint() -> None:
     tools = to_json([TOOL, TOOL | {"name": "later"}])
-    assert claude._arguments(asked(tools=tools, cached="5m"))["tools"] == [TOOL, TOOL | {"name": "later"} | MARK]
-    both = claude._arguments(asked(tools=tools, system="Be kind.", cached="5m"))
+    assert arguments_of(asked(tools=tools, cached="5m"))["tools"] == [TOOL, TOOL | {"name": "later"} | MARK]
+    both = arguments_of(asked(tools=tools, system="Be kind.", cached="5m"))
     assert (both["tools"], both["system"]) == (json.loads(tools), [{"type": "text", "text": "Be kind."} | MARK])
 
 
@@ -177,9 +156,9 @@ def test_the_second_breakpoint_is_read_where_the_look_back_ends(model: Claude) -
 
 
 def test_a_lifetime_of_an_hour_is_sent_and_the_usual_one_is_not() -> None:
-    long = to_json(claude._arguments(asked(*HISTORY, system="Be kind.", cached="1h", cached_messages=1)))
+    long = to_json(arguments_of(asked(*HISTORY, system="Be kind.", cached="1h", cached_messages=1)))
     assert long.count('"cache_control":{"type":"ephemeral","ttl":"1h"}') == long.count("cache_control") == 3
-    assert "ttl" not in to_json(claude._arguments(asked(*HISTORY, system="Be kind.", cached="5m", cached_messages=1)))
+    assert "ttl" not in to_json(arguments_of(asked(*HISTORY, system="Be kind.", cached="5m", cached_messages=1)))
 
 
 def test_all_settings_are_sent() -> None:
@@ -192,7 +171,7 @@ def test_all_settings_are_sent() -> None:
         "tool_choice": "none",
         "output_schema": to_json(schema),
     }
-    sent_settings = claude._arguments(asked(**chosen))
+    sent_settings = arguments_of(asked(**chosen))
     assert sent_settings["thinking"] == thinking
     assert sent_settings["output_config"] == {"effort": "xhigh", "format": {"type": "json_schema", "schema": schema}}
     assert (sent_settings["tools"], sent_settings["tool_choice"]) == ([TOOL], {"type": "none"})
@@ -202,12 +181,12 @@ def test_bounds_of_values_are_sent_as_words() -> None:
     """The grammar of the API has none; replies are held to them all the same."""
     legs = {"type": "integer", "minimum": 0, "description": "Legs."}
     schema = {"type": "object", "properties": {"legs": legs}, "required": ["legs"], "additionalProperties": False}
-    sent_schema = claude._arguments(asked(output_schema=to_json(schema)))["output_config"]["format"]["schema"]
+    sent_schema = arguments_of(asked(output_schema=to_json(schema)))["output_config"]["format"]["schema"]
     assert sent_schema["properties"]["legs"] == {"type": "integer", "description": "Legs.\n\n{minimum: 0}"}
 
 
 def test_settings_that_nobody_made_are_not_sent() -> None:
-    assert claude._arguments(asked(tool_choice="auto")).keys() == {"model", "max_tokens", "messages"}
+    assert arguments_of(asked(tool_choice="auto")).keys() == {"model", "max_tokens", "messages"}
 
 
 CALLS = Message("assistant", to_json([CALLED]))
@@ -229,7 +208,7 @@ def test_a_loop_that_began_with_thinking_goes_on_with_it() -> None:
         ((HISTORY[0], CALLS, RESULT, HISTORY[1], HISTORY[2]), BUDGET),
         ((HISTORY[0], thought, RESULT, HISTORY[1], HISTORY[2], CALLS, RESULT), {"type": "disabled"}),
     ):
-        assert claude._arguments(asked(*sent_messages, thinking=to_json(BUDGET)))["thinking"] == thinking
+        assert arguments_of(asked(*sent_messages, thinking=to_json(BUDGET)))["thinking"] == thinking
 
 
 STUCK = [
@@ -540,7 +519,7 @@ def test_a_trickling_reply_ends_with_the_time_budget(status: int) -> None:
 
 
 def test_a_silent_body_ends_within_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(claude, "_BETWEEN_BYTES_S", 0.05)
+    monkeypatch.setattr(time_bounds, "_BETWEEN_BYTES_S", 0.05)
     over = threading.Event()
 
     def fall_silent(handler: GuardedHandler) -> None:
@@ -679,7 +658,7 @@ def test_the_key_is_asked_for_with_each_request(stand_in: StandIn) -> None:
 )
 def test_an_incomplete_reply_is_refused(body: bytes) -> None:
     with pytest.raises(ModelProtocolError):
-        claude._reply(body)
+        reply_in(body)
 
 
 @pytest.mark.parametrize("content", [[], [{"type": "text", "text": ""}], [{"type": "text", "text": " \n"}]], ids=str)
@@ -688,7 +667,7 @@ def test_an_incomplete_reply_is_refused(body: bytes) -> None:
     ["end_turn", "max_tokens", "stop_sequence", "tool_use", "refusal", "model_context_window_exceeded", "later"],
 )
 def test_an_empty_reply_is_a_reply(content: list[Any], stop_reason: str) -> None:
-    reply = claude._reply(json.dumps(GOOD | {"content": content, "stop_reason": stop_reason}).encode())
+    reply = reply_in(json.dumps(GOOD | {"content": content, "stop_reason": stop_reason}).encode())
     assert (reply.text.strip(), reply.stop_reason, reply.message.blocks) == ("", stop_reason, content)
 
 
@@ -703,19 +682,19 @@ def test_the_providers_names_and_the_stop_are_kept() -> None:
 
 @pytest.mark.parametrize("odd", [None, 5, [], "two\nlines", "x" * 201, "grüß"], ids=str)
 def test_a_name_that_no_log_can_hold_is_left_out(odd: Any) -> None:
-    assert claude._reply(json.dumps(GOOD | {"id": odd}).encode()).id == ""
+    assert reply_in(json.dumps(GOOD | {"id": odd}).encode()).id == ""
 
 
 @pytest.mark.parametrize("details", [None, "said", {"explanation": "x" * 5_000}], ids=["null", "text", "endless"])
 def test_details_of_a_stop_that_cannot_be_kept_are_left_out(details: Any) -> None:
-    assert claude._reply(json.dumps(GOOD | {"stop_details": details}).encode()).stop_details == ""
+    assert reply_in(json.dumps(GOOD | {"stop_details": details}).encode()).stop_details == ""
 
 
 def test_unknown_blocks_and_usage_fields_are_kept_as_received() -> None:
     content = [{"type": "from_the_future", "data": {"b": 1.50, "a": None}}]
     usage = {"input_tokens": 1, "new": {"deep": [True]}}
     received = {"content": content, "model": "m", "stop_reason": "end_turn", "usage": usage}
-    reply = claude._reply(json.dumps(received).encode())
+    reply = reply_in(json.dumps(received).encode())
     assert reply.message.blocks == content
     assert reply.usage.fields == usage
 
@@ -729,7 +708,7 @@ def test_a_prompt_too_long_is_its_own_error(monkeypatch: pytest.MonkeyPatch, mod
         error = {"error": {"type": "invalid_request_error", "message": "prompt is too long: 2 tokens > 1 maximum"}}
         raise anthropic.BadRequestError("", response=httpx2.Response(400, request=request), body=error)
 
-    monkeypatch.setattr(model, "_reply_once", refuse)
+    monkeypatch.setattr(Attempt, "reply", refuse)
     with pytest.raises(ContextTooLong):
         model.reply(asked(), seconds=5)
 
@@ -780,17 +759,17 @@ def refusal(status: int, message: str = "", **headers: str) -> Any:
     import anthropic
     import httpx2
 
-    once, answer = [True], Claude._reply_once
+    once, answer = [True], Attempt.reply
 
-    def reply_once(model: Claude, *arguments: Any) -> Any:
+    def reply(attempt: Attempt, *arguments: Any) -> Any:
         if not once:
-            return answer(model, *arguments)
+            return answer(attempt, *arguments)
         once.clear()
         request = httpx2.Request("POST", "http://127.0.0.1")
         response = httpx2.Response(status, request=request, headers=headers)
         raise anthropic.APIStatusError("", response=response, body={"error": {"message": message}})
 
-    return reply_once
+    return reply
 
 
 @pytest.mark.parametrize("status", [401, 403])
@@ -803,7 +782,7 @@ def test_a_rotated_key_is_fetched_within_the_call(
         asked_for.append(renewed)
         return "a key"
 
-    monkeypatch.setattr(Claude, "_reply_once", refusal(status))
+    monkeypatch.setattr(Attempt, "reply", refusal(status))
     assert Claude(stand_in.url, key, allows_stand_in=True).reply(asked(), seconds=5).text
     assert asked_for == [False, True]
 
@@ -817,7 +796,7 @@ def test_a_provider_that_refuses_every_key_has_not_billed(model: Claude, monkeyp
             "", response=httpx2.Response(401, request=httpx2.Request("POST", "http://127.0.0.1")), body=None
         )
 
-    monkeypatch.setattr(model, "_reply_once", refuse)
+    monkeypatch.setattr(Attempt, "reply", refuse)
     with pytest.raises(ModelAccessDenied) as denied:
         model.reply(asked(), seconds=5)
     assert (denied.value.billed, denied.value.retry_after_s) == (False, 30)
@@ -825,7 +804,7 @@ def test_a_provider_that_refuses_every_key_has_not_billed(model: Claude, monkeyp
 
 @pytest.mark.parametrize("said", ["inf", "1e309", "nan", "-5", "soon"])
 def test_a_senseless_retry_after_is_ignored(stand_in: StandIn, monkeypatch: pytest.MonkeyPatch, said: str) -> None:
-    monkeypatch.setattr(Claude, "_reply_once", refusal(429, **{"retry-after": said}))
+    monkeypatch.setattr(Attempt, "reply", refusal(429, **{"retry-after": said}))
     assert Claude(stand_in.url, the_key, allows_stand_in=True).reply(asked(), seconds=8).text
 
 

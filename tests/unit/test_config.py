@@ -18,6 +18,7 @@ from turnlog.config import (
     ContentSettings,
     CorsSettings,
     DiagnosisSettings,
+    LambdaSettings,
     ModelSettings,
     OwnerLimitSettings,
     SessionLifeSettings,
@@ -132,8 +133,8 @@ def test_an_anonymous_session_lives_shorter_and_takes_fewer_turns_as_deployed() 
 def test_no_setting_has_a_default_of_its_own() -> None:
     """The template is the one place of default values."""
     kinds = [kind for kind in vars(config).values() if isinstance(kind, type) and issubclass(kind, config.Settings)]
-    # Without the variables: no store, no keys, no page, no traceback.
-    theirs = {StoreSettings, ContentSettings, CorsSettings, DiagnosisSettings}
+    # Without the variables: no store, no keys, no page, no traceback, no adapter.
+    theirs = {StoreSettings, ContentSettings, CorsSettings, DiagnosisSettings, LambdaSettings}
     assert len(kinds) > 12
     for kind in set(kinds) - theirs:
         assert [name for name, field in kind.model_fields.items() if not field.is_required()] == []

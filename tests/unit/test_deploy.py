@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import boto3
 import pytest
 from botocore.exceptions import (
     ClientError,
@@ -14,6 +17,7 @@ from botocore.exceptions import (
     NoCredentialsError,
     TokenRetrievalError,
 )
+from samcli.yamlhelper import yaml_parse
 
 from local import parameters
 from local.aws import account as aws
@@ -21,12 +25,20 @@ from local.aws import deploy
 from local.aws.account import Account, Concurrency, DeployedStack, NotReady
 from local.aws.plan import Plan
 from local.aws.user_pool import OWN_POOL
-from local.template import declared_parameters, function_names
+from local.template import adapter_layer, declared_parameters, function_names
 from turnlog.errors import IssuerUnavailable
 
 KEY = "sk-ant-for-this-test"
 URL = "https://api.example/v1"
-OUTPUTS = {"ApiUrl": URL, "ClaudeKeySecret": "the-secret", "DocumentsBucketName": "documents"}
+BASE_URL = "https://api.example"
+OUTPUTS = {
+    "ApiUrl": URL,
+    "MessagesBaseUrl": BASE_URL,
+    "ClaudeKeySecret": "the-secret",
+    "DocumentsBucketName": "documents",
+}
+ADAPTER = adapter_layer("aws", "eu-central-1")
+COPY = "arn:aws-us-gov:lambda:us-gov-west-1:123456789012:layer:adapter:1"
 POOL = {"UserPoolId": "pool", "UserPoolClientId": "client"}
 
 
@@ -79,8 +91,11 @@ class TestAccount(Account):
         has_value: bool = True,
         has_log_role: bool = False,
         after: DeployedStack | None = None,
+        region: str = "eu-central-1",
+        layers: Sequence[str] = (ADAPTER,),
     ) -> None:
-        self.region = "eu-central-1"
+        self.region = region
+        self.layers = layers
         self.stacks = [before]
         self.after = after or before or stack()
         self.limit = limit
@@ -102,6 +117,13 @@ class TestAccount(Account):
 
     def longest_integration_s(self) -> float:
         return 29.0
+
+    @property
+    def partition(self) -> str:
+        return boto3.Session().get_partition_for_region(self.region)
+
+    def has_layer(self, arn: str) -> bool:
+        return arn in self.layers
 
     def has_value(self, secret: str) -> bool:
         return self.value
@@ -156,6 +178,7 @@ def test_a_first_deploy_builds_deploys_puts_the_key_in_and_tries_the_service(
     said = capsys.readouterr().out
     assert "make user-aws USER=ada" in said
     assert "make token-aws USER=ada" in said
+    assert f"ANTHROPIC_BASE_URL={BASE_URL} ANTHROPIC_AUTH_TOKEN=" in said
     assert KEY not in said
 
 
@@ -286,6 +309,30 @@ PROBLEMS: dict[str, tuple[Callable[[], Plan], Callable[[], TestAccount], str, st
         "cannot be reserved",
         f"ReservedConcurrency={900 // len(function_names())}",
     ),
+    "a Region without the adapter": (
+        plan,
+        lambda: TestAccount(region="me-south-1"),
+        "AWS publishes none that can be used in me-south-1 as arn:aws:lambda:me-south-1:753240598075:layer:",
+        "AdapterLayer=",
+    ),
+    "a partition without it": (
+        plan,
+        lambda: TestAccount(region="us-gov-west-1", layers=[COPY]),
+        "AWS publishes none that can be used in us-gov-west-1.",
+        "AdapterLayer=",
+    ),
+    "a copy that is not there": (
+        lambda: plan(PARAMETERS=f"AdapterLayer={COPY}"),
+        TestAccount,
+        f"AdapterLayer names none that can be used in eu-central-1 as {COPY}",
+        "AdapterLayer=",
+    ),
+    "no ARN of a layer": (
+        lambda: plan(PARAMETERS="AdapterLayer=lambda-web-adapter"),
+        TestAccount,
+        "must be like",
+        "PARAMETERS=",
+    ),
     "an issuer without TLS": (lambda: plan(ISSUER="http://issuer.example/"), TestAccount, "https://", "ISSUER="),
 }
 
@@ -311,6 +358,35 @@ def test_every_name_that_a_stack_may_have_is_taken(name: str) -> None:
     code, commands = begin(plan(STACK=name), TestAccount())
     assert code == 0
     assert name in commands.ran[1]
+
+
+@pytest.mark.parametrize(
+    ("region", "arn"),
+    [
+        ("eu-central-1", "arn:aws:lambda:eu-central-1:753240598075:layer:LambdaAdapterLayerArm64:30"),
+        ("cn-north-1", "arn:aws-cn:lambda:cn-north-1:041581134020:layer:LambdaAdapterLayerArm64:30"),
+        ("cn-northwest-1", "arn:aws-cn:lambda:cn-northwest-1:069767869989:layer:LambdaAdapterLayerArm64:30"),
+    ],
+)
+def test_the_adapter_of_the_region_is_asked_for_before_a_deploy(region: str, arn: str) -> None:
+    """As the template names it, which CloudFormation alone can compute."""
+    assert begin(plan(), TestAccount(region=region, layers=[arn]))[0] == 0
+    assert begin(plan(), TestAccount(region=region, layers=[]))[0] == 2
+    account, version = arn.split(":")[4], arn.split(":")[7]
+    resources = yaml_parse(Path("template.yaml").read_text())
+    named = resources["Resources"]["StreamFunction"]["Properties"]["Layers"][1]["Fn::If"][1]["Fn::If"][2]["Fn::Sub"]
+    pattern = named[0].replace("${AWS::Partition}", arn.split(":")[1]).replace("${AWS::Region}", region)
+    assert pattern.replace("${Account}", account).replace("${Version}", version) == arn
+
+
+def test_a_copy_of_the_adapter_can_be_named_once() -> None:
+    gov = "us-gov-west-1"
+    assert begin(plan(PARAMETERS=f"AdapterLayer={COPY}"), TestAccount(region=gov, layers=[COPY]))[0] == 0
+    assert begin(plan(), TestAccount(stack(AdapterLayer=COPY), region=gov, layers=[COPY]))[0] == 0
+
+
+def test_a_stack_without_streams_needs_no_adapter() -> None:
+    assert begin(plan(PARAMETERS="Environment=local"), TestAccount(layers=[]))[0] == 0
 
 
 def test_as_much_as_the_account_has_can_be_reserved() -> None:
@@ -404,6 +480,31 @@ def test_an_account_that_does_not_answer_says_why(error: Exception, reason: str,
     with pytest.raises(NotReady, match=reason) as seen:
         aws._asked(call)
     assert mend in seen.value.mend
+
+
+@pytest.mark.parametrize(
+    "code", ["AccessDeniedException", "ResourceNotFoundException", "InvalidParameterValueException"]
+)
+def test_lambda_says_in_several_ways_that_a_layer_is_not_there(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
+    monkeypatch.setenv("AWS_REGION", "eu-west-3")
+    account = Account()
+    layers = SimpleNamespace(get_layer_version_by_arn=lambda Arn: fail(refusal(code)))  # noqa: N803
+    monkeypatch.setattr(account, "client", lambda _: layers)
+    assert not account.has_layer(ADAPTER)
+    assert account.partition == "aws"
+
+
+def test_a_layer_that_nobody_could_look_for_is_no_missing_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_REGION", "eu-west-3")
+    account = Account()
+    layers = SimpleNamespace(get_layer_version_by_arn=lambda Arn: fail(refusal("ExpiredToken")))  # noqa: N803
+    monkeypatch.setattr(account, "client", lambda _: layers)
+    with pytest.raises(NotReady, match="expired"):
+        account.has_layer(ADAPTER)
+
+
+def fail(error: Exception) -> None:
+    raise error
 
 
 def test_without_a_region_or_with_an_unknown_profile_nothing_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from local.guard import refusal, without_sources
+from local.guard import refusal, without_contexts, without_sources
 
 OWN = ("Host", "127.0.0.1:8787")
 
@@ -50,6 +50,12 @@ def test_no_header_says_where_a_request_comes_from() -> None:
     kept = [(b"host", b"127.0.0.1:8787"), (b"x-forwarded-proto", b"https"), (b"authorization", b"Session s")]
     chosen = [(b"X-Forwarded-For", b"198.51.100.1"), (b"x-forwarded-for", b"::1"), (b"Forwarded", b"for=_a")]
     assert without_sources([*kept[:2], *chosen, (b"x-real-ip", b"198.51.100.2"), kept[2]]) == kept
+
+
+def test_no_header_says_who_calls() -> None:
+    kept = [(b"host", b"127.0.0.1:8787"), (b"x-amzn-trace-id", b"1"), (b"authorization", b"Session s")]
+    chosen = [(b"X-Amzn-Request-Context", b"{}"), (b"x-amzn-lambda-context", b"{}")]
+    assert without_contexts([*kept[:2], *chosen, kept[2]]) == kept
 
 
 def test_pages_of_one_named_origin_are_answered_and_of_no_other() -> None:

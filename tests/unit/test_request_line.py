@@ -54,9 +54,16 @@ def test_a_line_of_a_problem_ends_with_its_code() -> None:
         ("application/problem+json", b"[]", None),
         ("application/problem+json", b"not json", None),
         ("application/json", b'{"code": "unauthorized"}', None),
+        (
+            "application/json",
+            b'{"type": "error", "error": {"details": {"error_code": "unauthorized"}}}',
+            "unauthorized",
+        ),
+        ("application/json", b'{"type": "error", "error": {"type": "overloaded_error"}}', "overloaded_error"),
+        ("application/json", b'{"type": "error", "error": {"details": {"error_code": "\\u001b[2J"}}}', None),
     ],
 )
-def test_only_a_problem_has_a_code_and_only_a_word_is_one(kind: str, body: bytes, code: str | None) -> None:
+def test_only_an_error_has_a_code_and_only_a_word_is_one(kind: str, body: bytes, code: str | None) -> None:
     assert problem_code(kind, body) == code
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,8 +20,11 @@ from local.loopback import GuardedHandler, LoopbackServer
 from tests.smoke import Target, run
 from tests.smoke.account import Account
 from tests.smoke.api import Api
+from tests.smoke.conversation import Conversation
 from tests.smoke.documents import Documents
+from tests.smoke.hearing import Event, Heard, events_of
 from tests.smoke.outcome import LeftOut, Unexpected
+from tests.smoke.streams import Streams
 from tests.smoke.throttle import MOST_REQUESTS, throttle
 from tests.smoke.transport import transport
 from turnlog.domain.base64url import encode
@@ -45,6 +48,44 @@ def problem(status: int, code: str) -> Response:
     return Response(status, {"code": code, "detail": f"It is {code}.", "instance": "urn:req:1"}, PROBLEM)
 
 
+UNAUTHORIZED = Response(
+    401,
+    {
+        "code": "unauthorized",
+        "error": {"type": "authentication_error", "message": "auth_token, ANTHROPIC_AUTH_TOKEN; no x-api-key"},
+    },
+    {**PROBLEM, "WWW-Authenticate": "Bearer, Session", "X-Should-Retry": "false"},
+)
+
+
+def stream_of(text: str, **done: Any) -> Response:
+    """A stream of one message; its body is a list of events."""
+    delta = {"type": "text_delta", "text": text}
+    return Response(
+        200,
+        [
+            {"type": "turnlog.turn"},
+            {"type": "message_start"},
+            {"type": "content_block_delta", "index": 0, "delta": delta},
+            {"type": "message_stop"},
+            {"type": "turnlog.done", **done},
+        ],
+        {"Content-Type": "text/event-stream"},
+    )
+
+
+SAME_FOR_STRANGERS = {
+    "GET /health": Response(200, {"status": "ok", "version": "0.1.0"}),
+    "GET /no-such-route": problem(404, "route_not_found"),
+    "PUT /sessions": problem(404, "route_not_found"),
+    "POST /anonymous/sessions": problem(400, "field_missing"),
+}
+SAME_FOR_ALL = {
+    "POST /query": Response(200, REPLY),
+    "POST /query/stream": stream_of("one two", cost_usd="0.0003"),
+    "GET /v1/models": Response(200, {"data": [{"id": "claude-sonnet-5-5"}]}),
+    "POST /v1/messages/count_tokens": Response(200, {"input_tokens": 12}),
+}
 Spoil = Callable[[Response], Response]
 
 
@@ -61,6 +102,7 @@ class Deployment:
         self._until = until
 
     def answer(self, method: str, path: str, headers: Mapping[str, str]) -> Response:
+        headers = {name.lower(): value for name, value in headers.items()}
         route = f"{method} {re.sub(r'ses_[^/]+', '{id}', path)}"
         self.asked.append(route)
         right = self._right(route, path, headers)
@@ -69,34 +111,50 @@ class Deployment:
 
     def _right(self, route: str, path: str, headers: Mapping[str, str]) -> Response:
         session_id = next(iter(re.findall(r"ses_[^/]+", path)), "")
-        key = headers.get("Idempotency-Key", "")
-        if route == "GET /health":
-            return Response(200, {"status": "ok", "version": "0.1.0"})
+        key = headers.get("idempotency-key", "")
         if route == "OPTIONS /sessions":
             allowed = {"Origin": PAGE, "Methods": "GET,POST", "Headers": "Authorization,Content-Type,Idempotency-Key"}
             return Response(204, None, {f"Access-Control-Allow-{name}": value for name, value in allowed.items()})
-        if route in ("GET /no-such-route", "PUT /sessions"):
-            return problem(404, "route_not_found")
-        if route == "POST /anonymous/sessions":
-            return problem(400, "field_missing")
-        if headers.get("Authorization") != f"Bearer {TOKEN}":
-            return replace(problem(401, "unauthorized"), headers={**PROBLEM, "WWW-Authenticate": "Bearer, Session"})
-        if route == "POST /query":
-            return Response(200, REPLY)
+        if route in SAME_FOR_STRANGERS:
+            return SAME_FOR_STRANGERS[route]
+        if headers.get("authorization") != f"Bearer {TOKEN}":
+            return UNAUTHORIZED
+        if route in SAME_FOR_ALL:
+            return SAME_FOR_ALL[route]
+        if route == "POST /messages":
+            return self._message(headers.get("turnlog-session", ""), key)
         if route == "POST /sessions":
             made = self._by_key.setdefault(key, f"ses_{secrets.token_urlsafe(16)}")
             self.sessions.setdefault(made, [])
             return Response(201, {"session_id": made, "expires_at": "2026-11-29T12:00:00Z"})
         if session_id not in self.sessions:
             return problem(404, "session_not_found")
-        return self._of_session(route, session_id)
+        return self._of_session(route, session_id, key)
 
-    def _of_session(self, route: str, session_id: str) -> Response:
+    def _turn(self, session_id: str, key: str, text: str) -> tuple[dict[str, Any], bool]:
+        """The turn of that key, and True if it was there before."""
+        turns = self.sessions[session_id]
+        found = next((each for each in turns if each["key"] == key), None)
+        if found is None:
+            turns.append({**REPLY, "text": text, "turn": len(turns) + 1, "key": key})
+        return found or turns[-1], found is not None
+
+    def _message(self, session_id: str, key: str) -> Response:
+        message = {"id": "msg_1", "type": "message", "content": [{"type": "text", "text": "at the door"}]}
+        if not session_id:
+            return Response(200, message)
+        turn, replayed = self._turn(session_id, key, "at the door")
+        headers = {"Turnlog-Turn": str(turn["turn"])} | ({"Idempotent-Replayed": "true"} if replayed else {})
+        return Response(200, message | {"turnlog": {"cost_usd": "0.0001"}}, headers)
+
+    def _of_session(self, route: str, session_id: str, key: str) -> Response:
         turns = self.sessions[session_id]
         if route == "POST /sessions/{id}/turns":
-            replayed = {"Idempotent-Replayed": "true"} if turns else {}
-            self.sessions[session_id] = turns or [REPLY | {"turn": 1}]
-            return Response(200, self.sessions[session_id][0], replayed)
+            turn, replayed = self._turn(session_id, key, "ok")
+            return Response(200, turn, {"Idempotent-Replayed": "true"} if replayed else {})
+        if route == "POST /sessions/{id}/turns/stream":
+            turn, replayed = self._turn(session_id, key, "as it comes")
+            return stream_of(turn["text"], turn=turn["turn"], replayed=replayed, cost_usd="0.0001")
         if route == "GET /sessions/{id}/export":
             return Response(200, {"format": "turnlog-session-1", "turns": turns, "next": None})
         assert route == "DELETE /sessions/{id}"
@@ -135,6 +193,9 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
                 self.rfile.read(int(self.headers.get("Content-Length", 0)))
                 answer = served.answer(self.command, self.path, dict(self.headers.items()))
                 content = b"" if answer.body is None else json.dumps(answer.body).encode()
+                if isinstance(answer.body, list):
+                    told = [f"event: {each['type']}\ndata: {json.dumps(each)}\n\n" for each in answer.body]
+                    content = "".join(told).encode()
                 self.send_response(answer.status)
                 for name, value in answer.headers.items():
                     self.send_header(name, value)
@@ -162,7 +223,7 @@ def test_a_deployment_that_is_right_passes_and_keeps_nothing(serve: Serve) -> No
     left_out = {"upload, summary", "TLS", "throttle"}
     assert {name for name, outcome in outcomes.items() if outcome == "left out"} == left_out
     assert {outcome for name, outcome in outcomes.items() if name not in left_out} == {"ok"}
-    assert "$0.0002" in served.line("in all")
+    assert "$0.0007" in served.line("in all")
     assert served.deployment.sessions == {}
 
 
@@ -180,6 +241,14 @@ def with_header(name: str, value: str) -> Spoil:
 
 def with_body(**fields: Any) -> Spoil:
     return lambda answer: replace(answer, body={**answer.body, **fields})
+
+
+OF_CLAUDE = Response(401, {"type": "error", "error": {"type": "authentication_error", "message": "invalid x-api-key"}})
+AT_DOOR = Response(404, {"error": {"message": "no such model", "details": {"error_code": "model_not_found"}}})
+
+
+def without_event(kind: str) -> Spoil:
+    return lambda answer: replace(answer, body=[each for each in answer.body if each["type"] != kind])
 
 
 SPOILT = [
@@ -210,11 +279,27 @@ SPOILT = [
     ("replay", "POST /sessions/{id}/turns", with_status(503, "dependency_unavailable"), 1, "not 200"),
     ("replay", "POST /sessions/{id}/turns", with_body(text="another"), 1, "other bytes"),
     ("replay", "POST /sessions/{id}/turns", without("Idempotent-Replayed"), 1, "Idempotent-Replayed missing"),
+    ("stream", "POST /query/stream", with_status(502, "bad_gateway"), 0, "502 bad_gateway"),
+    ("stream", "POST /query/stream", with_header("Content-Type", "text/html"), 0, "as text/html, not as text/event-st"),
+    ("stream", "POST /query/stream", without_event("turnlog.done"), 0, "to message_stop, not"),
+    ("streamed turn", "POST /sessions/{id}/turns/stream", with_status(503, "model_unavailable"), 0, "refuses the key"),
+    ("its replay", "POST /sessions/{id}/turns/stream", lambda _: stream_of("another", replayed=True), 1, "another rep"),
+    ("its replay", "POST /sessions/{id}/turns/stream", lambda _: stream_of("as it comes"), 1, "was it paid again"),
+    ("message", "POST /messages", with_body(type="error"), 0, "without a message"),
+    ("message", "POST /v1/messages/count_tokens", with_status(404, "route_not_found"), 0, "404 route_not_found"),
+    ("message", "POST /messages", lambda _: OF_CLAUDE, 0, "401 (invalid x-api-key), not 200: Claude itself answers so"),
+    ("message", "POST /messages", lambda _: AT_DOOR, 0, "404 model_not_found (no such model), not 200"),
+    ("message", "GET /v1/models", with_body(data=[]), 0, "no model is on offer"),
+    ("its turn", "POST /messages", without("Turnlog-Turn"), 1, "Turnlog-Turn missing, not 3"),
+    ("its turn", "POST /messages", without("Idempotent-Replayed"), 2, "paid again"),
+    ("x-api-key", "POST /messages", lambda _: problem(401, "unauthorized"), 3, "does not name ANTHROPIC_AUTH_TOKEN"),
+    ("x-api-key", "POST /messages", without("X-Should-Retry"), 3, "clients try it again"),
+    ("x-api-key", "POST /messages", lambda _: Response(200, {}), 3, "200, not 401"),
     ("unknown session", "GET /sessions/{id}", with_status(403, "forbidden"), 0, "403 forbidden"),
     ("unknown session", "GET /sessions/{id}", with_status(404, "route_not_found"), 0, "not 404 session_not_found"),
     ("export", "GET /sessions/{id}/export", with_status(500, "session_corrupt"), 0, "500 session_corrupt"),
     ("export", "GET /sessions/{id}/export", with_body(turns=[]), 0, "0 turns"),
-    ("export", "GET /sessions/{id}/export", with_body(turns=[{"text": "lost"}]), 0, "not the 1"),
+    ("export", "GET /sessions/{id}/export", with_body(turns=[{"text": "lost"}]), 0, "not the 3"),
     ("delete", "DELETE /sessions/{id}", with_status(500, "internal_error"), 0, "the log has it under urn:req:1"),
     ("delete", "GET /sessions/{id}", lambda _: Response(200, {}), 1, "200, not 404"),
 ]
@@ -229,7 +314,7 @@ def test_a_check_fails_where_a_deployment_misbehaves(
     assert served.line(check).startswith("FAILED")
     assert words in served.line(check)
     assert "FAILED" in served.line("in all")
-    assert len(served.lines) == 17  # it goes on
+    assert len(served.lines) == 23  # it goes on
 
 
 def test_a_stranger_whose_origin_is_sent_back_fails_the_preflight(serve: Serve) -> None:
@@ -287,6 +372,81 @@ def test_where_nothing_listens_every_check_says_so(serve: Serve) -> None:
 def test_a_token_does_not_travel_in_clear(url: str) -> None:
     with pytest.raises(ValueError, match="https"):
         Target(url, TOKEN)
+
+
+# --- streams
+
+
+@dataclass
+class Streaming:
+    """An API whose streams begin and end after these milliseconds, one after the other."""
+
+    times: list[tuple[int, int]]
+    token = TOKEN
+
+    def hear(self, *_: object) -> Heard:
+        first, last = self.times.pop(0)
+        events = stream_of("one two").body
+        return Heard([Event(each["type"], each, last if each is events[-1] else first) for each in events])
+
+    def charge(self, _: object) -> str:
+        return "$0"
+
+    def ask_stream(self) -> str:
+        return Streams(self, Conversation(self)).question()  # type: ignore[arg-type] # as much of an API as it uses
+
+
+@pytest.mark.parametrize(
+    ("times", "seen"),
+    [
+        ([(900, 4000)], "after 900 of 4000 ms, $0"),
+        ([(6000, 9000), (900, 4000)], "after 900 of 4000 ms, $0"),  # a cold start, and then none
+        ([(20, 999), (20, 999)], "too short to tell"),
+    ],
+)
+def test_a_stream_whose_first_event_comes_early_is_one(times: list[tuple[int, int]], seen: str) -> None:
+    assert seen in Streaming(times).ask_stream()
+
+
+def test_an_answer_that_comes_whole_is_no_stream() -> None:
+    with pytest.raises(Unexpected, match=r"holds the stream back.*AWS_LWA_INVOKE_MODE"):
+        Streaming([(3990, 4000), (1601, 4000)]).ask_stream()
+
+
+def told(text: str, *left_out: str, more: Sequence[dict[str, Any]] = ()) -> Heard:
+    first, *others = stream_of(text).body
+    kept = [each for each in (first, *more, *others) if each["type"] not in left_out]
+    return Heard([Event(each["type"], each, 0) for each in kept])
+
+
+@pytest.mark.parametrize(
+    ("heard", "words"),
+    [
+        (Heard([]), "without an event"),
+        (told("ok", "turnlog.turn"), "from message_start to turnlog.done"),
+        (told("ok", "turnlog.done"), "from turnlog.turn to message_stop"),
+        (told("ok", "message_stop"), "'message_stop': 0"),
+        (told("ok", more=[{"type": "message_start"}]), "'message_start': 2"),
+        (told("ok", more=[{"type": "error", "error": {"message": "busy"}}]), "stream: busy"),
+        (told("ok", "turnlog.done", "message_stop", more=[{"type": "error"}]), "without a message"),
+        (told("ok", "content_block_delta"), "without a text"),
+        (told(""), "without a text"),
+    ],
+)
+def test_what_is_no_whole_message_is_no_stream(heard: Heard, words: str) -> None:
+    with pytest.raises(Unexpected, match=re.escape(words)):
+        heard.require_whole()
+
+
+def test_an_event_without_an_object_is_told() -> None:
+    for data in ("[]", "{", "1"):
+        with pytest.raises(Unexpected, match="message_start whose data are no JSON object"):
+            events_of([("event: message_start", 0), (f"data: {data}", 0), ("", 0)])
+
+
+def test_comments_and_pieces_of_data_are_read_as_the_format_has_them() -> None:
+    (event,) = events_of([(": ping", 0), ("event: a", 0), ("data: {", 1), ("data: }", 2), ("", 3), ("data: {}", 4)])
+    assert (event.kind, event.data, event.at_ms) == ("a", {}, 3)
 
 
 # --- documents

@@ -14,10 +14,11 @@ from turnlog.adapters.local.memory import MemorySessionStore
 from turnlog.domain.limits import OwnerLimits, SessionLimits
 from turnlog.domain.messages import Message
 from turnlog.domain.sessions import Session, SessionView
-from turnlog.domain.turns import Lease, Slot
+from turnlog.domain.turns import Lease, Slot, Turn
 from turnlog.domain.window import messages
 from turnlog.errors import (
     AttemptsExhausted,
+    InvalidRequest,
     KeyReused,
     LeaseLost,
     ModelError,
@@ -35,7 +36,7 @@ from turnlog.errors import (
 )
 from turnlog.usecases.held_lease import COMMIT_RESERVE_S
 from turnlog.usecases.turn_protocol import ATTEMPTS, TakenTurn, run_turn
-from turnlog.usecases.turn_request import TurnPolicy, TurnRequest
+from turnlog.usecases.turn_request import Require, TurnPolicy, TurnRequest, require_nothing
 
 HANDLER_S, ANSWER_S = 60.0, 29.0
 
@@ -59,10 +60,18 @@ class Desk:
         self.store.create(self.session, "")
 
     def turn(
-        self, text: str, key: str = "", *, owner: str = OWNER, body: str = "", number: int | None = None
+        self,
+        text: str,
+        key: str = "",
+        *,
+        owner: str = OWNER,
+        body: str = "",
+        number: int | None = None,
+        require: Require = require_nothing,
     ) -> TakenTurn:
         message = Message.of_text(text)
-        request = TurnRequest(owner, self.session.id, hashed(key or text), hashed(body or text), message, number)
+        keys = hashed(key or text), hashed(body or text)
+        request = TurnRequest(owner, self.session.id, *keys, message, number, require=require)
         return run_turn(
             request,
             store=self.store,
@@ -503,3 +512,31 @@ def test_no_replay_and_no_refusal_rests_on_an_old_view(forgetful: Desk) -> None:
     with pytest.raises(SessionNotFound):
         forgetful.turn("three")
     assert len(forgetful.model.requests) == 2
+
+
+# --- a session that the caller does not want
+
+
+def refuse(_: SessionView, stored: Turn | None) -> None:
+    if stored is None or stored.reply.text != expected_text((stored.message,)):
+        raise InvalidRequest("setting_settled")
+
+
+def test_a_session_may_be_refused_before_a_turn_and_looked_at_with_a_stored_one(desk: Desk) -> None:
+    with pytest.raises(InvalidRequest):
+        desk.turn("one", require=refuse)
+    assert (desk.model.requests, desk.count(), desk.running()) == ([], 0, None)
+    desk.turn("one")
+    desk.turn("two")
+    assert desk.turn("one", require=refuse).replayed
+    with pytest.raises(InvalidRequest):
+        desk.turn("two", require=refuse)
+
+
+def test_a_running_turn_comes_before_the_refusal_of_its_session(desk: Desk) -> None:
+    def meanwhile() -> None:
+        with pytest.raises(TurnInProgress):
+            desk.turn("two", require=refuse)
+
+    desk.model.during = meanwhile
+    desk.turn("one")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from local.claude_stand_in.dialect import Dialect
 from local.claude_stand_in.errors import invalid
+from local.claude_stand_in.models import ALL_EFFORTS
 from local.claude_stand_in.rules.blocks import check_block, check_text
 from local.claude_stand_in.turns import Turn, turns_of
 
@@ -12,10 +14,10 @@ MESSAGE_FIELDS = frozenset({"role", "content"})
 MOST_MESSAGES = 100_000
 
 
-def check_history(body: dict[str, Any]) -> None:
+def check_history(body: dict[str, Any], dialect: Dialect) -> None:
     """Raises ApiError for a system prompt or messages that Claude refuses."""
     _check_system(body.get("system", ""))
-    _check_messages(body["messages"])
+    _check_messages(body["messages"], dialect)
     turns = turns_of(body["messages"])
     for before, turn, after in zip([None, *turns[:-1]], turns, [*turns[1:], None], strict=True):
         _check_results(before, turn)
@@ -41,7 +43,7 @@ def _check_system(system: object) -> None:
         check_block(f"system.{number}", block, "user")
 
 
-def _check_messages(messages: object) -> None:
+def _check_messages(messages: object, dialect: Dialect) -> None:
     if not isinstance(messages, list):
         raise invalid("messages: Input should be a valid list")
     if not messages:
@@ -49,7 +51,7 @@ def _check_messages(messages: object) -> None:
     if len(messages) > MOST_MESSAGES:
         raise invalid(f"messages: at most {MOST_MESSAGES} messages are allowed")
     for number, message in enumerate(messages):
-        _check_message(f"messages.{number}", message)
+        _check_message(f"messages.{number}", message, dialect)
     if messages[0]["role"] != "user":
         raise invalid('messages: first message must use the "user" role')
     turns = turns_of(messages)
@@ -70,19 +72,37 @@ def _check_system_messages(turns: list[Turn]) -> None:
             )
 
 
-def _check_message(path: str, message: object) -> None:
+def _check_message(path: str, message: object, dialect: Dialect) -> None:
     if not isinstance(message, dict):
         raise invalid(f"{path}: Input should be an object")
     for field in MESSAGE_FIELDS - message.keys():
         raise invalid(f"{path}.{field}: Field required")
-    for field in message.keys() - MESSAGE_FIELDS:
+    role = message["role"]
+    for field in message.keys() - MESSAGE_FIELDS - (_system_fields(dialect) if role == "system" else set()):
         raise invalid(f"{path}.{field}: Extra inputs are not permitted")
-    if message["role"] not in ("user", "assistant", "system"):
+    if role not in ("user", "assistant", "system"):
         raise invalid(f"{path}.role: Input should be 'user', 'assistant' or 'system'")
-    _check_content(path, message["content"], message["role"])
+    _check_system_fields(path, message)
+    _check_content(path, message["content"], role, dialect)
 
 
-def _check_content(path: str, content: object, role: str) -> None:
+def _system_fields(dialect: Dialect) -> set[str]:
+    """The fields that a message of the system may have besides."""
+    settings = {"output_config"} if dialect.has("output_config of a message") else set()
+    return settings | dialect.allowed("clear_at")
+
+
+def _check_system_fields(path: str, message: dict[str, Any]) -> None:
+    config = message.get("output_config")
+    if config is not None and not (isinstance(config, dict) and config.keys() <= {"effort"}):
+        raise invalid(f"{path}.output_config: Input should be an object with effort")
+    if config and config.get("effort") not in (None, *ALL_EFFORTS):
+        raise invalid(f"{path}.output_config.effort: Input should be one of {', '.join(ALL_EFFORTS)}")
+    if message.get("clear_at") not in (None, "never", "next_user_message"):
+        raise invalid(f"{path}.clear_at: Input should be 'next_user_message' or 'never'")
+
+
+def _check_content(path: str, content: object, role: str, dialect: Dialect) -> None:
     if not content:
         raise invalid(f"{path}: messages must have non-empty content")
     if isinstance(content, str):
@@ -91,7 +111,7 @@ def _check_content(path: str, content: object, role: str) -> None:
     if not isinstance(content, list):
         raise invalid(f"{path}.content: Input should be a valid string or list")
     for number, block in enumerate(content):
-        check_block(f"{path}.content.{number}", block, role)
+        check_block(f"{path}.content.{number}", block, role, dialect)
 
 
 def _calls(turn: Turn | None) -> list[str]:

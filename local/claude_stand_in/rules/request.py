@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, NoReturn
 
+from local.claude_stand_in.dialect import OLD_VERSION, Dialect
 from local.claude_stand_in.errors import invalid
 
 REQUIRED_FIELDS = ("model", "max_tokens", "messages")
@@ -12,10 +13,8 @@ OPTIONAL_FIELDS = frozenset(
     {
         "cache_control",
         "container",
-        "context_management",
         "diagnostics",
         "inference_geo",
-        "mcp_servers",
         "metadata",
         "output_config",
         "service_tier",
@@ -28,7 +27,10 @@ OPTIONAL_FIELDS = frozenset(
         "tools",
     }
 )
+BETA_FIELDS = ("context_management", "fallback_credit_token", "fallbacks", "mcp_servers", "safeguards")
+SAMPLING_FIELDS = frozenset({"temperature", "top_k", "top_p"})  # of the old version of the API alone
 COUNT_REQUIRED_FIELDS = ("model", "messages")
+COUNT_BETA_FIELDS = ("context_management", "mcp_servers", "safeguards")
 COUNT_OPTIONAL_FIELDS = OPTIONAL_FIELDS - {
     "container",
     "diagnostics",
@@ -52,6 +54,17 @@ def parsed(raw: bytes) -> dict[str, Any]:
     return body
 
 
+def message_fields(dialect: Dialect) -> frozenset[str]:
+    """The optional fields of POST /v1/messages."""
+    sampling = SAMPLING_FIELDS if dialect.version == OLD_VERSION else frozenset()
+    return OPTIONAL_FIELDS | dialect.allowed(*BETA_FIELDS) | sampling
+
+
+def count_fields(dialect: Dialect) -> frozenset[str]:
+    """The optional fields of POST /v1/messages/count_tokens."""
+    return COUNT_OPTIONAL_FIELDS | dialect.allowed(*COUNT_BETA_FIELDS)
+
+
 def check_fields(body: dict[str, Any], required: tuple[str, ...], optional: frozenset[str]) -> None:
     """Raises ApiError for a field that is missing or unknown, or a model that has no name."""
     for field in required:
@@ -70,6 +83,8 @@ def check_sampling(body: dict[str, Any]) -> None:
     if not isinstance(body.get("stream", False), bool):
         raise invalid("stream: Input should be a valid boolean")
     _check_stop_sequences(body.get("stop_sequences", []))
+    for field in sorted(SAMPLING_FIELDS & body.keys()):
+        _check_number(field, body[field])
     _check_diagnostics(body.get("diagnostics"))
 
 
@@ -82,6 +97,13 @@ def _check_max_tokens(max_tokens: object) -> None:
         raise invalid("max_tokens: Input should be a valid integer")
     if max_tokens < 0:
         raise invalid("max_tokens: Input should be greater than or equal to 0")
+
+
+def _check_number(field: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise invalid(f"{field}: Input should be a valid number")
+    if not (isinstance(value, int) if field == "top_k" else value <= 1) or value < 0:
+        raise invalid(f"{field}: range: {'0 or more' if field == 'top_k' else '0..1'}")
 
 
 def _check_diagnostics(diagnostics: object) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from local.claude_stand_in.dialect import PLAIN, Dialect
 from local.claude_stand_in.errors import ApiError, invalid
 from local.claude_stand_in.objects import FORMATS
 
@@ -23,12 +24,12 @@ _BY_TYPE = {
 }
 
 
-def check_output(body: dict[str, Any]) -> None:
+def check_output(body: dict[str, Any], dialect: Dialect = PLAIN) -> None:
     """Raises ApiError for an output_config with unknown parts, or with a schema that no reply can be held to."""
     config = body.get("output_config") or {}
     if not isinstance(config, dict):
         raise invalid("output_config: Input should be a valid dictionary")
-    for field in config.keys() - {"effort", "format"}:
+    for field in config.keys() - {"effort", "format"} - dialect.allowed("task_budget"):
         raise invalid(f"output_config.{field}: Extra inputs are not permitted")
     schemas = [
         (f"tools.{number}.custom.input_schema", tool["input_schema"])

@@ -18,6 +18,7 @@ BOUND = (
 
 _KINDS = ("adaptive", "between_tools", "disabled", "enabled")
 _FIELDS = {"enabled": {"type", "display", "budget_tokens"}, "adaptive": {"type", "display"}}
+_DROP = "drop_block"
 
 
 def check_thinking(prompt: Prompt) -> None:
@@ -25,25 +26,33 @@ def check_thinking(prompt: Prompt) -> None:
     body, model = prompt.body, prompt.model
     config = body.get("thinking")
     if config is not None:
-        _check_config(config, body, model)
-    effort = (body.get("output_config") or {}).get("effort")
-    if effort is not None and effort not in model.efforts:
-        raise _wrong_effort(effort, model)
+        _check_config(config, prompt)
+    for each in (body, *body["messages"]):
+        effort = (each.get("output_config") or {}).get("effort")
+        if effort is not None and effort not in model.efforts:
+            raise _wrong_effort(effort, model)
     _check_ends(body)
     _check_begin(body)
+    drops = ((config or {}).get("block_binding") or {}).get("prefix_mismatch_behavior") == _DROP
     for part, is_bound in unbound(prompt):
+        if is_bound and drops:
+            continue
         message = f"{part.path}: Invalid `signature` in `{part.type}` block"
         raise invalid(f"{message}. {BOUND}" if is_bound else message)
 
 
-def _check_config(config: object, body: dict[str, Any], model: Model) -> None:
+def _check_config(config: object, prompt: Prompt) -> None:
+    body, model, dialect = prompt.body, prompt.model, prompt.dialect
     if not isinstance(config, dict) or config.get("type") not in _KINDS:
         raise invalid(f"thinking: Input tag does not match any of the expected tags: {', '.join(_KINDS)}")
     kind = config["type"]
-    for field in config.keys() - _FIELDS.get(kind, {"type"}):
+    known = _FIELDS[kind] | dialect.allowed("block_binding") if kind in _FIELDS else {"type"}
+    for field in config.keys() - known:
         raise invalid(f"thinking.{kind}.{field}: Extra inputs are not permitted")
-    if config.get("display") not in (None, "summarized", "omitted"):
-        raise invalid(f"thinking.{kind}.display: Input should be 'summarized' or 'omitted'")
+    displays = ("summarized", "omitted", *(["updates"] if dialect.has("display updates") else []))
+    if config.get("display") not in (None, *displays):
+        raise invalid(f"thinking.{kind}.display: Input should be {' or '.join(map(repr, displays))}")
+    _check_binding(config.get("block_binding"), f"thinking.{kind}.block_binding")
     if kind not in model.thinking:
         raise invalid(
             f'"thinking.type.{kind}" is not supported for this model. Use "thinking.type.{model.thinking[0]}"'
@@ -54,6 +63,15 @@ def _check_config(config: object, body: dict[str, Any], model: Model) -> None:
     choice = body.get("tool_choice") or {}
     if kind != "disabled" and choice.get("type") in ("any", "tool"):
         raise invalid("Thinking may not be enabled when tool_choice forces tool use.")
+
+
+def _check_binding(binding: object, path: str) -> None:
+    if binding is None:
+        return
+    if not isinstance(binding, dict) or binding.keys() - {"prefix_mismatch_behavior"}:
+        raise invalid(f"{path}: Input should be an object with prefix_mismatch_behavior")
+    if binding.get("prefix_mismatch_behavior") not in (None, "error", _DROP):
+        raise invalid(f"{path}.prefix_mismatch_behavior: Input should be 'error' or '{_DROP}'")
 
 
 def _check_budget(budget: object, max_tokens: int | None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from local.claude_stand_in.dialect import Dialect
 from local.claude_stand_in.errors import invalid
 
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
@@ -27,16 +28,18 @@ _OPTIONAL = frozenset(
 # Tools that Claude's side runs or defines, by the start of their type: ToolUnionParam of anthropic 2.12.0.
 _NAMED_BY_TYPE = ("web_search", "web_fetch", "code_execution", "bash", "memory", "tool_search_tool", "text_editor")
 _TOOLSETS = ("browser_toolset", "computer_toolset")
+_BY_FEATURE = {"advisor": "advisor_", "mcp_servers": "mcp_toolset"}  # the types that a beta allows
 _CHOICES = ("auto", "any", "tool", "none")
 
 
-def check_tools(body: dict[str, Any]) -> None:
+def check_tools(body: dict[str, Any], dialect: Dialect) -> None:
     """Raises ApiError for a tool that is none, for two of one name, and for a choice that cannot be met."""
     tools = body.get("tools", [])
     if not isinstance(tools, list):
         raise invalid("tools: Input should be a valid list")
+    kinds = (*_NAMED_BY_TYPE, *_TOOLSETS, *(_BY_FEATURE[each] for each in dialect.allowed(*_BY_FEATURE)))
     for number, tool in enumerate(tools):
-        _check_tool(f"tools.{number}", tool)
+        _check_tool(f"tools.{number}", tool, kinds)
     names = [tool.get("name") for tool in tools if "name" in tool]
     if len(names) != len(set(names)):
         raise invalid("tools: Tool names must be unique.")
@@ -48,12 +51,12 @@ def is_own(tool: dict[str, Any]) -> bool:
     return tool.get("type") in (None, "custom")
 
 
-def _check_tool(path: str, tool: object) -> None:
+def _check_tool(path: str, tool: object, kinds: tuple[str, ...]) -> None:
     if not isinstance(tool, dict):
         raise invalid(f"{path}: Input should be an object")
     if is_own(tool):
         _check_own(f"{path}.custom", tool)
-    elif not isinstance(tool["type"], str) or not tool["type"].startswith((*_NAMED_BY_TYPE, *_TOOLSETS)):
+    elif not isinstance(tool["type"], str) or not tool["type"].startswith(kinds):
         raise invalid(f"{path}: Input tag '{tool['type']}' found using 'type' does not match any of the expected tags")
     elif tool["type"].startswith(("web_search", "web_fetch")):
         expected = tool["type"].rpartition("_")[0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import time
+from dataclasses import dataclass
 from typing import Any, TypedDict
 
 import anthropic
@@ -61,7 +62,7 @@ def http_answer(
     claude: StandIn, method: str, path: str, body: object = None, headers: dict[str, str] | None = None
 ) -> tuple[int, Any, dict[str, str]]:
     """Status, parsed body and headers of one request without the SDK. A `body` of bytes goes as it is."""
-    connection = http.client.HTTPConnection(claude.url.removeprefix("http://"), timeout=5)
+    connection = http.client.HTTPConnection(claude.url.removeprefix("http://"), timeout=30)
     try:
         sent = body if isinstance(body, bytes) else None if body is None else json.dumps(body).encode()
         connection.request(method, path, sent, headers or {})
@@ -76,6 +77,45 @@ def posted(claude: StandIn, body: object, path: str = "/v1/messages", **headers:
     sent = {"x-api-key": "k", "anthropic-version": "2026-10-21"} | {n.replace("_", "-"): v for n, v in headers.items()}
     status, answer, _ = http_answer(claude, "POST", path, body, {n: v for n, v in sent.items() if v})
     return status, answer
+
+
+@dataclass(frozen=True, slots=True)
+class Streamed:
+    """The events of a stream, the second at which each came, and True when it did not break before its end."""
+
+    events: list[dict[str, Any]]
+    seconds: list[float]
+    is_whole: bool
+
+    @property
+    def kinds(self) -> list[str]:
+        return [each["type"] for each in self.events]
+
+    @property
+    def text(self) -> str:
+        deltas = [each["delta"] for each in self.events if each["type"] == "content_block_delta"]
+        return "".join(each.get("text", "") for each in deltas)
+
+
+def streamed(claude: StandIn, body: dict[str, Any], **headers: str) -> Streamed:
+    """The stream that answers a body, read without the SDK."""
+    connection = http.client.HTTPConnection(claude.url.removeprefix("http://"), timeout=5)
+    sent = {"x-api-key": "k", "anthropic-version": "2026-10-21"} | {n.replace("_", "-"): v for n, v in headers.items()}
+    begun, events, seconds, is_whole = time.monotonic(), [], [], True
+    try:
+        connection.request("POST", "/v1/messages", json.dumps(body | {"stream": True}).encode(), sent)
+        response = connection.getresponse()
+        assert response.status == 200, response.read()
+        unread = b""
+        while piece := response.read1(65_536):
+            *whole, unread = (unread + piece).split(b"\n\n")
+            events += [json.loads(each.partition(b"data: ")[2]) for each in whole]
+            seconds += [time.monotonic() - begun] * len(whole)
+    except http.client.IncompleteRead:
+        is_whole = False
+    finally:
+        connection.close()
+    return Streamed(events, seconds, is_whole)
 
 
 def with_messages(*messages: object) -> dict[str, Any]:

@@ -75,6 +75,16 @@ class ToolSettings(Settings):
         return {name: function for name, _, function in (each.partition("=") for each in self.tool_functions)}
 
 
+class PassingSettings(Settings):
+    """What is denied of requests that are passed on to the Messages API: fields of theirs, and betas.
+
+    A beta may be named without its date, which then is any.
+    """
+
+    denied_fields: Annotated[tuple[str, ...], BeforeValidator(_names)]
+    denied_betas: Annotated[tuple[str, ...], BeforeValidator(_names)]
+
+
 class StoreSettings(Settings):
     """The store of sessions and quotas, and the names of its tables or its folder.
 
@@ -255,6 +265,17 @@ class GatewaySettings(Settings):
     """The seconds for which the gateway waits for an answer."""
 
     gateway_seconds: Annotated[int, Field(ge=29)]  # MOST_WAIT_S and a cold start must fit
+
+
+class LambdaSettings(Settings):
+    """The two variables that only Lambda sets, where an ASGI app runs behind the Lambda Web Adapter."""
+
+    aws_lambda_function_name: str = ""
+    aws_lambda_runtime_api: str = ""
+
+    @property
+    def is_behind_adapter(self) -> bool:
+        return bool(self.aws_lambda_function_name and self.aws_lambda_runtime_api)
 
 
 class DocumentSettings(Settings):

@@ -48,6 +48,10 @@ class BodyTooLarge(InvalidRequest):
     """The body has more bytes than the service takes."""
 
 
+class BodyStalled(InvalidRequest):
+    """The client has stopped in the middle of the body."""
+
+
 class MediaTypeUnsupported(InvalidRequest):
     """The body is not JSON in UTF-8 without a content encoding."""
 
@@ -320,6 +324,7 @@ class IssuerUnavailable(TurnlogError):
     """The token issuer's keys could not be read, which says nothing about the token. The text says why, for logs."""
 
     code = "dependency_unavailable"
+    retry_after_s = 5
 
 
 class AuditUnavailable(TurnlogError):

@@ -26,9 +26,11 @@ from turnlog.config import (
     DiagnosisSettings,
     DocumentSettings,
     GatewaySettings,
+    LambdaSettings,
     ModelSettings,
     OwnerLimitSettings,
     OwnerSessionSettings,
+    PassingSettings,
     ServerKeySettings,
     SessionLifeSettings,
     SessionLimitSettings,
@@ -38,6 +40,7 @@ from turnlog.config import (
 )
 from turnlog.domain.chosen_tools import OfferedTools
 from turnlog.domain.limits import DEFAULT_MAX_TOKENS, OwnerLimits
+from turnlog.domain.passing.rules import PassingRules
 from turnlog.domain.server_key import ServerKey
 from turnlog.domain.sessions import SessionSettings
 from turnlog.domain.window import WindowPolicy
@@ -46,6 +49,7 @@ from turnlog.ports.audit_trail import AuditTrail
 from turnlog.ports.chat_model import ChatModel
 from turnlog.ports.document_store import DocumentStore
 from turnlog.ports.inbox import Inbox
+from turnlog.ports.messages_api import MessagesApi
 from turnlog.ports.quota_store import QuotaStore
 from turnlog.ports.session_store import SessionStore
 from turnlog.ports.token_verifier import TokenVerifier
@@ -114,6 +118,12 @@ def gateway_s() -> int:
 
 
 @cache
+def is_behind_adapter() -> bool:
+    """True if the Lambda Web Adapter hands over the requests, and with them who calls, as the gateway verified it."""
+    return LambdaSettings.read(os.environ).is_behind_adapter
+
+
+@cache
 def session_life() -> SessionLife:
     return SessionLifeSettings.read(os.environ).life
 
@@ -170,6 +180,29 @@ def chat_model() -> ChatModel:
         allows_stand_in=settings.allows_stand_in,
         note_call=partial(telemetry.note, "model call"),
     )
+
+
+@cache
+def messages_api() -> MessagesApi:
+    """The provider's API, for requests that are passed on."""
+    from turnlog.adapters.messages_api import HttpMessagesApi
+
+    telemetry.silence_libraries()
+    settings = ClaudeSettings.read(os.environ)
+    return HttpMessagesApi(
+        settings.claude_base_url,
+        partial(secret, settings.claude_key_secret),
+        allows_stand_in=settings.allows_stand_in,
+        note_call=partial(telemetry.note, "model call"),
+    )
+
+
+@cache
+def passing_rules() -> PassingRules:
+    """What may be in a request that is passed on."""
+    settings = PassingSettings.read(os.environ)
+    web = ToolSettings.read(os.environ).web_tools == "on"
+    return PassingRules(models(), web, frozenset(settings.denied_fields), settings.denied_betas)
 
 
 @cache

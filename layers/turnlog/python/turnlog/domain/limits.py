@@ -8,7 +8,7 @@ budget reserves the most that a call can use and settles it with the commit, so 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Literal
@@ -67,6 +67,20 @@ class OwnerLimits:
     """Sessions made, not alive: those can be counted exactly, while a session expires without anybody to count it."""
     anonymous_turns_a_minute: int | None = None
     """Turns of all anonymous callers together; only for them."""
+
+
+@dataclass(frozen=True, slots=True)
+class PossibleCall:
+    """One call of a model at its largest: the tokens of its prompt and of its reply, and its searches of the web.
+
+    `times` says how often it can be made.
+    """
+
+    model: str
+    prompt_tokens: int
+    output_tokens: int
+    searches: int = 0
+    times: int = 1
 
 
 def require_room(view: SessionView, limits: SessionLimits, now_ms: int) -> None:
@@ -166,7 +180,31 @@ def questions_charges(
     return taken
 
 
+def passed_charges(
+    owner: str, calls: Callable[[str], Sequence[PossibleCall]], limits: OwnerLimits, now_ms: int
+) -> QuotaCharges | None:
+    """The charges for a request that is passed on, which counts as a turn, to the counters that turns are charged to.
+
+    `calls` returns all calls that it can lead to, and is asked where there is a budget, for its unit. Raises as
+    `charges`.
+    """
+    taken = _charges_for(lambda unit: _most_of(calls(unit), unit, now_ms), limits, now_ms)
+    return QuotaCharges(owner, taken) if taken else None
+
+
+def counting_charges(owner: str, limits: OwnerLimits, now_ms: int) -> QuotaCharges | None:
+    """The charges for counting the tokens of a request, which costs nothing and has the rate limit of turns."""
+    if limits.turns_a_minute is None:
+        return None
+    return QuotaCharges(owner, (_one_a_minute("counts", limits.turns_a_minute, now_ms),))
+
+
 def _charges(settings: ModelSettings, prompt: int, limits: OwnerLimits, now_ms: int) -> tuple[QuotaCharge, ...]:
+    return _charges_for(lambda unit: _most(settings, prompt, unit, now_ms), limits, now_ms)
+
+
+def _charges_for(most_in: Callable[[str], Decimal], limits: OwnerLimits, now_ms: int) -> tuple[QuotaCharge, ...]:
+    """The charges of one turn; `most_in` returns the most that it can use, in the budget's unit."""
     taken = []
     if limits.turns_a_minute is not None:
         taken.append(_one_a_minute("turns", limits.turns_a_minute, now_ms))
@@ -174,7 +212,7 @@ def _charges(settings: ModelSettings, prompt: int, limits: OwnerLimits, now_ms: 
         taken.append(_shared_by_anonymous("anonymous_turns", limits.anonymous_turns_a_minute, now_ms))
     if limits.budget_a_day is not None:
         day_ms = now_ms // _DAY_MS * _DAY_MS
-        most = _most(settings, prompt, limits.budget_unit, now_ms)
+        most = most_in(limits.budget_unit)
         counter = f"{limits.budget_unit}#{utc(day_ms):%Y-%m-%d}"
         taken.append(QuotaCharge(counter, most, limits.budget_a_day, day_ms + _DAY_MS))
         if most > limits.budget_a_day:  # before a read or a write is made for what can never fit
@@ -245,3 +283,16 @@ def _most(settings: ModelSettings, prompt: int, unit: str, now_ms: int) -> Decim
     if most is None:
         raise QuotaExceeded(unit)
     return most
+
+
+def _most_of(calls: Sequence[PossibleCall], unit: str, now_ms: int) -> Decimal:
+    """The most that all calls can use, in the budget's unit. Raises QuotaExceeded without a known price."""
+    if unit == "tokens":
+        return Decimal(sum((call.prompt_tokens + call.output_tokens) * call.times for call in calls))
+    total, on = Decimal(0), utc_date(now_ms)
+    for call in calls:
+        most = most_usd(call.model, call.prompt_tokens, call.output_tokens, on, call.searches)
+        if most is None:
+            raise QuotaExceeded(unit)
+        total += most * call.times
+    return total

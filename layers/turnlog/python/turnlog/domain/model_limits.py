@@ -14,16 +14,32 @@ Settings = TypeVar("Settings", bound=ModelSettings)
 
 
 def require_possible(settings: ModelSettings) -> None:
-    """Raises ValueRefused for thinking or an effort that the model does not do. An unknown model may do anything."""
-    refused = _refused_thinking(settings) or _refused_effort(settings)
+    """Raises ValueRefused for a length, thinking or an effort that the model does not do. An unknown model may do
+    anything.
+    """
+    refused = _refused_length(settings) or _refused_thinking(settings) or _refused_effort(settings)
     if refused:
         raise refused
 
 
 def made_possible(settings: Settings) -> Settings:
-    """The settings without the thinking and the effort that their model does not do: another model's had them."""
+    """The settings without what their model does not do, and of its length at most: another model's had them."""
+    if _refused_length(settings):
+        settings = replace(settings, max_tokens=_longest(settings))
     thinking = "" if _refused_thinking(settings) else settings.thinking
     return replace(settings, thinking=thinking, effort="" if _refused_effort(settings) else settings.effort)
+
+
+def _refused_length(settings: ModelSettings) -> ValueRefused | None:
+    longest = _longest(settings)
+    if settings.max_tokens <= longest:
+        return None
+    return ValueRefused("max_tokens_range", "/max_tokens", {"minimum": 1, "maximum": longest})
+
+
+def _longest(settings: ModelSettings) -> int:
+    model = model_of(settings.model)
+    return (model and model.max_output_tokens) or settings.max_tokens
 
 
 def _refused_thinking(settings: ModelSettings) -> ValueRefused | None:

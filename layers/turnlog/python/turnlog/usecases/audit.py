@@ -27,7 +27,8 @@ class Audit:
     """The audit notes of one request through one entry point.
 
     `trail` and `server_key` are called when they are first needed, since many requests need neither. `caller` is who
-    acts, for the record: also one whose token has expired since. `acted` is true once an act was noted.
+    acts, for the record: also one whose token has expired since. `acted` is true once an act was noted, and
+    `session_id` is that of the request's session, where its path does not name it.
     """
 
     trail: Callable[[], AuditTrail]
@@ -36,6 +37,7 @@ class Audit:
     route: str
     caller: Caller
     acted: bool = False
+    session_id: str = ""
 
     def act(self, action: str, session_id: str = "", *, subject: str = "", to_id: str = "", reason: str = "") -> None:
         """Notes an act. Raises AuditUnavailable, and then the act must not be done.
@@ -58,21 +60,22 @@ class Audit:
         `named_id` is the session id of the request, as it came. A text that has not the form of an id never named a
         session, so its SessionNotFound is not noted and costs no call. A failure is no refusal: the log has its status.
         """
-        session_id = named_id if is_session_id(named_id) else ""
         try:
             yield
-        except LimitReached as error:
+        except Refusal as error:
+            self._note_refusal(error, named_id or self.session_id)
+            raise
+
+    def _note_refusal(self, error: Refusal, named_id: str) -> None:
+        session_id = named_id if is_session_id(named_id) else ""
+        if isinstance(error, LimitReached):
             source = "" if self.caller.owner else self.caller.source_hash(self.server_key())
             self._note("limit", session_id, reason=error.limit, source=source)
-            raise
-        except (Unauthorized, Forbidden, SessionNotFound) as error:
+        elif isinstance(error, Unauthorized | Forbidden | SessionNotFound):
             if session_id == named_id or not isinstance(error, SessionNotFound):
                 self._note("denied", session_id, reason=error.code)
-            raise
-        except Refusal as error:
-            if self.acted:
-                self._note("refused", session_id, reason=error.code)
-            raise
+        elif self.acted:
+            self._note("refused", session_id, reason=error.code)
 
     def _note(
         self, action: str, session_id: str, *, subject: str = "", to_id: str = "", source: str = "", reason: str = ""

@@ -14,6 +14,7 @@ from turnlog.domain.answers import MOST_TURN_BYTES, bytes_in_answer
 from turnlog.domain.document_parts import BYTES_PER_TOKEN, Part, parts_of
 from turnlog.domain.limits import OwnerLimits, questions_charges, settlement
 from turnlog.domain.messages import Message, ModelRequest, ModelSettings, Reply, to_json, total_usage
+from turnlog.domain.model_limits import require_possible
 from turnlog.domain.models import require_not_retired
 from turnlog.domain.output.replies import output_in, require_uncited
 from turnlog.domain.quotas import QuotaCharges, together
@@ -145,6 +146,7 @@ def ask_about_document(
     owner = caller.require_user()
     require_uncited(message)
     require_not_retired(settings.model, utc_date(clock()))
+    require_possible(settings)
     purse = QuotaPurse(owner, quotas, limits, clock)
     answer = answer_document(
         task, message, settings, model=model, purse=purse, seconds=seconds, clock=clock, stream=stream

@@ -138,9 +138,9 @@ def create_session(
     when the key stands for another request, KeyUsedUp when its session is gone, QuotaExceeded, ErasureInProgress,
     AuditUnavailable or what SessionStore.create raises.
     """
-    owner, hashed = caller.require_user(), server_key.keyed_hash
-    session_id = new_session_id() if key is None else named_session_id(hashed("session", owner.encode(), key.encode()))
-    fingerprint = b"" if key is None else hashed("fingerprint", asked.canonical)
+    owner = caller.require_user()
+    session_id = new_session_id() if key is None else session_id_under(key, owner, server_key)
+    fingerprint = b"" if key is None else server_key.keyed_hash("fingerprint", asked.canonical)
     session = asked.session(owner, session_id, fingerprint, policy, now_ms)
     first = None
     if asked.continuation is not None:
@@ -156,6 +156,11 @@ def create_session(
     if key is not None:  # it may have been there, and gone on
         return store.read(owner, session_id, now_ms, newest=1, with_content=False)
     return asked.view(made, first)
+
+
+def session_id_under(key: str, owner: str, server_key: ServerKey) -> str:
+    """The id of the session that the owner makes under an idempotency key."""
+    return named_session_id(server_key.keyed_hash("session", owner.encode(), key.encode()))
 
 
 def create_anonymous_session(

@@ -18,7 +18,7 @@ from turnlog.ports.tool_runner import ToolRunner
 from turnlog.usecases.caller import Caller
 from turnlog.usecases.policy import AnonymousLimits, turn_policy_of
 from turnlog.usecases.turn_protocol import TakenTurn, run_turn
-from turnlog.usecases.turn_request import TurnPolicy, TurnRequest
+from turnlog.usecases.turn_request import Require, TurnPolicy, TurnRequest, require_nothing
 
 POLL_S = 0.5
 """Seconds between two looks at a busy session; a look costs 10 read units and a few milliseconds."""
@@ -36,6 +36,7 @@ def take_turn(
     key: str,
     number: int | None = None,
     system: str = "",
+    require: Require = require_nothing,
     wait_s: float = 0,
     store: TurnStore,
     model: ChatModel,
@@ -54,10 +55,10 @@ def take_turn(
 
     `key` is the idempotency key. It counts together with the ids of the tool results in the message, so that one key
     serves for every message of a tool loop. `number` is the number that the caller expects the turn to get, and
-    `system` are instructions from this turn on. A busy session is waited for, at most `wait_s` seconds; waits are
-    counted by themselves, under the same rate as turns. `remaining_s` returns the seconds that the handler has left,
-    `answer_s` those until nobody waits for its answer any more. A `stream` shows the turn as it comes, as `run_turn`
-    says.
+    `system` are instructions from this turn on. `require` may refuse the session before a turn is begun, or a stored
+    one returned. A busy session is waited for, at most `wait_s` seconds; waits are counted by themselves, under the
+    same rate as turns. `remaining_s` returns the seconds that the handler has left, `answer_s` those until nobody waits
+    for its answer any more. A `stream` shows the turn as it comes, as `run_turn` says.
 
     Raises Unauthorized, QuotaExceeded or QuotaUnavailable for a wait, and what `run_turn` raises.
     """
@@ -72,6 +73,7 @@ def take_turn(
         message=message,
         number=number,
         system=system,
+        require=require,
     )
 
     def charge_wait() -> None:

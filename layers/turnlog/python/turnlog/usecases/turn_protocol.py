@@ -218,6 +218,7 @@ class _Taking:
 
     def _replay(self, view: SessionView, turn: Turn) -> TakenTurn:
         self._require_same_body(turn)
+        self.request.require(view, turn)
         return TakenTurn(turn, view, replayed=True)
 
     def _next_lease(self, view: SessionView, steps: tuple[Step, ...], now: int) -> Lease:
@@ -229,6 +230,7 @@ class _Taking:
                 raise busy(over, now)
         if view.unknown_lease:
             raise held_by_later_version(view.unknown_lease, now)
+        request.require(view, None)
         attempt = counts.pop(key_hash(request.key), 0) + 1
         if attempt > ATTEMPTS:
             raise AttemptsExhausted

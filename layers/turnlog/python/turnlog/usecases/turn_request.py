@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from turnlog.domain.limits import OwnerLimits, SessionLimits
 from turnlog.domain.messages import Message
+from turnlog.domain.sessions import SessionView
+from turnlog.domain.turns import Turn
 from turnlog.domain.window import WindowPolicy
+
+Require = Callable[[SessionView, Turn | None], None]
+"""Raises a TurnlogError for a session that the turn must not go on with. A stored turn, which is to be returned again,
+is given with it.
+"""
+
+
+def require_nothing(_: SessionView, __: Turn | None) -> None:
+    """Takes any session."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +41,8 @@ class TurnRequest:
     """A request for a turn. `key` and `fingerprint` are keyed hashes of the idempotency key and of the canonical body.
 
     `number` is the turn that the caller expects to take, if it says so; then its key is found however old it is.
-    `system` are instructions that hold from this turn on, in the place of those before.
+    `system` are instructions that hold from this turn on, in the place of those before. `require` looks at the session
+    before a turn is begun, and before a stored one is returned.
     """
 
     owner: str
@@ -39,6 +52,7 @@ class TurnRequest:
     message: Message
     number: int | None = None
     system: str = ""
+    require: Require = require_nothing
 
     @property
     def messages(self) -> tuple[Message, ...]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from turnlog import runtime
 from turnlog.clock import rfc3339
-from turnlog.entrypoints.http.api import Invocation, Response
+from turnlog.entrypoints.http.answers import Response
+from turnlog.entrypoints.http.api import Invocation
 from turnlog.entrypoints.http.replies import Erasure, ExportedDocument, ExportedSession, UserExport
 from turnlog.entrypoints.http.request import Request
 from turnlog.usecases.account import erase_everything, export_everything

@@ -6,7 +6,8 @@ from functools import partial
 
 from turnlog import runtime
 from turnlog.domain import base64url
-from turnlog.entrypoints.http.api import Invocation, Response, session_field
+from turnlog.entrypoints.http.answers import Response
+from turnlog.entrypoints.http.api import Invocation, session_field
 from turnlog.entrypoints.http.bodies import ReasonBody
 from turnlog.entrypoints.http.replies import Terminated, UsersSession, UsersSessions
 from turnlog.entrypoints.http.request import Request

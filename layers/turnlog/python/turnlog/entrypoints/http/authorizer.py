@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from turnlog import runtime
 from turnlog.adapters import telemetry
 from turnlog.domain.owners import anonymous_owner_of, is_secret, owner_hash
-from turnlog.errors import Unauthorized
+from turnlog.errors import Forbidden, Unauthorized
 
 if TYPE_CHECKING:
     from turnlog.domain.owners import VerifiedToken
@@ -32,8 +32,28 @@ def authorize(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
 
     Raises Exception("Unauthorized"), which is the gateway's word for 401; any other exception means 5xx.
     """
-    scheme, _, credential = str(event.get("authorizationToken", "")).partition(" ")
-    arn = str(event["methodArn"])
+    try:
+        return _decided(str(event.get("authorizationToken", "")), str(event["methodArn"]), context.aws_request_id)
+    except Unauthorized:
+        raise Exception("Unauthorized") from None  # the gateway looks at this very text
+
+
+def verified_caller(authorization: str, method: str, path: str, request_id: str) -> Mapping[str, str]:
+    """Returns the verified caller as `authorize` does, for an entry point that no gateway stands before.
+
+    Raises Unauthorized, Forbidden for a route that is not for such a caller, and IssuerUnavailable.
+    """
+    arn = f"arn:aws:execute-api:::none/v1/{method}{path}"
+    answer = _decided(authorization, arn, request_id)
+    if not _lets_in(answer["policyDocument"], arn):
+        raise Forbidden
+    caller: Mapping[str, str] = answer["context"]
+    return caller
+
+
+def _decided(authorization: str, arn: str, request_id: str) -> dict[str, Any]:
+    """Returns the answer for this credential and request; what is refused is noted."""
+    scheme, _, credential = authorization.partition(" ")
     stage = "/".join(arn.split("/")[:2])
     try:
         if scheme.lower() == "session":
@@ -43,14 +63,12 @@ def authorize(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
         else:
             raise Unauthorized
     except Unauthorized:
-        runtime.audit_trail().note("denied", request_id=context.aws_request_id, reason="unauthorized")
+        runtime.audit_trail().note("denied", request_id=request_id, reason="unauthorized")
         telemetry.note("token refused")
-        raise Exception("Unauthorized") from None  # the gateway looks at this very text
-    if not _lets_in(answer["policyDocument"], arn):  # the gateway will say so, and reach no function that could note it
+        raise
+    if not _lets_in(answer["policyDocument"], arn):  # nothing that comes after it could note it
         who, what = answer["principalId"], _area(arn)
-        runtime.audit_trail().note(
-            "denied", request_id=context.aws_request_id, route=what, owner=who, reason="forbidden"
-        )
+        runtime.audit_trail().note("denied", request_id=request_id, route=what, owner=who, reason="forbidden")
     return answer
 
 

@@ -31,8 +31,11 @@ from turnlog.entrypoints.http.model_settings import CacheTime, EffortLevel, Thin
 from turnlog.entrypoints.http.request import MAX_BODY, MAX_MEDIA_BODY, Body
 from turnlog.errors import InvalidRequest, ValueRefused
 
-MOST_MAX_TOKENS = 16_000
-"""More would rarely be written while the gateway waits, nor surely fit into an item beside its message."""
+LONGEST_REPLY = 128_000
+"""The most tokens of a reply of any model; a model's own number may be smaller."""
+
+MOST_BUFFERED_TOKENS = 16_000
+"""More would rarely be written while the gateway waits for a whole answer."""
 
 SHORTEST_IDLE_S = 120
 """Longer than a lease and the 20 s between two renewals of it, or a session could end under its own turn."""
@@ -147,7 +150,9 @@ _FROM_HERE_ON = (
 )
 _MODEL = "One of the deployment's models; the first of them when it is left out."
 ModelName = Annotated[str, AfterValidator(_offered_model), described(_MODEL, **_LONG)]
-MaxTokens = Annotated[int, Field(ge=1, le=MOST_MAX_TOKENS), described("The most tokens of a reply.")]
+_MOST = "The most tokens of a reply"
+MaxTokens = Annotated[int, Field(ge=1, le=LONGEST_REPLY), described(f"{_MOST}, of which a model may have fewer.")]
+BufferedTokens = Annotated[int, Field(ge=1, le=MOST_BUFFERED_TOKENS), described(f"{_MOST}; a stream may be longer.")]
 StopSequence = Annotated[str, Field(max_length=100), AfterValidator(_plain_text), AfterValidator(_not_blank)]
 _STOPS = "Texts at which the reply ends, none of them blank."
 StopSequences = Annotated[tuple[StopSequence, ...], Field(max_length=8), FailFast(), described(_STOPS)]
@@ -226,7 +231,7 @@ class SingleTurnBody(Body):
 
     message: Question
     model: ModelName | None = None
-    max_tokens: MaxTokens = DEFAULT_MAX_TOKENS
+    max_tokens: BufferedTokens = DEFAULT_MAX_TOKENS
 
 
 class QueryBody(SingleTurnBody):
@@ -240,6 +245,18 @@ class QueryBody(SingleTurnBody):
     tool_choice: ToolChoice | None = None
     output: Output = None
     continuable: Annotated[bool, described("True asks for a `continuation` beside the reply.")] = False
+
+
+class StreamedDocumentBody(SingleTurnBody):
+    """A document whose answer comes as a stream, and may be longer."""
+
+    max_tokens: MaxTokens = DEFAULT_MAX_TOKENS
+
+
+class StreamedQueryBody(QueryBody):
+    """The question to /query/stream, whose reply may be longer."""
+
+    max_tokens: MaxTokens = DEFAULT_MAX_TOKENS
 
 
 class SessionBody(Body):

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import turnlog
-from turnlog.entrypoints.http.api import Invocation, Response, Route
+from turnlog.entrypoints.http.answers import Response
+from turnlog.entrypoints.http.api import Invocation, Route
 from turnlog.entrypoints.http.openapi import document
 from turnlog.entrypoints.http.replies import Document, Health
 from turnlog.entrypoints.http.request import Request
 
 _DOCUMENT = Document(**document())  # while the function is loaded, so that no request waits for it
-_HEADERS_OF_PAGES = "Authorization, Content-Type, Idempotency-Key, Prefer"
+_HEADERS_OF_PAGES = ", ".join(
+    [
+        *("Authorization", "Content-Type", "Idempotency-Key", "Prefer", "Turnlog-Session"),
+        *("Anthropic-Version", "Anthropic-Beta", "Anthropic-Dangerous-Direct-Browser-Access", "User-Agent"),
+        *(f"X-Stainless-{name}" for name in ("Arch", "Helper", "Helper-Method", "Lang", "OS", "Package-Version")),
+        *(f"X-Stainless-{name}" for name in ("Poll-Helper", "Retry-Count", "Runtime", "Runtime-Version", "Timeout")),
+    ]
+)
+"""The headers that a page may send: ours, and those with which Anthropic's SDK comes from a browser."""
 _PREFLIGHT_KEPT_S = 600  # the least of what browsers keep at most (Chromium before 76)
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from turnlog.domain import models, prices
 from turnlog.domain.models import EFFORTS
-from turnlog.entrypoints.http.bodies import MOST_MAX_TOKENS
+from turnlog.entrypoints.http.bodies import LONGEST_REPLY
 from turnlog.entrypoints.http.fields import count, described
 from turnlog.entrypoints.http.replies import ResponseBody
 
@@ -65,7 +65,9 @@ class OfferedModel(ResponseBody):
     """The model as this service offers it."""
 
     context_tokens: Annotated[int | None, _size("The most tokens of prompt and reply", 1_000_000)]
-    max_tokens: Annotated[int, count("The most that `max_tokens` may be here.", MOST_MAX_TOKENS, minimum=1)]
+    max_tokens: Annotated[
+        int, count("The most that `max_tokens` may be, where the answer is a stream.", LONGEST_REPLY, minimum=1)
+    ]
     smallest_cached_prefix: Annotated[int | None, _size("The fewest tokens of a prompt that are cached", 512)]
     prices: Annotated[list[ModelPrice], described("The prices, by the prompt's size; empty when they are not known.")]
     web_search_usd: Annotated[str, _dollars("Dollars of one web search, as an exact decimal.", "0.01")]
@@ -106,7 +108,7 @@ class Model(ResponseBody):
         model = known or models.Model(name, name)
         offered = OfferedModel(
             context_tokens=model.context_tokens,
-            max_tokens=min(MOST_MAX_TOKENS, model.max_output_tokens or MOST_MAX_TOKENS),
+            max_tokens=min(LONGEST_REPLY, model.max_output_tokens or LONGEST_REPLY),
             smallest_cached_prefix=model.smallest_cached_prefix,
             prices=[_price(each) for each in prices.prices_of(name, on)],
             web_search_usd=_text(prices.WEB_SEARCH_USD),

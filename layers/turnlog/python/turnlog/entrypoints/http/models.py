@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from turnlog import runtime
 from turnlog.clock import utc_date
 from turnlog.domain.models import is_retired
-from turnlog.entrypoints.http.api import Invocation, Response
+from turnlog.entrypoints.http.answers import Response
+from turnlog.entrypoints.http.api import Invocation
 from turnlog.entrypoints.http.model_info import MOST_MODELS, Model, Models
 from turnlog.entrypoints.http.request import Request
 from turnlog.errors import InvalidRequest, ModelNotFound

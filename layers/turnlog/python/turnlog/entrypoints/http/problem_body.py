@@ -46,6 +46,8 @@ _RETRY = (
     "none."
 )
 
+_STORED = "False: nothing of the request was kept. True: its turn was, and the same key gets it."
+
 
 class Problem(ResponseBody):
     """The form of every error (RFC 9457)."""
@@ -57,7 +59,7 @@ class Problem(ResponseBody):
     instance: Annotated[str, described("The request's id, as in the log.", "urn:req:7f5d0ab5", pattern="^urn:req:")]
     code: Annotated[str, described("The reason, for programs.", "internal_error")]
     errors: Annotated[list[RefusedPart] | None, described("The parts of the request that are refused.")] = None
-    stored: Annotated[Literal[False] | None, described("False: nothing of the request was kept.")] = None
+    stored: Annotated[bool | None, described(_STORED, False)] = None
     retry: Annotated[Literal["same-key", "again"] | None, described(_RETRY)] = None
     limit: Annotated[str | None, described("The limit that was reached.", "session_turns")] = None
     most: Annotated[str | None, described("All that the limit allows in its period, as a decimal.", "100")] = None

@@ -43,7 +43,8 @@ WORDINGS: dict[type[errors.TurnlogError], Wording] = {
     errors.Unauthorized: Wording(
         401,
         "Unauthorized",
-        "Send a valid token as Authorization: Bearer, or an anonymous session's secret as Authorization: Session.",
+        "Send a valid token as Authorization: Bearer, or an anonymous session's secret as Authorization: Session. For "
+        "Anthropic's clients the token is auth_token or ANTHROPIC_AUTH_TOKEN; x-api-key is not read.",
     ),
     errors.Forbidden: Wording(403, "Forbidden", "This caller may not use this route."),
     errors.SessionNotFound: Wording(
@@ -179,6 +180,7 @@ WORDINGS: dict[type[errors.TurnlogError], Wording] = {
         "A secret cannot be read; nothing was attempted.",
         _NOT_STORED,
     ),
+    errors.IssuerUnavailable: Wording(503, "Service unavailable", "The token could not be checked. Try again."),
     errors.AuditUnavailable: Wording(
         503,
         "Service unavailable",
@@ -260,12 +262,14 @@ _RATE_OF_SESSION = replace(
 _INVALID_STATUSES: dict[type, int] = {
     errors.InvalidRequest: 400,
     errors.ValueRefused: 422,
+    errors.BodyStalled: 408,
     errors.BodyTooLarge: 413,
     errors.MediaTypeUnsupported: 415,
 }
 
 _INVALID_TITLES = {
     400: "Bad request",
+    408: "Request timeout",
     413: "Content too large",
     415: "Unsupported media type",
     422: "Value refused",
@@ -273,6 +277,9 @@ _INVALID_TITLES = {
 
 _INVALID_DETAILS = {
     "base64_invalid": "The body, or the data of a block, is not valid base64 in one piece with its padding.",
+    "beta_denied": "Unexpected value for the `anthropic-beta` header: the service does not pass this beta on.",
+    "body_incomplete": "The body ended before its end.",
+    "body_stalled": "No more of the body has come for 30 seconds.",
     "body_missing": "Send a JSON object as the body.",
     "block_type_unknown": "There is no such block here; those that there are stand in errors.",
     "body_too_large": "The body is larger than 262144 bytes, or 4500000 where there is a message, as it is sent: an "
@@ -290,14 +297,22 @@ _INVALID_DETAILS = {
     "document_title_range": "The title of a document has at most 500 characters.",
     "document_too_long": "A request has at most 100 pages of PDFs.",
     "encoding_invalid": "The body is not UTF-8, or an escape in it is half of a surrogate pair.",
+    "fallbacks_unnamed": "Name the fallback models: those that the provider chooses need not be on offer here.",
+    "field_denied": "Extra inputs are not permitted: the service does not pass this field on.",
     "field_missing": "A required field is missing.",
+    "header_denied": "The service does not pass this header on.",
     "header_duplicate": "A header that has one value is given twice.",
+    "history_differs": "The messages hold replies that are not the newest ones of this session: send only what is new, "
+    "or leave out Turnlog-Session.",
     "idempotency_key_invalid": "An Idempotency-Key consists of the visible ASCII characters 0x21 to 0x7E.",
     "idempotency_key_missing": "Name the request with an Idempotency-Key header, the same at each retry.",
     "idempotency_key_too_long": "An Idempotency-Key has at most 255 characters.",
     "image_invalid": "The header of the image is damaged or cut off, or says that it has no pixels.",
     "image_too_large": "An image has at most 8000 pixels a side, and 2000 in a request with more than 20 images.",
     "images_too_many": "A request has at most 100 images.",
+    "json_too_deep": "The body is nested too deep.",
+    "json_too_many_values": "The body has too many objects and lists.",
+    "max_uses_missing": "Say max_uses of this tool: where there is a budget, the most that it can cost is reserved.",
     "max_uses_range": "A web tool is used 1 to 10 times in one call of the model.",
     "json_duplicate_key": "An object has the same key twice.",
     "json_invalid": "The body is not valid JSON.",
@@ -305,6 +320,7 @@ _INVALID_DETAILS = {
     "media_type_unknown": "There is no such media_type here; those that there are stand in errors.",
     "media_type_unsupported": "Send Content-Type: application/json, in UTF-8 and without content encoding.",
     "message_empty": "The message, or a text in it, is empty or blank.",
+    "message_missing": "The messages end with a reply, or there are none: a turn begins with a message of the user.",
     "metadata_range": "Metadata has at most 16 names of 1 to 64 characters A to Z, a to z, 0 to 9, _, . and -, each "
     "with a text of at most 512 characters.",
     "model_unknown": "The model is not one of those that this service offers.",
@@ -312,6 +328,10 @@ _INVALID_DETAILS = {
     "parameter_duplicate": "A query parameter is given twice.",
     "parameter_invalid": "A query parameter has no valid value.",
     "parameter_unknown": "There is no such query parameter here; those that there are stand in errors.",
+    "possible_calls_range": "The request names too many models, fallbacks and advisors included.",
+    "previous_message_unknown": "The newest message of the session is another one: send only what is new, without a "
+    "thread.",
+    "role_unknown": "There is no such role here; those that there are stand in errors.",
     "schema_invalid": "The schema is not that of an object, in the form that Claude takes.",
     "schema_not_strict": "A strict schema has closed objects (additionalProperties: false) and no bounds of values.",
     "schema_refers": "A schema refers to its own definitions alone, and none of them to itself.",
@@ -324,12 +344,16 @@ _INVALID_DETAILS = {
     "secret_sha256_range": "The hash of the secret is SHA-256 as 64 digits 0 to 9 and a to f.",
     "effort_range": "The model has no such level of effort; those that it has stand in errors.",
     "thinking_range": "The model does not think like this; errors say what would do.",
+    "setting_settled": "The session settled this when it began: leave it out, or name it as it is.",
     "source_not_fetched": "Send the data itself: nothing is fetched from a URL, and no file of an account is reached.",
     "source_type_unknown": "There is no such source here; those that there are stand in errors.",
     "stop_sequences_range": "There are too many stop sequences, or one of them is too long or blank.",
     "text_too_large": "The body without its images and PDFs is larger than 262144 bytes as it is sent: an escape such "
     "as \\u00e9 counts as six.",
+    "thread_unknown": "A thread is created, or continues after a message that is named.",
+    "thread_unsupported_request": "`thread` is not supported here: send whole conversations.",
     "tool_choice_range": "tool_choice is auto or none.",
+    "tool_denied": "The service does not offer this kind of tool; those that it does stand in details.",
     "tool_description_range": "The description of a tool has at most 10000 characters.",
     "tool_domains_range": "Name 1 to 50 domains, such as example.com, either as allowed or as blocked.",
     "tool_name_range": "The name of a tool has 1 to 64 characters: A to Z, a to z, 0 to 9, _ and -.",
@@ -341,6 +365,7 @@ _INVALID_DETAILS = {
     "tool_use_id_range": "The id of a call of a tool is that of the tool_use block: 1 to 256 letters, digits, - and _.",
     "tools_range": "A request has at most 64 tools.",
     "tools_too_large": "All tools together are too large, or more than 20 of them are strict.",
+    "turnlog_session_invalid": "Turnlog-Session is the id of a session, or the word new.",
     "turnlog_user_invalid": "A Turnlog-User consists of the visible ASCII characters 0x21 to 0x7E.",
     "turnlog_user_too_long": "A Turnlog-User has at most 128 characters.",
     "unknown_field": "There is no such field here; those that there are stand in errors.",

@@ -54,6 +54,12 @@ class ResponseBody(BaseModel):
         """Compact JSON of the fields that were set. Content from Claude comes out equal to what was received."""
         return json.dumps(self, default=_set_fields, ensure_ascii=False, separators=(",", ":"))
 
+    def fields_but(self, *names: str) -> dict[str, Any]:
+        """The fields that were set, but for these, as plain JSON values."""
+        left = {name: value for name, value in _set_fields(self).items() if name not in names}
+        plain: dict[str, Any] = json.loads(json.dumps(left, default=_set_fields))
+        return plain
+
 
 def _set_fields(body: ResponseBody) -> dict[str, Any]:
     # Not model_dump: it would walk through the content, and refuse what is nested more than 255 deep.
@@ -106,7 +112,7 @@ class AnyReply(ResponseBody):
             model=reply.model,
             stop_reason=reply.stop_reason,
             usage=usage.fields,
-            cost_usd=_decimal_text(cost_usd),
+            cost_usd=decimal_text(cost_usd),
             **_if_any(message_id=reply.id, provider_request_id=reply.request_id, stop_sequence=reply.stop_sequence),
             **_if_any(stop_details=json.loads(reply.stop_details or "null"), notice=_notice(reply)),
             **{"text": reply.text, **more},
@@ -231,7 +237,7 @@ class _State(ResponseBody):
             turns=view.count,
             turn_in_progress=view.running_at(now_ms),
             tokens=view.totals.tokens,
-            cost_usd=_decimal_text(view.totals.cost_usd),
+            cost_usd=decimal_text(view.totals.cost_usd),
             **more,
         )
 
@@ -442,7 +448,7 @@ def _steps(said: Sequence[messages.Message], calls: Sequence[turns.ModelCall]) -
         if message.role == "assistant":
             call = calls[len(found)]
             named = {"message_id": call.id} if call.id else {}
-            of_call = {"model": call.model, "usage": call.usage.fields, "cost_usd": _decimal_text(call.cost_usd)}
+            of_call = {"model": call.model, "usage": call.usage.fields, "cost_usd": decimal_text(call.cost_usd)}
             found.append({"content": message.blocks, **of_call, **named})
         elif found and message.role == "user":
             found[-1].setdefault("results", []).extend(message.blocks)
@@ -455,7 +461,7 @@ def _before_the_end(turn: StoredTurn) -> dict[str, Any]:
     return {**({"steps": steps} if steps else {}), **({"results": last.results} if last.results else {})}
 
 
-def _decimal_text(amount: Decimal | None) -> str | None:
+def decimal_text(amount: Decimal | None) -> str | None:
     """Returns dollars as an exact decimal: a string, since many readers would round a JSON number."""
     return None if amount is None else f"{amount:f}"
 

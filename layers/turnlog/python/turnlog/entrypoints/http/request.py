@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Any, ClassVar, NoReturn, TypeVar
@@ -44,6 +44,9 @@ _NO_BASE64 = re.compile(rb"\\(?!/|u00(?:2[BbFf]|3[Dd]))")  # an escape other tha
 _POSITION = re.compile(r" at line (\d+) column (\d+)$")
 MAX_KEY = 255
 _USER = "turnlog-user"
+SESSION_HEADER = "turnlog-session"
+NEW_SESSION = "new"
+"""The value of Turnlog-Session with which a session begins."""
 DEFAULT_LIMIT, MOST_LIMIT = 20, 100
 
 _TOLD = {
@@ -90,8 +93,11 @@ class Request:
 
     @property
     def route(self) -> tuple[str, str]:
-        """Method and path template, as the gateway matched them."""
-        return str(self._event["httpMethod"]), str(self._event["resource"])
+        """Method and path template, as the gateway matched them.
+
+        Paths of the Messages API have /v1 once more than the stage's: Anthropic's clients add it to any base URL.
+        """
+        return str(self._event["httpMethod"]), str(self._event["resource"]).removeprefix("/v1")
 
     @property
     def id(self) -> str:
@@ -139,6 +145,16 @@ class Request:
         if not is_session_id(session_id):
             raise SessionNotFound
         return session_id
+
+    @property
+    def named_session(self) -> str | None:
+        """The session of the header Turnlog-Session: its id, or NEW_SESSION; None without it. Raises InvalidRequest."""
+        if SESSION_HEADER not in self._headers:
+            return None
+        named = self._header(SESSION_HEADER)
+        if named != NEW_SESSION and not is_session_id(named):
+            raise InvalidRequest("turnlog_session_invalid")
+        return named
 
     def require_role(self, role: str) -> None:
         """Raises Forbidden unless the caller's token brings the role, and Unauthorized as `caller` does.
@@ -278,6 +294,23 @@ class Request:
         except ValidationError as error:
             _refuse(error, kind, parsed)
 
+    def raw_body(self, most: int) -> bytes:
+        """The body to the byte, which says of itself that it is JSON. Raises an InvalidRequest when it has more than
+        `most` bytes, or none.
+        """
+        self._require_size(most)
+        self._require_json()
+        return self._bytes()
+
+    def header_values(self, name: str) -> list[str]:
+        """All values of a header, by its name in lower case; [] when it was not sent."""
+        return self._headers.get(name, [])
+
+    @property
+    def header_names(self) -> frozenset[str]:
+        """The names of all headers, in lower case."""
+        return frozenset(self._headers)
+
     def _header(self, name: str) -> str:
         """The header's value, empty when it was not sent. Raises InvalidRequest when it was sent twice."""
         values = self._headers.get(name, [])
@@ -349,9 +382,18 @@ def _plain_json(raw: bytes) -> Any:
 
 def _text_bytes(parsed: Any) -> int:
     """Returns the bytes of a body but for its images and PDFs."""
-    message = parsed.get("message") if isinstance(parsed, dict) else None
-    media = media_bytes(message) if isinstance(message, list) else 0
+    media = sum(media_bytes(content) for content in _contents(parsed) if isinstance(content, list))
     return len(to_json(parsed).encode()) - media
+
+
+def _contents(parsed: Any) -> Iterator[Any]:
+    """The contents of the messages in a body: of the one of our own routes, or of those of the Messages API."""
+    if not isinstance(parsed, dict):
+        return
+    yield parsed.get("message")
+    messages = parsed.get("messages")
+    for message in messages if isinstance(messages, list) else ():
+        yield message.get("content") if isinstance(message, dict) else None
 
 
 def _require_text(size: int) -> None:

@@ -6,7 +6,8 @@ from typing import Any
 
 from turnlog import runtime
 from turnlog.domain.sessions import SessionChanges
-from turnlog.entrypoints.http.api import Invocation, Response, location, session_field
+from turnlog.entrypoints.http.answers import Response
+from turnlog.entrypoints.http.api import Invocation, location, session_field
 from turnlog.entrypoints.http.bodies import (
     NewAnonymousSessionBody,
     NewSessionBody,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from turnlog import runtime
 from turnlog.domain.sessions import SessionView
-from turnlog.entrypoints.http.api import Invocation, Response, location, session_field
+from turnlog.entrypoints.http.answers import Response
+from turnlog.entrypoints.http.api import Invocation, location, session_field
 from turnlog.entrypoints.http.bodies import ClaimBody, ForkBody, NewSecretBody
 from turnlog.entrypoints.http.replies import Session
 from turnlog.entrypoints.http.request import Request

@@ -2,34 +2,81 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from turnlog import runtime
 from turnlog.clock import rfc3339
-from turnlog.entrypoints.http.api import Invocation, Response, session_field
+from turnlog.domain.messages import Message
+from turnlog.domain.turn_stream import TurnStream
+from turnlog.entrypoints.http.answers import Response
+from turnlog.entrypoints.http.api import Invocation, session_field
 from turnlog.entrypoints.http.bodies import TurnBody
 from turnlog.entrypoints.http.replies import Export, Session, Stopping, TakenTurn, Turn, Turns
 from turnlog.entrypoints.http.request import Request
-from turnlog.usecases import read_turns
+from turnlog.usecases import read_turns, turn_protocol
 from turnlog.usecases.cancel_turn import cancel_turn
 from turnlog.usecases.take_turn import take_turn
+from turnlog.usecases.turn_request import Require, require_nothing
 
 _DIGITS = 9  # of a turn's number, as in the store's keys
 
 
+Respond = Callable[[TurnStream | None], Response]
+"""Takes a turn that was read. A stream, if there is one, shows it as it comes."""
+
+
 def take(request: Request, invocation: Invocation) -> Response:
     """The session's next turn, or the stored one when the key has been used for the same body before."""
+    return read_turn(request, invocation)(None)
+
+
+def read_turn(request: Request, invocation: Invocation) -> Respond:
+    """Reads a turn, and refuses what is wrong with the request, before anything is looked up."""
     session_id = request.session_id
     request.query()
     key = request.idempotency_key
     body = request.body(TurnBody)
-    taken = take_turn(
+
+    def respond(stream: TurnStream | None) -> Response:
+        taken = run(
+            request,
+            invocation,
+            session_id,
+            body.message,
+            key=key,
+            number=body.turn,
+            system=body.system,
+            stream=stream,
+        )
+        replayed = {"Idempotent-Replayed": "true"} if taken.replayed else {}
+        return Response(200, TakenTurn.of(taken), {**replayed, **preference_applied(request)}, noted_of(taken))
+
+    return respond
+
+
+def run(
+    request: Request,
+    invocation: Invocation,
+    session_id: str,
+    message: Message,
+    *,
+    key: str,
+    number: int | None = None,
+    system: str = "",
+    require: Require = require_nothing,
+    stream: TurnStream | None = None,
+) -> turn_protocol.TakenTurn:
+    """Takes a turn of whoever sent the request, as `take_turn` says."""
+    return take_turn(
         request.caller,
         session_id,
-        body.message,
+        message,
         key=key,
-        number=body.turn,
-        system=body.system,
+        number=number,
+        system=system,
+        require=require,
         wait_s=request.wait_s or 0,
         store=runtime.session_store(),
         model=runtime.chat_model(),
@@ -42,9 +89,14 @@ def take(request: Request, invocation: Invocation) -> Response:
         remaining_s=invocation.remaining_s,
         answer_s=invocation.answer_s,
         sleep=runtime.sleep,
+        stream=stream,
     )
+
+
+def noted_of(taken: turn_protocol.TakenTurn) -> dict[str, Any]:
+    """The part of the request's log line that is about the turn."""
     turn = taken.turn
-    noted = {
+    return session_field(taken.view.session.id) | {
         "turn": turn.number,
         "replayed": taken.replayed,
         "model": turn.reply.model,
@@ -53,10 +105,11 @@ def take(request: Request, invocation: Invocation) -> Response:
         "message_id": turn.reply.id,
         "provider_request_id": turn.reply.request_id,
     }
-    headers = {"Idempotent-Replayed": "true"} if taken.replayed else {}
-    if request.wait_s is not None:
-        headers["Preference-Applied"] = f"wait={request.wait_s}"
-    return Response(200, TakenTurn.of(taken), headers, session_field(session_id) | noted)
+
+
+def preference_applied(request: Request) -> dict[str, str]:
+    """The header that says for how long a busy session is waited for, if the caller asked for that."""
+    return {} if request.wait_s is None else {"Preference-Applied": f"wait={request.wait_s}"}
 
 
 def list_turns(request: Request, _: Invocation) -> Response:

@@ -14,13 +14,15 @@ from turnlog.entrypoints.http.openapi.components import Schema, example_of, ref,
 from turnlog.entrypoints.http.openapi.operations import ANONYMOUS, OPERATIONS, USER, Operation
 from turnlog.entrypoints.http.openapi.refusals import Example, refusals
 from turnlog.entrypoints.http.problem_body import Problem
+from turnlog.entrypoints.http.replies import ResponseBody
 from turnlog.entrypoints.http.request import DEFAULT_LIMIT, MAX_KEY, MOST_LIMIT, MOST_WAIT_S
 
 _DESCRIPTION = """Claude on Lambda: stateless questions, and sessions that never lose a turn.
 
 JSON in and out; every error is a problem of RFC 9457. A field or query parameter that is not named here is refused.
 Objects in answers may gain fields. What exceeds the gateway's own limits, such as 10,240 bytes of headers, it refuses
-with a status of its own and the code `bad_request`; what it does not route, with 404 and `route_not_found`.
+with a status of its own and the code `bad_request`; what it does not route, with 404 and `route_not_found`. The
+gateway's own problems also have `error` and `request_id`, as errors of Anthropic's Messages API have them.
 """
 
 _SECURITY = {
@@ -119,17 +121,25 @@ _HEADERS: dict[str, tuple[str, Schema]] = {
         {"const": "Bearer, Session"},
     ),
     "Idempotent-Replayed": ("The answer was given before, under the same key.", {"const": "true"}),
+    "X-Accel-Buffering": ("A proxy passes on what comes as it comes.", {"const": "no"}),
     "Preference-Applied": (
         "The longest time for which the request would have waited.",
         {"type": "string", "pattern": "^wait=[0-9]+$", "examples": ["wait=10"]},
     ),
 }
 
+_EVENTS = (
+    "Server-sent events in the form of the Messages API, from one `message_start` to one `message_stop`, between those "
+    "of ours. `x-events` has the schemas of our events' data, by their names."
+)
+_EXAMPLE_OF_EVENTS = 'event: turnlog.turn\ndata: {"type":"turnlog.turn","model":"claude-sonnet-5-5"}\n\n'
+
 
 def document() -> dict[str, Any]:
     """Returns the whole API as OpenAPI 3.1."""
     requests = {each.body for each in OPERATIONS.values() if each.body}
     answers = {each.reply for each in OPERATIONS.values() if each.reply}
+    answers |= {event for each in OPERATIONS.values() for event in each.events.values()}
     components = schemas(requests, {*answers, Problem})
     examples: dict[str, Example] = {}
     paths: dict[str, dict[str, Any]] = {}
@@ -187,11 +197,27 @@ def _parameters(path: str, operation: Operation) -> list[dict[str, Any]]:
 
 def _good(operation: Operation, components: dict[str, Schema]) -> dict[str, Any]:
     written: dict[str, Any] = {"description": "Done.", "headers": _headers(*operation.headers)}
+    if operation.events:
+        return _stream(operation)
     if operation.reply:
         schema = components[operation.reply.__name__]
         content = {"schema": ref(operation.reply), "example": example_of(schema, components)}
         written |= {"description": schema["description"], "content": {"application/json": content}}
     return written
+
+
+def _stream(operation: Operation) -> dict[str, Any]:
+    content = {"schema": {"type": "string", "description": _EVENTS}, "example": _EXAMPLE_OF_EVENTS}
+    return {
+        "description": "Events, as they come.",
+        "headers": _headers("X-Accel-Buffering", *operation.headers),
+        "content": {"text/event-stream": content | {"x-events": {name: ref(each) for name, each in named(operation)}}},
+    }
+
+
+def named(operation: Operation) -> list[tuple[str, type[ResponseBody]]]:
+    """Returns the operation's events of ours, each with its name."""
+    return sorted(operation.events.items())
 
 
 def _problems(operation: Operation, examples: dict[str, Example]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import Any
 
 from turnlog import errors
-from turnlog.entrypoints.http import bodies, document_replies, model_info, replies
+from turnlog.entrypoints.http import bodies, document_replies, model_info, replies, stream_events
 from turnlog.entrypoints.http.replies import ResponseBody
 from turnlog.entrypoints.http.request import MOST_LIMIT, Body
 from turnlog.errors import InvalidRequest, TurnlogError, ValueRefused
@@ -58,6 +58,24 @@ _CREATION: Errors = (errors.KeyReused(), errors.KeyUsedUp(), errors.QuotaExceede
 _ERASED: Errors = (errors.ErasureInProgress(),)  # where something of a user begins: nobody else can be erased
 _MOVE: Errors = (errors.Forbidden(), errors.TurnInProgress(2), errors.MoveLost(), *_SESSION)
 
+_TURN: Errors = (
+    errors.TurnInProgress(2),
+    errors.LeaseLost(),
+    errors.TurnNumberTaken(3),
+    errors.TurnUnfinished(),
+    errors.TurnStopped(),
+    errors.ToolResultsExpected(["toolu_01A09q90qw90lq917835lq9"]),
+    errors.ToolResultUnexpected(),
+    errors.KeyReused(),
+    errors.SessionLimitReached("session_turns"),
+    errors.SessionLimitReached("session_turns_a_minute", 20),
+    errors.AttemptsExhausted(),
+    *_TYPED,
+    *_QUOTA,
+    *_MODEL,
+    *_SESSION,
+)
+
 _OF_A_USER: Errors = (errors.Forbidden(), InvalidRequest("owner_invalid"), *_STORE)
 
 _SECRET = "Zm9yIGV4YW1wbGUgb25seSwgdGhpcyBpcyBubyBzZWM"  # noqa: S105 (an example)
@@ -71,7 +89,8 @@ class Operation:
     `key` is True where an Idempotency-Key is needed, False where it may be left out, and None where the route takes
     none. `asks` are the query parameters, `headers` those of the good answer. A route with no `callers` is public; one
     with `roles` is for signed-in callers who have all of them. `unfinished` is the status under which the same reply
-    says that there was no time for all, and that a repeat goes on. `most` is the largest `limit` of a page.
+    says that there was no time for all, and that a repeat goes on. `most` is the largest `limit` of a page. `events`,
+    where the answer is a stream, are those of ours, by name.
     """
 
     name: str
@@ -89,6 +108,7 @@ class Operation:
     roles: tuple[str, ...] = ()
     unfinished: int | None = None
     most: int = MOST_LIMIT
+    events: Mapping[str, type[ResponseBody]] = field(default_factory=dict)
 
     @property
     def takes_user(self) -> bool:
@@ -102,16 +122,30 @@ def _question(
     body: type[Body],
     message: str,
     reply: type[ResponseBody] = replies.Reply,
-    more: Errors = (),
+    events: Mapping[str, type[ResponseBody]] | None = None,
 ) -> Operation:
     return Operation(
-        name, summary, reply, (*_QUESTION, *more), callers=(USER,), body=body, example={"message": message}
+        name,
+        summary,
+        None if events else reply,
+        (*_QUESTION, *_TYPED),
+        callers=(USER,),
+        body=body,
+        example={"message": message},
+        events=events or {},
     )
 
 
 OPERATIONS: dict[tuple[str, str], Operation] = {
     ("POST", "/query"): _question(
-        "query", "Ask one question; nothing is stored.", bodies.QueryBody, "What is a heron?", more=_TYPED
+        "query", "Ask one question; nothing is stored.", bodies.QueryBody, "What is a heron?"
+    ),
+    ("POST", "/query/stream"): _question(
+        "streamQuery",
+        "Ask one question, and read the reply as it comes.",
+        bodies.StreamedQueryBody,
+        "What is a heron?",
+        events=stream_events.OF_QUERY,
     ),
     ("POST", "/analyze"): _question(
         "analyze",
@@ -119,7 +153,13 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         bodies.SingleTurnBody,
         "print('hi'",
         document_replies.AnalyzeReply,
-        _TYPED,
+    ),
+    ("POST", "/analyze/stream"): _question(
+        "streamAnalyze",
+        "Have a source file reviewed, and read the findings as they come.",
+        bodies.StreamedDocumentBody,
+        "print('hi'",
+        events=stream_events.OF_ANALYZE,
     ),
     ("POST", "/summarize"): _question(
         "summarize",
@@ -127,7 +167,13 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         bodies.SingleTurnBody,
         "Herons nest …",
         document_replies.SummarizeReply,
-        _TYPED,
+    ),
+    ("POST", "/summarize/stream"): _question(
+        "streamSummarize",
+        "Have a document summarized, and read the summary as it comes.",
+        bodies.StreamedDocumentBody,
+        "Herons nest …",
+        events=stream_events.OF_SUMMARIZE,
     ),
     ("POST", "/sessions"): Operation(
         "createSession",
@@ -214,28 +260,24 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         "takeTurn",
         "Take the session's next turn; the stored one, when its key was used before.",
         replies.TakenTurn,
-        (
-            errors.TurnInProgress(2),
-            errors.LeaseLost(),
-            errors.TurnNumberTaken(3),
-            errors.TurnUnfinished(),
-            errors.TurnStopped(),
-            errors.ToolResultsExpected(["toolu_01A09q90qw90lq917835lq9"]),
-            errors.ToolResultUnexpected(),
-            errors.KeyReused(),
-            errors.SessionLimitReached("session_turns"),
-            errors.SessionLimitReached("session_turns_a_minute", 20),
-            errors.AttemptsExhausted(),
-            *_TYPED,
-            *_QUOTA,
-            *_MODEL,
-            *_SESSION,
-        ),
+        _TURN,
         body=bodies.TurnBody,
         example={"message": "What is a heron?"},
         key=True,
         waits=True,
         headers=("Idempotent-Replayed", "Preference-Applied"),
+    ),
+    ("POST", "/sessions/{id}/turns/stream"): Operation(
+        "streamTurn",
+        "Take the session's next turn, or the stored one, and read it as it comes.",
+        None,
+        (*_TURN, errors.StreamOvertaken()),
+        body=bodies.TurnBody,
+        example={"message": "What is a heron?"},
+        key=True,
+        waits=True,
+        headers=("Preference-Applied",),
+        events=stream_events.OF_TURN,
     ),
     ("GET", "/sessions/{id}/turns"): Operation(
         "listTurns", "List a session's finished turns, oldest first.", replies.Turns, _SESSION, asks=_PAGE

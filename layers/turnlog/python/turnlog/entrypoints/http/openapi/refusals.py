@@ -46,7 +46,12 @@ _UNAVAILABLE = (503, "dependency_unavailable", "Service unavailable")
 GATEWAY: tuple[Example, ...] = (
     _by_gateway(400, "bad_request", "Bad request", "The gateway refused the request."),
     _by_gateway(403, "forbidden", "Forbidden", "This caller may not use this route."),
-    _by_gateway(413, "body_too_large", "Content too large", "The request is larger than the gateway takes."),
+    _by_gateway(
+        413,
+        "body_too_large",
+        "Content too large",
+        "The request is larger than the gateway takes, whatever the context window of a model is: send less.",
+    ),
     _by_gateway(415, "media_type_unsupported", "Unsupported media type", "Send application/json in UTF-8."),
     _by_gateway(
         429, "too_many_requests", "Too many requests", "The service takes no more requests this second.", retry_after=1
@@ -65,8 +70,8 @@ GATEWAY: tuple[Example, ...] = (
         retry="same-key",
     ),
 )
-"""The answers that the gateway gives by itself, as the template has them; those that a function gives in the same words
-are left out.
+"""The answers that the gateway gives by itself, as the template has them but for the members `error` and `request_id`;
+those that a function gives in the same words are left out.
 """
 
 TOKEN_UNCHECKED = _by_gateway(*_UNAVAILABLE, "The token could not be checked. Try again.", retry_after=5)
@@ -120,6 +125,9 @@ def errors_of(operation: Operation) -> Iterator[TurnlogError]:
         yield from map(InvalidRequest, ("idempotency_key_too_long", "idempotency_key_invalid", "header_duplicate"))
     if operation.key:
         yield InvalidRequest("idempotency_key_missing")
+    if operation.events:  # where no gateway stands before the function, and reads the body
+        yield errors.BodyStalled("body_stalled")
+        yield InvalidRequest("body_incomplete")
     if operation.body:
         yield from _of_body(operation.body)
 

@@ -1,0 +1,45 @@
+"""Notes of the calls of the provider, for the log."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+_LIMITS = {
+    "requests_left": "anthropic-ratelimit-requests-remaining",
+    "input_tokens_left": "anthropic-ratelimit-input-tokens-remaining",
+    "output_tokens_left": "anthropic-ratelimit-output-tokens-remaining",
+}
+
+
+class NoteCall(Protocol):
+    """Notes one HTTP call of the provider, also one that failed, for the log.
+
+    `provider_request_id` is what the provider's support asks for, `status` that of HTTP, and `code` that of the error.
+    `first_event_ms` is the time to the first event of a stream. The rest is how much the provider says is left of its
+    rate limits. Fields that are not known are empty.
+    """
+
+    def __call__(
+        self,
+        *,
+        model: str,
+        ms: int,
+        provider_request_id: str,
+        status: int | None = None,
+        code: str = "",
+        first_event_ms: int | None = None,
+        requests_left: int | None = None,
+        input_tokens_left: int | None = None,
+        output_tokens_left: int | None = None,
+    ) -> None: ...
+
+
+def note_nothing(**_: object) -> None:
+    """A NoteCall for those who keep no log."""
+
+
+def limits_left(headers: Mapping[str, str]) -> dict[str, Any]:
+    """The rest of the rate limits, as far as the provider says it."""
+    said = {field: headers.get(name, "") for field, name in _LIMITS.items()}
+    return {field: int(text) for field, text in said.items() if text.isascii() and text.isdigit() and len(text) < 19}

@@ -1,0 +1,194 @@
+"""MessagesApi over HTTP: what a client sent goes on as it is, and what the provider answers comes back as it is.
+
+Only the credential is the service's own: it is added here, and nothing of it can come back, since no header of the
+request does.
+"""
+
+from __future__ import annotations
+
+import time
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import httpx2
+
+from turnlog.errors import ModelAccessDenied, ModelError, ModelFailed, ModelRejected, ModelTimeout, ModelUnavailable
+from turnlog.ports.messages_api import PassedRequest
+
+_CONNECT_S = 5.0
+_LONGEST_SILENCE_S = 90.0  # of a body that has begun: a stream of the API has a ping after some seconds of silence
+_LEAST_USEFUL_S = 1.0
+_RETRY_AFTER_S = 5
+_STAND_IN = "x-turnlog-stand-in"
+_REQUEST_ID = "request-id"
+_LONGEST_NAME = 200
+_PASSED_BACK = ("content-type", _REQUEST_ID, "retry-after", "retry-after-ms", "x-should-retry")
+"""The answer's headers that go back. The others tell of the account that all callers share, or of the connection."""
+_LIMITS = {
+    "requests_left": "anthropic-ratelimit-requests-remaining",
+    "input_tokens_left": "anthropic-ratelimit-input-tokens-remaining",
+    "output_tokens_left": "anthropic-ratelimit-output-tokens-remaining",
+}
+_CODES = {429: "model_unavailable", 529: "model_unavailable", 402: "model_credit_used_up"}
+# Nothing was sent that could be billed.
+_NOT_SENT = (
+    httpx2.ConnectError,
+    httpx2.ConnectTimeout,
+    httpx2.PoolTimeout,
+    httpx2.UnsupportedProtocol,
+    httpx2.LocalProtocolError,
+)
+
+
+class ApiKey(Protocol):
+    """Returns the key, from wherever it is kept; with `renewed` not from a cache."""
+
+    def __call__(self, *, renewed: bool = False) -> str: ...
+
+
+def _note_nothing(**_: object) -> None:
+    pass
+
+
+class HttpMessagesApi:
+    """Passes requests on to the API at `base_url`.
+
+    `api_key` is called for each request, and once more when the provider refuses a cached one. With `allows_stand_in`
+    false an answer that says it is a stand-in's is refused, as production must. `clock` returns seconds, and
+    `note_call` is told of each HTTP call.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        api_key: ApiKey,
+        *,
+        allows_stand_in: bool = False,
+        note_call: Callable[..., None] = _note_nothing,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._url = base_url.rstrip("/") + "/v1/"
+        self._api_key = api_key
+        self._allows_stand_in = allows_stand_in
+        self._note_call = note_call
+        self._clock = clock
+        self._http = httpx2.Client(follow_redirects=False)  # a conversation goes nowhere else
+        weakref.finalize(self, self._http.close)
+
+    @contextmanager
+    def send(self, request: PassedRequest, seconds: float) -> Iterator[HttpAnswer]:
+        """Does MessagesApi.send."""
+        began = self._clock()
+        until = began + seconds
+        response: httpx2.Response | None = None
+        code = ""
+        try:
+            response = self._open(request, until)
+            self._require_real(response)
+            answer = HttpAnswer(response, until, self._clock)
+            code = _CODES.get(answer.status, "")
+            yield answer
+        except ModelError as error:
+            code = error.code
+            error.provider_request_id = _request_id(response)
+            raise
+        finally:
+            if response is not None:
+                response.close()
+            self._note_call(
+                model=request.model,
+                ms=round((self._clock() - began) * 1000),
+                provider_request_id=_request_id(response),
+                status=None if response is None else response.status_code,
+                code=code,
+                **_limits_left({} if response is None else response.headers),
+            )
+
+    def _open(self, request: PassedRequest, until: float) -> httpx2.Response:
+        """Returns the head of the answer, once the key is one that the provider takes."""
+        response = self._ask(request, self._api_key(), until)
+        if response.status_code != 401:
+            return response
+        response.close()
+        response = self._ask(request, self._api_key(renewed=True), until)
+        if response.status_code == 401:  # the caller's credential was right, so this is no answer for the caller
+            response.close()
+            raise ModelAccessDenied
+        return response
+
+    def _ask(self, request: PassedRequest, key: str, until: float) -> httpx2.Response:
+        seconds = until - self._clock()
+        if seconds < _LEAST_USEFUL_S:
+            raise ModelUnavailable(_RETRY_AFTER_S)
+        if not key:  # nobody has put one in, and no header can be made of it
+            raise ModelAccessDenied
+        own = {"authorization": f"Bearer {key}", "accept-encoding": "identity"}
+        named = {**request.headers, **own}
+        headers = [(name.encode(), value.encode("latin-1", "replace")) for name, value in named.items()]
+        sent = self._http.build_request(
+            "POST",
+            f"{self._url}{request.path}?{request.query}" if request.query else f"{self._url}{request.path}",
+            content=request.body,
+            headers=headers,
+            timeout=httpx2.Timeout(seconds, connect=min(_CONNECT_S, seconds), pool=min(_CONNECT_S, seconds)),
+        )
+        try:
+            return self._http.send(sent, stream=True)
+        except _NOT_SENT as error:
+            raise ModelUnavailable(_RETRY_AFTER_S) from error
+        except httpx2.TimeoutException as error:
+            raise ModelTimeout from error
+        except httpx2.HTTPError as error:
+            raise ModelFailed from error
+
+    def _require_real(self, response: httpx2.Response) -> None:
+        """Raises ModelRejected for a stand-in where none may be, and for what sends the request elsewhere."""
+        if (_STAND_IN in response.headers and not self._allows_stand_in) or 300 <= response.status_code < 400:
+            raise ModelRejected
+
+
+class HttpAnswer:
+    """One answer, whose body is read once."""
+
+    def __init__(self, response: httpx2.Response, until: float, clock: Callable[[], float]) -> None:
+        self._response = response
+        self._until = until
+        self._clock = clock
+
+    @property
+    def status(self) -> int:
+        return self._response.status_code
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        found = self._response.headers
+        return {name: found[name] for name in _PASSED_BACK if name in found}
+
+    def chunks(self) -> Iterator[bytes]:
+        """Does PassedAnswer.chunks. A chunk that comes after the time is the last one that is waited for."""
+        # The client's own timeouts start anew with each byte that comes, so they cannot bound the whole.
+        timeouts = self._response.request.extensions["timeout"]
+        timeouts["read"] = max(_LEAST_USEFUL_S, min(_LONGEST_SILENCE_S, self._until - self._clock()))
+        try:
+            for chunk in self._response.iter_bytes():
+                if self._clock() > self._until:
+                    raise ModelTimeout
+                yield chunk
+        except httpx2.TimeoutException as error:
+            raise ModelTimeout from error
+        except httpx2.HTTPError as error:
+            raise ModelFailed from error
+
+
+def _request_id(response: httpx2.Response | None) -> str:
+    """The provider's name of the call; empty if it gave none that can be written into one line."""
+    name = "" if response is None else response.headers.get(_REQUEST_ID, "")
+    return name if len(name) <= _LONGEST_NAME and name.isascii() and name.isprintable() else ""
+
+
+def _limits_left(headers: Mapping[str, str]) -> dict[str, Any]:
+    """The rest of the rate limits, as far as the provider says it."""
+    said = {field: headers.get(name, "") for field, name in _LIMITS.items()}
+    return {field: int(text) for field, text in said.items() if text.isascii() and text.isdigit() and len(text) < 19}
