@@ -46,14 +46,13 @@ def test_a_runner_goes_on_with_what_claude_really_says(
     client: anthropic.Anthropic, backstage: Backstage, claude: StandIn, thread: dict[str, bool], *, stream: bool
 ) -> None:
     said = 'Think hard. Call the tool look_up with {"word": "ada"}, then call look_up with {"word": "grace"}.'
-    runner: Any = client.beta.messages.tool_runner(
-        messages=[{"role": "user", "content": said}],
-        tools=[look_up],
-        stream=stream,
-        extra_headers=headers("a"),
-        **ASKED,
-        **thread,
-    )
+    asked: dict[str, Any] = {
+        "messages": [{"role": "user", "content": said}],
+        "tools": [look_up],
+        "stream": stream,
+        "extra_headers": headers("a"),
+    }
+    runner: Any = client.beta.messages.tool_runner(**ASKED, **asked, **thread)
     messages = [each.get_final_message() for each in runner] if stream else list(runner)
     assert [message.stop_reason for message in messages] == ["tool_use", "tool_use", "end_turn"]
     assert messages[0].content[0].type == "thinking"
