@@ -52,7 +52,7 @@ def test_a_runner_goes_on_with_what_claude_really_says(
         "stream": stream,
         "extra_headers": headers("a"),
     }
-    runner: Any = client.beta.messages.tool_runner(**ASKED, **asked, **thread)
+    runner: Any = client.beta.messages.tool_runner(**ASKED | asked | thread)
     messages = [each.get_final_message() for each in runner] if stream else list(runner)
     assert [message.stop_reason for message in messages] == ["tool_use", "tool_use", "end_turn"]
     assert messages[0].content[0].type == "thinking"
