@@ -28,10 +28,14 @@ def look_up(word: str) -> str:
     return f"{word} is a name"
 
 
+def _key(*, renewed: bool = False) -> str:
+    return "sk-ant-renewed" if renewed else "sk-ant-key"
+
+
 @pytest.fixture(autouse=True)
 def claude(monkeypatch: pytest.MonkeyPatch) -> Iterator[StandIn]:
     with StandIn(port=0) as upstream:
-        model = Claude(upstream.url, lambda: "sk-ant-key", allows_stand_in=True, note_call=lambda **_: None)
+        model = Claude(upstream.url, _key, allows_stand_in=True, note_call=lambda **_: None)
         monkeypatch.setattr(runtime, "chat_model", lambda: model)
         yield upstream
 
