@@ -141,6 +141,14 @@ def writing(body: bytes) -> Callable[[GuardedHandler], None]:
     return send
 
 
+def repeating(piece: bytes) -> Callable[[GuardedHandler], None]:
+    def send(handler: GuardedHandler) -> None:
+        while True:  # until the client hangs up, which is an error here
+            handler.wfile.write(piece)
+
+    return send
+
+
 def streamed(url: str, on_event: OnEvent = go_on, seconds: float = 10) -> Reply:
     return Claude(url, the_key, allows_stand_in=True).reply(asked(), seconds, on_event)
 
@@ -444,6 +452,10 @@ def test_what_is_no_stream_of_a_reply_is_refused(body: bytes) -> None:
         ("early_end", ModelProtocolError),
         ("garbage", ModelProtocolError),
         ("server_error", ModelFailed),
+        ("error_after_text", ModelFailed),
+        ("no_stop_reason", ModelProtocolError),
+        ("two_starts", ModelProtocolError),
+        ("unknown_event", ModelProtocolError),  # and a delta that nobody knows how to keep
     ],
 )
 def test_a_stream_that_fails_is_not_asked_for_again(
@@ -465,18 +477,14 @@ def test_a_stream_that_never_ends_is_refused(monkeypatch: pytest.MonkeyPatch, pi
     monkeypatch.setattr(time_bounds, "MOST_BYTES", 100_000)
     monkeypatch.setattr(streaming, "_MOST_EVENT_BYTES", 10_000)
 
-    def send(handler: GuardedHandler) -> None:
-        for _ in range(10_000):
-            handler.wfile.write(piece)
-
-    with provider(send) as url, pytest.raises(ModelProtocolError):
+    with provider(repeating(piece)) as url, pytest.raises(ModelProtocolError):
         streamed(url)
 
 
 @pytest.mark.parametrize("on_event", [None, go_on], ids=["whole", "streamed"])
 def test_an_answer_that_is_too_large_is_refused(monkeypatch: pytest.MonkeyPatch, on_event: OnEvent | None) -> None:
     monkeypatch.setattr(time_bounds, "MOST_BYTES", 100_000)
-    with provider(writing(b" " * 200_000), kind="application/json") as url, pytest.raises(ModelProtocolError):
+    with provider(repeating(b" " * 100), kind="application/json") as url, pytest.raises(ModelProtocolError):
         Claude(url, the_key, allows_stand_in=True).reply(asked(), 10, on_event)
 
 
@@ -573,8 +581,16 @@ def test_a_refusal_that_does_not_come_to_its_end_is_a_failure(monkeypatch: pytes
 
 def test_the_end_of_the_answer_is_not_waited_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(streaming, "_END_WITHIN_S", 0.05)
-    with held_open(sse(*EVENTS)) as url:
+    hung_up: list[bytes] = []
+
+    def stay(handler: GuardedHandler) -> None:
+        handler.wfile.write(sse(*EVENTS))
+        handler.connection.settimeout(5)
+        hung_up.append(handler.connection.recv(1))
+
+    with provider(stay) as url:
         assert streamed(url, seconds=900) == reply_of(MESSAGE)
+    assert hung_up == [b""]
 
 
 # --- connections, and the listener who says no

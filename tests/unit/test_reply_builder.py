@@ -291,6 +291,46 @@ def test_what_no_reply_has_at_its_place_is_refused(events: list[Event]) -> None:
     refused(events)
 
 
+SAID = text("x")[0]
+EMPTY = {"type": "text", "text": ""}
+
+
+@pytest.mark.parametrize(
+    ("before", "wrong"),
+    [
+        ([], TEXT[0]),
+        ([], end()[0]),
+        ([], end()[1]),
+        ([start()], start()),
+        ([start()], {"type": "content_block_start", "index": 1, "content_block": EMPTY}),
+        ([start()], {"type": "content_block_start", "index": False, "content_block": EMPTY}),
+        ([start(), *TEXT], {"type": "content_block_start", "index": True, "content_block": EMPTY}),
+        ([start(), *TEXT], {"type": "content_block_start", "index": 0, "content_block": EMPTY}),
+        ([start(), *TEXT], {"type": "content_block_delta", "index": 0, "delta": SAID}),
+        (OPEN, {"type": "content_block_delta", "index": 1, "delta": SAID}),
+        (OPEN, {"type": "content_block_delta", "index": False, "delta": SAID}),
+        (OPEN, {"type": "content_block_stop", "index": 1}),
+        (OPEN, {"type": "content_block_start", "index": 0, "content_block": EMPTY}),
+        (OPEN, {"type": "content_block_delta", "index": 0, "delta": {"type": "later_delta", "x": 1}}),
+        (OPEN, end()[0]),
+        (OPEN, end()[1]),
+        ([start(), *TEXT], end()[1]),
+        ([start(), *TEXT, end(None)[0]], end()[1]),
+        ([start(), *TEXT, end()[0]], {"type": "content_block_start", "index": 1, "content_block": EMPTY}),
+        ([start(), *TEXT, *end()], end()[0]),
+        ([start(), *TEXT, *end()], end()[1]),
+    ],
+    ids=to_json,
+)
+def test_an_event_in_the_wrong_place_is_refused_when_it_comes(before: list[Event], wrong: Event) -> None:
+    """While it comes a stream costs least, and whoever hears the events gets none that belongs to no reply."""
+    builder = ReplyBuilder()
+    for event in before:
+        builder.add(json.dumps(event))
+    with pytest.raises(ModelProtocolError):
+        builder.add(json.dumps(wrong))
+
+
 @pytest.mark.parametrize(
     "data",
     [
@@ -331,14 +371,6 @@ def test_a_character_that_cannot_be_sent_on_is_refused_at_once() -> None:
         builder.add('{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"\\ud83d"}}')
 
 
-def test_a_delta_of_an_unknown_kind_is_refused_when_it_comes() -> None:
-    builder = ReplyBuilder()
-    for event in OPEN:
-        builder.add(json.dumps(event))
-    with pytest.raises(ModelProtocolError):
-        builder.add(json.dumps({"type": "content_block_delta", "index": 0, "delta": {"type": "later_delta", "x": 1}}))
-
-
 # --- the end in the middle of a call
 
 
@@ -354,8 +386,10 @@ def test_half_a_call_in_a_finished_reply_is_no_reply(stop_reason: str) -> None:
     refused([start(), *TEXT, *block(1, CALL | {"input": {}}, *partial_json('{"word": NaN}')), *end(stop_reason)])
 
 
-def test_nothing_comes_after_half_a_call() -> None:
-    refused([start(), *block(0, CALL, *partial_json("{")), *block(1, {"type": "text", "text": ""}), *end("max_tokens")])
+@pytest.mark.parametrize("index", [0, 1])
+def test_nothing_comes_after_half_a_call(index: int) -> None:
+    half = block(0, CALL, *partial_json("{"))
+    refused([start(), *half, *block(index, {"type": "text", "text": ""}), *end("max_tokens")])
 
 
 # --- bounds

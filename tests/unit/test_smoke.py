@@ -243,6 +243,10 @@ def with_body(**fields: Any) -> Spoil:
     return lambda answer: replace(answer, body={**answer.body, **fields})
 
 
+OF_CLAUDE = Response(401, {"type": "error", "error": {"type": "authentication_error", "message": "invalid x-api-key"}})
+AT_DOOR = Response(404, {"error": {"message": "no such model", "details": {"error_code": "model_not_found"}}})
+
+
 def without_event(kind: str) -> Spoil:
     return lambda answer: replace(answer, body=[each for each in answer.body if each["type"] != kind])
 
@@ -283,6 +287,8 @@ SPOILT = [
     ("its replay", "POST /sessions/{id}/turns/stream", lambda _: stream_of("as it comes"), 1, "was it paid again"),
     ("message", "POST /messages", with_body(type="error"), 0, "without a message"),
     ("message", "POST /v1/messages/count_tokens", with_status(404, "route_not_found"), 0, "404 route_not_found"),
+    ("message", "POST /messages", lambda _: OF_CLAUDE, 0, "401 (invalid x-api-key), not 200: Claude itself answers so"),
+    ("message", "POST /messages", lambda _: AT_DOOR, 0, "404 model_not_found (no such model), not 200"),
     ("message", "GET /v1/models", with_body(data=[]), 0, "no model is on offer"),
     ("its turn", "POST /messages", without("Turnlog-Turn"), 1, "Turnlog-Turn missing, not 3"),
     ("its turn", "POST /messages", without("Idempotent-Replayed"), 2, "paid again"),
@@ -407,7 +413,7 @@ def test_an_answer_that_comes_whole_is_no_stream() -> None:
         Streaming([(3990, 4000), (1601, 4000)]).ask_stream()
 
 
-def told(text: str, *left_out: str, more: Sequence[dict[str, Any]] = ()) -> Heard:
+def heard_of(text: str, *left_out: str, more: Sequence[dict[str, Any]] = ()) -> Heard:
     first, *others = stream_of(text).body
     kept = [each for each in (first, *more, *others) if each["type"] not in left_out]
     return Heard([Event(each["type"], each, 0) for each in kept])
@@ -417,14 +423,14 @@ def told(text: str, *left_out: str, more: Sequence[dict[str, Any]] = ()) -> Hear
     ("heard", "words"),
     [
         (Heard([]), "without an event"),
-        (told("ok", "turnlog.turn"), "from message_start to turnlog.done"),
-        (told("ok", "turnlog.done"), "from turnlog.turn to message_stop"),
-        (told("ok", "message_stop"), "'message_stop': 0"),
-        (told("ok", more=[{"type": "message_start"}]), "'message_start': 2"),
-        (told("ok", more=[{"type": "error", "error": {"message": "busy"}}]), "stream: busy"),
-        (told("ok", "turnlog.done", "message_stop", more=[{"type": "error"}]), "without a message"),
-        (told("ok", "content_block_delta"), "without a text"),
-        (told(""), "without a text"),
+        (heard_of("ok", "turnlog.turn"), "from message_start to turnlog.done"),
+        (heard_of("ok", "turnlog.done"), "from turnlog.turn to message_stop"),
+        (heard_of("ok", "message_stop"), "'message_stop': 0"),
+        (heard_of("ok", more=[{"type": "message_start"}]), "'message_start': 2"),
+        (heard_of("ok", more=[{"type": "error", "error": {"message": "busy"}}]), "stream: busy"),
+        (heard_of("ok", "turnlog.done", "message_stop", more=[{"type": "error"}]), "without a message"),
+        (heard_of("ok", "content_block_delta"), "without a text"),
+        (heard_of(""), "without a text"),
     ],
 )
 def test_what_is_no_whole_message_is_no_stream(heard: Heard, words: str) -> None:

@@ -21,10 +21,12 @@ class ChatModel(Protocol):
         `seconds`, since it may be billed.
 
         `on_event` is called with the events of this reply, in order, in this thread and before the method returns. Put
-        together they make up the reply that is returned. How early and how finely they come is not promised: an adapter
-        that reads the reply at once calls it with all of them at the end. After the first event there is no other try.
-        When the method raises, the events so far belong to no reply. Only the returned reply may be stored.
+        together they make up the reply that is returned, in which half a call of a tool is left out if the reply was
+        cut short within it, as at its most tokens. How early and how finely they come is not promised: an adapter that
+        reads the reply at once calls it with all of them at the end. After the first event there is no other try. When
+        the method raises, the events so far belong to no reply. Only the returned reply may be stored.
 
         Once `on_event` returns False, the provider is asked for no more, and the method returns what has come, with the
-        stop reason `stopped`: whole blocks and the text so far, with the usage as far as the provider has told it.
+        stop reason `stopped`: whole blocks and the text so far, with the usage as far as the provider has told it. The
+        tokens of the reply itself are not known then, so the caller decides on what to take for its cost.
         """
