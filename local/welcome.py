@@ -28,6 +28,11 @@ class Facts:
     deployed: Deployed
 
     @property
+    def base_url(self) -> str:
+        """The address for Anthropic's own clients, which add the rest of the path themselves."""
+        return self.api_url.removesuffix("/v1")
+
+    @property
     def hours(self) -> str:
         """The token's life in words."""
         claims = claims_of(self.token)
@@ -52,6 +57,14 @@ def calls(api: str) -> list[str]:
     ]
 
 
+def streaming_calls(facts: Facts) -> list[str]:
+    """Lines for the same shell: a query as it comes, and the two settings of Anthropic's own clients."""
+    return [
+        f"""ask -N {facts.api_url}/query/stream -d '{{"message":"What is a heron?"}}'""",
+        f"export ANTHROPIC_BASE_URL={facts.base_url} ANTHROPIC_AUTH_TOKEN=$TOKEN",
+    ]
+
+
 def document_calls(bucket: str, owner: str) -> list[str]:
     """Lines for a shell: a document of the owner goes into the bucket, and its summary is read."""
     return [
@@ -64,8 +77,9 @@ def document_calls(bucket: str, owner: str) -> list[str]:
 def message(facts: Facts) -> str:
     """Returns the address, the token and lines to paste."""
     api, user, owner = facts.api_url, facts.user, facts.owner
-    bucket = f"{api.removesuffix('/v1')}/{facts.deployed.outputs['DocumentsBucketName']}"
+    bucket = f"{facts.base_url}/{facts.deployed.outputs['DocumentsBucketName']}"
     lines, documents = "\n".join(calls(api)), "\n".join(document_calls(bucket, owner))
+    streaming = "\n".join(streaming_calls(facts))
     return f"""
 Turnlog: {api}
 Claude:  {facts.claude}
@@ -75,6 +89,9 @@ TOKEN={facts.token}
 
 Then a query, a session, and two turns in it. The same key gives the same reply again; a new key takes the next turn.
 {lines}
+
+The reply as it comes, and the settings of Anthropic's own clients, which docs/clients.md has examples for:
+{streaming}
 
 A .txt or .md document that is put under inbox/{owner}/ has its summary under outbox/ soon after:
 {documents}
@@ -87,6 +104,7 @@ def run_json(facts: Facts, aws_endpoint: str, pids: Sequence[int]) -> dict[str, 
     """Returns what scripts read in run.json."""
     return {
         "api_url": facts.api_url,
+        "base_url": facts.base_url,
         "token": facts.token,
         "user": facts.user,
         "owner": facts.owner,

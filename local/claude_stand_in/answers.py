@@ -35,7 +35,9 @@ def answer(body: dict[str, Any]) -> str:
     A long system prompt, as Claude Code has one, tells so much that it sets no task.
     """
     system = text_of(body.get("system", ""))
-    user_texts = [said(each["content"]) for each in body["messages"] if each["role"] == "user"]
+    by_user = [each["content"] for each in body["messages"] if each["role"] == "user"]
+    # A message in which Claude Code alone speaks is none of the user's, unless there is no other.
+    user_texts = [said(each) for each in by_user if said(each) or not text_of(each)] or [text_of(by_user[-1])]
     return (
         _task_answer(system, user_texts[-1]) or recalled(user_texts) or _asked_summary(user_texts) or _echo(user_texts)
     )

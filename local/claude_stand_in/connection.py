@@ -22,9 +22,8 @@ from local.claude_stand_in.replies import reply_to
 from local.claude_stand_in.replying import ReplyHandler
 from local.claude_stand_in.rules import check_count_request, check_message_request, parsed
 from local.claude_stand_in.threads import Threads, ThreadTurn
-from local.claude_stand_in.turns import asking, last_user_text
+from local.claude_stand_in.turns import last_user_text
 from local.claude_stand_in.wire import new_request_id
-from local.claude_stand_in.wishes import wishes_in
 
 
 class Connection(ReplyHandler):
@@ -156,10 +155,9 @@ class Connection(ReplyHandler):
         reply = replace(reply, diagnostics=self.diagnoses.diagnosis(account, prompt, reply.id))
         if reply.stop_reason != "refusal":
             turn.keep(reply.id, reply.content)
-        wishes = wishes_in(asking(body["messages"])[0])
         if streamed:
-            return self.begin_stream(course_of(reply.events(), wishes, fault, self.request_id))
-        return self.begin_plain(reply, wishes, fault)
+            return self.begin_stream(course_of(reply.events(), reply.wishes, fault, self.request_id))
+        return self.begin_plain(reply, fault)
 
     def _account(self) -> str:
         """A name for whoever has this key, which does not tell the key."""

@@ -22,9 +22,10 @@ _LONGEST_QUOTE = 2_000  # characters of one result of a tool
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """Blocks, and the reason to stop after them."""
+    """Blocks, the wishes that they meet, and the reason to stop after them."""
 
     blocks: list[Block]
+    wishes: Wishes
     stop_reason: str = "end_turn"
 
 
@@ -35,12 +36,12 @@ def draft_of(body: dict[str, Any], request: str) -> Draft:
     begin = [result_of(call)] if (call := pending(since[-1] if since else None)) else []
     if sum(len(turn.of_type("server_tool_use")) for turn in since) < wishes.pauses:
         search = call_of("web_search", {"query": " ".join(text.split()[:8])}, digest(f"{request} search"))
-        return Draft([*begin, _marked("I look further."), search], "pause_turn")
+        return Draft([*begin, _marked("I look further."), search], wishes, "pause_turn")
     if calls := calls_now(body):
         said = _marked(f"I call {_listed([name for name, _ in calls])}.")
-        return Draft([*begin, *with_thinking([said, *_tool_uses(calls, request)], body, text)], "tool_use")
+        return Draft([*begin, *with_thinking([said, *_tool_uses(calls, request)], body, text)], wishes, "tool_use")
     content = with_thinking(_content(body, wishes, text, since, request), body, text)
-    return Draft([*begin, *content], wishes.stop_reason or "end_turn")
+    return Draft([*begin, *content], wishes, wishes.stop_reason or "end_turn")
 
 
 def _content(body: dict[str, Any], wishes: Wishes, text: str, since: list[Turn], request: str) -> list[Block]:

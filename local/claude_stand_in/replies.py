@@ -14,13 +14,15 @@ from local.claude_stand_in.signatures import signed
 from local.claude_stand_in.stream import events_of
 from local.claude_stand_in.thinking import shows_thinking
 from local.claude_stand_in.turns import Block
+from local.claude_stand_in.wishes import Wishes
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
     """The reply to one valid request. `stop_reason` is None only when a fault takes it away.
 
-    `context_management` is None unless the request has it. With `counts_thinking` its stream says how long it thinks.
+    `wishes` say how long it takes. `context_management` is None unless the request has it. With `counts_thinking` its
+    stream estimates how much it thinks.
     """
 
     id: str
@@ -30,6 +32,7 @@ class Reply:
     stop_sequence: str | None
     stop_details: dict[str, Any] | None
     usage: dict[str, Any]
+    wishes: Wishes
     diagnostics: dict[str, Any] | None = None
     context_management: dict[str, Any] | None = None
     counts_thinking: bool = False
@@ -77,6 +80,7 @@ def reply_to(prompt: Prompt, cached: CacheUse) -> Reply:
         sequence,
         _details_of(reason),
         usage,
+        draft.wishes,
         context_management={"applied_edits": []} if body.get("context_management") else None,
         counts_thinking=prompt.dialect.has("estimated_tokens"),
     )

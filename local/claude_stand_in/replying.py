@@ -11,7 +11,6 @@ from local.claude_stand_in.course import Course, plain_error, seconds_of
 from local.claude_stand_in.faults import Fault
 from local.claude_stand_in.replies import Reply
 from local.claude_stand_in.wire import ApiHandler, chunk, event_bytes, json_bytes
-from local.claude_stand_in.wishes import Wishes
 
 _GARBAGE = b"<html><body>This is not JSON.</body></html>"
 
@@ -19,8 +18,8 @@ _GARBAGE = b"<html><body>This is not JSON.</body></html>"
 class ReplyHandler(ApiHandler):
     """Sends replies."""
 
-    def begin_plain(self, reply: Reply, wishes: Wishes, fault: Fault | None) -> bytes:
-        kind, wait_s = fault.kind if fault else "", seconds_of(wishes, fault)
+    def begin_plain(self, reply: Reply, fault: Fault | None) -> bytes:
+        kind, wait_s = fault.kind if fault else "", seconds_of(reply.wishes, fault)
         if wait_s and not self.client_waits(wait_s):
             self.close_connection = True
             return b""

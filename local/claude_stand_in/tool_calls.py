@@ -22,7 +22,8 @@ from local.claude_stand_in.turns import asking, turns_of
 LONGEST_QUESTION = 300  # characters: what is longer is a document that happens to ask
 _FOREVER = 10_000
 
-_CALL = (
+_NOT_FORBIDDEN = r"(?<!not )(?<!n't )(?<!never )"
+_CALL = _NOT_FORBIDDEN + (
     r"\b(?:call|use|run)(?:ing)?\s+(?:the\s+|your\s+)?(?P<undeclared>undeclared\s+)?(?:tool\s+)?[`'\"“]?(?P<name>{})"
 )
 _AFTER_NAME = re.compile(r"[`'\"”]?(?:\s+tool\b)?")

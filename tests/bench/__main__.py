@@ -14,6 +14,7 @@ from tests.bench import (
     memory,
     pictures,
     steps,
+    streams,
     warm_turn,
     whole_turn,
 )
@@ -33,6 +34,7 @@ def main() -> None:
     }
     starts, footprints, many = cold_start.measure(), memory.measure(), many_sessions.measure()
     writes, inputs, shown = steps.measure(), cached_input.measure(), pictures.measure()
+    streamed = streams.measure()
     with deployment() as made:
         warm = warm_turn.measure(made)
         with made.worker("session") as worker:
@@ -52,6 +54,7 @@ def main() -> None:
     print("\nThe writes of a turn of several steps:\n", *steps.table(writes), sep="\n")
     print("\nThe input of 30 turns of 30 blocks, by the stand-in's cache:\n", *cached_input.table(inputs), sep="\n")
     print("\nTurns with a picture of 3 MB each:\n", *pictures.table(shown, drawn), sep="\n")
+    print("\nStreams, and the door of the Messages API:\n", *streams.table(streamed), sep="\n")
     boto3_cpu, claude_cpu = starts[0].cpu_s, starts[1].cpu_s
     print("\nA cold start, imports only:\n")
     print("function                       modules  CPU s  of boto3's client  of anthropic and boto3's client")
@@ -71,6 +74,7 @@ def main() -> None:
     found["warm_turn"] = [asdict(warm)]
     found["steps"] = [asdict(each) for each in writes]
     found["cached_input"] = [asdict(each) for each in inputs]
+    found["streams"] = [asdict(streamed)]
     found["pictures"] = [asdict(cost) | asdict(used) for cost, used in zip(shown, drawn, strict=True)]
     OUTPUT.write_text(json.dumps(found, indent=1) + "\n")
     print(f"\nAs JSON: {OUTPUT}")

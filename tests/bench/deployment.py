@@ -100,18 +100,25 @@ class Deployment:
         key = self._clients["kms"].create_key()["KeyMetadata"]["Arn"]
         return {**tables, **secrets, "DOCUMENTS_BUCKET": "documents", "AUDIT_LOG_GROUP": "audit", "CONTENT_KEY": key}
 
+    def environment(self, function: str, **byte_code: str) -> dict[str, str]:
+        """The whole environment of a function's process, with the variables that say where its byte code is kept."""
+        settings = deployed.environment(deployed.logical_name(function)) | self._environment
+        settings["PYTHONPATH"] = os.pathsep.join(["layers/turnlog/python", f"functions/{function}"])
+        return settings | (byte_code or {"PYTHONPYCACHEPREFIX": str(self._folder / "byte code")})
+
+    def token(self) -> str:
+        """A token of Ada's."""
+        return self._issuer.token("ada", datetime.now(UTC))
+
     @contextmanager
     def worker(self, function: str, **byte_code: str) -> Iterator[Worker]:
         """A process of the function, which ends with the block. `byte_code` are the variables that say where that is.
 
         By default it is kept for the next process, as a layer brings it.
         """
-        settings = deployed.environment(deployed.logical_name(function)) | self._environment
-        settings["PYTHONPATH"] = os.pathsep.join(["layers/turnlog/python", f"functions/{function}"])
-        kept = byte_code or {"PYTHONPYCACHEPREFIX": str(self._folder / "byte code")}
         with subprocess.Popen(
             [sys.executable, "-P", str(_WORKER)],
-            env=settings | kept,
+            env=self.environment(function, **byte_code),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -149,9 +156,8 @@ class Deployment:
 
     def authorization(self) -> Event:
         """A request to the authorizer, with a token that does not open the route, which is audited."""
-        token = self._issuer.token("ada", datetime.now(UTC))
         arn = "arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/v1/GET/admin/users/x/sessions"
-        return {"type": "TOKEN", "authorizationToken": f"Bearer {token}", "methodArn": arn}
+        return {"type": "TOKEN", "authorizationToken": f"Bearer {self.token()}", "methodArn": arn}
 
     def upload(self) -> Event:
         """The event of a new document, which is as large as one may be."""
@@ -221,13 +227,14 @@ def longest_text(asked: Mapping[str, Any]) -> str:
 
 
 @contextmanager
-def deployment() -> Iterator[Deployment]:
+def deployment(claude_url: str = "") -> Iterator[Deployment]:
+    """Yields a deployment whose Claude answers at `claude_url`, or else at once with the longest reply."""
     with tempfile.TemporaryDirectory() as name, loopback_aws() as aws, LoopbackServer(0, _Claude, "claude") as claude:
         folder = Path(name)
         key_file = folder / "issuer.pem"
         with (
             Issuer(key_file, 0).server(0) as server,
-            closing(Deployment(aws, claude.url, Issuer(key_file, server.server_port), folder)) as made,
+            closing(Deployment(aws, claude_url or claude.url, Issuer(key_file, server.server_port), folder)) as made,
         ):
             yield made
 

@@ -32,7 +32,7 @@ class Client:
     @classmethod
     def of(cls, stack: Stack, home: Path) -> Client:
         """A client of the running stack, as a user of its own."""
-        return cls(stack.api_url.removesuffix("/v1"), stack.token_of(home.name), home)
+        return cls(str(stack.run["base_url"]), stack.token_of(home.name), home)
 
     @property
     def environment(self) -> dict[str, str]:

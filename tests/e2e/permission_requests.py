@@ -11,7 +11,7 @@ import json
 import secrets
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
@@ -23,9 +23,9 @@ from local.state import StateFolder
 from tests.added_function import single_turn_functions
 from tests.e2e.roles import Permission
 from tests.e2e.stack import PATIENCE_S, Stack
+from tests.fakes import new_session
 from turnlog.adapters.dynamodb.encode import lease_item
 from turnlog.adapters.dynamodb.items import index_key, owner_partition, partition
-from turnlog.adapters.dynamodb.store import DynamoDBSessionStore
 from turnlog.domain.owners import owner_hash
 from turnlog.domain.sessions import new_session_id
 from turnlog.domain.turns import Lease
@@ -188,8 +188,7 @@ class Callers:
     def leave_a_move_unfinished(self, owner: str, session_id: str) -> None:
         """Puts a lapsed lease of a mover that has gone, into the slot after the session's one turn."""
         now_ms = int(time.time() * 1000)
-        store = DynamoDBSessionStore(self._dynamodb, self._tables["SessionsTable"])
-        session = store.read(owner, session_id, now_ms, newest=1, with_content=False).session
+        session = replace(new_session(owner, created_ms=now_ms), id=session_id)
         there = partition(owner, new_session_id())
         lease = Lease(2, "token", now_ms - 1, b"k" * 16, b"f" * 16, now_ms - 60_000, moving_to=there)
         self._dynamodb.put_item(TableName=self._tables["SessionsTable"], Item=lease_item(session, lease))

@@ -23,6 +23,7 @@ from typing import Any
 import boto3
 import httpx2
 import pytest
+from sseclient import SSEClient
 
 from local.processes import commands_of
 
@@ -169,6 +170,15 @@ class Stack:
         headers = {"Authorization": f"Bearer {self.token}"} | more.pop("headers", {})
         return httpx2.request(method, f"{self.api_url}{path}", headers=headers, timeout=PATIENCE_S, **more)
 
+    @contextmanager
+    def listen(self, path: str, **more: Any) -> Iterator[Iterator[tuple[str, dict[str, Any]]]]:
+        """Posts to a route that streams. Yields its events by name, each when it comes; leaving the block hangs up."""
+        headers = {"Authorization": f"Bearer {self.token}"} | more.pop("headers", {})
+        url = f"{self.api_url}{path}"
+        with httpx2.stream("POST", url, headers=headers, timeout=PATIENCE_S, **more) as answer:
+            assert answer.status_code == 200, answer.read()
+            yield ((each.event, json.loads(each.data)) for each in SSEClient(answer.iter_bytes()).events())
+
     def new_session(self, message: str) -> str:
         """Creates a session with one turn and returns its id."""
         session_id = str(self.ask("POST", "/sessions", json={}).json()["session_id"])
@@ -220,6 +230,17 @@ class Stack:
         """All items of a table, in no order."""
         pages = self.dynamodb.get_paginator("scan").paginate(TableName=self.run["tables"][table])
         return [item for page in pages for item in page["Items"]]
+
+    def end_leases(self, table: str = "SessionsTable") -> None:
+        """Lets the leases of handlers that are gone run out, as 65 seconds would."""
+        for item in self.items(table):
+            if "til" in item:
+                self.dynamodb.update_item(
+                    TableName=self.run["tables"][table],
+                    Key={name: item[name] for name in ("PK", "SK")},
+                    UpdateExpression="SET til = :now",
+                    ExpressionAttributeValues={":now": {"N": str(time.time_ns() // 1_000_000)}},
+                )
 
     @contextmanager
     def with_settings(self, function: str, **settings: str) -> Iterator[None]:

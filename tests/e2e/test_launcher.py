@@ -83,7 +83,7 @@ def test_run_json_is_for_its_user_alone_and_says_where_everything_is(stack: Stac
     file = stack.state / "run.json"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert stat.S_IMODE(stack.state.stat().st_mode) == 0o700
-    assert stack.api_url.endswith("/v1")
+    assert stack.api_url == f"{stack.run['base_url']}/v1"
     assert (stack.run["claude"], stack.run["user"]) == ("stand-in", "me")
     assert stack.run["tables"]["SessionsTable"].startswith("turnlog-SessionsTable")
     assert list(stack.run["queues"]) == ["FailedEventsQueue"]
@@ -113,7 +113,7 @@ def test_a_start_shows_which_function_it_waits_for(stack: Stack) -> None:
 
 
 def test_the_lines_to_paste_work(stack: Stack) -> None:
-    pasted = [line for line in stack.output.splitlines() if line.startswith(("TOKEN=", "SID=", "ask"))]
+    pasted = [line for line in stack.output.splitlines() if line.startswith(("TOKEN=", "SID=", "ask() ", "ask http"))]
     assert len(pasted) == 6
     shell = subprocess.run(["/bin/sh", "-c", "; echo; ".join(pasted)], capture_output=True, text=True, check=True)
     query, turn, next_turn = (json.loads(line) for line in shell.stdout.splitlines() if line)

@@ -7,14 +7,19 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
+import httpx2
 import pytest
 
 from local.claude_stand_in import StandIn
 from local.processes import commands_of
 from tests.e2e.stack import PATIENCE_S, Stack
+
+KEY = {"Idempotency-Key": "cut"}
+LONG = {"message": "The word is wagtail. Write 100 words over 3 seconds."}
 
 
 @pytest.fixture
@@ -32,26 +37,49 @@ def stopped(stack: Stack) -> Stack:
     return stack
 
 
-def test_a_session_survives_a_restart_which_builds_nothing(running: Stack) -> None:
+@contextmanager
+def streaming(stack: Stack, session_id: str) -> Iterator[None]:
+    """A turn of a session is on its way in the block, whose end must cut it: nobody may take it for a whole one."""
+    with stack.listen(f"/sessions/{session_id}/turns/stream", json=LONG, headers=KEY) as events:
+        next(name for name, _ in events if name == "content_block_delta")
+        yield
+        with pytest.raises(httpx2.HTTPError):
+            list(events)
+
+
+def require_whole(stack: Stack, session_id: str) -> None:
+    """Fails unless the turn that was cut is taken under its key after all, as soon as its lease is over."""
+    stack.end_leases()
+    with stack.listen(f"/sessions/{session_id}/turns/stream", json=LONG, headers=KEY) as events:
+        heard = list(events)
+    assert (heard[0][1]["turn"], heard[-1][0]) == (2, "turnlog.done")
+    assert stack.recalls(session_id, "wagtail")
+
+
+def test_a_session_survives_a_restart_in_mid_stream_which_builds_nothing(running: Stack) -> None:
     session_id = running.new_session("cormorant")
     before = running.api_url
-    running.stop()
+    with streaming(running, session_id):
+        running.stop(signal.SIGINT)
     assert running.remains == []
     running.start()
     assert running.api_url == before
     assert "building" not in running.output
     assert "deploying" not in running.output
     assert running.recalls(session_id, "cormorant")
+    require_whole(running, session_id)
 
 
-def test_a_session_survives_a_kill_of_the_launcher(running: Stack) -> None:
+def test_a_session_survives_a_kill_of_the_launcher_in_mid_stream(running: Stack) -> None:
     session_id = running.new_session("albatross")
     old = set(running.run["pids"])
-    running.kill()
+    with streaming(running, session_id):
+        running.kill()
     running.start()
     assert not old & set(running.run["pids"])
     assert sum("local.ministack_server" in command for command in commands_of(running.state)) == 1
     assert running.recalls(session_id, "albatross")
+    require_whole(running, session_id)
 
 
 def test_a_start_after_a_kill_of_everything_comes_up(running: Stack) -> None:

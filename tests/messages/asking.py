@@ -15,6 +15,9 @@ from tests.messages.conftest import MODELS
 ADA = {"Authorization": "Bearer ada", "Content-Type": "application/json", "anthropic-version": "2026-10-21"}
 ASKED: dict[str, Any] = {"model": MODELS[0], "max_tokens": 500, "messages": [{"role": "user", "content": "hello"}]}
 STREAMED: dict[str, Any] = ASKED | {"stream": True}
+REPLY = b"""{"id": "msg_1", "type":"message",  "role":"assistant", "model":"claude-sonnet-5-5", "content": [],
+ "stop_reason":"end_turn", "usage":{"input_tokens":3, "output_tokens":2}, "later": 1.50}\n"""
+"""A whole answer of a provider, with spaces and a field that no reader of JSON would keep."""
 
 
 def post(

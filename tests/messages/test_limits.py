@@ -195,7 +195,7 @@ class TestABudgetInDollars:
 
     def reserve(self, settings: DoorSettings, facing: Facing, backstage: Backstage, body: dict[str, Any]) -> Decimal:
         """The dollars that are reserved for the request, of which nobody says what it used."""
-        settings.limits = OwnerLimits(budget_a_day=Decimal(1000), budget_unit="usd")
+        settings.limits = OwnerLimits(budget_a_day=Decimal(10_000), budget_unit="usd")
         settings.web = True
         with facing(b"{}") as (url, _):
             assert post(url, ASKED | body).status_code == 200
@@ -214,6 +214,11 @@ class TestABudgetInDollars:
                 {"tools": [{"type": "advisor_20260301", "name": "advisor", "model": SONNET, "max_uses": 2}]},
                 "2.5",
                 "2.7",
+            ),
+            (
+                {"tools": [{"type": "advisor_20260301", "name": "advisor", "model": HAIKU, "max_uses": 10**30}]},
+                "900",
+                "10000",
             ),
             ({"compaction": {"type": "x"}}, "0.010", "0.012"),
             ({"messages": user({"type": "image", "source": {"type": "url", "url": "https://x"}})}, "0.02", "0.03"),
@@ -251,6 +256,14 @@ class TestABudgetInDollars:
         settings.limits = OwnerLimits(budget_a_day=Decimal(1000), budget_unit="usd")
         usage = post(door.url, ASKED).json()["usage"]
         assert used(backstage, "usd") == (usage["input_tokens"] * 2 + usage["output_tokens"] * 10) / Decimal(1_000_000)
+
+    def test_a_request_that_may_turn_to_too_many_models_is_refused(
+        self, door: Served, settings: DoorSettings, claude: StandIn
+    ) -> None:
+        settings.limits = OwnerLimits(budget_a_day=Decimal(1000))
+        answer = post(door.url, ASKED | {"fallbacks": [{"model": HAIKU}] * 50_000})
+        assert error_of(answer)[2] == "possible_calls_range"
+        assert claude.requests == []
 
     @pytest.mark.parametrize("kind", ["web_search_20250305", "web_fetch_20260318", "advisor_20260301"])
     def test_a_tool_without_a_bound_is_refused(

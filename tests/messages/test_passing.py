@@ -13,7 +13,7 @@ import pytest
 
 from local.claude_stand_in import StandIn
 from local.loopback import GuardedHandler, LoopbackServer
-from tests.messages.asking import ADA, ASKED, STREAMED, post
+from tests.messages.asking import ADA, ASKED, REPLY, STREAMED, post
 from tests.messages.conftest import (
     KEY,
     STOP,
@@ -27,9 +27,6 @@ from tests.messages.conftest import (
     started,
 )
 from tests.stream.conftest import Served
-
-REPLY = b"""{"id": "msg_1", "type":"message",  "role":"assistant", "model":"claude-sonnet-5-5", "content": [],
- "stop_reason":"end_turn", "usage":{"input_tokens":3, "output_tokens":2}, "later": 1.50}\n"""
 
 
 def test_bytes_go_on_and_come_back_as_they_are(facing: Facing) -> None:

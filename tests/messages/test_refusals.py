@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from local.claude_stand_in import StandIn
-from tests.messages.asking import ASKED, error_of, post, user
-from tests.messages.conftest import MODELS, DoorSettings
+from tests.messages.asking import ASKED, REPLY, error_of, post, user
+from tests.messages.conftest import MODELS, DoorSettings, Facing
 from tests.stream.conftest import Served
 
 SONNET, HAIKU = MODELS
@@ -44,27 +44,38 @@ def test_a_model_that_is_not_on_offer_is_not_found_wherever_it_is_named(
     assert claude.requests == []
 
 
+OTHER = {"model": "claude-opus-5-5", "thread": "T", "type": "code_execution_20260521"}
+SCHEMA = {"type": "object", "default": OTHER, "properties": {"model": {"const": OTHER}}}
+
+
 @pytest.mark.parametrize(
     "body",
     [
         {"messages": user({"type": "text", "text": '{"model": "claude-opus-5-5"}'})},
-        {"tools": [{"name": "buy", "input_schema": {"type": "object", "properties": {"model": {"type": "string"}}}}]},
-        {"metadata": {"user_id": "model"}},
-        {
-            "messages": [
-                *user({"type": "text", "text": "Call the tool buy"}),
-                {
-                    "role": "assistant",
-                    "content": [{"type": "tool_use", "id": "toolu_1", "name": "buy", "input": {"model": "T"}}],
-                },
-                *user({"type": "tool_result", "tool_use_id": "toolu_1", "content": "thread"}),
-            ],
-            "tools": [{"name": "buy", "input_schema": {"type": "object"}}],
-        },
+        {"tools": [{"name": "buy", "input_schema": SCHEMA}]},
+        {"output_config": {"format": {"type": "json_schema", "schema": SCHEMA}}},
+        {"metadata": OTHER},
+        {"messages": user({"type": "tool_use", "id": "toolu_1", "name": "buy", "input": OTHER})},
+        {"messages": user({"type": "server_tool_use", "id": "x", "name": "x", "input": {}, "caller": OTHER})},
+        {"messages": user({"type": "fallback", "from": OTHER, "to": OTHER, "trigger": OTHER})},
     ],
 )
-def test_a_word_that_is_data_is_no_field(body: dict[str, Any], door: Served) -> None:
-    assert post(door.url, ASKED | body).status_code == 200
+def test_a_word_that_is_data_is_no_field(body: dict[str, Any], facing: Facing) -> None:
+    with facing(REPLY) as (url, _):
+        assert post(url, ASKED | body).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"tools": [{"name": "buy", "input": OTHER}]},
+        {"messages": user({"type": "text", "text": "x", "schema": OTHER})},
+        {"messages": user({"type": "text", "text": "x", "from": OTHER})},
+    ],
+)
+def test_what_only_looks_like_data_is_looked_at(body: dict[str, Any], door: Served, claude: StandIn) -> None:
+    assert post(door.url, ASKED | body).status_code in (400, 404)
+    assert claude.requests == []
 
 
 @pytest.mark.parametrize(
@@ -169,6 +180,12 @@ def test_the_web_is_searched_where_a_deployment_offers_it(door: Served, settings
     assert answer.json()["usage"]["server_tool_use"]["web_search_requests"] == 1
 
 
+def test_an_anonymous_caller_may_not_use_the_door(door: Served, claude: StandIn) -> None:
+    answer = post(door.url, headers={"Authorization": f"Session {'A' * 43}"})
+    assert error_of(answer) == (403, "permission_error", "forbidden")
+    assert claude.requests == []
+
+
 def test_models_of_the_providers_choice_are_refused(door: Served, claude: StandIn) -> None:
     assert error_of(post(door.url, ASKED | {"fallbacks": "default"}))[2] == "fallbacks_unnamed"
     assert claude.requests == []
@@ -208,9 +225,9 @@ def nested(depth: int, size: int) -> bytes:
     ("body", "code"),
     [
         (nested(1000, 4_400_000), "json_too_many_values"),
-        (nested(1000, 1_000_000), "json_too_deep"),
+        (nested(1000, 400_000), "json_too_deep"),
         (nested(250, 0), "json_too_deep"),
-        (nested(100_000, 0), "json_too_deep"),
+        (nested(90_000, 0), "json_too_deep"),
         (b'{"model": "claude-sonnet-5-5", "x": [' + b"[]," * 1_400_000 + b"1]}", "json_too_many_values"),
         (b'{"model": "claude-sonnet-5-5", "x": [' + b'{"a":{}},' * 450_000 + b"1]}", "json_too_many_values"),
     ],

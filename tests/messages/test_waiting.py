@@ -11,9 +11,8 @@ import httpx2
 import pytest
 
 from local.loopback import GuardedHandler, LoopbackServer
-from tests.messages.asking import ADA, ASKED, STREAMED
+from tests.messages.asking import ADA, ASKED, REPLY, STREAMED
 from tests.messages.conftest import STOP, STREAM, Before, Facing, finished, said, started
-from tests.messages.test_passing import REPLY
 from turnlog.entrypoints.stream.messages import gateway
 from turnlog.entrypoints.stream.streamed import KeptAlive
 

@@ -33,6 +33,7 @@ _MEANINGS = {
     "model_rejected": "Claude refuses the request: are the names in ClaudeModels right?",
     "model_timeout": "Claude did not answer in time: repeat it",
     "gateway_timeout": "the function took longer than 29 s: repeat it",
+    "of Claude": "Claude itself answers so: is the key that was put in right?",
     "": "this is not Turnlog's own answer: does the URL end with /v1?",
 }
 """The likely reason of an unexpected answer, by its code; without one when the answer is no problem of Turnlog's."""
@@ -57,8 +58,11 @@ class Reply:
 
     @property
     def code(self) -> str:
-        """The problem's code; empty when it is none."""
-        return str(self.body.get("code", "")) if self.status >= 400 else ""
+        """The code of a problem, or of an error of the Messages API; empty when it is neither."""
+        if self.status < 400:
+            return ""
+        details = self._error.get("details")
+        return str(self.body.get("code") or (details.get("error_code", "") if isinstance(details, dict) else ""))
 
     def __str__(self) -> str:
         return f"{self.status} {self.code}".rstrip()
@@ -67,12 +71,18 @@ class Reply:
         """Raises Unexpected for another status, with its likely reason."""
         if self.status == status:
             return
-        detail = self.body.get("detail")
+        detail = self.body.get("detail") or self._error.get("message")
         said = f"{self}{f' ({detail})' if detail else ''}, not {status}"
-        meaning = _MEANINGS.get(self.code, "")
-        if self.status >= 500 and (request := self.body.get("instance")):
+        meaning = _MEANINGS.get(self.code or ("of Claude" if self._error else ""), "")
+        if self.status >= 500 and (request := self.body.get("instance") or self.body.get("request_id")):
             meaning = f"{meaning}; the log has it under {request}".removeprefix("; ")
         raise Unexpected(f"{said}: {meaning}" if meaning else said)
+
+    @property
+    def _error(self) -> dict[str, Any]:
+        """The error of the Messages API; empty when it is none."""
+        error = self.body.get("error")
+        return error if isinstance(error, dict) else {}
 
     def require_problem(self, status: int, code: str) -> None:
         """Raises Unexpected unless it is this problem, as application/problem+json."""

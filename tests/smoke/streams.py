@@ -18,6 +18,7 @@ LATEST_FIRST = 0.4
 SHORTEST_MS = 1000
 """The shortest stream whose times prove anything: one of a stand-in is over at once."""
 
+_VERSION = {"anthropic-version": "2023-06-01"}  # which Claude asks for
 _TRIES = 2  # the first one may wait for a cold start
 _LONG = {"message": "Count from one to ninety in English words, one a line.", "max_tokens": 300}
 
@@ -82,16 +83,17 @@ class Streams:
     def message(self) -> str:
         """A client of the Messages API is answered, by a base URL with and without the stage."""
         body = self._body()
-        counted = self._api.ask("POST", "/v1/messages/count_tokens", {k: body[k] for k in ("model", "messages")})
+        counting = {name: body[name] for name in ("model", "messages")}
+        counted = self._api.ask("POST", "/v1/messages/count_tokens", counting, headers=_VERSION)
         counted.require(200)
-        reply = self._api.ask("POST", "/messages", body)
+        reply = self._api.ask("POST", "/messages", body, headers=_VERSION)
         _require_message(reply)
         return f"{reply} in {reply.took_ms} ms, {reply.text('id')}, {counted.body.get('input_tokens')} tokens counted"
 
     def message_in_session(self) -> str:
         """Such a client takes a turn of the session, and the same key gets it again."""
         path = self._conversation.path
-        headers = {"Turnlog-Session": path.rpartition("/")[2], "Idempotency-Key": f"{self._key}-message"}
+        headers = _VERSION | {"Turnlog-Session": path.rpartition("/")[2], "Idempotency-Key": f"{self._key}-message"}
         reply, again = (self._api.ask("POST", "/messages", self._body(), headers=headers) for _ in range(2))
         text = _require_message(reply)
         self._conversation.said.append(text)

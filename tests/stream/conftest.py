@@ -11,12 +11,13 @@ import pytest
 from starlette.types import ASGIApp
 from uvicorn import Config, Server
 
-from tests.handlers.conftest import Backstage, backstage, logged
+from tests.handlers.conftest import Backstage, backstage, call, logged
+from tests.stream.reading import Reading, wait_for_work
 from turnlog import runtime
 from turnlog.domain.owners import VerifiedToken
 from turnlog.entrypoints.stream import NATIVE, make_app
 
-__all__ = ["Backstage", "backstage", "logged"]
+__all__ = ["Backstage", "backstage", "call", "logged"]
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ def running(app: ASGIApp) -> Iterator[Served]:
     assert began.wait(10)
     yield Served(server.servers[0].sockets[0].getsockname()[1])
     server.should_exit = True
-    thread.join(10)
+    thread.join(20)
     assert not thread.is_alive()
 
 
@@ -65,6 +66,20 @@ def _tokens(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runtime, "token_verifier", Believing)
 
 
-@pytest.fixture
-def served(backstage: Backstage) -> Iterator[Served]:
+@pytest.fixture(autouse=True)
+def _hung_up() -> Iterator[None]:
+    yield
+    while Reading.made:
+        Reading.made.pop().hang_up()
+
+
+@pytest.fixture(scope="session")
+def _server() -> Iterator[Served]:
     yield from running(make_app(NATIVE))
+
+
+@pytest.fixture
+def served(backstage: Backstage, _server: Served) -> Iterator[Served]:
+    """A server that all tests share: what is behind it is this test's own."""
+    yield _server
+    wait_for_work()

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 from local import executions
-from local.executions import FunctionFailed, MiniStackDiffers, complete, read_log
+from local.executions import FunctionFailed, MiniStackDiffers, complete, problem_of_failure, read_log
 from local.saved_code import SavedCode
 
 
@@ -89,3 +89,17 @@ def test_another_worker_of_ministack_is_noticed(parts: type[Parts]) -> None:
     parts._PYTHON_WORKER_SCRIPT = ""
     with pytest.raises(MiniStackDiffers):
         complete(parts, parts, parts, SavedCode(), lambda _: None)
+
+
+def test_the_gateway_answers_for_a_function_that_failed_as_the_stage_says() -> None:
+    class Gateway:
+        _stages_v1: ClassVar = {"abc": {"v1": {"deploymentId": "d"}}}
+        _gw_error = staticmethod(lambda kind, message: (kind, message))
+
+        @staticmethod
+        def _gateway_error_response(error: tuple[str, str], request: dict[str, Any]) -> Any:
+            shown = f"{error[0]} of {request['api_id']} as deployed by {request['stage']['deploymentId']}"
+            return 500, request["headers"], shown.encode()
+
+    shown = b"API_CONFIGURATION_ERROR of abc as deployed by d"
+    assert problem_of_failure(Gateway, "abc", "v1") == (500, {}, shown)

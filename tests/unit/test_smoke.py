@@ -243,6 +243,10 @@ def with_body(**fields: Any) -> Spoil:
     return lambda answer: replace(answer, body={**answer.body, **fields})
 
 
+OF_CLAUDE = Response(401, {"type": "error", "error": {"type": "authentication_error", "message": "invalid x-api-key"}})
+AT_DOOR = Response(404, {"error": {"message": "no such model", "details": {"error_code": "model_not_found"}}})
+
+
 def without_event(kind: str) -> Spoil:
     return lambda answer: replace(answer, body=[each for each in answer.body if each["type"] != kind])
 
@@ -283,6 +287,8 @@ SPOILT = [
     ("its replay", "POST /sessions/{id}/turns/stream", lambda _: stream_of("as it comes"), 1, "was it paid again"),
     ("message", "POST /messages", with_body(type="error"), 0, "without a message"),
     ("message", "POST /v1/messages/count_tokens", with_status(404, "route_not_found"), 0, "404 route_not_found"),
+    ("message", "POST /messages", lambda _: OF_CLAUDE, 0, "401 (invalid x-api-key), not 200: Claude itself answers so"),
+    ("message", "POST /messages", lambda _: AT_DOOR, 0, "404 model_not_found (no such model), not 200"),
     ("message", "GET /v1/models", with_body(data=[]), 0, "no model is on offer"),
     ("its turn", "POST /messages", without("Turnlog-Turn"), 1, "Turnlog-Turn missing, not 3"),
     ("its turn", "POST /messages", without("Idempotent-Replayed"), 2, "paid again"),

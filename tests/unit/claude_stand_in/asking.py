@@ -62,7 +62,7 @@ def http_answer(
     claude: StandIn, method: str, path: str, body: object = None, headers: dict[str, str] | None = None
 ) -> tuple[int, Any, dict[str, str]]:
     """Status, parsed body and headers of one request without the SDK. A `body` of bytes goes as it is."""
-    connection = http.client.HTTPConnection(claude.url.removeprefix("http://"), timeout=5)
+    connection = http.client.HTTPConnection(claude.url.removeprefix("http://"), timeout=30)
     try:
         sent = body if isinstance(body, bytes) else None if body is None else json.dumps(body).encode()
         connection.request(method, path, sent, headers or {})

@@ -117,6 +117,25 @@ def test_a_second_turn_goes_on_after_a_round_of_tools(claude: StandIn) -> None:
     assert "You said “Hello again”" in third["content"][-1]["text"]
 
 
+@pytest.mark.parametrize(
+    "order", ["Do NOT use Read, Bash or any other tool.", "You must never call Read.", "Don't run Bash"]
+)
+def test_a_tool_that_it_may_not_use_is_not_called(claude: StandIn, order: str) -> None:
+    """Ran: `/compact` asks for a summary so."""
+    assert answered(claude, sent(asked(order), ENVIRONMENT))["stop_reason"] == "end_turn"
+
+
+def test_a_message_of_its_own_alone_changes_nothing(claude: StandIn) -> None:
+    """Ran: after a stream that ended early."""
+    past = [asked("Hello there"), ENVIRONMENT, {"role": "assistant", "content": "This is"}]
+    answer = answered(claude, sent(*past, {"role": "user", "content": [REMINDER]}))
+    assert "message 1 of this conversation. You said “Hello there”" in answer["content"][-1]["text"]
+    assert (
+        "You said “<system-reminder>"
+        in answered(claude, sent({"role": "user", "content": [REMINDER]}))["content"][-1]["text"]
+    )
+
+
 def test_a_tool_that_was_searched_for_is_called_next(claude: StandIn) -> None:
     """Types ToolReferenceBlockParam: in the result of a tool alone."""
     said = asked('Call ToolSearch with {"query": "select:mcp__notes__list"}, then call mcp__notes__list')

@@ -71,12 +71,16 @@ class OwnerLimits:
 
 @dataclass(frozen=True, slots=True)
 class PossibleCall:
-    """One call of a model at its largest: the tokens of its prompt and of its reply, and its searches of the web."""
+    """One call of a model at its largest: the tokens of its prompt and of its reply, and its searches of the web.
+
+    `times` says how often it can be made.
+    """
 
     model: str
     prompt_tokens: int
     output_tokens: int
     searches: int = 0
+    times: int = 1
 
 
 def require_room(view: SessionView, limits: SessionLimits, now_ms: int) -> None:
@@ -284,11 +288,11 @@ def _most(settings: ModelSettings, prompt: int, unit: str, now_ms: int) -> Decim
 def _most_of(calls: Sequence[PossibleCall], unit: str, now_ms: int) -> Decimal:
     """The most that all calls can use, in the budget's unit. Raises QuotaExceeded without a known price."""
     if unit == "tokens":
-        return Decimal(sum(call.prompt_tokens + call.output_tokens for call in calls))
+        return Decimal(sum((call.prompt_tokens + call.output_tokens) * call.times for call in calls))
     total, on = Decimal(0), utc_date(now_ms)
     for call in calls:
         most = most_usd(call.model, call.prompt_tokens, call.output_tokens, on, call.searches)
         if most is None:
             raise QuotaExceeded(unit)
-        total += most
+        total += most * call.times
     return total

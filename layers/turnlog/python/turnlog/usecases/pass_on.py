@@ -13,6 +13,7 @@ from turnlog.clock import Clock, utc_date
 from turnlog.domain.limits import OwnerLimits, PossibleCall, counting_charges, passed_charges, settlement
 from turnlog.domain.models import require_not_retired
 from turnlog.domain.passing.bounds import has_other_price, possible_calls
+from turnlog.domain.passing.fields import PassedBody
 from turnlog.domain.passing.rules import models_in
 from turnlog.domain.passing.usage import SaidUsage
 from turnlog.domain.quotas import QuotaCharges
@@ -59,7 +60,7 @@ class Passing:
     seconds: Callable[[], float]
     clock: Clock
 
-    def message(self, caller: Caller, request: PassedRequest, body: dict[str, Any]) -> Passed:
+    def message(self, caller: Caller, request: PassedRequest, body: PassedBody) -> Passed:
         """Passes on a request for one whole answer. `body` is what the request's bytes say.
 
         The most that the request can use is charged before and settled after; what was refused is given back, and what
@@ -77,7 +78,7 @@ class Passing:
         self,
         caller: Caller,
         request: PassedRequest,
-        body: dict[str, Any],
+        body: PassedBody,
         emit: Callable[[ReplyEvent], None],
         on_headers: Callable[[Mapping[str, str]], None],
     ) -> Passed:
@@ -102,7 +103,7 @@ class Passing:
                 emit(event)
             raise ModelProtocolError
 
-    def count(self, caller: Caller, request: PassedRequest, body: dict[str, Any]) -> Passed:
+    def count(self, caller: Caller, request: PassedRequest, body: PassedBody) -> Passed:
         """Passes on a request to count its tokens, which has a limit of rate and costs nothing. Raises as `message`."""
         owner, now_ms = caller.require_user(), self.clock()
         self._require_served(body, now_ms)
@@ -112,7 +113,7 @@ class Passing:
             return Passed(answer.status, answer.headers, _whole(answer), request.model)
 
     @contextmanager
-    def _charged(self, caller: Caller, request: PassedRequest, body: dict[str, Any]) -> Iterator[_Use]:
+    def _charged(self, caller: Caller, request: PassedRequest, body: PassedBody) -> Iterator[_Use]:
         owner, now_ms = caller.require_user(), self.clock()
         self._require_served(body, now_ms)
 
@@ -131,7 +132,7 @@ class Passing:
             use.end(was_refused=not may_be_billed(error))
             raise
 
-    def _require_served(self, body: dict[str, Any], now_ms: int) -> None:
+    def _require_served(self, body: PassedBody, now_ms: int) -> None:
         for name in models_in(body):
             require_not_retired(name, utc_date(now_ms))
 

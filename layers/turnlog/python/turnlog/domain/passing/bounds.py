@@ -16,55 +16,59 @@ from turnlog.domain.blocks.tokens import MOST_IMAGE_TOKENS, PAGE_TEXT_TOKENS, im
 from turnlog.domain.chosen_tools import WEB_USE_TOKENS
 from turnlog.domain.limits import PossibleCall
 from turnlog.domain.models import model_of
-from turnlog.domain.passing.fields import api_objects
+from turnlog.domain.passing.fields import PassedBody
 from turnlog.domain.passing.rules import NamedTool, named_tools
 from turnlog.errors import InvalidRequest
 
 _FRAME_TOKENS = 64
 _NAMED_TOOL_TOKENS = 2_000  # of what the provider says to the model about a tool of its own
 _UNKNOWN_CONTEXT = 1_000_000
+_MOST_USES = 10_000  # of a tool; more is as good as no bound
+_MOST_CALLS = 64
+"""The most models, fallbacks and advisors included, that one request may turn to."""
+
 _ELSEWHERE = ("container", "file_id", "mcp_servers", "previous_message_id")
 """Fields that bring into the prompt what the body does not hold."""
 
 
-def possible_calls(body: dict[str, Any], size: int) -> list[PossibleCall]:
+def possible_calls(body: PassedBody, size: int) -> list[PossibleCall]:
     """Returns the calls of models that the request can lead to, each at its largest. `size` are the body's bytes.
 
     Raises InvalidRequest for a tool that may be used without end, since no budget can reserve that.
     """
-    model, named = body["model"], named_tools(body)
+    fields, named = body.fields, named_tools(body)
+    model: str = fields["model"]
     prompt = min(_prompt_tokens(body, size, model, named), _context_of(model))
     searches, fetches = _uses(named, "web_search"), _uses(named, "web_fetch")
     found = (searches + fetches) * WEB_USE_TOKENS
-    call = PossibleCall(model, prompt + found, _reply_tokens(body.get("max_tokens"), model), searches)
+    call = PossibleCall(model, prompt + found, _reply_tokens(fields.get("max_tokens"), model), searches)
     calls = [call]
-    for each in _fallbacks(body):
+    for each in _fallbacks(fields):
         own = each.get("max_tokens")
-        most = _reply_tokens(body.get("max_tokens") if own is None else own, each["model"])
+        most = _reply_tokens(fields.get("max_tokens") if own is None else own, each["model"])
         calls.append(replace(call, model=each["model"], output_tokens=most))
-    if _may_compact(body):
+    if _may_compact(fields):
         calls.append(call)
     for tool in named:
         if tool.kind == "advisor" and isinstance(adviser := tool.fields.get("model"), str):
             asked = min(call.prompt_tokens + call.output_tokens, _context_of(adviser))
             advice = PossibleCall(adviser, asked, _reply_tokens(tool.fields.get("max_tokens"), adviser))
-            calls += [advice] * _uses([tool], "advisor")
+            calls.append(replace(advice, times=_uses([tool], "advisor")))
+    if len(calls) > _MOST_CALLS:
+        raise InvalidRequest("possible_calls_range", details={"maximum": _MOST_CALLS})
     return calls
 
 
-def has_other_price(body: dict[str, Any]) -> bool:
+def has_other_price(body: PassedBody) -> bool:
     """True if the request asks for what is priced in a way that no table here knows: a speed, or one area."""
-    asked = [body, *_fallbacks(body)]
-    return any(each.get("speed") not in (None, "standard") for each in asked) or body.get("inference_geo") not in (
-        None,
-        "global",
-    )
+    is_fast = any(each.get("speed") not in (None, "standard") for each in (body.fields, *_fallbacks(body.fields)))
+    return is_fast or body.fields.get("inference_geo") not in (None, "global")
 
 
-def _prompt_tokens(body: dict[str, Any], size: int, model: str, named: list[NamedTool]) -> int:
+def _prompt_tokens(body: PassedBody, size: int, model: str, named: list[NamedTool]) -> int:
     tokens = size + _FRAME_TOKENS + len(named) * _NAMED_TOOL_TOKENS
     effort = Effort()
-    for part in api_objects(body):
+    for part in body.objects:
         if any(part.fields.get(name) is not None for name in _ELSEWHERE):
             return _context_of(model)
         source = part.fields.get("source")
@@ -102,7 +106,7 @@ def _reply_tokens(asked: object, model: str) -> int:
     known = model_of(model)
     most = known.max_output_tokens if known else None
     tokens = asked if type(asked) is int else most or _UNKNOWN_CONTEXT
-    return max(0, min(tokens, most or tokens))
+    return max(0, min(tokens, most or _UNKNOWN_CONTEXT))
 
 
 def _fallbacks(body: dict[str, Any]) -> list[dict[str, Any]]:
@@ -116,7 +120,7 @@ def _uses(named: list[NamedTool], kind: str) -> int:
     uses = [tool.most_uses for tool in named if tool.kind == kind]
     if None in uses:
         raise InvalidRequest("max_uses_missing", "/tools")
-    return sum(each for each in uses if each)
+    return sum(min(each, _MOST_USES) for each in uses if each)
 
 
 def _may_compact(body: dict[str, Any]) -> bool:

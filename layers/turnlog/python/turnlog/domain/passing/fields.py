@@ -27,8 +27,18 @@ class ApiObject:
         return f"/{name}" if self.is_top else None
 
 
-def api_objects(body: dict[str, Any]) -> Iterator[ApiObject]:
-    """Yields every object whose fields are read. The body may be anything that was parsed from JSON."""
+class PassedBody:
+    """A request's body: its `fields`, and all `objects` whose fields are read, itself the first.
+
+    It may be any object that was parsed from JSON. The objects are looked up once, since there may be many.
+    """
+
+    def __init__(self, fields: dict[str, Any]) -> None:
+        self.fields = fields
+        self.objects = tuple(_objects(fields))
+
+
+def _objects(body: dict[str, Any]) -> Iterator[ApiObject]:
     waiting: list[tuple[Any, str]] = [(body, "")]
     while waiting:
         value, name = waiting.pop()

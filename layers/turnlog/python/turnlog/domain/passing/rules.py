@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from turnlog.domain.passing.fields import ApiObject, api_objects
+from turnlog.domain.passing.fields import ApiObject, PassedBody
 from turnlog.errors import InvalidRequest, ModelNotFound
 
 DENIED_HEADERS = ("anthropic-workspace-id", "anthropic-user-profile-id")
@@ -59,14 +59,14 @@ def require_headers(betas: Iterable[str], sent: Iterable[str], rules: PassingRul
             raise InvalidRequest("beta_denied", details={"beta": denied})
 
 
-def require_passable(body: dict[str, Any], rules: PassingRules) -> None:
+def require_passable(body: PassedBody, rules: PassingRules) -> None:
     """Raises InvalidRequest for what is denied, and ModelNotFound for a model that is not offered, wherever it is."""
-    model = body.get("model")
+    model = body.fields.get("model")
     if not isinstance(model, str):
         raise InvalidRequest("field_missing" if model is None else "wrong_type", "/model")
-    if body.get("fallbacks") == "default":  # which would be models of the provider's choice
+    if body.fields.get("fallbacks") == "default":  # which would be models of the provider's choice
         raise InvalidRequest("fallbacks_unnamed", "/fallbacks")
-    for part in api_objects(body):
+    for part in body.objects:
         _require_fields(part, rules)
         if any(name not in rules.models for name in _models_in(part)):
             raise ModelNotFound
@@ -75,15 +75,15 @@ def require_passable(body: dict[str, Any], rules: PassingRules) -> None:
             raise InvalidRequest("tool_denied", part.pointer("tools"), {"allowed": allowed})
 
 
-def models_in(body: dict[str, Any]) -> list[str]:
+def models_in(body: PassedBody) -> list[str]:
     """Returns the names of all models that the request names, that of the request itself first."""
-    found = [name for part in api_objects(body) for name in _models_in(part)]
-    return list(dict.fromkeys([body["model"], *found]))
+    found = [name for part in body.objects for name in _models_in(part)]
+    return list(dict.fromkeys([body.fields["model"], *found]))
 
 
-def named_tools(body: dict[str, Any]) -> list[NamedTool]:
+def named_tools(body: PassedBody) -> list[NamedTool]:
     """Returns the tools of the request that are of a kind of the provider's."""
-    return [tool for part in api_objects(body) if (tool := named_tool(part))]
+    return [tool for part in body.objects if (tool := named_tool(part))]
 
 
 def named_tool(part: ApiObject) -> NamedTool | None:

@@ -328,6 +328,7 @@ _INVALID_DETAILS = {
     "parameter_duplicate": "A query parameter is given twice.",
     "parameter_invalid": "A query parameter has no valid value.",
     "parameter_unknown": "There is no such query parameter here; those that there are stand in errors.",
+    "possible_calls_range": "The request names too many models, fallbacks and advisors included.",
     "previous_message_unknown": "The newest message of the session is another one: send only what is new, without a "
     "thread.",
     "role_unknown": "There is no such role here; those that there are stand in errors.",

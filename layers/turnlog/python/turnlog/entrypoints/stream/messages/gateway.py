@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from turnlog import runtime
+from turnlog.domain.passing.fields import PassedBody
 from turnlog.domain.passing.rules import require_headers, require_passable
 from turnlog.domain.turn_stream import Emit
 from turnlog.entrypoints.http.answers import Response
@@ -64,21 +65,22 @@ def count_tokens(request: Request, invocation: Invocation) -> Response:
     return _response(_passing(invocation).count(caller, passed, body), request)
 
 
-def _checked(request: Request, path: ApiPath) -> tuple[PassedRequest, dict[str, Any]]:
+def _checked(request: Request, path: ApiPath) -> tuple[PassedRequest, PassedBody]:
     """The request as it goes on, and what its body says, once all that can be refused here is."""
     rules = runtime.passing_rules()
     query = "&".join(f"{name}={value}" for name, value in request.query("beta").items() if value == "true")
-    raw, body = raw_body(request)
-    sent = {name: values for name in (*_PASSED_ON,) if (values := request.header_values(name))}
+    raw, parsed = raw_body(request)
+    body = PassedBody(parsed)
+    sent = {name: values for name in _PASSED_ON if (values := request.header_values(name))}
     require_headers(sent.get("anthropic-beta", []), request.header_names, rules)
     require_passable(body, rules)
     headers = {name: ",".join(values) for name, values in sent.items()}
-    return PassedRequest(path, raw, body["model"], headers, query), body
+    return PassedRequest(path, raw, parsed["model"], headers, query), body
 
 
-def _wants_stream(body: dict[str, Any]) -> bool:
+def _wants_stream(body: PassedBody) -> bool:
     """True if the body asks for a stream: what a client accepts says nothing, since the SDKs always accept JSON."""
-    wish = body.get("stream")
+    wish = body.fields.get("stream")
     if wish is not None and type(wish) is not bool:
         raise InvalidRequest("wrong_type", "/stream")
     return wish is True

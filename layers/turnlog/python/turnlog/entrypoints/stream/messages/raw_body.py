@@ -17,7 +17,7 @@ from turnlog.errors import InvalidRequest
 MOST_DEPTH = 200
 """Values within values, as in the bodies of all other routes."""
 
-MOST_VALUES = 200_000
+MOST_VALUES = 100_000
 """Objects and lists of one body: the longest conversations have some thousands."""
 
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)

@@ -3,40 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import anthropic
 import pytest
 
 from tests.fakes import MODEL, OWNER, expected_text
-from tests.stream.conftest import Backstage, Served, running
-from tests.stream.named_model import NamedModel
+from tests.stream.conftest import Backstage, Served
+from tests.stream.sessions.named_model import NamedModel
 from turnlog.domain.sessions import SessionView
-from turnlog.entrypoints.stream import make_app
-from turnlog.entrypoints.stream.messages.door import MESSAGES
 from turnlog.errors import ModelUnavailable
 
 HELLO: Any = [{"role": "user", "content": "hello"}]
 LOOK_UP = {"name": "look_up", "description": "Finds a name.", "input_schema": {"type": "object", "properties": {}}}
 ASKED: dict[str, Any] = {"model": MODEL, "max_tokens": 1000}
-
-
-@pytest.fixture
-def model(backstage: Backstage) -> NamedModel:
-    backstage.model = NamedModel()
-    return backstage.model
-
-
-@pytest.fixture
-def door(backstage: Backstage, model: NamedModel) -> Iterator[Served]:
-    yield from running(make_app(MESSAGES))
-
-
-@pytest.fixture
-def client(door: Served) -> Iterator[anthropic.Anthropic]:
-    with anthropic.Anthropic(base_url=door.url, auth_token="ada", max_retries=0) as made:
-        yield made
 
 
 def headers(key: str, session: str = "new") -> dict[str, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import anthropic
@@ -12,10 +11,8 @@ import pytest
 from anthropic import beta_tool
 
 from tests.fakes import MODEL, OWNER, called
-from tests.stream.conftest import Backstage, Served, running
-from tests.stream.named_model import NamedModel
-from turnlog.entrypoints.stream import make_app
-from turnlog.entrypoints.stream.messages.door import MESSAGES
+from tests.stream.conftest import Backstage, Served
+from tests.stream.sessions.named_model import NamedModel
 
 HEADERS = {"Turnlog-Session": "new", "Idempotency-Key": "a"}
 
@@ -59,24 +56,16 @@ def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(anthropic.Anthropic, "_calculate_retry_timeout", lambda *_: 0)
 
 
-@pytest.fixture
-def model(backstage: Backstage) -> NamedModel:
+@pytest.fixture(autouse=True)
+def _script(model: NamedModel) -> None:
     """Calls the tool twice, and then replies."""
-    backstage.model = NamedModel(
-        script=[
-            (called(("look_up", {"word": "ada"}), text="I look."), "tool_use"),
-            (called(("look_up", {"word": "grace"}), ("look_up", {"word": "mary"}), first=2), "tool_use"),
-        ]
-    )
-    return backstage.model
+    model.script = [
+        (called(("look_up", {"word": "ada"}), text="I look."), "tool_use"),
+        (called(("look_up", {"word": "grace"}), ("look_up", {"word": "mary"}), first=2), "tool_use"),
+    ]
 
 
-@pytest.fixture
-def door(backstage: Backstage, model: NamedModel) -> Iterator[Served]:
-    yield from running(make_app(MESSAGES))
-
-
-def client(door: Served, sent: Recording) -> anthropic.Anthropic:
+def recorded(door: Served, sent: Recording) -> anthropic.Anthropic:
     http = anthropic.DefaultHttpxClient(transport=sent)
     return anthropic.Anthropic(base_url=door.url, auth_token="ada", http_client=http)
 
@@ -91,7 +80,7 @@ def run(door: Served, sent: Recording, **more: Any) -> list[Any]:
         "messages": [{"role": "user", "content": "Who is who?"}],
         "extra_headers": HEADERS,
     }
-    with client(door, sent) as made:
+    with recorded(door, sent) as made:
         runner: Any = made.beta.messages.tool_runner(**asked | more)
         if more.get("stream"):
             return [stream.get_final_message() for stream in runner]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,12 +13,10 @@ import pydantic
 import pytest
 
 from tests.fakes import MODEL, OWNER
-from tests.stream.conftest import Backstage, Served, running
-from tests.stream.named_model import NamedModel
+from tests.stream.conftest import Backstage, Served
+from tests.stream.sessions.named_model import NamedModel
 from turnlog.domain.messages import ModelRequest, Reply
 from turnlog.domain.reply_events import OnEvent, events_of
-from turnlog.entrypoints.stream import make_app
-from turnlog.entrypoints.stream.messages.door import MESSAGES
 from turnlog.errors import ModelFailed
 
 CANARY = "Xanary"
@@ -37,18 +34,6 @@ class Failing(NamedModel):
         if on_event:
             all(map(on_event, list(events_of(reply))[:3]))
         raise ModelFailed
-
-
-@pytest.fixture
-def door(backstage: Backstage) -> Iterator[Served]:
-    backstage.model = NamedModel()
-    yield from running(make_app(MESSAGES))
-
-
-@pytest.fixture
-def client(door: Served) -> Iterator[anthropic.Anthropic]:
-    with anthropic.Anthropic(base_url=door.url, auth_token="ada", max_retries=0) as made:
-        yield made
 
 
 def asked(key: str = "a", session: str = "new", **more: Any) -> Any:
@@ -158,3 +143,12 @@ def test_a_body_that_is_nested_without_end_is_refused(door: Served, backstage: B
         )
         assert answer.status_code == 400, depth
     assert backstage.model.requests == []
+
+
+def test_a_turn_that_is_refused_is_no_refusal_of_its_session(client: anthropic.Anthropic, backstage: Backstage) -> None:
+    result = {"type": "tool_result", "tool_use_id": "toolu_1", "content": "7"}
+    with pytest.raises(anthropic.APIStatusError) as refused:
+        client.messages.create(**asked(messages=[{"role": "user", "content": [result]}]))
+    body: Any = refused.value.body
+    assert body["error"]["details"]["error_code"] == "tool_result_unexpected"
+    assert backstage.audit.actions == ["create"]

@@ -11,11 +11,9 @@ import httpx2
 import pytest
 
 from tests.fakes import MODEL, OWNER, called
-from tests.stream.conftest import Backstage, Served, running
-from tests.stream.named_model import NamedModel
+from tests.stream.conftest import Backstage, Served
+from tests.stream.sessions.named_model import NamedModel
 from turnlog import runtime
-from turnlog.entrypoints.stream import make_app
-from turnlog.entrypoints.stream.messages.door import MESSAGES
 from turnlog.usecases.caller import Caller
 from turnlog.usecases.cancel_turn import cancel_turn
 
@@ -52,23 +50,6 @@ class Broken(httpx2.SyncByteStream):
     def __iter__(self) -> Iterator[bytes]:
         yield self._part
         raise httpx2.ReadError("cut")
-
-
-@pytest.fixture
-def model(backstage: Backstage) -> NamedModel:
-    backstage.model = NamedModel()
-    return backstage.model
-
-
-@pytest.fixture
-def door(backstage: Backstage, model: NamedModel) -> Iterator[Served]:
-    yield from running(make_app(MESSAGES))
-
-
-@pytest.fixture
-def client(door: Served) -> Iterator[anthropic.Anthropic]:
-    with anthropic.Anthropic(base_url=door.url, auth_token="ada", max_retries=0) as made:
-        yield made
 
 
 def headers(key: str, session: str = "new") -> dict[str, str]:
@@ -143,7 +124,7 @@ def test_a_stream_that_was_cut_is_had_again_and_paid_once(
 
 
 def test_a_turn_that_its_owner_stopped_has_a_reason_that_clients_take(
-    door: Served, model: NamedModel, backstage: Backstage
+    door: Served, client: anthropic.Anthropic, model: NamedModel, backstage: Backstage
 ) -> None:
     model.script = [(called(("current_time", {}), text="I look."), "tool_use")]
 
@@ -153,10 +134,9 @@ def test_a_turn_that_its_owner_stopped_has_a_reason_that_clients_take(
 
     model.during = stop
     asked = {"messages": [said("one")], "tools": ["current_time"], "extra_headers": headers("a")} | ASKED
-    with anthropic.Anthropic(base_url=door.url, auth_token="ada", max_retries=0) as client:
-        with client.messages.stream(**asked) as stream:
-            found: list[anthropic.types.Message] = [stream.get_final_message()]
-        found.append(client.messages.create(**asked))
+    with client.messages.stream(**asked) as stream:
+        found: list[anthropic.types.Message] = [stream.get_final_message()]
+    found.append(client.messages.create(**asked))
     found += asyncio.run(of_async_client(door, asked))
     for message in found:
         assert message.stop_reason == "stopped"  # type: ignore[comparison-overlap]
