@@ -15,7 +15,19 @@ from local.claude_stand_in import StandIn
 from local.loopback import GuardedHandler
 from tests.handlers.conftest import Backstage
 from tests.messages.asking import ADA, ASKED, STREAMED, error_of, post, user
-from tests.messages.conftest import MODELS, STOP, STREAM, DoorSettings, Facing, event, finished, said, started
+from tests.messages.conftest import (
+    MODELS,
+    STOP,
+    STREAM,
+    Before,
+    DoorSettings,
+    Facing,
+    event,
+    finished,
+    providing,
+    said,
+    started,
+)
 from tests.stream.conftest import Served
 from turnlog.adapters.messages_api import HttpMessagesApi
 from turnlog.domain.limits import OwnerLimits
@@ -142,6 +154,16 @@ class TestSettlement:
         with facing(b"".join(parts), headers=STREAM) as (url, _):
             post(url, STREAMED)
         assert 500 < used(backstage) < 1500
+
+    @pytest.mark.parametrize("body", [ASKED, STREAMED], ids=["whole", "stream"])
+    def test_what_was_never_sent_is_given_back(
+        self, body: dict[str, Any], before: Before, settings: DoorSettings, backstage: Backstage
+    ) -> None:
+        assert post(before("http://127.0.0.1:9"), body).status_code == 503
+        settings.keys = ["refused"]
+        with providing(b"{}", 401) as provider:
+            assert post(before(provider.url), body).status_code == 503
+        assert used(backstage) == 0
 
     def test_a_stream_that_is_refused_in_its_first_event_is_given_back(
         self, facing: Facing, backstage: Backstage
