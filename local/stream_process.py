@@ -61,7 +61,7 @@ class StreamProcess:
                 self.worker._proc.stdin.flush()
 
     def follow(self, functions: Any, code: SavedCode, tell: Tell, forget: Callable[[StreamProcess], None]) -> None:
-        """Tells what it writes, and has `functions` keep it, until it has ended; then has it forgotten and tidies up."""
+        """Tells what it writes, and has `functions` keep it, until it has ended; then has it forgotten."""
 
         def read() -> None:
             lines: list[str] = []
