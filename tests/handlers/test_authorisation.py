@@ -90,6 +90,7 @@ class Row:
     with_role: Mapping[str, int] = field(default_factory=dict)
 
 
+ASKED = {"model": MODEL, "max_tokens": 100, "messages": [{"role": "user", "content": "Hello"}]}
 SINGLE_STREAMS = ("query", "analyze", "summarize")
 READERS = ("reader", "another back end")
 ADMINS = ("admin", *READERS)
@@ -116,6 +117,7 @@ ROWS: dict[Route, Row] = {
     ("POST", "/sessions/{id}/claim"): Row(409, 403, lambda: {"secret": WRONG_SECRET}, needs_session=True, key=True),
     ("POST", "/sessions/{id}/turns"): Row(200, 200, lambda: {"message": "Hello"}, needs_session=True, key=True),
     ("POST", "/sessions/{id}/turns/stream"): Row(200, 200, lambda: {"message": "Hello"}, needs_session=True, key=True),
+    **{("POST", path): Row(200, body=lambda: ASKED) for path in ("/messages", "/messages/count_tokens")},
     **{("POST", f"/{name}/stream"): Row(200, body=lambda: {"message": "Hello"}) for name in SINGLE_STREAMS},
     ("GET", "/sessions/{id}/turns"): Row(200, 200, needs_session=True),
     ("GET", "/sessions/{id}/turns/{n}"): Row(200, 200, needs_session=True),
