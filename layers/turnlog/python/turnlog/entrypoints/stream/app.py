@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from starlette.applications import Starlette
 from starlette.requests import Request as AsgiRequest
+from starlette.responses import Response as EmptyResponse
 from starlette.routing import Mount
 from starlette.types import Receive, Scope, Send
 
@@ -47,6 +48,9 @@ class _Doors:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         began_s, began_ms = time.monotonic(), runtime.now_ms()
         asked = AsgiRequest(scope, receive)
+        if not asgi_request.is_request(asked):
+            await EmptyResponse(status_code=204)(scope, receive, send)
+            return
         door, resource, parameters = self._find(asked)
         event = asgi_request.event_of(asked, resource, parameters)
         request = Request(event, began_ms)

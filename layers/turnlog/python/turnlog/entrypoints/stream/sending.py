@@ -66,11 +66,12 @@ class Sending:
         form = await self._form_to_begin_with(began_s)
         if form is None:
             return self._work.answer
-        first_ms = round((time.monotonic() - began_s) * 1000)
+        first_ms, is_read = round((time.monotonic() - began_s) * 1000), True
         try:
             with self._watched():
                 await self._send_parts(form)
         except _ReaderGone:
+            is_read = False
             self._outbox.close()
             await self._outbox.until(lambda: self._outbox.is_ended)
         answer = self._work.answer
@@ -84,8 +85,9 @@ class Sending:
             events=self._outbox.count,
             bytes_sent=self._bytes,
         )
-        with suppress(_ReaderGone):
-            await self._put(b"", is_last=True)
+        if is_read:  # else the connection is cut, so that nobody takes a part for the whole
+            with suppress(_ReaderGone):
+                await self._put(b"", is_last=True)
         return None
 
     async def _form_to_begin_with(self, began_s: float) -> Streamed | KeptAlive | None:
