@@ -10,6 +10,7 @@ from turnlog.domain.owners import MAX_USER
 from turnlog.entrypoints.http import fields
 from turnlog.entrypoints.http.bodies import TurnNumber
 from turnlog.entrypoints.http.fields import described
+from turnlog.entrypoints.http.openapi import messages
 from turnlog.entrypoints.http.openapi.components import Schema, example_of, ref, schema_of, schemas
 from turnlog.entrypoints.http.openapi.operations import ANONYMOUS, OPERATIONS, USER, Operation
 from turnlog.entrypoints.http.openapi.refusals import Example, refusals
@@ -126,6 +127,7 @@ _HEADERS: dict[str, tuple[str, Schema]] = {
         "The longest time for which the request would have waited.",
         {"type": "string", "pattern": "^wait=[0-9]+$", "examples": ["wait=10"]},
     ),
+    **messages.OWN_HEADERS,
 }
 
 _EVENTS = (
@@ -149,6 +151,7 @@ def document() -> dict[str, Any]:
         if operation.unfinished:
             good[str(operation.unfinished)] = _good(operation, components)
         paths.setdefault(path, {})[method.lower()] = written | {"responses": good | _problems(operation, examples)}
+    paths |= messages.paths(_EVERY_ANSWER, _KEY, _PREFER, _USER)
     return {
         "openapi": "3.1.1",
         "info": {"title": "Turnlog", "version": turnlog.__version__, "description": _DESCRIPTION}
