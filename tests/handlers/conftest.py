@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from tests import deployed, documented
-from tests.fakes import SERVER_KEY, HashModel, HeldClock, KeptLog, NoDocuments
+from tests.fakes import SERVER_KEY, HashModel, HeldClock, KeptLog, NoDocuments, SentOn
 from tests.web_adapter import WebAdapter, read_body
 from turnlog import runtime
 from turnlog.adapters import telemetry
@@ -25,6 +25,7 @@ from turnlog.adapters.local.memory import MemorySessionStore
 from turnlog.adapters.tool_runner import ThreadToolRunner
 from turnlog.config import AnonymousLifeSettings, AnonymousLimitSettings, GatewaySettings, SessionLifeSettings
 from turnlog.domain.chosen_tools import OfferedTools
+from turnlog.domain.passing.rules import PassingRules
 from turnlog.domain.sessions import ListedSession, SessionView
 from turnlog.domain.tool_functions import Tool
 from turnlog.entrypoints.http.api import Api
@@ -96,6 +97,7 @@ class Backstage:
     """The tools that the deployment offers."""
     web: bool = False
     tool_failures: list[tuple[str, BaseException]] = field(default_factory=list)
+    sent_on: SentOn = field(default_factory=SentOn)
 
     def tool_runner(self) -> ThreadToolRunner:
         remote = LambdaTools(lambda: None, {})
@@ -123,6 +125,8 @@ def backstage(monkeypatch: pytest.MonkeyPatch, audit: KeptLog) -> Backstage:
     monkeypatch.setattr(runtime, "quota_store", lambda: stage.store)
     monkeypatch.setattr(runtime, "tool_runner", stage.tool_runner)
     monkeypatch.setattr(runtime, "offered_tools", stage.offered_tools)
+    monkeypatch.setattr(runtime, "messages_api", lambda: stage.sent_on)
+    monkeypatch.setattr(runtime, "passing_rules", lambda: PassingRules(runtime.models()))
     monkeypatch.setattr(runtime, "document_store", NoDocuments)
     monkeypatch.setattr(runtime, "now_ms", stage.clock)
     monkeypatch.setattr(runtime, "sleep", stage.sleep)

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from tests.added_function import single_turn_paths
-from tests.fakes import OWNER, new_session
+from tests.fakes import MODEL, OWNER, new_session
 from tests.handlers.conftest import Answered, Backstage, Call
 from tests.handlers.test_authorisation import FUNCTION_OF, SECRET, named, ref
 from tests.media import base64_of, document, image, png, search_result, text_block, text_document, tool_result
@@ -67,6 +67,17 @@ def _texts(**more: Any) -> dict[str, Any]:
     return {"message": f"{CANARY} message"} | more
 
 
+def _message(messages: list[Any] | None = None, **more: Any) -> dict[str, Any]:
+    said = messages or [{"role": "user", "content": f"{CANARY} said"}]
+    return {"model": MODEL, "max_tokens": 1000, "messages": said} | more
+
+
+_ELSEWHERE = [
+    {"role": "user", "content": f"{CANARY} said"},
+    {"role": "assistant", "content": f"{CANARY} answered"},
+    {"role": "user", "content": f"{CANARY} said more"},
+]
+_UNKNOWN = new_session_id()
 _KEY = {"Idempotency-Key": f"{CANARY}-key", "Prefer": f"wait=0; {CANARY}"}
 _QUESTION = {"system": f"{CANARY} system", "stop_sequences": [f"{CANARY} stop"]}
 _TOOLS = [
@@ -177,6 +188,23 @@ SAID = {
     ),
     "a list of turns": Said(("GET", "/sessions/{id}/turns")),
     "a stored turn": Said(("GET", "/sessions/{id}/turns/{n}")),
+    "a message passed on": Said(("POST", "/messages"), _message()),
+    "a message passed on with an odd field": Said(("POST", "/messages"), _message(**{CANARY: CANARY}, thread=CANARY)),
+    "a message passed on to an unknown model": Said(("POST", "/messages"), _message(model=CANARY)),
+    "a count of tokens": Said(("POST", "/messages/count_tokens"), _message()),
+    "a message in a new session": Said(
+        ("POST", "/messages"), _message(system=f"{CANARY} system", tools=_TOOLS[-1:]), _KEY | {"Turnlog-Session": "new"}
+    ),
+    "a message in no session": Said(("POST", "/messages"), _message(), _KEY | {"Turnlog-Session": CANARY}),
+    "a message in an unknown session": Said(
+        ("POST", "/messages"), _message(), _KEY | {"Turnlog-Session": _UNKNOWN}, secrets=(_UNKNOWN,)
+    ),
+    "a conversation that began elsewhere": Said(
+        ("POST", "/messages"), _message(_ELSEWHERE), _KEY | {"Turnlog-Session": "new"}
+    ),
+    "a message with an odd field in a session": Said(
+        ("POST", "/messages"), _message(**{CANARY: CANARY}), _KEY | {"Turnlog-Session": "new"}
+    ),
     "a list of models": Said(("GET", "/models"), query={"after_id": [CANARY]}),
     "an unknown model's page": Said(("GET", "/models/{model_id}"), session_id=f"{CANARY}-model"),
     "a cancelled turn": Said(("POST", "/sessions/{id}/turns/{n}/cancel")),

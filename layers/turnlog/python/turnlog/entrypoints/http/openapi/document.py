@@ -119,7 +119,7 @@ _HEADERS: dict[str, tuple[str, Schema]] = {
     "Retry-After": ("Seconds after which a repeat may succeed.", {"type": "integer", "minimum": 1, "examples": [2]}),
     "WWW-Authenticate": (
         "The schemes by which callers are known, on every route. A token that expired since it was verified gets none.",
-        {"const": "Bearer, Session"},
+        {"enum": ["Bearer, Session", "Bearer"]},
     ),
     "Idempotent-Replayed": ("The answer was given before, under the same key.", {"const": "true"}),
     "X-Accel-Buffering": ("A proxy passes on what comes as it comes.", {"const": "no"}),
