@@ -67,8 +67,8 @@ def _texts(**more: Any) -> dict[str, Any]:
     return {"message": f"{CANARY} message"} | more
 
 
-def _message(messages: list[Any] | None = None, **more: Any) -> dict[str, Any]:
-    said = messages or [{"role": "user", "content": f"{CANARY} said"}]
+def _message(**more: Any) -> dict[str, Any]:
+    said = [{"role": "user", "content": f"{CANARY} said"}]
     return {"model": MODEL, "max_tokens": 1000, "messages": said} | more
 
 
@@ -200,7 +200,7 @@ SAID = {
         ("POST", "/messages"), _message(), _KEY | {"Turnlog-Session": _UNKNOWN}, secrets=(_UNKNOWN,)
     ),
     "a conversation that began elsewhere": Said(
-        ("POST", "/messages"), _message(_ELSEWHERE), _KEY | {"Turnlog-Session": "new"}
+        ("POST", "/messages"), _message(messages=_ELSEWHERE), _KEY | {"Turnlog-Session": "new"}
     ),
     "a message with an odd field in a session": Said(
         ("POST", "/messages"), _message(**{CANARY: CANARY}), _KEY | {"Turnlog-Session": "new"}
