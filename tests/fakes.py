@@ -55,7 +55,7 @@ class HashModel:
     """
 
     fail_with: list[ModelError] = field(default_factory=list)
-    during: Callable[[], None] | None = None
+    during: Callable[[], object] | None = None
     requests: list[ModelRequest] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     retry_s: list[float | None] = field(default_factory=list)

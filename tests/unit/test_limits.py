@@ -122,7 +122,7 @@ def test_a_message_is_limited_by_its_packed_size() -> None:
 
 
 @pytest.mark.parametrize("max_tokens", [1, 16_000, 64_000, 128_000])
-def test_the_longest_message_and_the_longest_reply_are_a_turn_that_can_be_stored_and_fetched(max_tokens: int) -> None:
+def test_the_longest_message_and_reply_can_be_stored_and_fetched(max_tokens: int) -> None:
     """Neither of them can be packed, so it is the worst that a model may write."""
     noise = random.Random(1).randbytes(MAX_TURN_BYTES)
 

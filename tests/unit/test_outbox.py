@@ -54,6 +54,11 @@ def test_deltas_of_a_block_that_nobody_takes_become_one() -> None:
     assert taken(delta("a"), delta("b"), delta("c")) == [delta("abc")]
 
 
+def test_none_of_many_deltas_is_lost_whenever_they_are_taken() -> None:
+    for count in (1, 2, *range(250, 262), 520):
+        assert taken(*[delta("a")] * count) == [delta("a" * count)]
+
+
 @pytest.mark.parametrize(
     "other",
     [

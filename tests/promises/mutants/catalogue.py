@@ -5,7 +5,17 @@ The suite must notice, or the mutant says why it need not.
 
 from __future__ import annotations
 
-from tests.promises.mutants import charging, deleting, encrypting, moving, reading, rolling_back, stepping, taking
+from tests.promises.mutants import (
+    charging,
+    deleting,
+    encrypting,
+    moving,
+    reading,
+    rolling_back,
+    stepping,
+    streaming,
+    taking,
+)
 
 MUTANTS = (
     *taking.MUTANTS,
@@ -16,4 +26,5 @@ MUTANTS = (
     *encrypting.MUTANTS,
     *rolling_back.MUTANTS,
     *stepping.MUTANTS,
+    *streaming.MUTANTS,
 )

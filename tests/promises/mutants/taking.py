@@ -76,12 +76,12 @@ LEASES = (
     ),
     mutant(
         "a lease that another one won is looked at",
-        Edit(_Taking.take, comparisons(Field(Lease, "token")), "True"),
+        Edit(_Taking._take, comparisons(Field(Lease, "token")), "True"),
         quick=True,
     ),
     mutant(
         "one's own lease is recognised when its answer was lost",
-        Edit(_Taking.take, comparisons(Field(Lease, "token")), "found is lease"),
+        Edit(_Taking._take, comparisons(Field(Lease, "token")), "found is lease"),
         harmless="the lease is taken for somebody else's and lapses: a lease is lost, and no data",
     ),
     mutant(

@@ -141,7 +141,9 @@ def forgotten_use(world: World, lineage: Lineage) -> Iterator[str]:
 
 def _was_undisturbed(world: World, taking: Taking) -> bool:
     process, steps = taking.process, world.network.steps
-    if process.dead or any(step.fault for step in steps if step.process == process.name):
+    if process.dead or process.stands_still_in_step:
+        return False
+    if any(step.fault for step in steps if step.process == process.name):
         return False
     if 2 * world.config.skew_ms > _SPARE_MS or (process.deadline_ms or 0) < taking.ended_ms:
         return False

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from tests.promises.oracle.lineage import Lineage
-from tests.promises.world.history import Shown, Taking
+from tests.promises.world.history import Cancelling, Shown, Taking
 from tests.promises.world.world import World
 from tests.readers import Events
-from turnlog.domain.turns import Turn
+from turnlog.domain.turns import STOPPED, Turn
 from turnlog.errors import TurnStopped
 
 _ENDS = ("message_delta", "message_stop")
@@ -21,6 +21,7 @@ def broken_streams(world: World, lineage: Lineage) -> Iterator[str]:
             yield from _ends_too_early(world, lineage, taking)
             yield from _pretends(taking)
             yield from _goes_on_in_vain(taking)
+    yield from _stopped_by_nobody(world, lineage)
 
 
 def _ends_too_early(world: World, lineage: Lineage, taking: Taking) -> Iterator[str]:
@@ -75,3 +76,12 @@ def _goes_on_in_vain(taking: Taking) -> Iterator[str]:
 
 def _pieces_after(shown: Sequence[Shown], ms: int) -> list[Shown]:
     return [each for each in shown if each.at_ms > ms and each.event.type == "content_block_delta"]
+
+
+def _stopped_by_nobody(world: World, lineage: Lineage) -> Iterator[str]:
+    """P10: a turn is stored as stopped only if its owner asked for that."""
+    asked = {cancelling.token for cancelling in lineage.done(Cancelling)}
+    for at in lineage.addresses:
+        for version in world.journal.commits(at.pk):
+            if version.turn.stop_reason == STOPPED and version.turn.token not in asked:
+                yield f"P10 turn {version.number} of {at.id} was stored as stopped, and nobody had asked for that"

@@ -117,7 +117,7 @@ def random_run(seed: int) -> Run:
     if seed % STEPS_EVERY == STEPS_EVERY - 1:
         config = with_steps(config, chance)
     if seed % STREAMS_EVERY == STREAMS_EVERY - 1:
-        config = replace(config, streams=0.7)
+        config = replace(config, streams=0.7, leaves=0.2)
     plan = RandomFaults(chance, rate=chance.choice([0, 0.02, 0.06, 0.15]))
     with seeded(seed, config):
         world, known = prepared_world(

@@ -273,13 +273,30 @@ def _two_stepped_writers(world: World, known: KnownAddresses) -> None:
 def _slow_writer_and_deleter(world: World, known: KnownAddresses) -> None:
     """The session is deleted while a reply comes."""
     _speaks(world, known, "ada", _STEPPED[0])
-    world.schedule.spawn("deleter", partial(actors.delete, world, "deleter", known), in_ms=50_000)
+    world.schedule.spawn("deleter", partial(actors.delete, world, "deleter", known), in_ms=10_000)
+
+
+def _streamed_writer_overtaken_by_its_key(world: World, known: KnownAddresses) -> None:
+    """A handler stands still while a reply is shown; when it goes on, its turn is stored with another reply."""
+    _stands_still(world, known, step=1)
+    _speaks(world, known, "ada again", _STEPPED[0], in_ms=65_200)
+
+
+def _streamed_writer_overtaken_by_another(world: World, known: KnownAddresses) -> None:
+    """When it goes on, its finished step is a turn, kept by the next one."""
+    _stands_still(world, known, step=2)
+    _speaks(world, known, "bob", _STEPPED[1], in_ms=65_300)
+
+
+def _stands_still(world: World, known: KnownAddresses, step: int) -> None:
+    work = partial(world.take, want(_STEPPED[0]), known.addresses[-1], "ada", stands_still_in_step=step)
+    world.schedule.spawn("ada", work)
 
 
 def _stepped_writer_twice(world: World, known: KnownAddresses) -> None:
     """The second one comes under the same key when the first one has lost its lease, if it stands still."""
     _speaks(world, known, "ada", _STEPPED[0])
-    _speaks(world, known, "ada again", _STEPPED[0], in_ms=70_000)
+    _speaks(world, known, "ada again", _STEPPED[0], in_ms=66_000)
 
 
 _STEPPED = "bob speaks", "ada speaks"
@@ -369,7 +386,15 @@ SCENARIOS: dict[str, Scenario] = {
     "streamed-writer-and-deleter": Scenario(
         _slow_writer_and_deleter, replace(_STREAMS, thinks_ms=(100_000, 120_000)), quick=False
     ),
-    "streamed-writers-under-one-key": Scenario(_stepped_writer_twice, replace(_STREAMS, thinks_ms=(8_000, 15_000))),
+    "streamed-writers-under-one-key": Scenario(_stepped_writer_twice, _STREAMS),
+    "streamed-writer-and-late-one": Scenario(_stepped_writer_and_late_one, _STREAMS, quick=False),
+    "streamed-writer-overtaken-by-its-key": Scenario(_streamed_writer_overtaken_by_its_key, _STREAMS, quick=False),
+    "streamed-writer-overtaken-by-another": Scenario(_streamed_writer_overtaken_by_another, _STREAMS, quick=False),
+    "streams-until-the-end": Scenario(
+        _two_stepped_writers,
+        replace(_STREAMS, steps=3, thinks_ms=(30_000, 50_000), tools_take_ms=(20_000, 30_000), life_s=150, idle_s=90),
+        quick=False,
+    ),
     "streamed-writers-after-a-dead-step": Scenario(_writers_after_a_dead_step, _STREAMS, quick=False),
     "rollback": Scenario(_rollback, _ROLLBACK),
     "rollback-and-deleter": Scenario(_rollback_and_deleter, _ROLLBACK),

@@ -25,7 +25,12 @@ WITH_A_DELETE = {name for name in SCENARIOS if "deleter" in name or "eras" in na
     "old-views",
 }
 """Scenarios in which a turn may be paid and then refused, since its session was deleted meanwhile."""
-PAID_IN_VAIN = WITH_A_DELETE | {"writers-who-wait-in-vain"}
+PAID_IN_VAIN = WITH_A_DELETE | {
+    "writers-who-wait-in-vain",
+    "streamed-writer-overtaken-by-its-key",
+    "streamed-writer-overtaken-by-another",
+    "streams-until-the-end",
+}
 
 
 def require_kept(tally: Tally) -> None:

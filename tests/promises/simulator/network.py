@@ -170,7 +170,8 @@ class Process:
 
     Its clock is `skew_ms` ahead. After `deadline_ms` of true time it is killed, unless it is `frozen` then and goes on
     later. The call `cut_off_from` fails for as long as it is repeated. When all that a move takes along is copied, the
-    process dies, or stands still for so many ms, before it makes the copies a session. It may die when tools begin.
+    process dies, or stands still for so many ms, before it makes the copies a session. It may die when tools begin, or
+    stand still in the middle of the reply of a step, longer than its lease.
     """
 
     network: Network
@@ -182,6 +183,7 @@ class Process:
     cut_off_from: tuple[str, dict[str, Any]] | None = None
     dies_when_copied: bool = False
     dies_with_tools: bool = False
+    stands_still_in_step: int = 0
     stands_still_when_copied_ms: int = 0
 
     def clock(self) -> int:

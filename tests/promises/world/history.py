@@ -111,8 +111,8 @@ class Shown:
 class Taking(Act[TakenTurn]):
     """`leases` are those that it tried to take, and `written` all writes of a lease that it knows to be stored.
 
-    A turn that `is_streamed` is `shown` to a reader, who may leave after so many events. Its lease was found to be lost
-    at `lost_ms`.
+    A turn that `is_streamed` is `shown` to a reader, who may leave after so many events. At `lost_ms` its handler found
+    that it had lost its lease.
     """
 
     want: Want

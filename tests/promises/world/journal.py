@@ -261,7 +261,7 @@ def _is_clear(value: Item) -> bool:
     if not isinstance(content, bytes) or any(said in content for said in _SAID):
         return True
     try:
-        zlib.decompressobj().decompress(content[1:])
+        plain = zlib.decompressobj().decompress(content[1:])
     except zlib.error:
         return False
-    return True
+    return plain[:1] in (b"{", b"[")  # a few random bytes may well be the beginning of something deflated

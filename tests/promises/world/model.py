@@ -101,6 +101,8 @@ class SimulatedModel:
         try:
             if on_event and fault is not Fault.REFUSED:
                 reply = self._reply(HashModel().reply(request, seconds), step)
+                if process.stands_still_in_step == step:
+                    fault = Fault.SLOW
                 reply = Telling(taking, self.renewals, fault, self.thinks_ms(), most_ms).tell(reply, on_event, call)
                 called.outcome = "replied, event by event"
                 return reply

@@ -24,7 +24,7 @@ class RunConfig:
 
     A process has `handler_s` seconds to live. With `steps` the service has tools, and a turn has up to so many steps
     before its last reply; each use of the tools takes `tools_take_ms`. `streams` is the share of turns that are shown
-    event by event, as they come.
+    event by event, as they come, and `leaves` that of their readers who leave before the end.
     """
 
     latency_ms: int = 5
@@ -48,6 +48,7 @@ class RunConfig:
     steps: int = 0
     tools_take_ms: tuple[int, int] = (1, 30)
     streams: float = 0.0
+    leaves: float = 0.0
 
     @property
     def quotas(self) -> dict[str, Decimal]:

@@ -6,7 +6,8 @@ import base64
 import hashlib
 import random
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
 from typing import Any, TypeVar
@@ -46,7 +47,7 @@ from turnlog.domain.quotas import QuotaCharge, QuotaCharges
 from turnlog.domain.sessions import Move, Session, SessionSettings, SessionView
 from turnlog.domain.turn_stream import TurnStream
 from turnlog.domain.turns import Lease, Slot, Step
-from turnlog.errors import KeysUnavailable, SessionNotFound, TurnlogError, TurnNotRunning
+from turnlog.errors import KeysUnavailable, LeaseLost, SessionNotFound, TurnlogError, TurnNotRunning
 from turnlog.usecases.caller import Caller
 from turnlog.usecases.cancel_turn import cancel_turn
 from turnlog.usecases.held_lease import lease_ms
@@ -57,8 +58,6 @@ from turnlog.usecases.turn_request import TurnRequest
 SESSIONS, USAGE, KEYS = "sessions", "usage", "keys"
 LEASE_MS = lease_ms(600)
 ALL_TURNS = 10_000
-_LEAVES = 0.2
-"""The share of readers who leave before the end of a stream."""
 
 Some = TypeVar("Some", bound=Act[Any])
 Store = TypeVar("Store", bound=DynamoDBSessionStore)
@@ -119,7 +118,8 @@ class NotingStore(DynamoDBSessionStore):
         return self._noted(super().acquire(session, lease, over), lease)
 
     def renew(self, session: Session, lease: Lease, seen: int) -> Slot | None:
-        return self._noted(super().renew(session, lease, seen), lease)
+        with self._noting_loss():
+            return self._noted(super().renew(session, lease, seen), lease)
 
     def checkpoint(
         self,
@@ -135,11 +135,23 @@ class NotingStore(DynamoDBSessionStore):
         found = super().checkpoint(session, lease, seen, step, message=message, settlement=settlement, charges=charges)
         return self._noted(found, lease, step)
 
+    @contextmanager
+    def _noting_loss(self) -> Iterator[None]:
+        try:
+            yield
+        except (SessionNotFound, LeaseLost):
+            self._note_loss()
+            raise
+
+    def _note_loss(self) -> None:
+        if self.taking.lost_ms < 0:
+            self.taking.lost_ms = self.now_ms()
+
     def _noted(self, found: Slot | None, lease: Lease, step: Step | None = None) -> Slot | None:
         if isinstance(found, Lease) and (found.token, found.sequence) == (lease.token, lease.sequence):
             self.taking.written.append(Acknowledged(self.now_ms(), lease, step))
         elif lease.sequence and not (isinstance(found, Lease) and found.token == lease.token):
-            self.taking.lost_ms = self.now_ms()
+            self._note_loss()
         return found
 
 
@@ -281,9 +293,10 @@ class World:
         kind: type[NotingStore] = NotingStore,
         *,
         dies_with_tools: bool = False,
+        stands_still_in_step: int = 0,
     ) -> Taking:
         process = self.process(name)
-        process.dies_with_tools = dies_with_tools
+        process.dies_with_tools, process.stands_still_in_step = dies_with_tools, stands_still_in_step
         taking = Taking(want=wanted, **self._beginning(at, process))
         store = self._store(process, kind)
         store.taking = taking
@@ -310,7 +323,7 @@ class World:
         if not (self.config.streams and self.schedule.running and self.chance.random() < self.config.streams):
             return None
         taking.is_streamed = True
-        if self.chance.random() < _LEAVES:
+        if self.config.leaves and self.chance.random() < self.config.leaves:
             taking.leaves_after = self.chance.randint(0, 12)
         return TurnStream(taking.show)
 
