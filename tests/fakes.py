@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
@@ -18,7 +17,6 @@ from turnlog.domain.server_key import ServerKey
 from turnlog.domain.sessions import Session, SessionSettings, new_session_id
 from turnlog.domain.turns import STOPPED, ModelCall, Totals, Turn
 from turnlog.errors import DocumentRefused, ModelError, StoreUnavailable
-from turnlog.ports.messages_api import PassedRequest
 from turnlog.usecases.audit import Audit
 from turnlog.usecases.caller import Caller
 
@@ -123,41 +121,6 @@ def _in_pieces(reply: Reply) -> Iterator[ReplyEvent]:
         for at in range(0, len(text), size):
             delta = {"type": "text_delta", "text": text[at : at + size]}
             yield ReplyEvent(event.type, to_json(data | {"delta": delta}))
-
-
-@dataclass
-class WholeAnswer:
-    """An answer of the Messages API that is there at once."""
-
-    body: bytes
-    status: int = 200
-    headers: Mapping[str, str] = field(default_factory=lambda: {"content-type": "application/json; charset=utf-8"})
-
-    def chunks(self) -> Iterator[bytes]:
-        yield self.body
-
-
-@dataclass
-class SentOn:
-    """The Messages API, as requests are passed on to it: each one counts 10 tokens, and is answered with a word."""
-
-    requests: list[PassedRequest] = field(default_factory=list)
-
-    @contextmanager
-    def send(self, request: PassedRequest, seconds: float) -> Iterator[WholeAnswer]:
-        del seconds
-        self.requests.append(request)
-        usage = {"input_tokens": 10, "output_tokens": 5}
-        said = {
-            "id": "msg_1",
-            "type": "message",
-            "role": "assistant",
-            "model": request.model,
-            "stop_reason": "end_turn",
-        }
-        message = said | {"content": [{"type": "text", "text": "Hello."}], "usage": usage}
-        is_count = request.path == "messages/count_tokens"
-        yield WholeAnswer(json.dumps({"input_tokens": 10} if is_count else message).encode())
 
 
 class Heard(list[ReplyEvent]):

@@ -6,7 +6,8 @@ import base64
 import importlib.util
 import io
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any
 import pytest
 
 from tests import deployed, documented
-from tests.fakes import SERVER_KEY, HashModel, HeldClock, KeptLog, NoDocuments, SentOn
+from tests.fakes import MODEL, SERVER_KEY, HashModel, HeldClock, KeptLog, NoDocuments
 from tests.web_adapter import WebAdapter, read_body
 from turnlog import runtime
 from turnlog.adapters import telemetry
@@ -30,10 +31,14 @@ from turnlog.domain.sessions import ListedSession, SessionView
 from turnlog.domain.tool_functions import Tool
 from turnlog.entrypoints.http.api import Api
 from turnlog.errors import ItemUnreadable
+from turnlog.ports.messages_api import PassedRequest
 from turnlog.tools import tools_named
 from turnlog.usecases.turn_request import TurnPolicy
 
 Event = dict[str, Any]
+DENIED = frozenset(["container", "thread"])
+"""Some of the fields that a deployment lets nobody pass on."""
+
 REFUSED_FIELDS = {"type", "title", "status", "detail", "instance", "code"}
 
 
@@ -97,7 +102,6 @@ class Backstage:
     """The tools that the deployment offers."""
     web: bool = False
     tool_failures: list[tuple[str, BaseException]] = field(default_factory=list)
-    sent_on: SentOn = field(default_factory=SentOn)
 
     def tool_runner(self) -> ThreadToolRunner:
         remote = LambdaTools(lambda: None, {})
@@ -110,6 +114,22 @@ class Backstage:
         self.slept.append(seconds)
         self.clock.tick(seconds=seconds)
         self.after_sleep()
+
+
+class Echo:
+    """A provider whose every answer is the same message, to whatever is passed on."""
+
+    status = 200
+    headers: Mapping[str, str] = {"content-type": "application/json", "request-id": "req_echo"}
+
+    @contextmanager
+    def send(self, request: PassedRequest, seconds: float) -> Iterator[Echo]:
+        yield self
+
+    def chunks(self) -> Iterator[bytes]:
+        usage = {"input_tokens": 3, "output_tokens": 1}
+        message = {"type": "message", "id": "msg_echo", "role": "assistant", "model": MODEL, "content": []}
+        yield json.dumps(message | {"stop_reason": "end_turn", "usage": usage, "input_tokens": 3}).encode()
 
 
 @pytest.fixture
@@ -125,8 +145,8 @@ def backstage(monkeypatch: pytest.MonkeyPatch, audit: KeptLog) -> Backstage:
     monkeypatch.setattr(runtime, "quota_store", lambda: stage.store)
     monkeypatch.setattr(runtime, "tool_runner", stage.tool_runner)
     monkeypatch.setattr(runtime, "offered_tools", stage.offered_tools)
-    monkeypatch.setattr(runtime, "messages_api", lambda: stage.sent_on)
-    monkeypatch.setattr(runtime, "passing_rules", lambda: PassingRules(runtime.models()))
+    monkeypatch.setattr(runtime, "messages_api", Echo)
+    monkeypatch.setattr(runtime, "passing_rules", lambda: PassingRules(runtime.models(), False, DENIED, ()))
     monkeypatch.setattr(runtime, "document_store", NoDocuments)
     monkeypatch.setattr(runtime, "now_ms", stage.clock)
     monkeypatch.setattr(runtime, "sleep", stage.sleep)

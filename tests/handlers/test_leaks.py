@@ -67,17 +67,6 @@ def _texts(**more: Any) -> dict[str, Any]:
     return {"message": f"{CANARY} message"} | more
 
 
-def _message(**more: Any) -> dict[str, Any]:
-    said = [{"role": "user", "content": f"{CANARY} said"}]
-    return {"model": MODEL, "max_tokens": 1000, "messages": said} | more
-
-
-_ELSEWHERE = [
-    {"role": "user", "content": f"{CANARY} said"},
-    {"role": "assistant", "content": f"{CANARY} answered"},
-    {"role": "user", "content": f"{CANARY} said more"},
-]
-_UNKNOWN = new_session_id()
 _KEY = {"Idempotency-Key": f"{CANARY}-key", "Prefer": f"wait=0; {CANARY}"}
 _QUESTION = {"system": f"{CANARY} system", "stop_sequences": [f"{CANARY} stop"]}
 _TOOLS = [
@@ -125,6 +114,7 @@ _BAD_BLOCKS = {
 }
 _RESULTS = [tool_result(f"toolu_{CANARY}", content=_BLOCKS), tool_result("b", content=CANARY, is_error=True)]
 
+_PASSED = {"model": MODEL, "max_tokens": 100, "messages": [{"role": "user", "content": f"{CANARY} message"}]}
 _NOTED = {f"{CANARY}-name": f"{CANARY} value"}
 
 SAID = {
@@ -186,25 +176,20 @@ SAID = {
     "blocks in a streamed turn": Said(
         ("POST", "/sessions/{id}/turns/stream"), {"message": _BLOCKS}, _KEY, secrets=_DATA
     ),
+    "a message to pass on": Said(("POST", "/messages"), _PASSED, _KEY),
+    "a message to pass on with an odd field": Said(("POST", "/messages"), _PASSED | {CANARY: CANARY}),
+    "a message to pass on to another model": Said(("POST", "/messages"), _PASSED | {"model": f"{CANARY}-model"}),
+    "a message to pass on with what is denied": Said(("POST", "/messages"), _PASSED | {"container": CANARY}),
+    "a turn by the Messages API": Said(("POST", "/messages"), _PASSED, _KEY | {"Turnlog-Session": "new"}),
+    "a streamed turn by the Messages API": Said(
+        ("POST", "/messages"), _PASSED | {"stream": True}, _KEY | {"Turnlog-Session": "new"}
+    ),
+    "a turn by the Messages API of a session that is none": Said(
+        ("POST", "/messages"), _PASSED, _KEY | {"Turnlog-Session": f"{CANARY}/../x"}
+    ),
+    "a message to count": Said(("POST", "/messages/count_tokens"), _PASSED),
     "a list of turns": Said(("GET", "/sessions/{id}/turns")),
     "a stored turn": Said(("GET", "/sessions/{id}/turns/{n}")),
-    "a message passed on": Said(("POST", "/messages"), _message()),
-    "a message passed on with an odd field": Said(("POST", "/messages"), _message(**{CANARY: CANARY}, thread=CANARY)),
-    "a message passed on to an unknown model": Said(("POST", "/messages"), _message(model=CANARY)),
-    "a count of tokens": Said(("POST", "/messages/count_tokens"), _message()),
-    "a message in a new session": Said(
-        ("POST", "/messages"), _message(system=f"{CANARY} system", tools=_TOOLS[-1:]), _KEY | {"Turnlog-Session": "new"}
-    ),
-    "a message in no session": Said(("POST", "/messages"), _message(), _KEY | {"Turnlog-Session": CANARY}),
-    "a message in an unknown session": Said(
-        ("POST", "/messages"), _message(), _KEY | {"Turnlog-Session": _UNKNOWN}, secrets=(_UNKNOWN,)
-    ),
-    "a conversation that began elsewhere": Said(
-        ("POST", "/messages"), _message(messages=_ELSEWHERE), _KEY | {"Turnlog-Session": "new"}
-    ),
-    "a message with an odd field in a session": Said(
-        ("POST", "/messages"), _message(**{CANARY: CANARY}), _KEY | {"Turnlog-Session": "new"}
-    ),
     "a list of models": Said(("GET", "/models"), query={"after_id": [CANARY]}),
     "an unknown model's page": Said(("GET", "/models/{model_id}"), session_id=f"{CANARY}-model"),
     "a cancelled turn": Said(("POST", "/sessions/{id}/turns/{n}/cancel")),

@@ -98,9 +98,7 @@ def test_while_nothing_comes_pings_tell_that_the_work_goes_on(
     assert set(reading.rest().types) <= {"ping"}
 
 
-def test_a_stream_begins_in_time_though_nothing_has_come_and_then_an_error_is_an_event(
-    script: Script, play: Play
-) -> None:
+def test_a_stream_begins_in_time_and_then_an_error_is_an_event(script: Script, play: Play) -> None:
     def run(emit: Emit) -> None:
         emit(own_event("turn"))
         script.wait()

@@ -54,9 +54,10 @@ def test_deltas_of_a_block_that_nobody_takes_become_one() -> None:
     assert taken(delta("a"), delta("b"), delta("c")) == [delta("abc")]
 
 
-def test_none_of_many_deltas_is_lost_whenever_they_are_taken() -> None:
-    for count in (1, 2, *range(250, 262), 520):
-        assert taken(*[delta("a")] * count) == [delta("a" * count)]
+@pytest.mark.parametrize("count", [255, 256, 257, 258, 512, 513])
+def test_any_number_of_deltas_becomes_one_with_all_of_their_text(count: int) -> None:
+    texts = [f"{number} " for number in range(count)]
+    assert taken(*map(delta, texts)) == [delta("".join(texts))]
 
 
 @pytest.mark.parametrize(

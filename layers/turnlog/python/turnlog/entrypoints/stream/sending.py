@@ -122,7 +122,7 @@ class Sending:
     async def _send_parts(self, form: Streamed | KeptAlive) -> None:
         box, work = self._outbox, self._work
         is_stream = isinstance(form, Streamed)
-        own = {**_STREAM, **form.headers} if isinstance(form, Streamed) else _JSON
+        own = {**(_STREAM if is_stream else _JSON), **form.headers}
         headers = [
             (name.lower().encode(), value.encode()) for name, value in headers_of(Response(200, headers=own)).items()
         ]

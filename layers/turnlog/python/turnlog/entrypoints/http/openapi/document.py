@@ -83,6 +83,7 @@ _USER = {
 
 _TAGS = {
     "Questions": "One question, one reply; nothing is stored.",
+    "Messages API": "Claude's own API at this address, for Anthropic's clients.",
     "Sessions": "Conversations that survive cold starts, races and retries.",
     "Anonymous": "Sessions of whoever holds a secret.",
     "Account": "All that is kept of the caller.",
@@ -119,7 +120,7 @@ _HEADERS: dict[str, tuple[str, Schema]] = {
     "Retry-After": ("Seconds after which a repeat may succeed.", {"type": "integer", "minimum": 1, "examples": [2]}),
     "WWW-Authenticate": (
         "The schemes by which callers are known, on every route. A token that expired since it was verified gets none.",
-        {"enum": ["Bearer, Session", "Bearer"]},
+        {"const": "Bearer, Session"},
     ),
     "Idempotent-Replayed": ("The answer was given before, under the same key.", {"const": "true"}),
     "X-Accel-Buffering": ("A proxy passes on what comes as it comes.", {"const": "no"}),
@@ -127,7 +128,6 @@ _HEADERS: dict[str, tuple[str, Schema]] = {
         "The longest time for which the request would have waited.",
         {"type": "string", "pattern": "^wait=[0-9]+$", "examples": ["wait=10"]},
     ),
-    **messages.OWN_HEADERS,
 }
 
 _EVENTS = (
@@ -151,7 +151,7 @@ def document() -> dict[str, Any]:
         if operation.unfinished:
             good[str(operation.unfinished)] = _good(operation, components)
         paths.setdefault(path, {})[method.lower()] = written | {"responses": good | _problems(operation, examples)}
-    paths |= messages.paths(_EVERY_ANSWER, _KEY, _PREFER, _USER)
+    paths |= messages.paths(_headers(), [_KEY | {"required": False}, _PREFER, _USER])
     return {
         "openapi": "3.1.1",
         "info": {"title": "Turnlog", "version": turnlog.__version__, "description": _DESCRIPTION}
@@ -162,7 +162,10 @@ def document() -> dict[str, Any]:
         "components": {
             "securitySchemes": _SECURITY,
             "schemas": components,
-            "headers": {name: {"description": said, "schema": schema} for name, (said, schema) in _HEADERS.items()},
+            "headers": {
+                name: {"description": said, "schema": schema}
+                for name, (said, schema) in (_HEADERS | messages.HEADERS).items()
+            },
             "examples": {name: {"value": value} for name, value in sorted(examples.items())},
         },
     }
