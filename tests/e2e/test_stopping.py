@@ -43,7 +43,7 @@ def streaming(stack: Stack, session_id: str) -> Iterator[None]:
     with stack.listen(f"/sessions/{session_id}/turns/stream", json=LONG, headers=KEY) as events:
         next(name for name, _ in events if name == "content_block_delta")
         yield
-        rest = []
+        rest: list[str] = []
         with suppress(httpx2.HTTPError):  # unless it has heard first that Claude has gone
             rest.extend(name for name, _ in events)
     assert not {"message_stop", "turnlog.done"} & set(rest)

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.client import IncompleteRead
+from queue import Queue
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ from turnlog.entrypoints.http.answers import Response
 from turnlog.entrypoints.http.replies import Health
 from turnlog.entrypoints.stream import make_app, sending
 from turnlog.entrypoints.stream.doors import Door
+from turnlog.entrypoints.stream.outbox import Outbox
 from turnlog.entrypoints.stream.streamed import KeptAlive, Streamed
 from turnlog.errors import ModelFailed, TurnInProgress
 
@@ -151,22 +153,33 @@ def test_the_answer_ends_only_after_the_work(script: Script, play: Play) -> None
     assert order == ["the work ended", "the answer ended"]
 
 
-def test_who_hangs_up_changes_nothing_for_the_work(script: Script, play: Play) -> None:
-    ended = threading.Event()
+def test_who_hangs_up_changes_nothing_for_the_work_and_gets_nothing_kept(
+    script: Script, play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noticed, noted = threading.Event(), Queue[dict[str, int]]()
+    close = Outbox.close
+
+    def note(box: Outbox) -> None:
+        close(box)
+        noticed.set()
 
     def run(emit: Emit) -> None:
         emit(delta("a"))
         script.wait()
         for _ in range(1000):
             emit(delta("b" * 1000))
-        ended.set()
 
+    monkeypatch.setattr(Outbox, "close", note)
+    monkeypatch.setattr(sending, "note_request", lambda *_, **measured: noted.put(measured))
     script.run = run
     reading = play().open()
     reading.next()
     reading.hang_up()
+    assert noticed.wait(PATIENCE_S)
     script.gate.set()
-    assert ended.wait(PATIENCE_S)
+    measured = noted.get(timeout=PATIENCE_S)
+    assert measured["events"] == 1001
+    assert measured["bytes_sent"] < 1000
 
 
 def test_a_slow_reader_gets_all_in_fewer_events(script: Script, play: Play) -> None:

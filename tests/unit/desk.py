@@ -17,7 +17,7 @@ from turnlog.domain.reply_events import OnEvent, ReplyEvent, events_of
 from turnlog.domain.sessions import Session, SessionSettings
 from turnlog.domain.tools import ToolCall, ToolResult
 from turnlog.domain.turn_stream import TurnStream
-from turnlog.domain.turns import Lease, Turn
+from turnlog.domain.turns import STOPPED, Lease, Turn
 from turnlog.usecases.held_lease import LEASE_S
 from turnlog.usecases.turn_protocol import TakenTurn, run_turn
 from turnlog.usecases.turn_request import TurnPolicy, TurnRequest
@@ -50,7 +50,7 @@ class ScriptedModel:
     retry_s: list[float | None] = field(default_factory=list)
     during: Callable[[], None] = lambda: None
     between: Callable[[ReplyEvent], None] = lambda event: None
-    tells: Literal["as it comes", "at the end", "nothing"] = "as it comes"
+    tells: Literal["as it comes", "at the end", "nothing", "of its stop"] = "as it comes"
 
     def reply(
         self, request: ModelRequest, seconds: float, on_event: OnEvent | None = None, *, retry_s: float | None = None
@@ -67,6 +67,8 @@ class ScriptedModel:
         reply = Reply(MODEL, to_json(blocks), stop_reason, usage, id=f"msg_{len(self.requests)}")
         if on_event is None or self.tells == "nothing":
             return reply
+        if self.tells == "of its stop":
+            return replace(reply, content="[]", stop_reason=STOPPED, usage=Usage("{}"))
         if self.tells == "as it comes":
             return tell(reply, on_event, self.between)
         all(map(on_event, events_of(reply)))

@@ -119,7 +119,7 @@ class MiniStack:
 
     def __init__(self, folder: Path) -> None:
         self.variables = {"FOLDER": str(folder)}
-        config = {"Handler": "app.app", "Environment": {"Variables": self.variables}}
+        config = {"FunctionName": NAME, "Handler": "app.app", "Environment": {"Variables": self.variables}}
         issuer = {"Environment": {"Variables": {"TOKEN_ISSUER": "https://issuer.example", "FOLDER": "another"}}}
         self._functions: dict[str, Any] = {NAME: {"config": config, "code_zip": b""}, "authorizer": {"config": issuer}}
         self.workers: list[Worker] = []

@@ -25,6 +25,7 @@ from turnlog.errors import (
     SessionNotFound,
     StreamOvertaken,
     TurnInProgress,
+    TurnStopped,
 )
 from turnlog.usecases.caller import Caller
 from turnlog.usecases.cancel_turn import cancel_turn
@@ -248,6 +249,33 @@ def test_a_stop_before_the_first_word_keeps_the_usage(reader: Reader, desk: Desk
     taken = reader.turn("one", "k", text(LONG)).turn
     assert (taken.stop_reason, taken.reply.content, taken.usage.count("input_tokens")) == (STOPPED, "[]", 100)
     assert reader.is_at_the_end
+
+
+def test_a_stop_before_anything_came_leaves_the_steps_and_what_was_reserved() -> None:
+    """Nobody knows if the call is billed, so it counts as a try."""
+    for steps in (0, 1):
+        desk = Desk(policy=_BUDGET)
+        reader = Reader(desk)
+        desk.renewing = reader.renewing
+
+        def during(desk: Desk = desk, reader: Reader = reader, last: int = steps + 1) -> None:
+            if len(desk.model.requests) == last:
+                cancel(desk)
+                reader.let_renew()
+                desk.model.tells = "of its stop"
+
+        desk.model.during = during
+        script = [wants("a")] * steps + [text(LONG)]
+        if steps:
+            taken = reader.turn("one", "k", *script).turn
+            assert (taken.stop_reason, len(taken.calls)) == (STOPPED, 1)
+            assert reader.events.message.message.blocks == wants("a")
+        else:
+            with pytest.raises(TurnStopped):
+                reader.turn("one", "k", *script)
+            assert desk.running
+            assert desk.running.attempt == 1
+        assert desk.used > 1000
 
 
 def test_a_model_that_cannot_stop_is_kept_and_shown_whole(reader: Reader, desk: Desk) -> None:

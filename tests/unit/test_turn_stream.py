@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -128,6 +129,16 @@ def test_a_block_that_was_not_whole_is_named_as_left_out(reader: Events) -> None
     assert stopped_after(1, reply_of(THOUGHT), reader).content == "[]"
     assert reader.types[-4:] == ["content_block_stop", "turnlog.left_out", "message_delta", "message_stop"]
     assert reader.own("left_out") == [{"type": "turnlog.left_out", "index": 0}]
+
+
+def test_half_a_call_at_the_end_of_a_reply_is_named_as_left_out(reader: Events) -> None:
+    """At `max_tokens` the provider ends a call of a tool in the middle of its input, which nobody can keep."""
+    stream = TurnStream(reader.append)
+    whole = reply_of(text("I look it up."), *called((OWN, {})), stop_reason="max_tokens")
+    tell(whole, stream.listener())
+    kept = replace(whole, content=to_json([text("I look it up.")]))
+    stream.finish([kept], "max_tokens", kept.usage)
+    assert [each["index"] for each in reader.own("left_out")] == [1]
 
 
 def test_a_reply_that_has_told_its_end_is_not_stopped(reader: Events) -> None:

@@ -156,9 +156,13 @@ class TurnUnfinished(TurnlogError):
 
 
 class TurnStopped(Refusal):
-    """The owner stopped the turn before anything of it was there."""
+    """The owner stopped the turn before anything of it was there; `billed` if its call had been made by then."""
 
     code = "turn_stopped"
+
+    def __init__(self, *, billed: bool = False) -> None:
+        super().__init__()
+        self.billed = billed
 
 
 class TurnNotRunning(Refusal):

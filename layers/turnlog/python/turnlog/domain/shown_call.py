@@ -52,29 +52,28 @@ class ShownCall:
         self._open = given
         self._open_characters = len(block.get("text") or "")
 
-    def complete(self, reply: Reply) -> int | None:
-        """Shows the rest of the reply after its listener has stopped it, so that all of it is shown that is kept.
+    def complete(self, reply: Reply) -> list[int]:
+        """Shows what the reply has and nobody has heard, if its listener has stopped it.
 
-        Returns the index of a block that was shown and is not kept: one that was not whole by then, and is no text.
+        Returns the indexes of blocks that were shown and are not kept, since they were not whole: a call of a tool, or
+        thinking.
         """
-        begun, left_out = len(self._indexes), None
+        kept, begun = reply.message.blocks, len(self._indexes)
         if self._open is not None:
-            left_out = self._close(self._open, reply)
-        for event in events_of(reply):
+            self._close(self._open, kept)
+        for event in () if self.is_whole else events_of(reply):
             index = json.loads(event.data).get("index")
             if index is not None and index >= begun:
                 self.pass_on(event)
         self.is_whole = True
-        return left_out
+        return [shown for given, shown in self._indexes.items() if given >= len(kept) and shown is not None]
 
-    def _close(self, index: int, reply: Reply) -> int | None:
-        blocks = reply.message.blocks
-        kept = blocks[index] if index < len(blocks) else None
-        if kept and kept["type"] == "text" and (rest := kept["text"][self._open_characters :]):
+    def _close(self, index: int, kept: list[dict[str, Any]]) -> None:
+        block = kept[index] if index < len(kept) else None
+        if block and block["type"] == "text" and (rest := block["text"][self._open_characters :]):
             delta = {"type": "text_delta", "text": rest}
             self.pass_on(_event("content_block_delta", index=index, delta=delta))
         self.pass_on(_event("content_block_stop", index=index))
-        return None if kept else self._indexes[index]
 
 
 def _event(event_type: str, **fields: Any) -> ReplyEvent:

@@ -113,13 +113,11 @@ class TurnStream:
     def finish(self, replies: Sequence[Reply], stop_reason: str, usage: Usage, own_tools: Iterable[str] = ()) -> None:
         """Shows of the turn's `replies` what nobody has heard, and ends the message. The turn is stored.
 
-        `turnlog.left_out` names a block that was shown and is not stored: a reply was stopped within it.
+        `turnlog.left_out` names a block that was shown and is not stored: the reply was stopped or ended within it.
         """
         shown = len(self._calls)
-        if self._calls and not self._calls[-1].is_whole:
-            left_out = self._calls[-1].complete(replies[shown - 1])
-            if left_out is not None:
-                self.emit(own_event("left_out", index=left_out))
+        for index in self._calls[-1].complete(replies[shown - 1]) if self._calls else ():
+            self.emit(own_event("left_out", index=index))
         for reply in replies[shown:]:
             self.show(reply, own_tools)
         last = replies[-1]

@@ -7,6 +7,6 @@ from turnlog.errors import ModelError, QuotaExceeded, SecretUnavailable, TurnSto
 
 def may_be_billed(error: Exception) -> bool:
     """True if the provider may charge for a call that ended with this error."""
-    if isinstance(error, ModelError):
+    if isinstance(error, ModelError | TurnStopped):
         return error.billed
-    return not isinstance(error, SecretUnavailable | QuotaExceeded | TurnUnfinished | TurnStopped)
+    return not isinstance(error, SecretUnavailable | QuotaExceeded | TurnUnfinished)

@@ -168,11 +168,16 @@ class RunningTurn:
         """Stores the turn with what there is of its last reply.
 
         The provider has told how long the prompt was, and not how much it wrote: so the call has no known cost, its
-        usage is the least that it can be, and what was reserved for it stays charged.
+        usage is the least that it can be, and what was reserved for it stays charged. Of a reply that had not begun
+        there is nothing, not even that.
         """
         if not self.held.lease.stop_asked:  # it cannot be stored, and the next write says why
             self.held.write(self.store.renew)
             raise LeaseLost
+        if not reply.usage.fields:
+            if not self.steps:
+                raise TurnStopped(billed=True)
+            return self._commit(STOPPED, settles=False)
         call = replace(self._call_of(reply), cost_usd=None)
         return self._commit(STOPPED, (reply.message, call), settles=False)
 

@@ -53,7 +53,7 @@ class _Doors:
             return
         door, resource, parameters = self._find(asked)
         event = asgi_request.event_of(asked, resource, parameters)
-        request = Request(event, began_ms)
+        request = Request(event, began_ms)  # which reads the event when it is asked: what comes late is put in below
         try:
             if (asked.method, resource) not in door.routes:
                 await _send_whole(door.answer(NOT_FOUND, request), request, began_s, send)

@@ -123,10 +123,7 @@ class Sending:
         box, work = self._outbox, self._work
         is_stream = isinstance(form, Streamed)
         own = {**(_STREAM if is_stream else _JSON), **form.headers}
-        headers = [
-            (name.lower().encode(), value.encode()) for name, value in headers_of(Response(200, headers=own)).items()
-        ]
-        await self._send({"type": "http.response.start", "status": 200, "headers": headers})
+        await self._send(start_of(Response(200, headers=own)))
         quiet_s = 0.0  # at first: the headers alone may be held back on the way
         while True:
             has_news = await box.until(lambda: box.has_news, quiet_s)

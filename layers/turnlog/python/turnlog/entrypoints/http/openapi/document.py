@@ -11,7 +11,7 @@ from turnlog.entrypoints.http import fields
 from turnlog.entrypoints.http.bodies import TurnNumber
 from turnlog.entrypoints.http.fields import described
 from turnlog.entrypoints.http.openapi import messages
-from turnlog.entrypoints.http.openapi.components import Schema, example_of, ref, schema_of, schemas
+from turnlog.entrypoints.http.openapi.components import EVENT, Schema, example_of, ref, schema_of, schemas
 from turnlog.entrypoints.http.openapi.operations import ANONYMOUS, OPERATIONS, USER, Operation
 from turnlog.entrypoints.http.openapi.refusals import Example, refusals
 from turnlog.entrypoints.http.problem_body import Problem
@@ -131,10 +131,10 @@ _HEADERS: dict[str, tuple[str, Schema]] = {
 }
 
 _EVENTS = (
-    "Server-sent events in the form of the Messages API, from one `message_start` to one `message_stop`, between those "
-    "of ours. `x-events` has the schemas of our events' data, by their names."
+    "Events in the form of the Messages API, from one `message_start` to one `message_stop`, between those of ours. "
+    "`x-events` has the schemas of our events' data, by their names."
 )
-_EXAMPLE_OF_EVENTS = 'event: turnlog.turn\ndata: {"type":"turnlog.turn","model":"claude-sonnet-5-5"}\n\n'
+_EXAMPLE_OF_EVENTS = {"event": "turnlog.turn", "data": '{"type":"turnlog.turn","model":"claude-sonnet-5-5"}'}
 
 
 def document() -> dict[str, Any]:
@@ -213,7 +213,7 @@ def _good(operation: Operation, components: dict[str, Schema]) -> dict[str, Any]
 
 
 def _stream(operation: Operation) -> dict[str, Any]:
-    content = {"schema": {"type": "string", "description": _EVENTS}, "example": _EXAMPLE_OF_EVENTS}
+    content = {"schema": EVENT | {"description": _EVENTS}, "example": _EXAMPLE_OF_EVENTS}
     return {
         "description": "Events, as they come.",
         "headers": _headers("X-Accel-Buffering", *operation.headers),

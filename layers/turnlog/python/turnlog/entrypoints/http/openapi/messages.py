@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from turnlog.entrypoints.http.openapi.components import Schema
+from turnlog.entrypoints.http.openapi.components import EVENT, Schema
 
 _CLAUDES = "https://platform.claude.com/docs/en/api/messages"
 _STATUSES = (400, 401, 403, 404, 408, 409, 413, 415, 422, 429, 500, 502, 503, 504, 529)
@@ -55,7 +55,7 @@ _EXAMPLE_OF_AN_ERROR = {
     },
     "request_id": "7f5d0ab5",
 }
-_EVENTS = 'event: message_stop\ndata: {"type":"message_stop"}\n\n'
+_EVENT = {"event": "message_stop", "data": '{"type":"message_stop"}'}
 _ANY = {"type": "object", "additionalProperties": True}
 
 HEADERS: dict[str, tuple[str, Schema]] = {
@@ -79,7 +79,7 @@ def paths(headers: dict[str, Any], parameters: list[dict[str, Any]]) -> dict[str
     named = {"name": "Turnlog-Session", "in": "header", "required": False, "schema": {"type": "string"}}
     session = named | {"description": "A session whose next turn this is, or `new`; without it, Claude is asked as is."}
     more = [*parameters, beta | {"schema": {"enum": ["true"]}}]
-    events = {"text/event-stream": {"schema": {"type": "string"}, "example": _EVENTS}}
+    events = {"text/event-stream": {"schema": EVENT, "example": _EVENT}}
     return {
         "/messages": {
             "post": _operation("message", "Have Claude answer, or take a turn.", own, [session, *more], events)
