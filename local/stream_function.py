@@ -9,26 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import copy
 import json
-import queue
-import secrets
 import threading
-import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
-from local.executions import events_of, read_log
 from local.request_line import route_of
 from local.saved_code import SavedCode
-from local.state import ROOT
+from local.stream_process import StreamProcess
 from local.stream_relay import Message, NoAnswer, Receive, Send, pass_on
 from local.stream_server import SECRET_HEADER
-
-_SPAWNED_WITHIN_S = 90
-_QUIET_S = 0.1
-"""The pause after which lines that were written together are told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,28 +36,6 @@ class Streaming:
         return route_of(normal, [route for own, route in self.routes if own == method]) != "-"
 
 
-@dataclass(slots=True, eq=False)
-class _Server:
-    """One process. `facts` is what it was started with, `open` the number of its requests here."""
-
-    worker: Any
-    port: int
-    secret: bytes
-    facts: object
-    open: int = 0
-
-    @property
-    def lives(self) -> bool:
-        return self.worker._proc is not None and self.worker._proc.poll() is None
-
-    def finish(self) -> None:
-        """Has the process end when its turns are stored, those too whose reader has gone. Waits for nothing."""
-        if self.lives:
-            with contextlib.suppress(OSError):  # it has just ended
-                self.worker._proc.stdin.write(json.dumps({"event": {}}) + "\n")
-                self.worker._proc.stdin.flush()
-
-
 class StreamFunction:
     """Serves the routes of `streaming`, which the launcher orders.
 
@@ -81,8 +50,8 @@ class StreamFunction:
         self._tell = tell
         self._one_at_a_time = asyncio.Lock()
         self._lock = threading.Lock()
-        self._serving: _Server | None = None
-        self._all: list[_Server] = []
+        self._serving: StreamProcess | None = None
+        self._all: list[StreamProcess] = []
 
     async def warm(self) -> None:
         """Starts the process, unless it runs. An error is told as that of any function."""
@@ -101,7 +70,7 @@ class StreamFunction:
         """Ends all processes, busy or not."""
         self._runtime.kill_workers([server.worker for server in self._all])
 
-    async def _take(self) -> _Server:
+    async def _take(self) -> StreamProcess:
         """Returns the process for a request. Raises NoAnswer when it cannot be started."""
         async with self._one_at_a_time:  # a burst waits for one start
             try:
@@ -109,14 +78,14 @@ class StreamFunction:
             except Exception as error:
                 raise NoAnswer from error
 
-    def _release(self, server: _Server) -> None:
+    def _release(self, server: StreamProcess) -> None:
         with self._lock:
             server.open -= 1
             is_left = server.open == 0 and server is not self._serving
         if is_left:
             server.finish()
 
-    def _current(self) -> _Server:
+    def _current(self) -> StreamProcess:
         facts = self._facts()
         before = self._serving
         server = before if before and before.lives and before.facts == facts else self._start(facts)
@@ -145,41 +114,8 @@ class StreamFunction:
             found |= self._functions._functions[name]["config"].get("Environment", {}).get("Variables", {})
         return found
 
-    def _start(self, facts: object) -> _Server:
-        record = self._record()
-        config = copy.deepcopy(dict(record["config"]))
-        app, config["Handler"] = config["Handler"], "local/stream_server.serve"
-        config["Environment"] = {"Variables": self._variables() | {"PYTHONPATH": str(ROOT)}}
-        config["Timeout"] = _SPAWNED_WITHIN_S
-        worker = self._runtime.Worker(self.streaming.function, config, record["code_zip"])
-        secret = secrets.token_hex(32)
-        answered = worker.invoke({"app": app, "secret": secret}, str(uuid.uuid4()))
-        if answered.get("status") != "ok":
-            worker._discard_tmpdir()
-            raise NoAnswer
-        server = _Server(worker, answered["result"]["port"], secret.encode(), facts)
-        self._all.append(server)
-        threading.Thread(target=self._follow, args=(server, record), name="stream log", daemon=True).start()
-        return server
-
-    def _follow(self, server: _Server, record: Mapping[str, Any]) -> None:
-        """Tells and keeps what the process writes until it has ended, and tidies up after it."""
-        lines: list[str] = []
-        while server.lives or not server.worker._stderr_queue.empty() or lines:
-            try:
-                lines.append(server.worker._stderr_queue.get(timeout=_QUIET_S))
-            except queue.Empty:
-                if lines:
-                    self._keep(server, record, "\n".join(lines))
-                lines = []
-        self._all.remove(server)
-        server.worker._discard_tmpdir()
-
-    def _keep(self, server: _Server, record: Mapping[str, Any], log: str) -> None:
-        printed, notes = read_log(log)
-        if printed:
-            text = "\n".join(printed)
-            self._tell({"printed": self._code.with_its_paths(text, server.worker.func_name, server.worker._tmpdir)})
-        for noted in events_of(notes, None):
-            self._tell({"noted": asdict(noted)})
-        self._functions._emit_lambda_logs(record, str(uuid.uuid4()), log, False, 0)
+    def _start(self, facts: object) -> StreamProcess:
+        started = StreamProcess(self._runtime, self._record(), self._variables(), facts)
+        self._all.append(started)
+        started.follow(self._functions, self._code, self._tell, self._all.remove)
+        return started

@@ -32,7 +32,7 @@ PARTS = {
     "template": [*PYTEST, "tests/template"],
     "promises": [*PYTEST, "tests/promises"],
     "contract": [*IN_PARALLEL, "tests/contract"],
-    "handlers": [*IN_PARALLEL, "tests/handlers"],
+    "handlers": [*IN_PARALLEL, "tests/handlers", "tests/stream", "tests/messages"],
     "unit": [*IN_PARALLEL, "tests/unit", "tests/usecases"],
 }
 STATIC = ("lint", "format", "types", "sam", "cfn-lint")

@@ -151,7 +151,8 @@ def table(costs: Sequence[WriteCost]) -> list[str]:
     steps = sum(each.written == "the results of its tool" for each in turn)
     sums = [sum(getattr(each, name) for each in turn) for name in ("calls", "write_units", "with_budget")]
     lines.append(f"| **a turn of {steps} steps** |" + "".join(f" **{each}** |" for each in sums))
-    times = round(60 * MINUTES / RENEW_EVERY_S)
-    units = f"{times * renewal.write_units} | {times * renewal.with_budget}"
-    lines.append(f"| {MINUTES} minutes of renewals | {times} | {units} |")
+    for minutes in (1, 5, MINUTES):
+        times = round(60 * minutes / RENEW_EVERY_S)
+        units = f"{times * renewal.write_units} | {times * renewal.with_budget}"
+        lines.append(f"| {minutes} minute{'s' if minutes > 1 else ''} of renewals | {times} | {units} |")
     return lines

@@ -237,7 +237,7 @@ class Stack:
             if "til" in item:
                 self.dynamodb.update_item(
                     TableName=self.run["tables"][table],
-                    Key={name: item[name] for name in ("PK", "SK")},
+                    Key={name: item[name] for name in ("pk", "sk")},
                     UpdateExpression="SET til = :now",
                     ExpressionAttributeValues={":now": {"N": str(time.time_ns() // 1_000_000)}},
                 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -45,3 +46,8 @@ def test_curl_asks(client: Client) -> None:
     (asked,) = examples("curl")
     answer = json.loads(client.run("sh", "-c", asked))
     assert answer["content"][-1]["text"].startswith(NOT_CLAUDE)
+
+
+def test_the_first_example_of_the_readme_prints_an_answer(client: Client) -> None:
+    first = re.findall(r"^```python\n(.*?)^```", Path("README.md").read_text(), flags=re.MULTILINE | re.DOTALL)[0]
+    assert client.python(first).startswith(NOT_CLAUDE)

@@ -6,7 +6,8 @@ import base64
 import importlib.util
 import io
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any
 import pytest
 
 from tests import deployed, documented
-from tests.fakes import SERVER_KEY, HashModel, HeldClock, KeptLog, NoDocuments
+from tests.fakes import MODEL, SERVER_KEY, HashModel, HeldClock, KeptLog, NoDocuments
 from tests.web_adapter import WebAdapter, read_body
 from turnlog import runtime
 from turnlog.adapters import telemetry
@@ -25,14 +26,19 @@ from turnlog.adapters.local.memory import MemorySessionStore
 from turnlog.adapters.tool_runner import ThreadToolRunner
 from turnlog.config import AnonymousLifeSettings, AnonymousLimitSettings, GatewaySettings, SessionLifeSettings
 from turnlog.domain.chosen_tools import OfferedTools
+from turnlog.domain.passing.rules import PassingRules
 from turnlog.domain.sessions import ListedSession, SessionView
 from turnlog.domain.tool_functions import Tool
 from turnlog.entrypoints.http.api import Api
 from turnlog.errors import ItemUnreadable
+from turnlog.ports.messages_api import PassedRequest
 from turnlog.tools import tools_named
 from turnlog.usecases.turn_request import TurnPolicy
 
 Event = dict[str, Any]
+DENIED = frozenset(["container", "thread"])
+"""Some of the fields that a deployment lets nobody pass on."""
+
 REFUSED_FIELDS = {"type", "title", "status", "detail", "instance", "code"}
 
 
@@ -110,6 +116,22 @@ class Backstage:
         self.after_sleep()
 
 
+class Echo:
+    """A provider whose every answer is the same message, to whatever is passed on."""
+
+    status = 200
+    headers: Mapping[str, str] = {"content-type": "application/json", "request-id": "req_echo"}
+
+    @contextmanager
+    def send(self, request: PassedRequest, seconds: float) -> Iterator[Echo]:
+        yield self
+
+    def chunks(self) -> Iterator[bytes]:
+        usage = {"input_tokens": 3, "output_tokens": 1}
+        message = {"type": "message", "id": "msg_echo", "role": "assistant", "model": MODEL, "content": []}
+        yield json.dumps(message | {"stop_reason": "end_turn", "usage": usage, "input_tokens": 3}).encode()
+
+
 @pytest.fixture
 def backstage(monkeypatch: pytest.MonkeyPatch, audit: KeptLog) -> Backstage:
     stage = Backstage(HashModel(), MemorySessionStore(), HeldClock(), audit)
@@ -123,6 +145,8 @@ def backstage(monkeypatch: pytest.MonkeyPatch, audit: KeptLog) -> Backstage:
     monkeypatch.setattr(runtime, "quota_store", lambda: stage.store)
     monkeypatch.setattr(runtime, "tool_runner", stage.tool_runner)
     monkeypatch.setattr(runtime, "offered_tools", stage.offered_tools)
+    monkeypatch.setattr(runtime, "messages_api", Echo)
+    monkeypatch.setattr(runtime, "passing_rules", lambda: PassingRules(runtime.models(), False, DENIED, ()))
     monkeypatch.setattr(runtime, "document_store", NoDocuments)
     monkeypatch.setattr(runtime, "now_ms", stage.clock)
     monkeypatch.setattr(runtime, "sleep", stage.sleep)

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from tests.added_function import single_turn_paths
-from tests.fakes import OWNER, new_session
+from tests.fakes import MODEL, OWNER, new_session
 from tests.handlers.conftest import Answered, Backstage, Call
 from tests.handlers.test_authorisation import FUNCTION_OF, SECRET, named, ref
 from tests.media import base64_of, document, image, png, search_result, text_block, text_document, tool_result
@@ -114,6 +114,7 @@ _BAD_BLOCKS = {
 }
 _RESULTS = [tool_result(f"toolu_{CANARY}", content=_BLOCKS), tool_result("b", content=CANARY, is_error=True)]
 
+_PASSED = {"model": MODEL, "max_tokens": 100, "messages": [{"role": "user", "content": f"{CANARY} message"}]}
 _NOTED = {f"{CANARY}-name": f"{CANARY} value"}
 
 SAID = {
@@ -175,6 +176,18 @@ SAID = {
     "blocks in a streamed turn": Said(
         ("POST", "/sessions/{id}/turns/stream"), {"message": _BLOCKS}, _KEY, secrets=_DATA
     ),
+    "a message to pass on": Said(("POST", "/messages"), _PASSED, _KEY),
+    "a message to pass on with an odd field": Said(("POST", "/messages"), _PASSED | {CANARY: CANARY}),
+    "a message to pass on to another model": Said(("POST", "/messages"), _PASSED | {"model": f"{CANARY}-model"}),
+    "a message to pass on with what is denied": Said(("POST", "/messages"), _PASSED | {"container": CANARY}),
+    "a turn by the Messages API": Said(("POST", "/messages"), _PASSED, _KEY | {"Turnlog-Session": "new"}),
+    "a streamed turn by the Messages API": Said(
+        ("POST", "/messages"), _PASSED | {"stream": True}, _KEY | {"Turnlog-Session": "new"}
+    ),
+    "a turn by the Messages API of a session that is none": Said(
+        ("POST", "/messages"), _PASSED, _KEY | {"Turnlog-Session": f"{CANARY}/../x"}
+    ),
+    "a message to count": Said(("POST", "/messages/count_tokens"), _PASSED),
     "a list of turns": Said(("GET", "/sessions/{id}/turns")),
     "a stored turn": Said(("GET", "/sessions/{id}/turns/{n}")),
     "a list of models": Said(("GET", "/models"), query={"after_id": [CANARY]}),

@@ -353,7 +353,7 @@ def test_it_says_where_the_api_is_and_under_which_licence() -> None:
 
 def test_every_operation_has_one_tag_and_every_tag_is_explained_and_used() -> None:
     tags = {each["name"] for each in documented.written()["tags"] if each["description"]}
-    used = [documented.operation(*route)["tags"] for route in OPERATIONS]
+    used = [each["tags"] for item in documented.written()["paths"].values() for each in item.values()]
     assert {len(each) for each in used} == {1}
     assert {each[0] for each in used} == tags
 

@@ -198,3 +198,24 @@ def test_instructions_follow_the_message_from_which_they_hold(
 def test_what_the_question_settled_cannot_be_said_again(call: Call, field: dict[str, Any]) -> None:
     answer = go_on(call, ask(call).body["continuation"], field)
     assert (answer.status, answer.body["code"]) == (422, "continuation_settles")
+
+
+def test_a_reply_may_be_as_long_as_its_model_writes_and_no_longer(
+    call: Call, backstage: Backstage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtime, "models", lambda: ("claude-sonnet-5-5", "claude-haiku-4-5"))
+    long, short = {"max_tokens": 128_000}, {"model": "claude-haiku-4-5", "max_tokens": 64_001}
+    assert create(call, long).body["max_tokens"] == 128_000
+    asked = {("session", "/sessions"): short, ("stream", "/query/stream"): short | {"message": "a"}}
+    asked["stream", "/summarize/stream"] = short | {"message": "a"}
+    for (function, path), body in asked.items():
+        answer = call(function, "POST", path, body)
+        assert (answer.status, answer.body["code"]) == (422, "max_tokens_range")
+        assert answer.body["errors"][0]["maximum"] == 64_000
+    assert backstage.model.requests == []
+
+
+def test_a_fork_to_a_model_that_writes_less_has_as_many_tokens_as_that_one_writes() -> None:
+    settings = ModelSettings("claude-haiku-4-5", 128_000, thinking='{"type":"enabled","budget_tokens":100000}')
+    possible = made_possible(settings)
+    assert (possible.max_tokens, possible.thinking) == (64_000, "")

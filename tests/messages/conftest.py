@@ -14,10 +14,12 @@ import pytest
 
 from local.claude_stand_in import StandIn
 from local.loopback import GuardedHandler, LoopbackServer
+from tests import deployed
 from tests.handlers.conftest import Backstage, backstage, logged
 from tests.stream.conftest import Believing, Served, running
 from turnlog import runtime
 from turnlog.adapters.messages_api import HttpMessagesApi
+from turnlog.config import PassingSettings
 from turnlog.domain.limits import OwnerLimits
 from turnlog.domain.passing.rules import PassingRules
 from turnlog.entrypoints.stream import NATIVE, make_app
@@ -27,16 +29,11 @@ __all__ = ["Backstage", "backstage", "logged"]
 
 KEY = "sk-ant-the-key-of-the-service"
 MODELS = ("claude-sonnet-5-5", "claude-haiku-4-5")
-DENIED = (
-    "thread",
-    "container",
-    "file_id",
-    "mcp_servers",
-    "previous_message_id",
-    "billing_policy",
-    "user_profile_id",
-    "workspace_id",
-)
+
+
+def _by_default() -> PassingSettings:
+    """What is denied where the deployment's owner names nothing."""
+    return PassingSettings.read(deployed.environment("StreamFunction"))
 
 
 @dataclass
@@ -44,8 +41,8 @@ class DoorSettings:
     """What a deployment decides for this door; a test changes it."""
 
     web: bool = False
-    denied_fields: tuple[str, ...] = DENIED
-    denied_betas: tuple[str, ...] = ()
+    denied_fields: tuple[str, ...] = field(default_factory=lambda: _by_default().denied_fields)
+    denied_betas: tuple[str, ...] = field(default_factory=lambda: _by_default().denied_betas)
     limits: OwnerLimits = field(default_factory=OwnerLimits)
     keys: list[str] = field(default_factory=lambda: [KEY])
 

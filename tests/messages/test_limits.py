@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from typing import Any
 
-import anthropic
 import httpx2
 import pytest
 
@@ -15,10 +15,27 @@ from local.claude_stand_in import StandIn
 from local.loopback import GuardedHandler
 from tests.handlers.conftest import Backstage
 from tests.messages.asking import ADA, ASKED, STREAMED, error_of, post, user
-from tests.messages.conftest import MODELS, STOP, STREAM, DoorSettings, Facing, event, finished, said, started
+from tests.messages.conftest import (
+    MODELS,
+    STOP,
+    STREAM,
+    Before,
+    DoorSettings,
+    Facing,
+    event,
+    finished,
+    providing,
+    said,
+    started,
+)
 from tests.stream.conftest import Served
+from turnlog.adapters.messages_api import HttpMessagesApi
 from turnlog.domain.limits import OwnerLimits
+from turnlog.domain.passing.fields import PassedBody
 from turnlog.errors import StoreUnavailable
+from turnlog.ports.messages_api import PassedRequest
+from turnlog.usecases.caller import Caller
+from turnlog.usecases.pass_on import Passing
 
 SONNET, HAIKU = MODELS
 OWNER = "https://issuer.example/|ada"
@@ -138,6 +155,16 @@ class TestSettlement:
             post(url, STREAMED)
         assert 500 < used(backstage) < 1500
 
+    @pytest.mark.parametrize("body", [ASKED, STREAMED], ids=["whole", "stream"])
+    def test_what_was_never_sent_is_given_back(
+        self, body: dict[str, Any], before: Before, settings: DoorSettings, backstage: Backstage
+    ) -> None:
+        assert post(before("http://127.0.0.1:9"), body).status_code == 503
+        settings.keys = ["refused"]
+        with providing(b"{}", 401) as provider:
+            assert post(before(provider.url), body).status_code == 503
+        assert used(backstage) == 0
+
     def test_a_stream_that_is_refused_in_its_first_event_is_given_back(
         self, facing: Facing, backstage: Backstage
     ) -> None:
@@ -173,12 +200,24 @@ class TestSettlement:
         assert used(backstage) == 14
 
     def test_a_budget_is_settled_before_the_last_event(
-        self, client: anthropic.Anthropic, settings: DoorSettings
+        self, claude: StandIn, settings: DoorSettings, backstage: Backstage, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        settings.limits = OwnerLimits(budget_a_day=Decimal(1100))  # one reservation, and what some calls use
-        for _ in range(5):
-            with client.messages.stream(**ASKED) as stream:
-                assert stream.get_final_message().stop_reason == "end_turn"
+        order: list[str] = []
+        settle = backstage.store.settle
+
+        def tell(*given: Any) -> None:
+            settle(*given)
+            order.append("settled")
+
+        monkeypatch.setattr(backstage.store, "settle", tell)
+        api = HttpMessagesApi(claude.url, settings.key, allows_stand_in=True)
+        passing = Passing(api, backstage.store, settings.limits, lambda: 30.0, backstage.clock)
+        headers = {"anthropic-version": "2026-10-21"}
+        request = PassedRequest("messages", json.dumps(STREAMED).encode(), SONNET, headers)
+        passing.stream(
+            Caller(OWNER), request, PassedBody(STREAMED), lambda event: order.append(event.type), lambda _: None
+        )
+        assert order[-3:] == ["message_delta", "settled", "message_stop"]
 
     def test_an_answer_is_not_withheld_because_it_cannot_be_settled(
         self, door: Served, backstage: Backstage, monkeypatch: pytest.MonkeyPatch

@@ -65,6 +65,7 @@ class TestALongWait:
             rest = b"".join(chunks)
         assert rest.lstrip(b"\n") == REPLY.lstrip(b"\n")
         assert answer.headers["content-type"].startswith("application/json")
+        assert answer.headers["request-id"]
 
     def test_the_sdk_reads_such_an_answer(self, facing: Facing) -> None:
         held = Held(REPLY)

@@ -201,7 +201,12 @@ def test_an_anonymous_caller_streams_in_its_own_session_and_nowhere_else(
 def test_twenty_run_at_the_same_time(served: Served, model: HeldModel, call: Call) -> None:
     """None of them waits for another's end, as those would that share a pool of threads."""
     sessions = [str(create(call).body["session_id"]) for _ in range(20)]
-    model.during = threading.Barrier(20, timeout=10).wait
+    together = threading.Barrier(20, timeout=10)
+
+    def wait() -> None:
+        together.wait()
+
+    model.during = wait
     model.free()
     for reading in [ask(served, session_id) for session_id in sessions]:
         assert reading.open().rest().types[-1] == "turnlog.done"

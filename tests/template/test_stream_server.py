@@ -27,6 +27,7 @@ async def app(scope, receive, send):
     if scope["path"] == "/long":
         os.kill(os.getpid(), signal.SIGTERM)
     headers = {name.decode(): value.decode() for name, value in scope["headers"]}
+    headers["peer"] = scope["client"][0]
     await send({"type": "http.response.start", "status": 200, "headers": []})
     await send({"type": "http.response.body", "body": b"first ", "more_body": True})
     await send({"type": "http.response.body", "body": json.dumps(headers).encode()})
@@ -87,11 +88,14 @@ def wait_for(port: int, process: subprocess.Popen[str]) -> None:
 
 
 def test_the_adapter_finds_the_app_of_the_handler_and_gets_its_answer(started: Started) -> None:
-    headers = {"x-amzn-request-context": '{"authorizer": {"owner": "ada"}}', "Authorization": f"Bearer {'x' * 9000}"}
+    headers = {"x-amzn-request-context": '{"authorizer": {"owner": "ada"}}', "X-Forwarded-For": "203.0.113.7"}
+    headers["Authorization"] = f"Bearer {'x' * 9000}"
     answer = httpx2.get(f"{started.url}/query/stream", headers=headers, timeout=WITHIN_S)
     assert answer.text.startswith("first ")
     assert "ada" in answer.text
+    assert '"peer": "127.0.0.1"' in answer.text  # whatever a header says
     assert "x" * 9000 in answer.text  # as much as the gateway lets through
+    assert set(answer.headers) == {"transfer-encoding"}  # the app's own, of which there are none, and the connection's
 
 
 def test_an_answer_is_sent_to_its_end_when_lambda_ends_the_environment(started: Started) -> None:

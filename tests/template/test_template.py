@@ -1179,9 +1179,7 @@ class TestParameters:
             assert (model.deprecated, model.retires, model.successor) == (None, None, None), name
             assert PRICES[name]
 
-    def test_what_names_the_account_that_all_share_is_denied_unless_the_owner_says_otherwise(
-        self, functions: dict[str, Resource]
-    ) -> None:
+    def test_what_names_the_account_of_all_callers_is_denied_by_default(self, functions: dict[str, Resource]) -> None:
         environment = deployed.environment("StreamFunction")
         denied = PassingSettings.read(environment)
         assert set(denied.denied_fields) >= {"thread", "container", "file_id", "mcp_servers", "previous_message_id"}

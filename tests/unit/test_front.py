@@ -141,10 +141,12 @@ def test_a_message_has_a_line_with_its_tokens_though_it_was_kept_alive(fronted: 
     assert (fronted.answered["tokens"], fronted.answered["cost_usd"]) == (15, "0.0012")
 
 
-def test_a_turn_that_was_stored_before_costs_nothing(fronted: Fronted) -> None:
+@pytest.mark.parametrize("told_by", ["a header", "an event"])
+def test_a_turn_that_was_stored_before_costs_nothing(fronted: Fronted, told_by: str) -> None:
+    done = DONE | ({"replayed": True} if told_by == "an event" else {})
     fronted.behind.kind = "text/event-stream"
-    fronted.behind.pieces = [b"event: turnlog.done\ndata: " + json.dumps(DONE).encode() + b"\n\n"]
-    fronted.behind.more = [(b"idempotent-replayed", b"true")]
+    fronted.behind.pieces = [b"event: turnlog.done\ndata: " + json.dumps(done).encode() + b"\n\n"]
+    fronted.behind.more = [(b"idempotent-replayed", b"true")] if told_by == "a header" else []
     fronted.ask("/v1/query/stream")
     assert (fronted.answered["tokens"], fronted.answered["cost_usd"]) == (None, None)
 

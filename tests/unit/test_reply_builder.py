@@ -481,6 +481,17 @@ def test_a_reply_can_be_stopped_after_any_event(kept: int) -> None:
     assert said == (["text"] if kept > 2 else []) + (["tool_use"] if kept > 7 else [])
 
 
+@given(st.data(), st.lists(BLOCKS, max_size=3))
+def test_a_stopped_reply_is_a_beginning_of_the_whole_one(data: st.DataObject, content: list[Any]) -> None:
+    events = [start(), *(event for n, each in enumerate(content) for event in cut(data, n, each))]
+    said = stopped(*events[: data.draw(st.integers(1, len(events)))]).message.blocks
+    assert said[:-1] == content[: max(0, len(said) - 1)]
+    if said and said[-1] != (whole := content[len(said) - 1]):
+        assert said[-1]["type"] == whole["type"] == "text"
+        assert said[-1]["text"]
+        assert whole["text"].startswith(said[-1]["text"])
+
+
 def test_what_cannot_be_kept_cannot_be_kept_of_a_stopped_reply() -> None:
     for content in ({"type": "text", "text": 5}, {"type": "text", "text": ""}):
         builder = ReplyBuilder()

@@ -80,6 +80,7 @@ def test_a_conversation_with_the_newest_turns_goes_on_after_them(earlier: list[S
         ([("user", text("uno")), ONE[1]], [FIRST]),
         ([ONE[0], ("assistant", text("one"))], [FIRST]),
         (ONE + THREE, [FIRST, SECOND, REFUSED]),
+        ([("system", text("Be brief.")), *TWO], [FIRST, SECOND]),
         (ONE, [replace(FIRST, messages=(), calls=())]),
     ],
     ids=str,

@@ -413,7 +413,7 @@ def test_an_answer_that_comes_whole_is_no_stream() -> None:
         Streaming([(3990, 4000), (1601, 4000)]).ask_stream()
 
 
-def told(text: str, *left_out: str, more: Sequence[dict[str, Any]] = ()) -> Heard:
+def heard_of(text: str, *left_out: str, more: Sequence[dict[str, Any]] = ()) -> Heard:
     first, *others = stream_of(text).body
     kept = [each for each in (first, *more, *others) if each["type"] not in left_out]
     return Heard([Event(each["type"], each, 0) for each in kept])
@@ -423,14 +423,14 @@ def told(text: str, *left_out: str, more: Sequence[dict[str, Any]] = ()) -> Hear
     ("heard", "words"),
     [
         (Heard([]), "without an event"),
-        (told("ok", "turnlog.turn"), "from message_start to turnlog.done"),
-        (told("ok", "turnlog.done"), "from turnlog.turn to message_stop"),
-        (told("ok", "message_stop"), "'message_stop': 0"),
-        (told("ok", more=[{"type": "message_start"}]), "'message_start': 2"),
-        (told("ok", more=[{"type": "error", "error": {"message": "busy"}}]), "stream: busy"),
-        (told("ok", "turnlog.done", "message_stop", more=[{"type": "error"}]), "without a message"),
-        (told("ok", "content_block_delta"), "without a text"),
-        (told(""), "without a text"),
+        (heard_of("ok", "turnlog.turn"), "from message_start to turnlog.done"),
+        (heard_of("ok", "turnlog.done"), "from turnlog.turn to message_stop"),
+        (heard_of("ok", "message_stop"), "'message_stop': 0"),
+        (heard_of("ok", more=[{"type": "message_start"}]), "'message_start': 2"),
+        (heard_of("ok", more=[{"type": "error", "error": {"message": "busy"}}]), "stream: busy"),
+        (heard_of("ok", "turnlog.done", "message_stop", more=[{"type": "error"}]), "without a message"),
+        (heard_of("ok", "content_block_delta"), "without a text"),
+        (heard_of(""), "without a text"),
     ],
 )
 def test_what_is_no_whole_message_is_no_stream(heard: Heard, words: str) -> None:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ import pytest
 
 from local.saved_code import SavedCode
 from local.stream_function import StreamFunction, Streaming
-from local.stream_relay import AnswerCut, NoAnswer
+from local.stream_relay import AnswerCut, NoAnswer, pass_on
+from local.stream_server import SECRET_HEADER
 from tests.asgi import WITHIN_S, Client, run
 
 NAME = "turnlog-StreamFunction-1"
@@ -117,7 +119,7 @@ class MiniStack:
 
     def __init__(self, folder: Path) -> None:
         self.variables = {"FOLDER": str(folder)}
-        config = {"Handler": "app.app", "Environment": {"Variables": self.variables}}
+        config = {"FunctionName": NAME, "Handler": "app.app", "Environment": {"Variables": self.variables}}
         issuer = {"Environment": {"Variables": {"TOKEN_ISSUER": "https://issuer.example", "FOLDER": "another"}}}
         self._functions: dict[str, Any] = {NAME: {"config": config, "code_zip": b""}, "authorizer": {"config": issuer}}
         self.workers: list[Worker] = []
@@ -240,6 +242,20 @@ def test_a_process_whose_only_reader_has_gone_ends_after_its_turn(streams: Strea
         (streams.folder / "go").touch()
         await until(lambda: streams.ministack.workers[0].is_tidy)
         assert (streams.folder / "stored").exists()
+
+    run(test())
+
+
+def test_a_request_on_its_way_to_the_old_process_is_answered_by_it(streams: Streams) -> None:
+    async def test() -> None:
+        old = await streams.function._take()
+        streams.save('VERSION = "1"', 'VERSION = "two"')
+        assert (await streams.ask())["version"] == "two"
+        late = Client(b"{}", path="/v1/messages")
+        await late.ask(partial(pass_on, old.port, more=[(SECRET_HEADER, old.secret)]))
+        assert (await streams.facts(late))["version"] == "1"
+        streams.function._release(old)
+        await until(lambda: streams.ministack.workers[0].is_tidy)
 
     run(test())
 

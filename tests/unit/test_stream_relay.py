@@ -208,6 +208,36 @@ def test_a_reader_that_stalls_holds_the_server_up_and_fills_no_memory() -> None:
     run(test())
 
 
+def test_a_server_that_does_not_read_holds_the_body_up_and_fills_no_memory() -> None:
+    async def test() -> None:
+        is_over = asyncio.Event()
+        taken = 0
+
+        async def stalling(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await is_over.wait()
+
+        async def receive() -> Message:
+            nonlocal taken
+            taken += 1
+            await asyncio.sleep(0)  # as a real one, which lets others run
+            return {"type": "http.request", "body": b"x" * 65_536, "more_body": True}
+
+        client = Client(headers=[(b"transfer-encoding", b"chunked")])
+        async with served(stalling) as port:
+            asking = asyncio.create_task(pass_on(port, client.scope, receive, client.answer.put))
+            before = -1
+            async with asyncio.timeout(WITHIN_S):
+                while before < taken or not taken:
+                    before = taken
+                    await asyncio.sleep(0.1)
+            assert taken < 500  # what the system holds for a connection
+            asking.cancel()
+            is_over.set()
+            await asyncio.gather(asking, return_exceptions=True)
+
+    run(test())
+
+
 def test_headers_of_one_connection_stay_behind_and_the_host_is_the_servers_own() -> None:
     async def test() -> None:
         heads: list[bytes] = []

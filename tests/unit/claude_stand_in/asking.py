@@ -99,7 +99,7 @@ class Streamed:
 
 def streamed(claude: StandIn, body: dict[str, Any], **headers: str) -> Streamed:
     """The stream that answers a body, read without the SDK."""
-    connection = http.client.HTTPConnection(claude.url.removeprefix("http://"), timeout=5)
+    connection = http.client.HTTPConnection(claude.url.removeprefix("http://"), timeout=30)
     sent = {"x-api-key": "k", "anthropic-version": "2026-10-21"} | {n.replace("_", "-"): v for n, v in headers.items()}
     begun, events, seconds, is_whole = time.monotonic(), [], [], True
     try:

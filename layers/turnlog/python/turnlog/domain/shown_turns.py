@@ -57,7 +57,8 @@ def goes_on_after(earlier: Sequence[Said], turns: Sequence[Turn], own_tools: Col
     read = [turn for turn in turns if turn.is_read]
     has_older = bool(turns) and (len(read) < len(turns) or turns[0].number > 1)
     answered = [turn for turn in read if turn.stop_reason != "refusal"]
-    return any(_ends_like(earlier, _said(kept, own_tools), has_older=has_older) for kept in (read, answered))
+    replies = sum(role == "assistant" for role, _ in earlier)  # one of each turn: no more of them need to be parsed
+    return any(_ends_like(earlier, _said(kept[-replies:], own_tools), has_older=has_older) for kept in (read, answered))
 
 
 def _ends_like(earlier: Sequence[Said], said: Sequence[Said], *, has_older: bool) -> bool:

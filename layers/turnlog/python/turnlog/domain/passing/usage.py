@@ -70,7 +70,7 @@ def _most(before: dict[str, Any], said: dict[str, Any]) -> dict[str, Any]:
             merged[name] = max(value, old)
         elif isinstance(value, dict) and isinstance(old, dict):
             merged[name] = _most(old, value)
-        elif isinstance(value, list) and isinstance(old, list):
+        elif name == "iterations" and isinstance(value, list) and isinstance(old, list):
             merged[name] = max(value, old, key=_tokens_of)
         elif value is not None:
             merged[name] = value

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from starlette.applications import Starlette
 from starlette.requests import Request as AsgiRequest
+from starlette.responses import Response as EmptyResponse
 from starlette.routing import Mount
 from starlette.types import Receive, Scope, Send
 
@@ -47,9 +48,12 @@ class _Doors:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         began_s, began_ms = time.monotonic(), runtime.now_ms()
         asked = AsgiRequest(scope, receive)
+        if not asgi_request.is_request(asked):
+            await EmptyResponse(status_code=204)(scope, receive, send)
+            return
         door, resource, parameters = self._find(asked)
         event = asgi_request.event_of(asked, resource, parameters)
-        request = Request(event, began_ms)
+        request = Request(event, began_ms)  # which reads the event when it is asked: what comes late is put in below
         try:
             if (asked.method, resource) not in door.routes:
                 await _send_whole(door.answer(NOT_FOUND, request), request, began_s, send)

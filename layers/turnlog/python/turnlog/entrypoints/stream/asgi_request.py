@@ -11,6 +11,7 @@ import base64
 import json
 import uuid
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import aclosing
 from typing import Any
 from urllib.parse import parse_qsl, unquote_to_bytes
 
@@ -27,9 +28,20 @@ MOST_S = 900.0
 STALL_S = 30.0
 """The longest pause of a client in the middle of its body."""
 
+MOST_BODY_S = 180.0
+"""The longest time for a whole body: the largest one takes it at 25 KB a second."""
+
 _CONTEXT, _LAMBDA = "x-amzn-request-context", "x-amzn-lambda-context"
 _UNSEEN = frozenset({_CONTEXT, _LAMBDA, "authorization"})
 """Headers that no route sees: those of the adapter, and the credential, which has been looked at."""
+
+
+def is_request(request: Request) -> bool:
+    """False for an invocation that is no request: the adapter hands it over all the same, with `null` for a context.
+
+    API Gateway is reported to make one after some streams.
+    """
+    return not (runtime.is_behind_adapter() and request.headers.getlist(_CONTEXT) == ["null"])
 
 
 def path_of(request: Request) -> list[str]:
@@ -80,15 +92,13 @@ async def read_body(request: Request, most: int = MAX_MEDIA_BODY) -> str | None:
     if _length(request) > most:
         raise BodyTooLarge("body_too_large", details={"maximum": most})
     parts, size = [], 0
-    stream = request.stream()
     try:
-        while part := await asyncio.wait_for(anext(stream), STALL_S):
-            size += len(part)
-            if size > most:
-                raise BodyTooLarge("body_too_large", details={"maximum": most})
-            parts.append(part)
-    except StopAsyncIteration:
-        pass
+        async with asyncio.timeout(MOST_BODY_S), aclosing(request.stream()) as stream:
+            while part := await asyncio.wait_for(anext(stream), STALL_S):  # the last one is empty
+                size += len(part)
+                if size > most:
+                    raise BodyTooLarge("body_too_large", details={"maximum": most})
+                parts.append(part)
     except TimeoutError as error:
         raise BodyStalled("body_stalled") from error
     except ClientDisconnect as error:

@@ -106,12 +106,13 @@ class Outbox:
 class _Waiting:
     """One event, or several deltas of one block that have become one."""
 
-    __slots__ = ("_event", "_fields", "_pieces")
+    __slots__ = ("_event", "_fields", "_has_grown", "_pieces")
 
     def __init__(self, event: ReplyEvent) -> None:
         self._event = event
         self._fields: dict[str, Any] | None = None
         self._pieces: list[str] = []
+        self._has_grown = False
 
     def takes_in(self, event: ReplyEvent) -> bool:
         """Appends the delta, if it goes on where this one ends; False if it does not."""
@@ -124,6 +125,7 @@ class _Waiting:
         text = _text(more)
         if text is None or _key(more) != _key(self._fields):
             return False
+        self._has_grown = True
         self._pieces.append(text)
         if len(self._pieces) > _MOST_PIECES:
             self._pieces = ["".join(self._pieces)]
@@ -131,7 +133,7 @@ class _Waiting:
 
     @property
     def event(self) -> ReplyEvent:
-        if self._fields is None or len(self._pieces) < 2:
+        if self._fields is None or not self._has_grown:
             return self._event
         delta = self._fields["delta"]
         joined = delta | {_TEXTS[delta["type"]]: "".join(self._pieces)}

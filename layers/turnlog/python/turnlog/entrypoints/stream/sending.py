@@ -66,11 +66,12 @@ class Sending:
         form = await self._form_to_begin_with(began_s)
         if form is None:
             return self._work.answer
-        first_ms = round((time.monotonic() - began_s) * 1000)
+        first_ms, is_read = round((time.monotonic() - began_s) * 1000), True
         try:
             with self._watched():
                 await self._send_parts(form)
         except _ReaderGone:
+            is_read = False
             self._outbox.close()
             await self._outbox.until(lambda: self._outbox.is_ended)
         answer = self._work.answer
@@ -84,8 +85,9 @@ class Sending:
             events=self._outbox.count,
             bytes_sent=self._bytes,
         )
-        with suppress(_ReaderGone):
-            await self._put(b"", is_last=True)
+        if is_read:  # else the connection is cut, so that nobody takes a part for the whole
+            with suppress(_ReaderGone):
+                await self._put(b"", is_last=True)
         return None
 
     async def _form_to_begin_with(self, began_s: float) -> Streamed | KeptAlive | None:
@@ -120,11 +122,8 @@ class Sending:
     async def _send_parts(self, form: Streamed | KeptAlive) -> None:
         box, work = self._outbox, self._work
         is_stream = isinstance(form, Streamed)
-        own = {**_STREAM, **form.headers} if isinstance(form, Streamed) else _JSON
-        headers = [
-            (name.lower().encode(), value.encode()) for name, value in headers_of(Response(200, headers=own)).items()
-        ]
-        await self._send({"type": "http.response.start", "status": 200, "headers": headers})
+        own = {**(_STREAM if is_stream else _JSON), **form.headers}
+        await self._send(start_of(Response(200, headers=own)))
         quiet_s = 0.0  # at first: the headers alone may be held back on the way
         while True:
             has_news = await box.until(lambda: box.has_news, quiet_s)

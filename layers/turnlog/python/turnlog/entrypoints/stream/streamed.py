@@ -40,11 +40,12 @@ class KeptAlive:
     """One JSON answer, which `run` makes in a thread of its own, to its end, whoever reads.
 
     After `quiet_s` seconds the response begins with a line end, which JSON allows there, and has another one after each
-    PING_S; its status is 200 then, and an error is its body.
+    PING_S; its status is 200 then, its headers are these, and an error is its body.
     """
 
     run: Callable[[], Response]
     quiet_s: float = LONGEST_SILENCE_S
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 Route = Callable[[Request, Invocation], Response | Streamed | KeptAlive]

@@ -13,6 +13,17 @@ Schema = dict[str, Any]
 
 _TEMPLATE = "#/components/schemas/{model}"
 
+EVENT: Schema = {
+    "type": "object",
+    "description": "One event of a stream; `data` is JSON in one line.",
+    "required": ["event", "data"],
+    "properties": {
+        "event": {"type": "string", "description": "The event's name."},
+        "data": {"type": "string", "description": "What it says.", "contentMediaType": "application/json"},
+    },
+}
+"""The form of each server-sent event, as readers of OpenAPI take it for what stands in a stream."""
+
 
 class _Generator(GenerateJsonSchema):
     """JSON Schema as pydantic says it, without titles, which repeat the names.

@@ -10,7 +10,8 @@ from turnlog.domain.owners import MAX_USER
 from turnlog.entrypoints.http import fields
 from turnlog.entrypoints.http.bodies import TurnNumber
 from turnlog.entrypoints.http.fields import described
-from turnlog.entrypoints.http.openapi.components import Schema, example_of, ref, schema_of, schemas
+from turnlog.entrypoints.http.openapi import messages
+from turnlog.entrypoints.http.openapi.components import EVENT, Schema, example_of, ref, schema_of, schemas
 from turnlog.entrypoints.http.openapi.operations import ANONYMOUS, OPERATIONS, USER, Operation
 from turnlog.entrypoints.http.openapi.refusals import Example, refusals
 from turnlog.entrypoints.http.problem_body import Problem
@@ -82,6 +83,7 @@ _USER = {
 
 _TAGS = {
     "Questions": "One question, one reply; nothing is stored.",
+    "Messages API": "Claude's own API at this address, for Anthropic's clients.",
     "Sessions": "Conversations that survive cold starts, races and retries.",
     "Anonymous": "Sessions of whoever holds a secret.",
     "Account": "All that is kept of the caller.",
@@ -129,10 +131,10 @@ _HEADERS: dict[str, tuple[str, Schema]] = {
 }
 
 _EVENTS = (
-    "Server-sent events in the form of the Messages API, from one `message_start` to one `message_stop`, between those "
-    "of ours. `x-events` has the schemas of our events' data, by their names."
+    "Events in the form of the Messages API, from one `message_start` to one `message_stop`, between those of ours. "
+    "`x-events` has the schemas of our events' data, by their names."
 )
-_EXAMPLE_OF_EVENTS = 'event: turnlog.turn\ndata: {"type":"turnlog.turn","model":"claude-sonnet-5-5"}\n\n'
+_EXAMPLE_OF_EVENTS = {"event": "turnlog.turn", "data": '{"type":"turnlog.turn","model":"claude-sonnet-5-5"}'}
 
 
 def document() -> dict[str, Any]:
@@ -149,6 +151,7 @@ def document() -> dict[str, Any]:
         if operation.unfinished:
             good[str(operation.unfinished)] = _good(operation, components)
         paths.setdefault(path, {})[method.lower()] = written | {"responses": good | _problems(operation, examples)}
+    paths |= messages.paths(_headers(), [_KEY | {"required": False}, _PREFER, _USER])
     return {
         "openapi": "3.1.1",
         "info": {"title": "Turnlog", "version": turnlog.__version__, "description": _DESCRIPTION}
@@ -159,7 +162,10 @@ def document() -> dict[str, Any]:
         "components": {
             "securitySchemes": _SECURITY,
             "schemas": components,
-            "headers": {name: {"description": said, "schema": schema} for name, (said, schema) in _HEADERS.items()},
+            "headers": {
+                name: {"description": said, "schema": schema}
+                for name, (said, schema) in (_HEADERS | messages.HEADERS).items()
+            },
             "examples": {name: {"value": value} for name, value in sorted(examples.items())},
         },
     }
@@ -207,7 +213,7 @@ def _good(operation: Operation, components: dict[str, Schema]) -> dict[str, Any]
 
 
 def _stream(operation: Operation) -> dict[str, Any]:
-    content = {"schema": {"type": "string", "description": _EVENTS}, "example": _EXAMPLE_OF_EVENTS}
+    content = {"schema": EVENT | {"description": _EVENTS}, "example": _EXAMPLE_OF_EVENTS}
     return {
         "description": "Events, as they come.",
         "headers": _headers("X-Accel-Buffering", *operation.headers),

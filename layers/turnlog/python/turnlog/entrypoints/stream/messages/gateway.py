@@ -45,9 +45,9 @@ def pass_on_message(request: Request, invocation: Invocation) -> Streamed | Kept
     caller = request.user
     passed, body = _checked(request, "messages")
     passing = _passing(invocation)
+    headers = {"request-id": request.id}  # until the provider's own is here, at its first event
     if not _wants_stream(body):
-        return KeptAlive(lambda: _response(passing.message(caller, passed, body), request))
-    headers = {"request-id": request.id}  # until the provider's own are here, at its first event
+        return KeptAlive(lambda: _response(passing.message(caller, passed, body), request), headers=headers)
 
     def on_headers(sent: Mapping[str, str]) -> None:
         headers["request-id"] = sent.get("request-id", request.id)

@@ -39,7 +39,7 @@ def take_session_turn(request: Request, invocation: Invocation) -> Streamed | Ke
     invocation.audit.session_id = session_id
     turn = _SessionTurn(request, invocation, caller, session_id, key, conversation, known, is_new)
     if not body.stream:
-        return KeptAlive(turn.answer)
+        return KeptAlive(turn.answer, headers=turn.headers)
     # A busy session is waited for before the stream begins, so that it can still be told by the status.
     return Streamed(turn.stream, turn.headers, QUIET_S + (request.wait_s or 0))
 
