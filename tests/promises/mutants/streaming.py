@@ -33,7 +33,7 @@ MUTANTS = (
     ),
     mutant(
         "a stopped call stays reserved",
-        Edit(RunningTurn._commit_stopped, keyword("settles"), "True"),
+        Edit(RunningTurn._commit_stopped, keyword("settles").every, "True"),
         scenario="streamed-writers-and-canceller-under-a-budget",
     ),
     mutant(
