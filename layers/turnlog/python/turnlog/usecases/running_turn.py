@@ -12,9 +12,8 @@ from dataclasses import KW_ONLY, dataclass, replace
 
 from turnlog.clock import Clock, utc_date
 from turnlog.domain.answers import MOST_TURN_BYTES, bytes_in_answer, require_answerable
-from turnlog.domain.chosen_tools import without_web_tools
 from turnlog.domain.limits import REPLY_BYTES_PER_TOKEN, settlement, step_charges
-from turnlog.domain.messages import Message, ModelRequest, Reply, to_json
+from turnlog.domain.messages import Message, Reply, to_json
 from turnlog.domain.output.replies import output_in
 from turnlog.domain.prices import cost_usd
 from turnlog.domain.quotas import QuotaCharge
@@ -32,13 +31,6 @@ from turnlog.domain.turns import (
     Totals,
     Turn,
 )
-from turnlog.domain.window import (
-    messages,
-    sent_before,
-    system_of,
-    with_system_prompt,
-)
-from turnlog.domain.window_start import first_sent
 from turnlog.errors import (
     ContextTooLong,
     KeyReused,
@@ -58,6 +50,7 @@ from turnlog.ports.tool_runner import ToolRunner
 from turnlog.usecases.finished_turn import turn_of
 from turnlog.usecases.held_lease import COMMIT_RESERVE_S, FinishedByAnother, HeldLease, StopAsked
 from turnlog.usecases.may_be_billed import may_be_billed
+from turnlog.usecases.next_call import NextCall
 from turnlog.usecases.renewal import Renewing
 from turnlog.usecases.turn_request import TurnPolicy, TurnRequest
 
@@ -94,7 +87,10 @@ class RunningTurn:
     renewing: Renewing
     policy: TurnPolicy
     stream: TurnStream | None = None
-    _sent_from: int = 1
+
+    def __post_init__(self) -> None:
+        """Begins with all of the window."""
+        self._next = NextCall(self.view, self.request.messages, self.policy.web_tools)
 
     def finish(self) -> Turn:
         """Returns the stored turn: this handler's, or that of another one under the same key.
@@ -141,7 +137,7 @@ class RunningTurn:
             except ContextTooLong:
                 if self.steps:
                     return self._commit("model_context_window_exceeded")
-                if not self._shorten():
+                if not self._next.shorten(self.steps):
                     raise
             except StopAsked:
                 return self._commit(STOPPED)
@@ -188,38 +184,10 @@ class RunningTurn:
         seconds, retry_s = self.held.seconds, self.answer_s() - COMMIT_RESERVE_S
         if self.stream:
             retry_s = min(retry_s, MOST_RETRY_S)
-        settings = self.view.session.settings
-        start = self._start(self._messages)
-        tools = settings.tools if self.policy.web_tools else without_web_tools(settings.tools)
-        settings = replace(settings, system=system_of(self.view.turns, settings.system, start), tools=tools)
-        sent = messages(self.view.turns, *self._messages, start=start)
-        request = with_system_prompt(ModelRequest(settings, sent, settings.cache, self._sent_before(start)))
+        request = self._next.request(self.steps)
         on_event = self.stream.listener(self._own_tools) if self.stream else None
         with self.renewing(self.held.renew):
             return self.model.reply(request, seconds, on_event, retry_s=retry_s)
-
-    def _sent_before(self, start: int) -> int:
-        """The number of messages from turn `start` on that were sent by the turn's last call, or by the turn before."""
-        if not self.steps:
-            return sent_before(self.view.turns, start)
-        begun = [*self.request.messages, *(each for step in self.steps[:-1] for each in step.messages)]
-        if self._start(begun) != start:
-            return 0
-        return len(messages(self.view.turns, *begun, start=start))
-
-    def _start(self, asked: Sequence[Message]) -> int:
-        """The first turn to send."""
-        return max(self._sent_from, first_sent(self.view.turns, asked))
-
-    def _shorten(self) -> bool:
-        """Leaves out all turns but the last one, since what was sent is too long. False when that is all already.
-
-        A refused call costs nothing. The last turn is never left out: no reply comes from an empty history.
-        """
-        last = self.view.turns[-1].number if self.view.turns else 0
-        is_longer = self._start(self._messages) < last
-        self._sent_from = max(last, 1)
-        return is_longer
 
     def _goes_on(self, reply: Reply) -> bool:
         """True if the service has to do something before the caller can: to run a tool, or to let the model go on."""
@@ -379,7 +347,7 @@ class RunningTurn:
         said = (*self._messages, *([last[0]] if last else []))
         calls = (*self._calls, *([last[1]] if last else []))
         window = self.policy.window
-        turn = turn_of(self.view, self.held.lease, said, calls, stop_reason, self.clock(), window, self._sent_from)
+        turn = turn_of(self.view, self.held.lease, said, calls, stop_reason, self.clock(), window, self._next.sent_from)
         require_answerable(turn)
         settled = settlement(self.held.lease.charges, calls[len(self.steps) :]) if settles else ()
         found = self.store.commit(self.view.session, turn, settled)
