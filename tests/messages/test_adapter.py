@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import socket
+import threading
+import time
 from collections.abc import Iterator
 from itertools import count
 from typing import Any
@@ -27,6 +29,22 @@ def trickle(handler: GuardedHandler) -> None:
     """White space without an end; far more than any time allows."""
     for _ in range(100_000):
         handler.wfile.write(b" ")
+
+
+@pytest.mark.parametrize("headers", [{}, {"Content-Length": "100"}, {"Transfer-Encoding": "chunked"}], ids=str)
+def test_an_answer_that_falls_silent_is_cut_when_its_time_is_over(headers: dict[str, str]) -> None:
+    is_over = threading.Event()
+
+    def fall_silent(handler: GuardedHandler) -> None:
+        handler.wfile.write(b"2\r\n{}\r\n")
+        is_over.wait(20)
+
+    with providing(fall_silent, headers=headers) as provider:
+        began_s = time.monotonic()
+        with pytest.raises(ModelTimeout), HttpMessagesApi(provider.url, the_key).send(REQUEST, 1.1) as answer:
+            list(answer.chunks())
+        is_over.set()
+    assert time.monotonic() - began_s < 10
 
 
 @pytest.fixture

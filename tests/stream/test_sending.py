@@ -273,7 +273,7 @@ def test_a_whole_answer_that_takes_long_is_kept_alive_by_line_ends(
     assert json.loads(reading.response.read()) == {"status": "ok", "version": "1"}
 
 
-def test_one_that_fails_by_then_has_the_error_as_its_body(script: Script, play: Play) -> None:
+def test_one_that_fails_by_then_has_the_error_as_its_body_and_is_cut(script: Script, play: Play) -> None:
     def run(_: Emit) -> None:
         script.wait()
         raise ModelFailed
@@ -281,7 +281,9 @@ def test_one_that_fails_by_then_has_the_error_as_its_body(script: Script, play: 
     script.is_kept_alive, script.quiet_s, script.run = True, 0.01, run
     reading = play().open()
     script.gate.set()
-    assert (reading.status, json.loads(reading.response.read())["code"]) == (200, "model_failed")
+    with pytest.raises(IncompleteRead) as cut:
+        reading.response.read()
+    assert (reading.status, json.loads(cut.value.partial)["code"]) == (200, "model_failed")
 
 
 def test_one_that_is_quick_is_an_answer_like_any_other(script: Script, play: Play) -> None:

@@ -22,8 +22,9 @@ RANKS = [
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names}
 APART = ("adapters", "entrypoints")
 """Folders whose members do not know each other, but for those that stand on another."""
-STANDS_ON = {("stream", "http")}
-"""Streams are answers to the same requests, read by the same rules."""
+STANDS_ON = {("stream", "http"), ("messages_api", "claude")}
+"""Streams are answers to the same requests, read by the same rules. What is passed on goes to the same provider, within
+the same bounds of time."""
 SDKS = {
     "boto3": {"runtime"},
     "anthropic": {"adapters/claude", "adapters/tool_runner"},

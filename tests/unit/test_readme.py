@@ -23,7 +23,7 @@ from turnlog.entrypoints.http.api import Api
 
 README = Path("README.md").read_text()
 LAYER = Path("layers/turnlog/python/turnlog")
-LONGEST_README = 131
+LONGEST_README = 130
 DOCUMENTS = [Path("README.md"), *sorted(Path("docs").glob("*.md"))]
 TREES = [path for path in DOCUMENTS if re.search(r"^layers/turnlog/ ", path.read_text(), flags=re.MULTILINE)]
 

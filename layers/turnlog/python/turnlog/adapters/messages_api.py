@@ -14,11 +14,12 @@ from typing import Any, Protocol
 
 import httpx2
 
+from turnlog.adapters.claude.time_bounds import Cutter, cut_within
 from turnlog.errors import ModelAccessDenied, ModelError, ModelFailed, ModelRejected, ModelTimeout, ModelUnavailable
 from turnlog.ports.messages_api import PassedRequest
 
 _CONNECT_S = 5.0
-_LONGEST_SILENCE_S = 90.0  # of a body that has begun: a stream of the API has a ping after some seconds of silence
+_LONGEST_SILENCE_S = 300.0  # of a body that has begun: as long as clients wait, since not every provider sends pings
 _LEAST_USEFUL_S = 1.0
 _RETRY_AFTER_S = 5
 _STAND_IN = "x-turnlog-stand-in"
@@ -87,9 +88,9 @@ class HttpMessagesApi:
         try:
             response = self._open(request, until)
             self._require_real(response)
-            answer = HttpAnswer(response, until, self._clock)
-            code = _CODES.get(answer.status, "")
-            yield answer
+            code = _CODES.get(response.status_code, "")
+            with cut_within(response, until - self._clock()) as cutter:
+                yield HttpAnswer(response, until, self._clock, cutter)
         except ModelError as error:
             code = error.code
             error.provider_request_id = _request_id(response)
@@ -152,10 +153,11 @@ class HttpMessagesApi:
 class HttpAnswer:
     """One answer, whose body is read once."""
 
-    def __init__(self, response: httpx2.Response, until: float, clock: Callable[[], float]) -> None:
+    def __init__(self, response: httpx2.Response, until: float, clock: Callable[[], float], cutter: Cutter) -> None:
         self._response = response
         self._until = until
         self._clock = clock
+        self._cutter = cutter
 
     @property
     def status(self) -> int:
@@ -167,10 +169,8 @@ class HttpAnswer:
         return {name: found[name] for name in _PASSED_BACK if name in found}
 
     def chunks(self) -> Iterator[bytes]:
-        """Does PassedAnswer.chunks. A chunk that comes after the time is the last one that is waited for."""
-        # The client's own timeouts start anew with each byte that comes, so they cannot bound the whole.
-        timeouts = self._response.request.extensions["timeout"]
-        timeouts["read"] = max(_LEAST_USEFUL_S, min(_LONGEST_SILENCE_S, self._until - self._clock()))
+        """Does PassedAnswer.chunks."""
+        self._response.request.extensions["timeout"]["read"] = _LONGEST_SILENCE_S
         try:
             for chunk in self._response.iter_bytes():
                 if self._clock() > self._until:
@@ -179,7 +179,9 @@ class HttpAnswer:
         except httpx2.TimeoutException as error:
             raise ModelTimeout from error
         except httpx2.HTTPError as error:
-            raise ModelFailed from error
+            raise ModelTimeout if self._cutter.has_cut else ModelFailed from error
+        if self._cutter.has_cut:  # where the end of the connection is that of the body, nothing else tells
+            raise ModelTimeout
 
 
 def _request_id(response: httpx2.Response | None) -> str:
