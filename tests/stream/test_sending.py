@@ -196,7 +196,7 @@ def test_a_connection_that_is_broken_ends_no_work(script: Script, backstage: obj
 
     async def send(message: Any) -> None:
         if message["type"] == "http.response.body":
-            script.gate.set()
+            asyncio.get_running_loop().call_later(0.05, script.gate.set)
             raise OSError
 
     async def receive() -> Any:
@@ -219,10 +219,7 @@ def test_a_process_that_is_told_to_end_finishes_its_work() -> None:
     script = """
 import threading
 from turnlog.entrypoints.stream import app
-begun, ends = threading.Event(), threading.Event()
-app.begin(lambda: (begun.set(), ends.wait(10), print("stored")))
-begun.wait(10)
-threading.Timer(0.1, ends.set).start()
+app.begin(lambda: (threading.main_thread().join(), print("stored")))
 """
     done = subprocess.run(
         [sys.executable, "-c", script],
