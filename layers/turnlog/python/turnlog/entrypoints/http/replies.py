@@ -23,6 +23,9 @@ from turnlog.entrypoints.http.fields import count, described, time
 from turnlog.errors import OutputInvalid
 from turnlog.usecases import turn_protocol
 
+SHOWN = ("text", "content", "steps", "results")
+"""The fields of a reply that a stream has shown before its last event."""
+
 _SOON_MS = 5 * 60 * 1000
 _EXPIRES_SOON = "The session ends soon, whatever happens. A fork of it goes on."
 _IDLE_EXPIRES_SOON = "The session ends soon unless another turn begins."

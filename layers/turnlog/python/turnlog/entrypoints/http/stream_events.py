@@ -9,10 +9,7 @@ from pydantic import create_model
 from turnlog.entrypoints.http import document_replies, replies
 from turnlog.entrypoints.http.fields import count, described
 from turnlog.entrypoints.http.problem_body import Problem
-from turnlog.entrypoints.http.replies import AnyReply, ResponseBody
-
-SHOWN = ("text", "content", "steps", "results")
-"""The fields of a whole answer that its stream has shown before the last event."""
+from turnlog.entrypoints.http.replies import SHOWN, AnyReply, ResponseBody
 
 _KEY = "The request's Idempotency-Key."
 _REPLAYED = "True if the turn was stored before, under the same key."

@@ -8,9 +8,9 @@ from turnlog.entrypoints.http import turns
 from turnlog.entrypoints.http.answers import Response
 from turnlog.entrypoints.http.api import Invocation
 from turnlog.entrypoints.http.bodies import StreamedDocumentBody, StreamedQueryBody
+from turnlog.entrypoints.http.replies import SHOWN
 from turnlog.entrypoints.http.request import Request
 from turnlog.entrypoints.http.single_turn import Read, read_question, read_task
-from turnlog.entrypoints.http.stream_events import SHOWN
 from turnlog.entrypoints.stream.doors import Door
 from turnlog.entrypoints.stream.streamed import QUIET_S, Route, Streamed
 from turnlog.usecases.document_tasks import ANALYZE, SUMMARIZE
