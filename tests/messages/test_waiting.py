@@ -87,6 +87,25 @@ class TestALongWait:
             held.is_read.set()
             assert [line for line in lines if line][-1] == 'data: {"type": "message_stop"}'
 
+    def test_a_late_error_of_a_whole_answer_is_cut_so_that_no_sdk_takes_it_for_a_message(self, before: Before) -> None:
+        is_read = threading.Event()
+        is_read.set()
+        with LoopbackServer(0, type("Late", (HeldHead,), {"is_read": is_read}), "provider") as provider:
+            url = before(provider.url)
+            read = bytearray()
+            with (
+                pytest.raises(httpx2.RemoteProtocolError),
+                httpx2.stream("POST", f"{url}/v1/messages", json=ASKED, headers=ADA, timeout=30) as answer,
+            ):
+                for chunk in answer.iter_raw():
+                    read += chunk
+            assert json.loads(read)["error"]["type"] == "overloaded_error"
+            with (
+                anthropic.Anthropic(base_url=url, auth_token="ada", api_key=None, max_retries=0) as client,
+                pytest.raises(anthropic.APIConnectionError),
+            ):
+                client.messages.create(**ASKED)
+
     def test_a_late_refusal_of_the_provider_is_an_event(self, before: Before) -> None:
         is_read = threading.Event()
         with LoopbackServer(0, type("Late", (HeldHead,), {"is_read": is_read}), "provider") as provider:

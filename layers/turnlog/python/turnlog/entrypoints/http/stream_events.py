@@ -53,7 +53,7 @@ class PartEvent(ResponseBody):
 
 
 class LeftOutEvent(ResponseBody):
-    """A block that was shown is not kept: the turn was stopped within it."""
+    """A block that was shown is not kept: the reply was stopped, or ended, within it."""
 
     type: Annotated[Literal["turnlog.left_out"], _type("turnlog.left_out")]
     index: Annotated[int, count("The block's index.", 2)]
@@ -90,11 +90,15 @@ SummarizeDone = _done(document_replies.SummarizeReply, "SummarizeDone")
 TurnDone = _done(replies.TakenTurn, "TurnDone", replayed=(Annotated[bool, described(_REPLAYED, False)], ...))
 
 _ALWAYS: dict[str, type[ResponseBody]] = {"turnlog.turn": TurnEvent, "error": ErrorEvent}
-_WITH_TOOLS: dict[str, type[ResponseBody]] = {**_ALWAYS, "turnlog.tool": ToolEvent}
+_WITH_TOOLS: dict[str, type[ResponseBody]] = {
+    **_ALWAYS,
+    "turnlog.tool": ToolEvent,
+    "turnlog.left_out": LeftOutEvent,
+}
 _IN_PARTS: dict[str, type[ResponseBody]] = {**_ALWAYS, "turnlog.part": PartEvent}
 
 OF_QUERY = _WITH_TOOLS | {"turnlog.done": QueryDone}
 OF_ANALYZE = _IN_PARTS | {"turnlog.done": AnalyzeDone}
 OF_SUMMARIZE = _IN_PARTS | {"turnlog.done": SummarizeDone}
-OF_TURN = _WITH_TOOLS | {"turnlog.left_out": LeftOutEvent, "turnlog.done": TurnDone}
+OF_TURN = _WITH_TOOLS | {"turnlog.done": TurnDone}
 """The events of each stream, by name."""

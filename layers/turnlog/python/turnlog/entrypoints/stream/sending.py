@@ -85,7 +85,10 @@ class Sending:
             events=self._outbox.count,
             bytes_sent=self._bytes,
         )
-        if is_read:  # else the connection is cut, so that nobody takes a part for the whole
+        # Else the connection is cut: nobody shall take a part for the whole, nor an error for a Message, whose status
+        # is 200 by now. Anthropic's SDKs raise at a cut, and make an empty Message of the other.
+        is_failure = isinstance(form, KeptAlive) and (answer is None or answer.status >= 400)
+        if is_read and not is_failure:
             with suppress(_ReaderGone):
                 await self._put(b"", is_last=True)
         return None

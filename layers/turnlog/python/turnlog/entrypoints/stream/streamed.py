@@ -40,7 +40,7 @@ class KeptAlive:
     """One JSON answer, which `run` makes in a thread of its own, to its end, whoever reads.
 
     After `quiet_s` seconds the response begins with a line end, which JSON allows there, and has another one after each
-    PING_S; its status is 200 then, its headers are these, and an error is its body.
+    PING_S; its status is 200 then, and its headers are these. After an error, which is its body, the connection is cut.
     """
 
     run: Callable[[], Response]
