@@ -42,7 +42,7 @@ SONNET, HAIKU = MODELS
 OWNER = "https://issuer.example/|ada"
 LARGE = 10_000_000
 _PIXEL = base64.b64encode(b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR\0\0\0\1\0\0\0\1\x08\6\0\0\0\0\0\0\0").decode()
-NO_IMAGE = {"source": {"type": "base64", "media_type": "image/png", "data": _PIXEL + "A" * 100_000}}
+NO_IMAGE = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": _PIXEL + "A" * 100_000}}
 """Looks like an image of one pixel, and is a text of 100 KB where it is data."""
 
 
@@ -267,6 +267,7 @@ class TestABudgetInDollars:
             ({"messages": user({"type": "image", "source": {"type": "url", "url": "https://x"}})}, "0.02", "0.03"),
             ({"messages": user({"type": "document", "source": {"type": "url", "url": "https://x"}})}, "4.0", "4.1"),
             ({"tools": [{"name": "buy", "input_schema": {}, "input_examples": [NO_IMAGE]}]}, "0.4", "0.5"),
+            ({"messages": user(NO_IMAGE | {"type": "later"})}, "0.4", "0.5"),
         ],
     )
     def test_the_most_is_reserved(

@@ -232,6 +232,8 @@ def nested(depth: int, size: int) -> bytes:
         (nested(90_000, 0), "json_too_deep"),
         (b'{"model": "claude-sonnet-5-5", "x": [' + b"[]," * 1_400_000 + b"1]}", "json_too_many_values"),
         (b'{"model": "claude-sonnet-5-5", "x": [' + b'{"a":{}},' * 450_000 + b"1]}", "json_too_many_values"),
+        (b'{"x": "' + b"[" * 100_001 + rb"\"" * 20_000, "json_invalid"),  # a string without an end
+        (b'{"x": "' + b"[" * 100_001 + b"\\" * 20_001, "json_invalid"),
     ],
 )
 def test_a_body_that_is_made_to_cost_time_is_refused_at_once(

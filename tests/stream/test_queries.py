@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from http.client import HTTPConnection
 
 import httpx2
+import pytest
 
 from tests.stream.conftest import Backstage, Served
 
@@ -37,3 +39,12 @@ def test_a_request_without_a_token_gets_401(served: Served) -> None:
     answer = httpx2.post(f"{served.url}/query/stream", json={"message": "hello"})
     assert (answer.status_code, answer.json()["code"]) == (401, "unauthorized")
     assert answer.headers["www-authenticate"] == "Bearer, Session"
+
+
+@pytest.mark.parametrize("target", ["*", "http://proxy.example/query/stream", "/query/stream/", "//query/stream"])
+def test_a_target_that_is_no_path_of_a_route_gets_a_problem(served: Served, target: str) -> None:
+    connection = HTTPConnection("127.0.0.1", served.port, timeout=10)
+    connection.request("POST", target, b"{}", ADA)
+    answer = connection.getresponse()
+    assert (answer.status, json.load(answer)["code"]) == (404, "route_not_found")
+    connection.close()

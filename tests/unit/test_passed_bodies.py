@@ -7,7 +7,7 @@ from contextlib import suppress
 from datetime import date
 from typing import Any
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from turnlog.domain.passing.bounds import has_other_price, possible_calls
@@ -116,6 +116,8 @@ def test_a_body_of_any_form_is_refused_or_has_a_bound(fields: dict[str, Any]) ->
 
 
 @given(st.lists(USAGES, max_size=4))
+@example([{"cache_creation": {"iterations": [None]}}] * 2)
+@example([{"cache_creation": {"iterations": [{"input_tokens": "x"}]}}] * 2)
 def test_a_usage_of_any_form_is_counted_or_is_not_known(said: list[Any]) -> None:
     usage = SaidUsage()
     for each in said:

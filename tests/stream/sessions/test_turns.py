@@ -12,6 +12,7 @@ from tests.fakes import MODEL, OWNER, expected_text
 from tests.stream.conftest import Backstage, Served
 from tests.stream.sessions.named_model import NamedModel
 from turnlog.domain.sessions import SessionView
+from turnlog.entrypoints.stream.streamed import LONGEST_SILENCE_S
 from turnlog.errors import ModelUnavailable
 
 HELLO: Any = [{"role": "user", "content": "hello"}]
@@ -74,6 +75,16 @@ def test_the_next_turn_brings_its_history(client: anthropic.Anthropic, model: Na
     sent = model.requests[-1].messages
     assert [each.text for each in sent] == ["hello", stored(backstage, session_id).turns[0].reply.text, "and now?"]
     assert message.content[0].to_dict()["text"] == expected_text(sent)
+
+
+@pytest.mark.parametrize("is_stream", [False, True])
+def test_a_model_that_refuses_is_given_up_while_a_status_can_say_so(
+    is_stream: bool, client: anthropic.Anthropic, model: NamedModel
+) -> None:
+    """After a minute of silence a whole answer begins without one, so that clients take an error for a message."""
+    client.messages.create(messages=HELLO, **ASKED, stream=is_stream, extra_headers=headers("a"))
+    assert model.retry_s[0] is not None
+    assert 50 < model.retry_s[0] < LONGEST_SILENCE_S
 
 
 def test_a_stream_is_put_together_to_the_same_message(client: anthropic.Anthropic, model: NamedModel) -> None:

@@ -27,6 +27,8 @@ _MOST_USES = 10_000  # of a tool; more is as good as no bound
 _MOST_CALLS = 64
 """The most models, fallbacks and advisors included, that one request may turn to."""
 
+_MEDIA_BLOCKS = ("image", "document")
+
 _ELSEWHERE = ("container", "file_id", "mcp_servers", "previous_message_id")
 """Fields that bring into the prompt what the body does not hold."""
 
@@ -85,6 +87,8 @@ def _prompt_tokens(body: PassedBody, size: int, model: str, named: list[NamedToo
 
 def _media_tokens(block: dict[str, Any], model: str, effort: Effort) -> int:
     """The tokens of a block's own image or PDF, less those that its bytes were counted as."""
+    if block.get("type") not in _MEDIA_BLOCKS:
+        return 0  # whatever else has a source in this form is as long as its bytes
     source = next(media_sources([{"source": block["source"]}]), None)
     if source is not block["source"]:
         return 0

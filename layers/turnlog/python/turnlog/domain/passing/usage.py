@@ -78,7 +78,9 @@ def _most(before: dict[str, Any], said: dict[str, Any]) -> dict[str, Any]:
 
 
 def _tokens_of(listed: list[Any]) -> int:
-    return sum(each.get(name) or 0 for each in listed for name in _COUNTS)
+    """The tokens of calls; 0 for a list of anything else, which may stand where nothing is read."""
+    counts = (each.get(name) for each in listed if isinstance(each, dict) for name in _COUNTS)
+    return sum(count for count in counts if type(count) is int)
 
 
 def _is_sound(usage: dict[str, Any]) -> bool:

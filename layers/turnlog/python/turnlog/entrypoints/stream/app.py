@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from starlette.applications import Starlette
 from starlette.requests import Request as AsgiRequest
 from starlette.responses import Response as EmptyResponse
-from starlette.routing import Mount
 from starlette.types import Receive, Scope, Send
 
 from turnlog import runtime
@@ -34,7 +33,8 @@ def make_app(*doors: Door) -> Starlette:
 
     Its `state.routes` are the names of all routes.
     """
-    app = Starlette(routes=[Mount("/", app=_Doors(doors))])
+    app = Starlette()
+    app.router.default = _Doors(doors)  # no route of Starlette's: one that it does not find has an answer of its own
     app.state.routes = frozenset(route for door in doors for route in door.routes)
     return app
 

@@ -20,7 +20,8 @@ MOST_DEPTH = 200
 MOST_VALUES = 100_000
 """Objects and lists of one body: the longest conversations have some thousands."""
 
-_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
+"""A string, also one without an end, and nothing is looked at twice: else each quote in one would be a new start."""
 
 
 def raw_body(request: Request) -> tuple[bytes, dict[str, Any]]:

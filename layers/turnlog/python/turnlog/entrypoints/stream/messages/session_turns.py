@@ -5,7 +5,7 @@ The caller sends what is new; Turnlog brings the conversation, the settings and 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from turnlog import runtime
 from turnlog.domain.turn_stream import Emit, TurnStream, own_event
@@ -16,7 +16,7 @@ from turnlog.entrypoints.http.request import NEW_SESSION, Request
 from turnlog.entrypoints.stream.messages.conversation import Conversation
 from turnlog.entrypoints.stream.messages.session_body import SessionTurnBody
 from turnlog.entrypoints.stream.messages.session_message import SessionMessage, facts_of
-from turnlog.entrypoints.stream.streamed import QUIET_S, KeptAlive, Streamed
+from turnlog.entrypoints.stream.streamed import LONGEST_SILENCE_S, QUIET_S, KeptAlive, Streamed
 from turnlog.errors import InvalidRequest
 from turnlog.usecases.caller import Caller
 from turnlog.usecases.known_session import KnownSession
@@ -37,11 +37,21 @@ def take_session_turn(request: Request, invocation: Invocation) -> Streamed | Ke
     is_new = named == NEW_SESSION
     session_id = session_id_under(key, caller.require_user(), runtime.server_key()) if is_new else named
     invocation.audit.session_id = session_id
-    turn = _SessionTurn(request, invocation, caller, session_id, key, conversation, known, is_new)
+    told = invocation if body.stream else _with_status(invocation)
+    turn = _SessionTurn(request, told, caller, session_id, key, conversation, known, is_new)
     if not body.stream:
         return KeptAlive(turn.answer, headers=turn.headers)
     # A busy session is waited for before the stream begins, so that it can still be told by the status.
     return Streamed(turn.stream, turn.headers, QUIET_S + (request.wait_s or 0))
+
+
+def _with_status(invocation: Invocation) -> Invocation:
+    """The invocation for a whole answer, which has a status of its own only until it has to begin.
+
+    So long a model that refuses is asked again: clients take an error without its status for a message.
+    """
+    later_s = max(0.0, invocation.answer_s() - LONGEST_SILENCE_S)
+    return replace(invocation, answer_s=lambda: invocation.answer_s() - later_s)
 
 
 @dataclass(frozen=True)
