@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -40,6 +41,9 @@ from turnlog.usecases.pass_on import Passing
 SONNET, HAIKU = MODELS
 OWNER = "https://issuer.example/|ada"
 LARGE = 10_000_000
+_PIXEL = base64.b64encode(b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR\0\0\0\1\0\0\0\1\x08\6\0\0\0\0\0\0\0").decode()
+NO_IMAGE = {"source": {"type": "base64", "media_type": "image/png", "data": _PIXEL + "A" * 100_000}}
+"""Looks like an image of one pixel, and is a text of 100 KB where it is data."""
 
 
 def used(backstage: Backstage, counter: str = "tokens") -> Decimal:
@@ -262,6 +266,7 @@ class TestABudgetInDollars:
             ({"compaction": {"type": "x"}}, "0.010", "0.012"),
             ({"messages": user({"type": "image", "source": {"type": "url", "url": "https://x"}})}, "0.02", "0.03"),
             ({"messages": user({"type": "document", "source": {"type": "url", "url": "https://x"}})}, "4.0", "4.1"),
+            ({"tools": [{"name": "buy", "input_schema": {}, "input_examples": [NO_IMAGE]}]}, "0.4", "0.5"),
         ],
     )
     def test_the_most_is_reserved(
@@ -282,6 +287,7 @@ class TestABudgetInDollars:
             {"speed": "fast"},
             {"inference_geo": "us"},
             {"fallbacks": [{"model": HAIKU, "speed": "fast"}]},
+            {"fallbacks": [{"model": HAIKU, "inference_geo": "us"}]},
         ],
     )
     def test_what_has_another_price_is_refused(

@@ -53,6 +53,7 @@ SCHEMA = {"type": "object", "default": OTHER, "properties": {"model": {"const": 
     [
         {"messages": user({"type": "text", "text": '{"model": "claude-opus-5-5"}'})},
         {"tools": [{"name": "buy", "input_schema": SCHEMA}]},
+        {"tools": [{"name": "buy", "input_schema": {}, "input_examples": [OTHER]}]},
         {"output_config": {"format": {"type": "json_schema", "schema": SCHEMA}}},
         {"metadata": OTHER},
         {"messages": user({"type": "tool_use", "id": "toolu_1", "name": "buy", "input": OTHER})},
@@ -69,6 +70,7 @@ def test_a_word_that_is_data_is_no_field(body: dict[str, Any], facing: Facing) -
     "body",
     [
         {"tools": [{"name": "buy", "input": OTHER}]},
+        {"messages": user({"type": "text", "text": "x", "input_examples": [OTHER]})},
         {"messages": user({"type": "text", "text": "x", "schema": OTHER})},
         {"messages": user({"type": "text", "text": "x", "from": OTHER})},
     ],

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -182,6 +185,55 @@ def test_who_hangs_up_changes_nothing_for_the_work_and_gets_nothing_kept(
     assert measured["bytes_sent"] < 1000
 
 
+def test_a_connection_that_is_broken_ends_no_work(script: Script, backstage: object) -> None:
+    """Some servers say so by an OSError, where others drop what is sent."""
+    order: list[str] = []
+
+    def run(emit: Emit) -> None:
+        emit(delta("a"))
+        script.wait()
+        order.append("the work ended")
+
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.body":
+            script.gate.set()
+            raise OSError
+
+    async def receive() -> Any:
+        if not received:
+            received.append("body")
+            return {"type": "http.request", "body": b"{}"}
+        return await asyncio.Event().wait()
+
+    received: list[str] = []
+    script.run = run
+    app = make_app(Door({("POST", "/play"): script.route}))
+    headers = [(b"authorization", b"Bearer ada")]
+    scope = {"type": "http", "method": "POST", "path": "/play", "query_string": b"", "headers": headers}
+    asyncio.run(app(scope, receive, send))
+    order.append("the request ended")
+    assert order == ["the work ended", "the request ended"]
+
+
+def test_a_process_that_is_told_to_end_finishes_its_work() -> None:
+    script = """
+import threading
+from turnlog.entrypoints.stream import app
+begun, ends = threading.Event(), threading.Event()
+app.begin(lambda: (begun.set(), ends.wait(10), print("stored")))
+begun.wait(10)
+threading.Timer(0.1, ends.set).start()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={"PYTHONPATH": "layers/turnlog/python"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "stored\n"
+
+
 def test_a_slow_reader_gets_all_in_fewer_events(script: Script, play: Play) -> None:
     text = "".join(f"{number:1000}" for number in range(_MORE_THAN_BUFFERS_HOLD // 1000))
 
@@ -204,7 +256,12 @@ def test_a_reader_that_takes_nothing_is_left_once_the_work_has_ended(
 ) -> None:
     monkeypatch.setattr(sending, "STALL_S", 0.05)
     left = threading.Event()
-    monkeypatch.setattr(sending, "note_request", lambda *_, **__: left.set())
+
+    def note(*_: object, **__: object) -> None:
+        sending.STALL_S = 60  # so that all that is sent from here on would arrive
+        left.set()
+
+    monkeypatch.setattr(sending, "note_request", note)
 
     def run(emit: Emit) -> None:
         for number in range(_MORE_THAN_BUFFERS_HOLD // 1000):

@@ -15,7 +15,7 @@ from tests.stream.conftest import Backstage, Served, running
 from tests.stream.held_model import HeldModel
 from tests.stream.reading import Reading, wait_for_work
 from turnlog.domain.turns import Turn
-from turnlog.entrypoints.stream import NATIVE, make_app
+from turnlog.entrypoints.stream import NATIVE, make_app, native
 
 HELLO = {"message": "hello"}
 OF_A_TURN = 15
@@ -142,6 +142,19 @@ def test_a_busy_session_is_waited_for_before_the_stream_begins(
     assert (second.status, second.headers["preference-applied"]) == (200, "wait=5")
     assert second.rest().own("turn")[0]["turn"] == 2
     assert backstage.slept != []
+
+
+def test_one_that_is_still_busy_then_is_told_by_the_status(
+    served: Served, model: HeldModel, session_id: str, backstage: Backstage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long the wait is: a stream that waits begins as much later."""
+    monkeypatch.setattr(native, "QUIET_S", 0)
+    first = ask(served, session_id, "first")
+    assert model.asked.wait(10)
+    second = ask(served, session_id, "second", Prefer="wait=20").open()
+    assert (second.status, sum(backstage.slept)) == (409, 20)
+    model.free()
+    assert first.open().rest().types[-1] == "turnlog.done"
 
 
 def test_cancel_stops_it_and_what_there_is_is_stored(

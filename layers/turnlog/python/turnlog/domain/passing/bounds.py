@@ -61,8 +61,10 @@ def possible_calls(body: PassedBody, size: int) -> list[PossibleCall]:
 
 def has_other_price(body: PassedBody) -> bool:
     """True if the request asks for what is priced in a way that no table here knows: a speed, or one area."""
-    is_fast = any(each.get("speed") not in (None, "standard") for each in (body.fields, *_fallbacks(body.fields)))
-    return is_fast or body.fields.get("inference_geo") not in (None, "global")
+    return any(
+        each.get("speed") not in (None, "standard") or each.get("inference_geo") not in (None, "global")
+        for each in (body.fields, *_fallbacks(body.fields))
+    )
 
 
 def _prompt_tokens(body: PassedBody, size: int, model: str, named: list[NamedTool]) -> int:

@@ -1,7 +1,7 @@
 """The objects of a request whose fields the Messages API reads, wherever in the body they stand.
 
-All else in it is data of the caller or of a model, in which a field may have any name: what a tool is called with, the
-schema of a tool or a reply, and what a reply says of how it came about.
+All else in it is data of the caller or of a model, in which a field may have any name: what a tool is called with, or
+might be, the schema of a tool or a reply, and what a reply says of how it came about.
 """
 
 from __future__ import annotations
@@ -43,15 +43,18 @@ def _objects(body: dict[str, Any]) -> Iterator[ApiObject]:
     while waiting:
         value, name = waiting.pop()
         if isinstance(value, dict):
-            yield ApiObject(value, is_top=value is body, is_tool=name in ("tools", "definition"))
-            below = [(each, field) for field, each in value.items() if not _is_data(field, value)]
+            found = ApiObject(value, is_top=value is body, is_tool=name in ("tools", "definition"))
+            yield found
+            below = [(each, field) for field, each in value.items() if not _is_data(field, found)]
         else:
             below = [(each, name) for each in value]
         waiting += [each for each in reversed(below) if isinstance(each[0], dict | list)]
 
 
-def _is_data(name: str, holder: dict[str, Any]) -> bool:
-    kind = holder.get("type")
+def _is_data(name: str, holder: ApiObject) -> bool:
+    kind = holder.fields.get("type")
+    if name == "input_examples":
+        return holder.is_tool
     if name == "input":
         return isinstance(kind, str) and kind.endswith("tool_use")
     if name == "schema":

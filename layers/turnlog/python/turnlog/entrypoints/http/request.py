@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -11,12 +10,13 @@ from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Any, ClassVar, NoReturn, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
-from pydantic_core import PydanticCustomError, from_json
+from pydantic_core import PydanticCustomError
 
 from turnlog.domain.blocks.media import MOST_MESSAGE_BYTES, media_bytes
 from turnlog.domain.messages import to_json
 from turnlog.domain.owners import MAX_USER, delegated_owner, is_user
 from turnlog.domain.sessions import is_session_id
+from turnlog.entrypoints.http.strict_json import position_in, strict_json, where_json_breaks
 from turnlog.errors import (
     BodyTooLarge,
     Forbidden,
@@ -41,7 +41,6 @@ _WAIT = re.compile(r"\s*wait\s*=\s*\"?([0-9]+)\"?\s*(?:;.*)?", re.IGNORECASE)
 _PARAMETER = re.compile(r"\s*([!#$%&'*+.^_`|~0-9A-Za-z-]+)=([^\s\"]+|\"[^\"]*\")\s*")
 _LONG_TEXT = re.compile(rb'"[A-Za-z0-9+/=\\]{1024,}"')
 _NO_BASE64 = re.compile(rb"\\(?!/|u00(?:2[BbFf]|3[Dd]))")  # an escape other than those that some encoders write in it
-_POSITION = re.compile(r" at line (\d+) column (\d+)$")
 MAX_KEY = 255
 _USER = "turnlog-user"
 SESSION_HEADER = "turnlog-session"
@@ -286,7 +285,10 @@ class Request:
         if len(raw) > MAX_BODY:
             # Before it is parsed: many small values take 50 times their size and a second or two, a long text neither.
             _require_text(len(raw) - sum(len(each) for each in _LONG_TEXT.findall(raw) if not _NO_BASE64.search(each)))
-        parsed = _plain_json(raw)
+        try:
+            parsed = strict_json(raw)
+        except RecursionError as error:
+            raise InvalidRequest("json_invalid", details=where_json_breaks(raw)) from error
         if len(raw) > MAX_BODY:
             _require_text(_text_bytes(parsed))
         try:
@@ -365,21 +367,6 @@ def _is_utf_8(parameters: str) -> bool:
     return all(read) and charsets in ([], ["utf-8"])
 
 
-def _plain_json(raw: bytes) -> Any:
-    """Returns the parsed body. Refuses what pydantic's parser lets pass: repeated keys, NaN and Infinity.
-
-    Half of a surrogate pair, written as an escape, is refused here for what it is: text that has no encoding.
-    """
-    try:
-        parsed = json.loads(raw.decode(), object_pairs_hook=_distinct, parse_constant=_no_constant)
-        json.dumps(parsed, ensure_ascii=False).encode()
-    except UnicodeError as error:
-        raise InvalidRequest("encoding_invalid") from error
-    except (ValueError, RecursionError) as error:
-        raise InvalidRequest("json_invalid", details=_where_json_breaks(raw)) from error
-    return parsed
-
-
 def _text_bytes(parsed: Any) -> int:
     """Returns the bytes of a body but for its images and PDFs."""
     media = sum(media_bytes(content) for content in _contents(parsed) if isinstance(content, list))
@@ -401,32 +388,6 @@ def _require_text(size: int) -> None:
         raise BodyTooLarge("text_too_large", details={"maximum": MAX_BODY})
 
 
-def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise InvalidRequest("json_duplicate_key")
-    return found
-
-
-def _no_constant(_: str) -> NoReturn:
-    raise ValueError
-
-
-def _where_json_breaks(raw: bytes) -> dict[str, int]:
-    """Returns the position at which the body stops being JSON."""
-    try:
-        from_json(raw, allow_inf_nan=False)
-    except ValueError as error:
-        return _position(str(error))
-    return {}
-
-
-def _position(said: str) -> dict[str, int]:
-    """Returns the position that ends the parser's own text, of which nothing else is passed on; {} without one."""
-    found = _POSITION.search(said)
-    return {"line": int(found[1]), "column": int(found[2])} if found else {}
-
-
 def _refuse(error: ValidationError, body: type[Body], parsed: Any) -> NoReturn:
     """Raises what `error` says first. `parsed` is the body, in which an unknown field is counted."""
     first = error.errors(include_input=False, include_url=False)[0]
@@ -434,7 +395,7 @@ def _refuse(error: ValidationError, body: type[Body], parsed: Any) -> NoReturn:
     details = {ours: rule[theirs] for theirs, ours in _TOLD.items() if theirs in rule}
     pointer = "".join(f"/{part}" for part in location)
     if kind == "json_invalid":  # too deep for pydantic's parser
-        raise InvalidRequest("json_invalid", details=_position(rule["error"]))
+        raise InvalidRequest("json_invalid", details=position_in(rule["error"]))
     if kind == "missing":
         raise InvalidRequest("field_missing", pointer)
     if kind == "extra_forbidden":

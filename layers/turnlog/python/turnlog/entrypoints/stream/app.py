@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from starlette.applications import Starlette
 from starlette.requests import Request as AsgiRequest
@@ -39,6 +39,11 @@ def make_app(*doors: Door) -> Starlette:
     return app
 
 
+def begin(work: Callable[[], object]) -> None:
+    """Begins the work in a thread of its own, which a process that is told to end waits for."""
+    threading.Thread(target=work, name="turn", daemon=False).start()
+
+
 class _Doors:
     """The one place where every request arrives."""
 
@@ -66,8 +71,7 @@ class _Doors:
         left_s = asgi_request.remaining_s(asked, began_ms)
         outbox = Outbox()
         work = Work(door, request, Invocation(audit_of(request), left_s, left_s), outbox)
-        # No daemon: a process that is told to end waits for the work that runs.
-        threading.Thread(target=work.run, name="turn", daemon=False).start()
+        begin(work.run)
         answer = await Sending(work, outbox, receive, send).finish(began_s)
         if answer is not None:
             await _send_whole(answer, request, began_s, send)

@@ -6,12 +6,12 @@ has a million small values, would cost more to look at than to send.
 
 from __future__ import annotations
 
-import json
 import re
-from typing import Any, NoReturn
+from typing import Any
 
 from turnlog.domain.blocks.media import MOST_MESSAGE_BYTES
 from turnlog.entrypoints.http.request import Request
+from turnlog.entrypoints.http.strict_json import strict_json
 from turnlog.errors import InvalidRequest
 
 MOST_DEPTH = 200
@@ -21,7 +21,6 @@ MOST_VALUES = 100_000
 """Objects and lists of one body: the longest conversations have some thousands."""
 
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
-_HALF_OF_A_PAIR = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 def raw_body(request: Request) -> tuple[bytes, dict[str, Any]]:
@@ -31,15 +30,9 @@ def raw_body(request: Request) -> tuple[bytes, dict[str, Any]]:
     if _openings(raw) > MOST_VALUES and _openings(_STRING.sub(b"", raw)) > MOST_VALUES:
         raise InvalidRequest("json_too_many_values", details={"maximum": MOST_VALUES})
     try:
-        parsed = json.loads(raw.decode(), object_pairs_hook=_distinct, parse_constant=_no_constant)
-        if _HALF_OF_A_PAIR.search(raw):  # one without its other half has no encoding
-            json.dumps(parsed, ensure_ascii=False).encode()
-    except UnicodeError as error:
-        raise InvalidRequest("encoding_invalid") from error
+        parsed = strict_json(raw)
     except RecursionError as error:
         raise InvalidRequest("json_too_deep", details={"maximum": MOST_DEPTH}) from error
-    except ValueError as error:
-        raise InvalidRequest("json_invalid") from error
     if not isinstance(parsed, dict):
         raise InvalidRequest("wrong_type", "")
     _require_shallow(parsed)
@@ -62,14 +55,3 @@ def _require_shallow(parsed: dict[str, Any]) -> None:
         ]
     if level:
         raise InvalidRequest("json_too_deep", details={"maximum": MOST_DEPTH})
-
-
-def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise InvalidRequest("json_duplicate_key")
-    return found
-
-
-def _no_constant(_: str) -> NoReturn:
-    raise ValueError
