@@ -55,6 +55,16 @@ def test_a_picture_of_three_megabytes_is_taken(call: Call, backstage: Backstage)
     assert backstage.model.requests[-1].messages[-1].content == to_json(blocks)
 
 
+def test_a_picture_beside_which_the_longest_reply_has_no_room_is_refused(call: Call, backstage: Backstage) -> None:
+    sent = [image(png(4_000, 3_000, filling=1_500_000)), text_block()]
+    long, short = (str(create(call, {"max_tokens": most}).body["session_id"]) for most in (128_000, 64_000))
+    refused = take(call, long, sent, "first")
+    assert (refused.status, refused.body["code"], refused.body["stored"]) == (413, "turn_too_large", False)
+    assert backstage.model.requests == []
+    assert take(call, long, "hello", "second").status == 200
+    assert take(call, short, sent, "first").status == 200
+
+
 @pytest.mark.parametrize("escaped", [("/", "\\/"), ("+", "\\u002B"), ("=", "\\u003d")])
 def test_base64_with_the_escapes_of_some_encoders_is_taken(
     call: Call, backstage: Backstage, escaped: tuple[str, str]

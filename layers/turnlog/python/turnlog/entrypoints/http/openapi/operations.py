@@ -64,6 +64,7 @@ _TURN: Errors = (
     errors.TurnNumberTaken(3),
     errors.TurnUnfinished(),
     errors.TurnStopped(),
+    errors.TurnTooLarge(),  # beside the longest reply that the session allows
     errors.ToolResultsExpected(["toolu_01A09q90qw90lq917835lq9"]),
     errors.ToolResultUnexpected(),
     errors.KeyReused(),
