@@ -17,6 +17,7 @@ from turnlog.domain.passing.fields import PassedBody
 from turnlog.domain.passing.rules import models_in
 from turnlog.domain.passing.usage import SaidUsage
 from turnlog.domain.quotas import QuotaCharges
+from turnlog.domain.received_reply import short_name
 from turnlog.domain.reply_events import ReplyEvent
 from turnlog.domain.server_sent_events import EventReader, EventTooLarge
 from turnlog.domain.turns import ModelCall, total_cost, total_tokens
@@ -210,8 +211,8 @@ class _Use:
         if not isinstance(message, dict):
             return
         self.said.take(message.get("usage"))
-        self.model = _name(message.get("model")) or self.model
-        self.id = _name(message.get("id")) or self.id
+        self.model = short_name(message.get("model")) or self.model
+        self.id = short_name(message.get("id")) or self.id
 
 
 def _whole(answer: PassedAnswer) -> bytes:
@@ -230,9 +231,8 @@ def _events(answer: PassedAnswer) -> Iterator[ReplyEvent]:
     try:
         for chunk in answer.chunks():
             for event in reader.feed(chunk):
-                kind = _object(event.data.encode()).get("type")
-                named = event.event if event.event != "message" or not isinstance(kind, str) else kind
-                yield ReplyEvent(named, event.data)
+                kind = short_name(_object(event.data.encode()).get("type"))
+                yield ReplyEvent(kind if kind and event.event == "message" else event.event, event.data)
     except (EventTooLarge, UnicodeDecodeError) as error:
         raise ModelProtocolError from error
 
@@ -245,9 +245,3 @@ def _object(data: bytes) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise ModelProtocolError
     return found
-
-
-def _name(value: object) -> str:
-    """A name of the provider's, for the log; empty if it is none that can be written into one line."""
-    is_name = isinstance(value, str) and len(value) <= 200 and value.isascii() and value.isprintable()
-    return str(value) if is_name else ""
