@@ -33,7 +33,7 @@ class Outbox:
         self.is_ended = False
         """True once no other event will come."""
         self.over = asyncio.Event()
-        """Set soon after that, for who waits in the event loop."""
+        """Set soon after `is_ended`, for those who wait in the event loop."""
         self.count = 0
         """The number of events so far."""
 
