@@ -389,12 +389,12 @@ def test_a_document_in_the_inbox_becomes_a_summary_in_the_outbox(stack: Stack) -
 
 
 @pytest.mark.asvs("2.3.2")
-def test_300_requests_at_once_get_as_many_sessions_as_the_limit(stack: Stack) -> None:
+def test_a_crowd_of_requests_gets_as_many_sessions_as_the_limit(stack: Stack) -> None:
     token = stack.token_of(f"crowd-{secrets.token_hex(4)}")
     with stack.with_settings("SessionFunction", OWNER_SESSIONS_A_DAY="40"), caller(stack, token) as crowd:
         crowd.timeout = httpx2.Timeout(4 * PATIENCE_S)  # each of those at once begins with a cold start
         with ThreadPoolExecutor(8) as pool:
-            answers = list(pool.map(lambda _: crowd.post("/sessions", json={}), range(300)))
+            answers = list(pool.map(lambda _: crowd.post("/sessions", json={}), range(120)))
         by_status = Counter(answer.status_code for answer in answers)
         made = len(crowd.get("/sessions", params={"limit": 100}).json()["items"])
     assert set(by_status) <= {201, 429, 503}

@@ -41,6 +41,7 @@ from turnlog.usecases.pass_on import Passing
 SONNET, HAIKU = MODELS
 OWNER = "https://issuer.example/|ada"
 LARGE = 10_000_000
+FETCH = {"type": "web_fetch_20260318", "name": "web_fetch", "max_uses": 2}
 _PIXEL = base64.b64encode(b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR\0\0\0\1\0\0\0\1\x08\6\0\0\0\0\0\0\0").decode()
 NO_IMAGE = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": _PIXEL + "A" * 100_000}}
 """Looks like an image of one pixel, and is a text of 100 KB where it is data."""
@@ -253,6 +254,9 @@ class TestABudgetInDollars:
             ({"model": HAIKU, "fallbacks": [{"model": SONNET, "max_tokens": 100_000}]}, "1.0", "1.1"),
             ({"max_tokens": 10**9}, "1.28", "1.29"),  # what the model has at most
             ({"tools": [{"type": "web_search_20250305", "name": "web_search", "max_uses": 5}]}, "0.45", "0.47"),
+            ({"tools": [FETCH | {"max_content_tokens": 10_000}]}, "0.08", "0.1"),
+            ({"tools": [FETCH]}, "8.0", "8.1"),
+            ({"tools": [FETCH | {"max_content_tokens": -1}]}, "8.0", "8.1"),
             (
                 {"tools": [{"type": "advisor_20260301", "name": "advisor", "model": SONNET, "max_uses": 2}]},
                 "2.5",

@@ -41,8 +41,8 @@ def possible_calls(body: PassedBody, size: int) -> list[PossibleCall]:
     fields, named = body.fields, named_tools(body)
     model: str = fields["model"]
     prompt = min(_prompt_tokens(body, size, model, named), _context_of(model))
-    searches, fetches = _uses(named, "web_search"), _uses(named, "web_fetch")
-    found = (searches + fetches) * WEB_USE_TOKENS
+    searches = _uses(named, "web_search")
+    found = searches * WEB_USE_TOKENS + sum(_fetched_tokens(tool, model) for tool in named if tool.kind == "web_fetch")
     call = PossibleCall(model, prompt + found, _reply_tokens(fields.get("max_tokens"), model), searches)
     calls = [call]
     for each in _fallbacks(fields):
@@ -127,6 +127,12 @@ def _uses(named: list[NamedTool], kind: str) -> int:
     if None in uses:
         raise InvalidRequest("max_uses_missing", "/tools")
     return sum(min(each, _MOST_USES) for each in uses if each)
+
+
+def _fetched_tokens(tool: NamedTool, model: str) -> int:
+    """The most that all uses of a fetch bring: without a bound of the client's own, each as much as a model reads."""
+    asked, most = tool.fields.get("max_content_tokens"), _context_of(model)
+    return _uses([tool], "web_fetch") * (min(asked, most) if type(asked) is int and asked >= 0 else most)
 
 
 def _may_compact(body: dict[str, Any]) -> bool:
