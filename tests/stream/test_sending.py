@@ -311,7 +311,7 @@ def test_the_log_says_when_the_first_event_came_and_how_much_was_sent(
         line.items()
         >= {"message": "request", "status": 200, "events": 1, "bytes_sent": len(sent), "model": "m"}.items()
     )
-    assert 0 <= line["first_ms"] <= line["ms"]
+    assert 0 <= line["first_event_ms"] <= line["ms"]
 
 
 def test_a_whole_answer_that_takes_long_is_kept_alive_by_line_ends(

@@ -43,7 +43,7 @@ def note(
     cost_usd: Decimal | None = None,
     count: int | None = None,
     where: str = "",
-    first_ms: int | None = None,
+    first_event_ms: int | None = None,
     events: int | None = None,
     bytes_sent: int | None = None,
     provider_request_id: str = "",
@@ -51,13 +51,11 @@ def note(
     requests_left: int | None = None,
     input_tokens_left: int | None = None,
     output_tokens_left: int | None = None,
-    first_event_ms: int | None = None,
 ) -> None:
-    """Writes what happened. `session` is a keyed hash of the id; `where` a place in the code; `first_ms` the time to
-    the first event of a stream. Empty fields stay out.
+    """Writes what happened. `session` is a keyed hash of the id; `where` a place in the code; `first_event_ms` the
+    time to the first event of a stream, ours or the provider's. Empty fields stay out.
 
-    The last six are of the provider: its names of a request and a reply, what it says is left of its rate limits, and
-    how soon its stream began.
+    The last five are of the provider: its names of a request and a reply, and what it says is left of its rate limits.
     """
     fields = {name: value for name, value in locals().items() if name != "event" and value not in ("", None)}
     _logger().info(event, extra={name: _plain(value) for name, value in fields.items()})

@@ -11,9 +11,9 @@ from decimal import Decimal
 from turnlog.clock import Clock, utc_date
 from turnlog.domain.limits import OwnerLimits, PossibleCall, counting_charges, passed_charges, settlement
 from turnlog.domain.models import require_not_retired
-from turnlog.domain.passing.answers import events_in, json_object, whole_body
 from turnlog.domain.passing.bounds import has_other_price, possible_calls
 from turnlog.domain.passing.fields import PassedBody
+from turnlog.domain.passing.reading import events_in, json_object, whole_body
 from turnlog.domain.passing.rules import models_in
 from turnlog.domain.passing.usage import SaidUsage
 from turnlog.domain.quotas import QuotaCharges

@@ -72,7 +72,7 @@ class Sending:
             self._work.request,
             noted,
             began_s,
-            first_ms=first_ms,
+            first_event_ms=first_ms,
             events=self._outbox.count,
             bytes_sent=self._bytes,
         )

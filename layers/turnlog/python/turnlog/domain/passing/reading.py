@@ -1,4 +1,4 @@
-"""The answer to a request that was passed on, read as far as its events and its usage have to be known."""
+"""The reading of an answer to a request that was passed on: as far as its events and its usage have to be known."""
 
 from __future__ import annotations
 
