@@ -88,7 +88,7 @@ def run_turn(
 
     Raises SessionNotFound, KeyReused, TurnInProgress, TurnNumberTaken, LimitReached, TurnTooLarge, AttemptsExhausted,
     LeaseLost, StreamOvertaken, SessionCorrupt, ItemVersionUnknown, ClockBehind, KeysUnavailable, SecretUnavailable,
-    StoreUnavailable or a ModelError. After each of them but StoreUnavailable this handler has stored nothing; after
+    StoreUnavailable or a ModelError. After each of them but StoreUnavailable this handler has stored no turn; after
     that one a repeat with the same key finds out.
     """
     return _Taking(
@@ -139,14 +139,15 @@ class _Taking:
     def take(self) -> TakenTurn:
         """Does run_turn."""
         taken = self._take()
+        self._open_stream(taken.view, taken.turn.number, replayed=taken.replayed)
         if self.stream:
-            self._open(self.stream, taken.view, taken.turn.number, replayed=taken.replayed)
             turn, own_tools = taken.turn, taken.view.session.settings.own_tools if self.tools else ()
             self.stream.finish(turn.replies, turn.stop_reason, turn.usage, own_tools)
         return taken
 
-    def _open(self, stream: TurnStream, view: SessionView, number: int, *, replayed: bool) -> None:
-        stream.open(session_id=view.session.id, turn=number, replayed=replayed)
+    def _open_stream(self, view: SessionView, number: int, *, replayed: bool) -> None:
+        if self.stream:
+            self.stream.open(session_id=view.session.id, turn=number, replayed=replayed)
 
     def _take(self) -> TakenTurn:
         for consistent in [False] * self.policy.reads_cached + [True] * _ROUNDS:
@@ -159,8 +160,7 @@ class _Taking:
             view, lease, steps = look
             found = self._acquire(view, lease)
             if isinstance(found, Lease) and found.token == self.token:
-                if self.stream:
-                    self._open(self.stream, view, lease.number, replayed=False)
+                self._open_stream(view, lease.number, replayed=False)
                 return TakenTurn(self._running(view, lease, steps).finish(), view)
             if isinstance(found, Turn) and found.key == self.request.key:
                 return self._replay(view, found)
