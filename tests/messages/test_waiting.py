@@ -13,7 +13,7 @@ import pytest
 from local.loopback import GuardedHandler, LoopbackServer
 from tests.messages.asking import ADA, ASKED, REPLY, STREAMED
 from tests.messages.conftest import STOP, STREAM, Before, Facing, finished, said, started
-from turnlog.entrypoints.stream.messages import gateway
+from turnlog.entrypoints.stream.messages import pass_on
 from turnlog.entrypoints.stream.streamed import KeptAlive
 
 OVERLOADED = b'{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"},"request_id":"req_7"}'
@@ -22,8 +22,8 @@ OVERLOADED = b'{"type":"error","error":{"type":"overloaded_error","message":"Ove
 @pytest.fixture
 def begins_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """No answer waits for its first byte."""
-    monkeypatch.setattr(gateway, "_QUIET_S", 0.0)
-    monkeypatch.setattr(gateway, "KeptAlive", partial(KeptAlive, quiet_s=0.0))
+    monkeypatch.setattr(pass_on, "_QUIET_S", 0.0)
+    monkeypatch.setattr(pass_on, "KeptAlive", partial(KeptAlive, quiet_s=0.0))
 
 
 class Held:

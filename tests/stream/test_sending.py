@@ -345,9 +345,3 @@ def test_one_that_is_quick_is_an_answer_like_any_other(script: Script, play: Pla
     reading = play().open()
     assert (reading.status, json.loads(reading.response.read())) == (200, {"status": "ok", "version": "1"})
     assert "content-length" in reading.headers
-
-
-@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
-def test_a_line_end_between_two_parts_of_an_events_json_is_a_space(end: str) -> None:
-    """A provider's event may have several lines of data; in ours each has one."""
-    assert sending.wire_form(ReplyEvent("a", f'{{{end}"b":1}}')).count("\n") == 3

@@ -27,7 +27,7 @@ from turnlog.domain.messages import Message, ModelRequest, ModelSettings, Reply,
 from turnlog.domain.received_reply import reply_of
 from turnlog.domain.reply_builder import ReplyBuilder
 from turnlog.domain.reply_events import OnEvent, ReplyEvent
-from turnlog.domain.server_sent_events import comment, rendered
+from turnlog.domain.server_sent_events import rendered
 from turnlog.domain.turns import STOPPED
 from turnlog.errors import (
     ContextTooLong,
@@ -224,7 +224,7 @@ def test_unknown_events_and_pings_are_heard_and_change_nothing() -> None:
 
 
 def test_what_is_no_event_is_passed_over() -> None:
-    body = b"\xef\xbb\xbf" + comment("hello") + sse(START, BLOCK) + b"data:\n\n" + comment() + sse(*DELTAS, *END)
+    body = b"\xef\xbb\xbf" + b": hello\n\n" + sse(START, BLOCK) + b"data:\n\n" + b":\n\n" + sse(*DELTAS, *END)
     with provider(writing(body)) as url:
         assert streamed(url) == reply_of(MESSAGE)
 
@@ -470,7 +470,7 @@ def test_a_stream_that_fails_is_not_asked_for_again(
 
 @pytest.mark.parametrize(
     "piece",
-    [sse(PING), sse({"type": "later"}), comment("x" * 100), b"x" * 100],
+    [sse(PING), sse({"type": "later"}), b": x\n\n", b"x" * 100],
     ids=["ping", "later", "comment", "line"],
 )
 def test_a_stream_that_never_ends_is_refused(monkeypatch: pytest.MonkeyPatch, piece: bytes) -> None:

@@ -23,8 +23,8 @@ RANK = {name: rank for rank, names in enumerate(RANKS) for name in names}
 APART = ("adapters", "entrypoints")
 """Folders whose members do not know each other, but for those that stand on another."""
 STANDS_ON = {("stream", "http"), ("messages_api", "claude")}
-"""Streams are answers to the same requests, read by the same rules. What is passed on goes to the same provider, within
-the same bounds of time."""
+"""Streams are answers to the same requests, read by the same rules. What is passed on goes to the same provider, whose
+headers, failures and bounds of time are the same."""
 SDKS = {
     "boto3": {"runtime"},
     "anthropic": {"adapters/claude", "adapters/tool_runner"},

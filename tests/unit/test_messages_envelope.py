@@ -11,8 +11,8 @@ import httpx2
 import pytest
 
 from turnlog import errors
-from turnlog.entrypoints.http.problems import INTERNAL
-from turnlog.entrypoints.stream.messages.envelope import ErrorAnswer, error_answer, error_event, problem_answer
+from turnlog.entrypoints.http.problems import INTERNAL, problem_of
+from turnlog.entrypoints.stream.messages.envelope import ErrorAnswer, error_event, problem_answer
 
 
 def raised_by_the_sdk(answer: ErrorAnswer) -> anthropic.APIStatusError:
@@ -32,6 +32,10 @@ def raised_by_the_sdk(answer: ErrorAnswer) -> anthropic.APIStatusError:
 
 
 tries: list[int] = []
+
+
+def error_answer(error: errors.TurnlogError, request_id: str, *, has_key: bool = False) -> ErrorAnswer:
+    return problem_answer(problem_of(error), request_id, error.retry_after_s, has_key=has_key)
 
 
 def body_of(answer: ErrorAnswer) -> dict[str, Any]:

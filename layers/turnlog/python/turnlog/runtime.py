@@ -9,10 +9,11 @@ import atexit
 import os
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from turnlog.adapters import telemetry
 from turnlog.clock import system_clock
@@ -64,6 +65,8 @@ if TYPE_CHECKING:
     from turnlog.adapters.dynamodb import OwnerKeys
     from turnlog.adapters.local.locked_store import LockedSessionStore
     from turnlog.adapters.tool_runner import ThreadToolRunner
+
+_Client = TypeVar("_Client")
 
 _SECRET_AGE_S = 300  # a rotated secret is taken up within five minutes
 
@@ -172,14 +175,7 @@ def _default_settings() -> SessionSettings:
 def chat_model() -> ChatModel:
     from turnlog.adapters.claude import Claude
 
-    telemetry.silence_libraries()
-    settings = ClaudeSettings.read(os.environ)
-    return Claude(
-        settings.claude_base_url,
-        partial(secret, settings.claude_key_secret),
-        allows_stand_in=settings.allows_stand_in,
-        note_call=partial(telemetry.note, "model call"),
-    )
+    return _of_provider(Claude)
 
 
 @cache
@@ -187,9 +183,13 @@ def messages_api() -> MessagesApi:
     """The provider's API, for requests that are passed on."""
     from turnlog.adapters.messages_api import HttpMessagesApi
 
+    return _of_provider(HttpMessagesApi)
+
+
+def _of_provider(make: Callable[..., _Client]) -> _Client:
     telemetry.silence_libraries()
     settings = ClaudeSettings.read(os.environ)
-    return HttpMessagesApi(
+    return make(
         settings.claude_base_url,
         partial(secret, settings.claude_key_secret),
         allows_stand_in=settings.allows_stand_in,

@@ -1,7 +1,7 @@
 """MessagesApi over HTTP: what a client sent goes on as it is, and what the provider answers comes back as it is.
 
-Only the credential is the service's own: it is added here, and nothing of it can come back, since no header of the
-request does.
+Only the credential is the service's own: it is added here, and cannot come back, since no header of the request
+does.
 """
 
 from __future__ import annotations
@@ -10,10 +10,13 @@ import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Protocol
 
 import httpx2
 
+from turnlog.adapters.claude.call_notes import NoteCall, note_nothing
+from turnlog.adapters.claude.client import ApiKey
+from turnlog.adapters.claude.failures import NOT_SENT, RETRY_AFTER_S
+from turnlog.adapters.claude.headers import REQUEST_ID, STAND_IN, limits_left, request_id_of
 from turnlog.adapters.claude.time_bounds import Cutter, cut_within
 from turnlog.errors import ModelAccessDenied, ModelError, ModelFailed, ModelRejected, ModelTimeout, ModelUnavailable
 from turnlog.ports.messages_api import PassedRequest
@@ -21,36 +24,9 @@ from turnlog.ports.messages_api import PassedRequest
 _CONNECT_S = 5.0
 _LONGEST_SILENCE_S = 300.0  # of a body that has begun: as long as clients wait, since not every provider sends pings
 _LEAST_USEFUL_S = 1.0
-_RETRY_AFTER_S = 5
-_STAND_IN = "x-turnlog-stand-in"
-_REQUEST_ID = "request-id"
-_LONGEST_NAME = 200
-_PASSED_BACK = ("content-type", _REQUEST_ID, "retry-after", "retry-after-ms", "x-should-retry")
+_PASSED_BACK = ("content-type", REQUEST_ID, "retry-after", "retry-after-ms", "x-should-retry")
 """The answer's headers that go back. The others tell of the account that all callers share, or of the connection."""
-_LIMITS = {
-    "requests_left": "anthropic-ratelimit-requests-remaining",
-    "input_tokens_left": "anthropic-ratelimit-input-tokens-remaining",
-    "output_tokens_left": "anthropic-ratelimit-output-tokens-remaining",
-}
 _CODES = {429: "model_unavailable", 529: "model_unavailable", 402: "model_credit_used_up"}
-# Nothing was sent that could be billed.
-_NOT_SENT = (
-    httpx2.ConnectError,
-    httpx2.ConnectTimeout,
-    httpx2.PoolTimeout,
-    httpx2.UnsupportedProtocol,
-    httpx2.LocalProtocolError,
-)
-
-
-class ApiKey(Protocol):
-    """Returns the key, from wherever it is kept; with `renewed` not from a cache."""
-
-    def __call__(self, *, renewed: bool = False) -> str: ...
-
-
-def _note_nothing(**_: object) -> None:
-    pass
 
 
 class HttpMessagesApi:
@@ -67,7 +43,7 @@ class HttpMessagesApi:
         api_key: ApiKey,
         *,
         allows_stand_in: bool = False,
-        note_call: Callable[..., None] = _note_nothing,
+        note_call: NoteCall = note_nothing,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._url = base_url.rstrip("/") + "/v1/"
@@ -93,7 +69,7 @@ class HttpMessagesApi:
                 yield HttpAnswer(response, until, self._clock, cutter)
         except ModelError as error:
             code = error.code
-            error.provider_request_id = _request_id(response)
+            error.provider_request_id = request_id_of(_headers_of(response))
             raise
         finally:
             if response is not None:
@@ -101,10 +77,10 @@ class HttpMessagesApi:
             self._note_call(
                 model=request.model,
                 ms=round((self._clock() - began) * 1000),
-                provider_request_id=_request_id(response),
+                provider_request_id=request_id_of(_headers_of(response)),
                 status=None if response is None else response.status_code,
                 code=code,
-                **_limits_left({} if response is None else response.headers),
+                **limits_left(_headers_of(response)),
             )
 
     def _open(self, request: PassedRequest, until: float) -> httpx2.Response:
@@ -122,7 +98,7 @@ class HttpMessagesApi:
     def _ask(self, request: PassedRequest, key: str, until: float) -> httpx2.Response:
         seconds = until - self._clock()
         if seconds < _LEAST_USEFUL_S:
-            raise ModelUnavailable(_RETRY_AFTER_S)
+            raise ModelUnavailable(RETRY_AFTER_S)
         if not key:  # nobody has put one in, and no header can be made of it
             raise ModelAccessDenied
         own = {"authorization": f"Bearer {key}", "accept-encoding": "identity"}
@@ -137,8 +113,8 @@ class HttpMessagesApi:
         )
         try:
             return self._http.send(sent, stream=True)
-        except _NOT_SENT as error:
-            raise ModelUnavailable(_RETRY_AFTER_S) from error
+        except NOT_SENT as error:
+            raise ModelUnavailable(RETRY_AFTER_S) from error
         except httpx2.TimeoutException as error:
             raise ModelTimeout from error
         except httpx2.HTTPError as error:
@@ -146,7 +122,7 @@ class HttpMessagesApi:
 
     def _require_real(self, response: httpx2.Response) -> None:
         """Raises ModelRejected for a stand-in where none may be, and for what sends the request elsewhere."""
-        if (_STAND_IN in response.headers and not self._allows_stand_in) or 300 <= response.status_code < 400:
+        if (STAND_IN in response.headers and not self._allows_stand_in) or 300 <= response.status_code < 400:
             raise ModelRejected
 
 
@@ -184,13 +160,6 @@ class HttpAnswer:
             raise ModelTimeout
 
 
-def _request_id(response: httpx2.Response | None) -> str:
-    """The provider's name of the call; empty if it gave none that can be written into one line."""
-    name = "" if response is None else response.headers.get(_REQUEST_ID, "")
-    return name if len(name) <= _LONGEST_NAME and name.isascii() and name.isprintable() else ""
-
-
-def _limits_left(headers: Mapping[str, str]) -> dict[str, Any]:
-    """The rest of the rate limits, as far as the provider says it."""
-    said = {field: headers.get(name, "") for field, name in _LIMITS.items()}
-    return {field: int(text) for field, text in said.items() if text.isascii() and text.isdigit() and len(text) < 19}
+def _headers_of(response: httpx2.Response | None) -> Mapping[str, str]:
+    """The headers of the answer; none if there is no answer."""
+    return {} if response is None else response.headers

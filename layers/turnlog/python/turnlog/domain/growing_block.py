@@ -7,7 +7,8 @@ from typing import Any
 from turnlog.domain.messages import to_json
 from turnlog.domain.received_reply import parsed
 
-_TEXTS = {"text_delta": "text", "thinking_delta": "thinking", "input_json_delta": "partial_json"}
+TEXTS = {"text_delta": "text", "thinking_delta": "thinking", "input_json_delta": "partial_json"}
+"""The deltas of text, by their type, and the field with the piece of it."""
 
 
 _SHOWN_AT_ONCE = {"text": "text", "tool_use": "name"}
@@ -35,7 +36,7 @@ class GrowingBlock:
         if kind == "signature_delta":
             self._start["signature"] = _string(delta["signature"])
             return len(delta["signature"])
-        name = _TEXTS.get(kind)
+        name = TEXTS.get(kind)
         if name is None:
             raise ValueError(kind)
         if piece := _string(delta[name]):

@@ -13,7 +13,9 @@ from turnlog.errors import ModelProtocolError
 UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
 """The errors of reading what is not what it should be."""
 
-_COUNTS = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens", "output_tokens")
+COUNTS = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens", "output_tokens")
+"""The counts of tokens in a usage."""
+
 _MOST_TOKENS = 10**9  # of one call; far more than any model takes, and what every reader of a number can hold
 _LONGEST_NAME = 200  # of a model, a stop reason or an id
 _LONGEST_STOP = 4_000  # characters of what the provider says about a stop; longer ones are not kept
@@ -61,6 +63,11 @@ def short_name(name: object) -> str:
     return str(name) if is_name else ""
 
 
+def is_count(value: object) -> bool:
+    """True for a count that can be read later; None is one that is not told."""
+    return value is None or (type(value) is int and 0 <= value <= _MOST_TOKENS)
+
+
 def _require_whole(received: Any) -> None:
     content, stop_reason, usage = received["content"], received["stop_reason"], received["usage"]
     for name in (received["model"], stop_reason):
@@ -69,10 +76,10 @@ def _require_whole(received: Any) -> None:
     # It may be empty: a model that has nothing to say has nothing in its reply, and is paid all the same.
     if not isinstance(content, list) or not all(map(_is_block, content)):
         raise ValueError("content")
-    counts = [usage.get(name) for name in _COUNTS]
+    counts = [usage.get(name) for name in COUNTS]
     by_age = usage.get("cache_creation")
     counts += [] if by_age is None else [by_age.get("ephemeral_1h_input_tokens")]
-    if not all(count is None or (type(count) is int and 0 <= count <= _MOST_TOKENS) for count in counts):
+    if not all(map(is_count, counts)):
         raise ValueError("usage")
 
 

@@ -39,10 +39,10 @@ class PassedAnswer(Protocol):
 
 
 class MessagesApi(Protocol):
-    """The provider's own API, asked with the service's key. Nothing is tried again but with a key that is renewed."""
+    """The provider's own API, asked with the service's key. Nothing is tried again, except with a renewed key."""
 
     def send(self, request: PassedRequest, seconds: float) -> AbstractContextManager[PassedAnswer]:
-        """Sends the request; as a context the answer, which ends within about `seconds` from now.
+        """Sends the request. Returns a context of the answer, which ends within about `seconds` from now.
 
         The provider's errors are answers too. Raises ModelUnavailable when nothing was sent, ModelTimeout or
         ModelFailed when it is not known what came of it, ModelAccessDenied when the service's key is refused, and

@@ -22,7 +22,7 @@ LEASE_S = 65.0
 MARGIN_S = 10.0
 """A lease that ends sooner is written again before anything else begins: it covers clocks and one slow write."""
 
-_WRITES = 3  # of a lease that another write of this handler keeps ahead of: late ones come one after the other
+_WRITES = 3  # tries of one write: earlier ones of this handler, which got no answer, may still arrive before it
 
 
 class StopAsked(Exception):

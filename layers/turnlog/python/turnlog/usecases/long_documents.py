@@ -151,9 +151,8 @@ def ask_about_document(
     answer = answer_document(
         task, message, settings, model=model, purse=purse, seconds=seconds, clock=clock, stream=stream
     )
-    if (
-        stream is None and 3 * bytes_in_answer(answer.reply.content) > MOST_TURN_BYTES
-    ):  # as blocks, as an object and as text
+    # The answer has it as blocks, as an object and as text; a stream shows it once.
+    if stream is None and 3 * bytes_in_answer(answer.reply.content) > MOST_TURN_BYTES:
         raise ModelProtocolError
     return answer
 

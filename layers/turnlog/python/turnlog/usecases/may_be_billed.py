@@ -1,4 +1,4 @@
-"""may_be_billed(): the meaning of an error for the bill."""
+"""may_be_billed(): the errors after which a call may be on the provider's bill."""
 
 from __future__ import annotations
 

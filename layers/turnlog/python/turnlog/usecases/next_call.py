@@ -36,7 +36,7 @@ class NextCall:
         return with_system_prompt(ModelRequest(settings, sent, settings.cache, self._sent_before(steps, start)))
 
     def shorten(self, steps: Sequence[Step]) -> bool:
-        """Leaves out all turns but the last one, since what was sent is too long. False when that is all already.
+        """Leaves out all turns but the last one, since what was sent is too long. False if no more can be left out.
 
         A refused call costs nothing. The last turn is never left out: no reply comes from an empty history.
         """

@@ -7,27 +7,24 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any
 
 from turnlog.clock import Clock, utc_date
 from turnlog.domain.limits import OwnerLimits, PossibleCall, counting_charges, passed_charges, settlement
 from turnlog.domain.models import require_not_retired
+from turnlog.domain.passing.answers import events_in, json_object, whole_body
 from turnlog.domain.passing.bounds import has_other_price, possible_calls
 from turnlog.domain.passing.fields import PassedBody
 from turnlog.domain.passing.rules import models_in
 from turnlog.domain.passing.usage import SaidUsage
 from turnlog.domain.quotas import QuotaCharges
+from turnlog.domain.received_reply import short_name
 from turnlog.domain.reply_events import ReplyEvent
-from turnlog.domain.server_sent_events import EventReader, EventTooLarge
 from turnlog.domain.turns import ModelCall, total_cost, total_tokens
 from turnlog.errors import ModelProtocolError, QuotaExceeded, QuotaUnavailable, StoreUnavailable
 from turnlog.ports.messages_api import MessagesApi, PassedAnswer, PassedRequest
 from turnlog.ports.quota_store import QuotaStore
 from turnlog.usecases.caller import Caller
 from turnlog.usecases.may_be_billed import may_be_billed
-
-MOST_BYTES = 32_000_000
-"""The most bytes of a whole answer, or of one event: far more than the longest reply has."""
 
 _OVERLOADED = 529
 
@@ -67,11 +64,11 @@ class Passing:
         QuotaExceeded or QuotaUnavailable before anything was sent, and a ModelError when there is no whole answer.
         """
         with self._charged(caller, request, body) as use, self.api.send(request, self.seconds()) as answer:
-            whole = _whole(answer)
+            given = whole_body(answer.chunks())
             if answer.status != 200:
-                return use.refused(answer, whole)
-            use.take_whole(whole)
-            return use.passed(answer, whole)
+                return use.refused(answer, given)
+            use.take_whole(given)
+            return use.passed(answer, given)
 
     def stream(
         self,
@@ -89,9 +86,9 @@ class Passing:
         """
         with self._charged(caller, request, body) as use, self.api.send(request, self.seconds()) as answer:
             if answer.status != 200:
-                return use.refused(answer, _whole(answer))
+                return use.refused(answer, whole_body(answer.chunks()))
             on_headers(answer.headers)
-            for event in _events(answer):
+            for event in events_in(answer.chunks()):
                 if event.type in ("message_stop", "error"):
                     use.end(was_refused=event.type == "error")
                     emit(event)
@@ -107,7 +104,7 @@ class Passing:
         if charges := counting_charges(owner, self.limits, now_ms):
             self._charge(charges, now_ms)
         with self.api.send(request, self.seconds()) as answer:
-            return Passed(answer.status, answer.headers, _whole(answer), request.model)
+            return Passed(answer.status, answer.headers, whole_body(answer.chunks()), request.model)
 
     @contextmanager
     def _charged(self, caller: Caller, request: PassedRequest, body: PassedBody) -> Iterator[_Use]:
@@ -171,7 +168,7 @@ class _Use:
     def take_whole(self, body: bytes) -> None:
         """Takes what a whole answer says. Raises ModelProtocolError for one that is no JSON object."""
         self._is_begun = True
-        self._take_message(_object(body))
+        self._take_message(json_object(body))
         self.said.is_whole = True
         self.end()
 
@@ -210,44 +207,5 @@ class _Use:
         if not isinstance(message, dict):
             return
         self.said.take(message.get("usage"))
-        self.model = _name(message.get("model")) or self.model
-        self.id = _name(message.get("id")) or self.id
-
-
-def _whole(answer: PassedAnswer) -> bytes:
-    parts, size = [], 0
-    for chunk in answer.chunks():
-        size += len(chunk)
-        if size > MOST_BYTES:
-            raise ModelProtocolError
-        parts.append(chunk)
-    return b"".join(parts)
-
-
-def _events(answer: PassedAnswer) -> Iterator[ReplyEvent]:
-    """The events of the stream, each with the data as it came. Raises ModelProtocolError for what is no JSON object."""
-    reader = EventReader(MOST_BYTES)
-    try:
-        for chunk in answer.chunks():
-            for event in reader.feed(chunk):
-                kind = _object(event.data.encode()).get("type")
-                named = event.event if event.event != "message" or not isinstance(kind, str) else kind
-                yield ReplyEvent(named, event.data)
-    except (EventTooLarge, UnicodeDecodeError) as error:
-        raise ModelProtocolError from error
-
-
-def _object(data: bytes) -> dict[str, Any]:
-    try:
-        found = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise ModelProtocolError from error
-    if not isinstance(found, dict):
-        raise ModelProtocolError
-    return found
-
-
-def _name(value: object) -> str:
-    """A name of the provider's, for the log; empty if it is none that can be written into one line."""
-    is_name = isinstance(value, str) and len(value) <= 200 and value.isascii() and value.isprintable()
-    return str(value) if is_name else ""
+        self.model = short_name(message.get("model")) or self.model
+        self.id = short_name(message.get("id")) or self.id

@@ -8,8 +8,9 @@ import anthropic
 import httpx2
 
 from turnlog.adapters.claude.arguments import arguments_of
-from turnlog.adapters.claude.call_notes import NoteCall, limits_left
-from turnlog.adapters.claude.failures import meaning, request_id_of
+from turnlog.adapters.claude.call_notes import NoteCall
+from turnlog.adapters.claude.failures import meaning
+from turnlog.adapters.claude.headers import STAND_IN, limits_left, request_id_of
 from turnlog.adapters.claude.streaming import StreamedReply
 from turnlog.adapters.claude.time_bounds import is_stream
 from turnlog.domain.messages import ModelRequest, Reply
@@ -17,7 +18,6 @@ from turnlog.domain.received_reply import reply_in
 from turnlog.domain.reply_events import OnEvent, events_of
 from turnlog.errors import ModelError, ModelProtocolError, ModelRejected
 
-_STAND_IN = "x-turnlog-stand-in"
 # What compresses may hold events back until it has enough of them.
 _UNCOMPRESSED = {"accept-encoding": "identity"}
 
@@ -95,7 +95,7 @@ class Attempt:
         return reply
 
     def _require_allowed(self, response: httpx2.Response) -> None:
-        if _STAND_IN in response.headers and not self._allows_stand_in:
+        if STAND_IN in response.headers and not self._allows_stand_in:
             raise ModelRejected
 
     def _note_first_event(self) -> None:

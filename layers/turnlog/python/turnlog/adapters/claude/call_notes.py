@@ -2,14 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Protocol
-
-_LIMITS = {
-    "requests_left": "anthropic-ratelimit-requests-remaining",
-    "input_tokens_left": "anthropic-ratelimit-input-tokens-remaining",
-    "output_tokens_left": "anthropic-ratelimit-output-tokens-remaining",
-}
+from typing import Protocol
 
 
 class NoteCall(Protocol):
@@ -37,9 +30,3 @@ class NoteCall(Protocol):
 
 def note_nothing(**_: object) -> None:
     """A NoteCall for those who keep no log."""
-
-
-def limits_left(headers: Mapping[str, str]) -> dict[str, Any]:
-    """The rest of the rate limits, as far as the provider says it."""
-    said = {field: headers.get(name, "") for field, name in _LIMITS.items()}
-    return {field: int(text) for field, text in said.items() if text.isascii() and text.isdigit() and len(text) < 19}

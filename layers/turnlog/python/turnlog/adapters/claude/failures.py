@@ -12,7 +12,7 @@ import httpx2
 from turnlog.adapters.claude.time_bounds import TooLong
 from turnlog.domain.messages import ModelRequest
 from turnlog.domain.models import successor_of
-from turnlog.domain.received_reply import UNREADABLE, parsed, short_name
+from turnlog.domain.received_reply import UNREADABLE, parsed
 from turnlog.domain.window import without_thinking, without_unknown_blocks
 from turnlog.errors import (
     ContextTooLong,
@@ -30,8 +30,14 @@ from turnlog.errors import (
 RETRY_AFTER_S = 5
 """Seconds for callers when the provider gave none."""
 
-REQUEST_ID = "request-id"
-"""The header with the provider's name of a request."""
+NOT_SENT = (
+    httpx2.ConnectError,
+    httpx2.ConnectTimeout,
+    httpx2.PoolTimeout,
+    httpx2.UnsupportedProtocol,
+    httpx2.LocalProtocolError,
+)
+"""The client's errors after which nothing was sent that could be billed."""
 
 _LONGEST_RETRY_AFTER_S = 3600.0  # a longer one of the provider is cut to this
 _OVERLOADED = 529
@@ -41,8 +47,6 @@ _NO_MODEL = "model"  # of a 404: one of a wrong base URL is another server's, or
 # Likewise of thinking blocks that are not taken back, since what was sent before them has changed.
 _THINKING_REFUSED = ("bound to a different conversation", "in `thinking` block", "`redacted_thinking` blocks")
 _BLOCK_REFUSED = "does not match any of the expected tags"  # and of a block of a kind that came in a reply
-# Nothing was sent that could be billed.
-_NOT_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.UnsupportedProtocol, httpx2.LocalProtocolError)
 _STATUS_OF = {  # of the API's error types, which are all that an error in a stream has
     "invalid_request_error": 400,
     "authentication_error": 401,
@@ -64,9 +68,9 @@ def meaning(error: anthropic.APIError | httpx2.HTTPError, model: str) -> ModelEr
     if isinstance(error, httpx2.HTTPError):
         return ModelTimeout() if isinstance(error, httpx2.TimeoutException) else ModelFailed()
     if isinstance(error, anthropic.APITimeoutError):
-        return ModelUnavailable(RETRY_AFTER_S) if isinstance(error.__cause__, _NOT_SENT) else ModelTimeout()
+        return ModelUnavailable(RETRY_AFTER_S) if isinstance(error.__cause__, NOT_SENT) else ModelTimeout()
     if isinstance(error, anthropic.APIConnectionError):
-        return ModelUnavailable(RETRY_AFTER_S) if isinstance(error.__cause__, _NOT_SENT) else ModelFailed()
+        return ModelUnavailable(RETRY_AFTER_S) if isinstance(error.__cause__, NOT_SENT) else ModelFailed()
     return _meaning_of_status(error, model) if isinstance(error, anthropic.APIStatusError) else ModelProtocolError()
 
 
@@ -126,11 +130,6 @@ def retry_after_s(error: Exception) -> float:
     except ValueError:
         return 0.0
     return min(max(0.0, seconds), _LONGEST_RETRY_AFTER_S) if math.isfinite(seconds) else 0.0
-
-
-def request_id_of(headers: Mapping[str, str]) -> str:
-    """The provider's name of the request, for its support; empty if it gave none."""
-    return short_name(headers.get(REQUEST_ID))
 
 
 def _provider_message(error: anthropic.APIStatusError) -> str:

@@ -21,9 +21,9 @@ from turnlog.domain.passing.rules import NamedTool, named_tools
 from turnlog.errors import InvalidRequest
 
 _FRAME_TOKENS = 64
-_NAMED_TOOL_TOKENS = 2_000  # of what the provider says to the model about a tool of its own
+_NAMED_TOOL_TOKENS = 2_000  # with which the provider describes a tool of its own to the model
 _UNKNOWN_CONTEXT = 1_000_000
-_MOST_USES = 10_000  # of a tool; more is as good as no bound
+_MOST_USES = 10_000  # of a tool: far more than there is time for in one request
 _MOST_CALLS = 64
 """The most models, fallbacks and advisors included, that one request may turn to."""
 
@@ -62,7 +62,7 @@ def possible_calls(body: PassedBody, size: int) -> list[PossibleCall]:
 
 
 def has_other_price(body: PassedBody) -> bool:
-    """True if the request asks for what is priced in a way that no table here knows: a speed, or one area."""
+    """True if the request asks for what has a price that no table here knows: a speed, or a place."""
     return any(
         each.get("speed") not in (None, "standard") or each.get("inference_geo") not in (None, "global")
         for each in (body.fields, *_fallbacks(body.fields))
@@ -106,8 +106,8 @@ def _context_of(model: str) -> int:
 
 
 def _reply_tokens(asked: object, model: str) -> int:
-    """The most tokens of a reply: those that are asked for, but no more than the model has, by which the provider
-    refuses the others.
+    """The most tokens of a reply: as many as are asked for, but no more than the model writes, since the provider
+    refuses a request for more.
     """
     known = model_of(model)
     most = known.max_output_tokens if known else None

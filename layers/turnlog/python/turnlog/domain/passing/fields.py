@@ -1,7 +1,7 @@
 """The objects of a request whose fields the Messages API reads, wherever in the body they stand.
 
-All else in it is data of the caller or of a model, in which a field may have any name: what a tool is called with, or
-might be, the schema of a tool or a reply, and what a reply says of how it came about.
+All else in it is data of the caller or of a model, in which a field may have any name: the input of a tool, given or as
+an example, the schema of a tool or a reply, and what a reply says of how it came about.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class ApiObject:
     is_tool: bool = False
 
     def pointer(self, name: str) -> str | None:
-        """Returns the pointer to one of the fields; None further down, where the way is the caller's text."""
+        """Returns the pointer to one of the fields; None below the top: a pointer there holds the caller's text."""
         return f"/{name}" if self.is_top else None
 
 

@@ -10,12 +10,11 @@ from typing import Any
 
 from turnlog.domain.messages import Usage, to_json
 from turnlog.domain.prices import cost_usd
+from turnlog.domain.received_reply import COUNTS, is_count
 from turnlog.domain.turns import ModelCall, total_tokens
 
-_COUNTS = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens", "output_tokens")
 _TOLD = ("input_tokens", "output_tokens")  # without which nothing is known
 _OF_ALL_CALLS = ("speed", "service_tier", "inference_geo")
-_MOST_TOKENS = 10**9  # of one call; far more than any model takes
 _MOST_CALLS = 1_000
 _OWN = ("message", "fallback_message")
 """The kinds of calls within an answer whose tokens are in its sums; those of the others are not."""
@@ -79,7 +78,7 @@ def _most(before: dict[str, Any], said: dict[str, Any]) -> dict[str, Any]:
 
 def _tokens_of(listed: list[Any]) -> int:
     """The tokens of calls; 0 for a list of anything else, which may stand where nothing is read."""
-    counts = (each.get(name) for each in listed if isinstance(each, dict) for name in _COUNTS)
+    counts = (each.get(name) for each in listed if isinstance(each, dict) for name in COUNTS)
     return sum(count for count in counts if type(count) is int)
 
 
@@ -92,10 +91,10 @@ def _is_sound(usage: dict[str, Any]) -> bool:
 
 
 def _is_sound_call(fields: dict[str, Any]) -> bool:
-    counts = [fields.get(name) for name in _COUNTS]
+    counts = [fields.get(name) for name in COUNTS]
     by_age = fields.get("cache_creation") or {}
     tools = fields.get("server_tool_use") or {}
     if not isinstance(by_age, dict) or not isinstance(tools, dict) or not isinstance(fields.get("model"), str | None):
         return False
     counts += [by_age.get("ephemeral_1h_input_tokens"), *tools.values()]
-    return all(count is None or (type(count) is int and 0 <= count <= _MOST_TOKENS) for count in counts)
+    return all(map(is_count, counts))

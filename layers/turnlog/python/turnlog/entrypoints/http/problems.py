@@ -278,7 +278,7 @@ _INVALID_TITLES = {
 _INVALID_DETAILS = {
     "base64_invalid": "The body, or the data of a block, is not valid base64 in one piece with its padding.",
     "beta_denied": "Unexpected value for the `anthropic-beta` header: the service does not pass this beta on.",
-    "body_incomplete": "The body ended before its end.",
+    "body_incomplete": "The connection ended before the body did.",
     "body_stalled": "No more of the body has come for 30 seconds.",
     "body_missing": "Send a JSON object as the body.",
     "block_type_unknown": "There is no such block here; those that there are stand in errors.",

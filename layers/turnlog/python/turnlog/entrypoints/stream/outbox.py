@@ -9,11 +9,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+from turnlog.domain.growing_block import TEXTS
 from turnlog.domain.messages import to_json
 from turnlog.domain.reply_events import ReplyEvent
-
-_TEXTS = {"text_delta": "text", "thinking_delta": "thinking", "input_json_delta": "partial_json"}
-"""The deltas that are appended to each other, by their type, and the field with their text."""
 
 _MOST_PIECES = 256  # of a text, before they are joined: a piece of 4 characters takes 60 bytes
 
@@ -35,7 +33,7 @@ class Outbox:
         self.is_ended = False
         """True once no other event will come."""
         self.over = asyncio.Event()
-        """Set soon after that, for who waits in the event loop."""
+        """Set soon after `is_ended`, for those who wait in the event loop."""
         self.count = 0
         """The number of events so far."""
 
@@ -136,7 +134,7 @@ class _Waiting:
         if self._fields is None or not self._has_grown:
             return self._event
         delta = self._fields["delta"]
-        joined = delta | {_TEXTS[delta["type"]]: "".join(self._pieces)}
+        joined = delta | {TEXTS[delta["type"]]: "".join(self._pieces)}
         return ReplyEvent(self._event.type, to_json(self._fields | {"delta": joined}))
 
 
@@ -145,7 +143,7 @@ def _text(fields: dict[str, Any]) -> str | None:
     delta = fields.get("delta")
     if not isinstance(delta, dict):
         return None
-    name = _TEXTS.get(str(delta.get("type")), "")
+    name = TEXTS.get(str(delta.get("type")), "")
     text = delta.get(name)
     return text if isinstance(text, str) and len(delta) == 2 and len(fields) == 3 else None
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from starlette.types import Message, Receive, Send
 
 from turnlog.domain.messages import to_json
-from turnlog.domain.reply_events import ReplyEvent
+from turnlog.domain.server_sent_events import rendered
 from turnlog.entrypoints.http.answers import Response, body_of, headers_of, note_request
 from turnlog.entrypoints.stream.outbox import Outbox
 from turnlog.entrypoints.stream.streamed import PING_S, KeptAlive, Streamed
@@ -22,19 +22,10 @@ STALL_S = 60.0
 _MOST_BYTES = 65_536  # in one piece: a reader that takes one is reading
 _STREAM = {"Content-Type": "text/event-stream; charset=utf-8", "X-Accel-Buffering": "no"}
 _JSON = {"Content-Type": "application/json; charset=utf-8"}
-_LINE_ENDS = ("\r", "\n")
 
 
 class _ReaderGone(Exception):
     """The reader has hung up, or has taken nothing for too long."""
-
-
-def wire_form(event: ReplyEvent) -> str:
-    """Returns the event as it is sent."""
-    data = event.data
-    if any(end in data for end in _LINE_ENDS):  # between two parts of JSON, where they mean nothing
-        data = data.replace("\r", " ").replace("\n", " ")
-    return f"event: {event.type}\ndata: {data}\n\n"
 
 
 def start_of(answer: Response, **more: str) -> Message:
@@ -43,7 +34,7 @@ def start_of(answer: Response, **more: str) -> Message:
     return {"type": "http.response.start", "status": answer.status, "headers": headers}
 
 
-_PING = wire_form(ReplyEvent("ping", to_json({"type": "ping"}))).encode()
+_PING = rendered("ping", to_json({"type": "ping"}))
 
 
 class Sending:
@@ -85,8 +76,8 @@ class Sending:
             events=self._outbox.count,
             bytes_sent=self._bytes,
         )
-        # Else the connection is cut: nobody shall take a part for the whole, nor an error for a Message, whose status
-        # is 200 by now. Anthropic's SDKs raise at a cut, and make an empty Message of the other.
+        # Otherwise the connection is cut, so that nobody takes a part for the whole, or an error for a Message: the
+        # status is 200 by now. Anthropic's SDKs raise at a cut, but would make an empty Message of an error.
         is_failure = isinstance(form, KeptAlive) and (answer is None or answer.status >= 400)
         if is_read and not is_failure:
             with suppress(_ReaderGone):
@@ -132,7 +123,7 @@ class Sending:
             has_news = await box.until(lambda: box.has_news, quiet_s)
             is_ended = box.is_ended
             if has_news:
-                await self._put("".join(map(wire_form, box.take())).encode())
+                await self._put(b"".join(rendered(event.type, event.data) for event in box.take()))
             else:
                 await self._put(_PING if is_stream else b"\n")
             if is_ended:
@@ -141,7 +132,7 @@ class Sending:
         if not is_stream and work.answer:
             await self._put(body_of(work.answer).encode())
         elif is_stream and work.error:
-            await self._put(wire_form(work.error).encode())
+            await self._put(rendered(work.error.type, work.error.data))
 
     async def _put(self, body: bytes, *, is_last: bool = False) -> None:
         """Sends the bytes once the reader takes more. Raises _ReaderGone, as far as that can be told."""

@@ -1,1 +1,1 @@
-"""The Messages API at our own door: a gateway without a session, and a turn of a session with one."""
+"""The Messages API at our own door: without a session a request is passed on, with one it is a turn."""

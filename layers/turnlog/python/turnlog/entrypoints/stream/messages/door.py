@@ -8,7 +8,7 @@ from turnlog.entrypoints.http.api import Invocation
 from turnlog.entrypoints.http.request import SESSION_HEADER, Request
 from turnlog.entrypoints.stream.doors import Door
 from turnlog.entrypoints.stream.messages.envelope import ErrorAnswer, error_event, problem_answer
-from turnlog.entrypoints.stream.messages.gateway import count_tokens, pass_on_message
+from turnlog.entrypoints.stream.messages.pass_on import count_tokens, pass_on_message
 from turnlog.entrypoints.stream.messages.session_turns import take_session_turn
 from turnlog.entrypoints.stream.streamed import KeptAlive, Streamed
 

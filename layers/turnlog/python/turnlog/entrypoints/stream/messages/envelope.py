@@ -11,9 +11,8 @@ from typing import Annotated, Any, Literal
 
 from turnlog.domain.reply_events import ReplyEvent
 from turnlog.entrypoints.http.fields import described
-from turnlog.entrypoints.http.problems import INTERNAL, Problem, problem_of
+from turnlog.entrypoints.http.problems import INTERNAL, Problem
 from turnlog.entrypoints.http.replies import ResponseBody
-from turnlog.errors import TurnlogError
 
 LONGEST_WAIT_S = 60
 """The longest wait for which a client should try again by itself: its SDKs take no longer one either."""
@@ -86,15 +85,10 @@ class ErrorAnswer:
     headers: dict[str, str]
 
 
-def error_answer(error: TurnlogError, request_id: str, *, has_key: bool = False) -> ErrorAnswer:
-    """Returns the answer to the error of a request with (`has_key`) or without an Idempotency-Key."""
-    return problem_answer(problem_of(error), request_id, error.retry_after_s, has_key=has_key)
-
-
 def problem_answer(
     problem: Problem, request_id: str, retry_after_s: int | None = None, *, has_key: bool = False
 ) -> ErrorAnswer:
-    """Returns the answer that has this problem, such as INTERNAL for whatever failed inside the service."""
+    """Returns the answer to a request with (`has_key`) or without an Idempotency-Key that has this problem."""
     status = _STATUSES.get(problem.code, problem.status)
     fields = ErrorFields(
         type=error_type(problem.code, status),
