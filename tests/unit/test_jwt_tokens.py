@@ -7,8 +7,10 @@ import hashlib
 import hmac
 import json
 import re
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jwt
@@ -53,11 +55,13 @@ class IssuersServer:
     def __init__(self) -> None:
         self.document: object = {"keys": [published()]}
         self.asked = 0
+        self.before_answer: Callable[[], object] = lambda: None
         issuer = self
 
         class Keys(GuardedHandler):
             def answer(self) -> None:
                 issuer.asked += 1
+                issuer.before_answer()
                 found = issuer.document
                 self.send_json(found if isinstance(found, int) else 200, found)
 
@@ -353,6 +357,23 @@ class TestTheIssuersKeys:
         clock.now_s += 1
         verifier.verify(token())
         assert issuer.asked == 2
+
+    def test_are_waited_for_by_all_who_come_while_they_are_fetched(
+        self, verifier: JwtVerifier, issuer: IssuersServer
+    ) -> None:
+        together = threading.Barrier(8, timeout=10)
+        all_have_come = threading.Event()
+        issuer.before_answer = lambda: all_have_come.wait(10)
+
+        def verify() -> str:
+            together.wait()
+            all_have_come.set()
+            return verifier.verify(token()).owner
+
+        with ThreadPoolExecutor(8) as callers:
+            owners = [each.result() for each in [callers.submit(verify) for _ in range(8)]]
+        assert owners == [f"{ISSUER}|ada"] * 8
+        assert issuer.asked == 1
 
     def test_may_be_rotated_and_the_new_one_is_known_at_once(
         self, verifier: JwtVerifier, issuer: IssuersServer, clock: HeldMonotonic

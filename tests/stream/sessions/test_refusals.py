@@ -145,6 +145,13 @@ def test_a_body_that_is_nested_without_end_is_refused(door: Served, backstage: B
     assert backstage.model.requests == []
 
 
+@pytest.mark.parametrize("kind", [{}, [], 1, True])
+def test_a_tool_whose_type_is_no_text_is_refused(kind: Any, client: anthropic.Anthropic, backstage: Backstage) -> None:
+    with pytest.raises(anthropic.BadRequestError):
+        client.messages.create(**asked(), extra_body={"tools": [{"type": kind, "name": "look_up", "input_schema": {}}]})
+    assert backstage.model.requests == []
+
+
 def test_a_turn_that_is_refused_is_no_refusal_of_its_session(client: anthropic.Anthropic, backstage: Backstage) -> None:
     result = {"type": "tool_result", "tool_use_id": "toolu_1", "content": "7"}
     with pytest.raises(anthropic.APIStatusError) as refused:

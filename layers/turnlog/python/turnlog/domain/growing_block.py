@@ -11,12 +11,18 @@ TEXTS = {"text_delta": "text", "thinking_delta": "thinking", "input_json_delta":
 """The deltas of text, by their type, and the field with the piece of it."""
 
 
+_SHOWN_AT_ONCE = {"text": "text", "tool_use": "name"}
+"""The field of a block, by the block's type, that is looked at when the block begins to be shown."""
+
+
 class GrowingBlock:
     """A content block that is not whole yet."""
 
     def __init__(self, start: dict[str, Any]) -> None:
         """Raises one of UNREADABLE for what is no block."""
-        _string(start["type"])
+        kind = _string(start["type"])
+        if kind in _SHOWN_AT_ONCE:
+            _string(start.get(_SHOWN_AT_ONCE[kind], ""))
         self._start = dict(start)
         self._pieces: dict[str, list[str]] = {}
         self._citations: list[Any] = []

@@ -39,7 +39,8 @@ class ShownCall:
         if event.type == "content_block_start":
             self._begin(given, fields["content_block"])
         elif event.type == "content_block_delta":
-            self._open_characters += len(fields["delta"].get("text") or "")
+            delta = fields["delta"]
+            self._open_characters += len(delta["text"]) if delta["type"] == "text_delta" else 0
         elif event.type == "content_block_stop":
             self._open = None
         if (index := self._indexes.get(given)) is not None:
@@ -50,7 +51,7 @@ class ShownCall:
         self._indexes[given] = None if is_hidden else self.next_index
         self.next_index += not is_hidden
         self._open = given
-        self._open_characters = len(block.get("text") or "")
+        self._open_characters = len(block.get("text", "")) if block.get("type") == "text" else 0
 
     def complete(self, reply: Reply) -> list[int]:
         """Shows what the reply has and nobody has heard, if its listener has stopped it.

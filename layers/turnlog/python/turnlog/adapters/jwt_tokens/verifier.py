@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -103,9 +104,14 @@ class _IssuerKeys:
         self._clock = clock
         self._keys: dict[KeyName, jwt.PyJWK] = {}
         self._asked_s = self._got_s = -math.inf
+        self._lock = threading.Lock()
 
     def find(self, name: KeyName) -> jwt.PyJWK:
         """The key of that name. Raises Unauthorized if there is none, IssuerUnavailable if the issuer does not say."""
+        with self._lock:  # of several at once the first one asks, and the others wait for what it gets
+            return self._find(name)
+
+    def _find(self, name: KeyName) -> jwt.PyJWK:
         now_s = self._clock()
         if now_s - self._got_s >= _KEPT_S or name not in self._keys:
             if now_s - self._asked_s >= _PAUSE_S:

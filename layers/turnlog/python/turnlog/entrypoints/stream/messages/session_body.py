@@ -111,11 +111,11 @@ def _tools(value: Any) -> ChosenTools:
 
 def _web_tool(entry: Any) -> Any:
     """One of Claude's web tools as a session's settings name it; any other entry as it is."""
-    names = {version: name for name, version in WEB_TOOLS.items()}
-    if not isinstance(entry, dict) or entry.get("type") not in names or entry.get("name") != names[entry["type"]]:
+    named = [entry.get("name"), entry.get("type")] if isinstance(entry, dict) else []
+    if named not in [[name, version] for name, version in WEB_TOOLS.items()]:
         return entry
     said = {field: value for field, value in entry.items() if field != "name" and _OF_A_WEB_TOOL.get(field) != value}
-    return said | {"type": names[entry["type"]]}
+    return said | {"type": named[0]}
 
 
 def _tool_choice(value: Any) -> Literal["auto", "none"]:
