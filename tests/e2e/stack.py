@@ -60,14 +60,21 @@ class Stack:
         """Starts it and returns when it is ready. Fails the test with the output of one that does not get there."""
         self.begin(**environment)
         assert self._launcher
-        run_json = self.state / "run.json"
         deadline = time.monotonic() + STARTED_WITHIN_S
-        while not (run_json.exists() and self._launcher.pid in json.loads(run_json.read_text())["pids"]):
+        while self._launcher.pid not in (found := self._run_json()).get("pids", []):
             if self._launcher.poll() is not None or time.monotonic() > deadline:
                 self.kill()
                 pytest.fail(f"The stack did not start.\n{self.output}", pytrace=False)
             time.sleep(0.05)
-        self.run = json.loads(run_json.read_text())
+        self.run = found
+
+    def _run_json(self) -> dict[str, Any]:
+        """What the launcher says of itself; nothing before it is ready, nor while it removes what another has left."""
+        try:
+            found: dict[str, Any] = json.loads((self.state / "run.json").read_text())
+        except FileNotFoundError:
+            return {}
+        return found
 
     def ensure_running(self) -> None:
         """Starts it with the stand-in and the development issuer, unless it runs so already."""
