@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import yaml
@@ -17,7 +18,12 @@ _Loader.add_multi_constructor("!", lambda *_: None)
 
 
 def _template() -> dict[str, Any]:
-    parsed: dict[str, Any] = yaml.load((ROOT / "template.yaml").read_text(), _Loader)
+    return _parsed((ROOT / "template.yaml").read_text())
+
+
+@lru_cache(maxsize=1)  # a deploy asks for it many times, and somebody may save another meanwhile
+def _parsed(text: str) -> dict[str, Any]:
+    parsed: dict[str, Any] = yaml.load(text, _Loader)
     return parsed
 
 

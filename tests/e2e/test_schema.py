@@ -26,7 +26,7 @@ from tests import documented
 from tests.e2e.stack import Stack
 from turnlog.entrypoints.http.openapi.operations import OPERATIONS, USER, Operation
 
-EXAMPLES = int(os.environ.get("TURNLOG_FUZZ_EXAMPLES", "12"))
+EXAMPLES = int(os.environ.get("TURNLOG_FUZZ_EXAMPLES", "8"))
 """The number of requests of each kind to each route."""
 
 CHECKS = [

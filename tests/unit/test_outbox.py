@@ -112,18 +112,18 @@ def test_whenever_they_are_taken_they_say_the_same(parts: Sequence[tuple[int, st
 
 
 def test_what_waits_takes_about_as_many_bytes_as_it_says() -> None:
-    """A reply of 64,000 tokens in as many deltas, which nobody reads."""
+    """A reply of 16,000 tokens in as many deltas, which nobody reads."""
 
     async def put(box: Outbox) -> int:
         tracemalloc.start()
-        for number in range(64_000):
+        for number in range(16_000):
             box.put(delta(f"{number:04}"[-4:]))
         held, _ = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         assert len(box.take()) == 1
         return held
 
-    assert in_loop(put) < 4 * 64_000 + 200_000
+    assert in_loop(put) < 4 * 16_000 + 200_000
 
 
 def test_what_comes_from_a_thread_wakes_who_waits() -> None:

@@ -1,4 +1,4 @@
-"""P15 and P13 at size: a turn costs the same at turn 5,000 as at turn 30, memory stays flat, and users never mix.
+"""P15 and P13 at size: late turns cost what early ones do, memory stays flat, and users never mix.
 
 Cost and memory are counted on the simulated DynamoDB, exactly and without a network; a large turn also goes over one.
 """
@@ -45,8 +45,8 @@ from turnlog.usecases.policy import AnonymousLimits, SessionLife
 from turnlog.usecases.turn_protocol import TakenTurn, run_turn
 from turnlog.usecases.turn_request import TurnPolicy
 
-TURNS = 5_000
-SESSIONS = 100_000 if is_proving() else 10_000
+TURNS = 5_000 if is_proving() else 1_500
+SESSIONS = 100_000 if is_proving() else 3_000
 USERS = 64
 PAGE = 100  # the most turns that one page of the listing has
 
@@ -118,7 +118,7 @@ class ForgetfulModel(HashModel):
 # --- one long conversation --------------------------------------------------------------------------------------------
 
 
-def test_a_conversation_of_5000_turns_costs_the_same_at_every_turn() -> None:
+def test_a_long_conversation_costs_the_same_at_every_turn() -> None:
     client = MeteredClient(SimulatedDynamoDB())
     store, clock, model = store_of(client), HeldClock(), ForgetfulModel()
     session = store.create(new_session(life_s=10 * 86_400), "A long one")
@@ -172,7 +172,7 @@ class ChangingClient:
         return getattr(self._client, name)
 
 
-def test_10000_sessions_through_one_process_leave_its_memory_flat() -> None:
+def test_many_sessions_through_one_process_leave_its_memory_flat() -> None:
     """The store has a cache of at most 100 sessions."""
     client, clock, model = ChangingClient(), HeldClock(), ForgetfulModel()
     store = CachedSessionStore(store_of(client))
@@ -187,7 +187,7 @@ def test_10000_sessions_through_one_process_leave_its_memory_flat() -> None:
         session = store.create(new_session(f"owner {number}", created_ms=clock()), "A title")
         take(store, session, "hello", model, clock, policy)
     grown = blocks[1] - blocks[0]
-    assert grown < SESSIONS / 100, f"{grown} objects more after {SESSIONS} sessions"
+    assert grown < max(100, SESSIONS / 100), f"{grown} objects more after {SESSIONS} sessions"
 
 
 # --- one large turn ---------------------------------------------------------------------------------------------------
