@@ -273,11 +273,17 @@ class Stack:
 
     def everything_written(self) -> str:
         """The launcher's output and the logs of MiniStack and of the functions."""
-        streams = []
+        return "\n".join([self.output, (self.state / "ministack.log").read_text(), *self.logged()])
+
+    def logged(self, since_ms: int = 0) -> list[str]:
+        """The lines in all log groups, from a time on: there are many of them after a while."""
+        lines = []
         for group in self.logs.describe_log_groups()["logGroups"]:
-            pages = self.logs.get_paginator("filter_log_events").paginate(logGroupName=group["logGroupName"])
-            streams += [event["message"] for page in pages for event in page["events"]]
-        return "\n".join([self.output, (self.state / "ministack.log").read_text(), *streams])
+            pages = self.logs.get_paginator("filter_log_events").paginate(
+                logGroupName=group["logGroupName"], startTime=since_ms
+            )
+            lines += [event["message"] for page in pages for event in page["events"]]
+        return lines
 
     def close(self) -> None:
         """Closes its clients."""
