@@ -112,7 +112,7 @@ class Front:
 
 
 class _Answer:
-    """What is kept of an answer for its line."""
+    """The part of an answer that is kept for its line."""
 
     def __init__(self) -> None:
         self._head: Message = {}

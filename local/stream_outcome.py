@@ -14,7 +14,7 @@ _MOST_NAME_BYTES = 100
 
 
 class StreamOutcome:
-    """What the events said so far. `feed` takes the bytes of the answer, however they are cut into pieces."""
+    """The facts that the events told so far. `feed` takes the bytes of the answer, however they are cut into pieces."""
 
     def __init__(self) -> None:
         self.cost_usd: str | None = None

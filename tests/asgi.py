@@ -53,7 +53,7 @@ class Client:
         return await asyncio.wait_for(self.answer.get(), WITHIN_S)
 
     async def body(self) -> bytes:
-        """What is left of the body."""
+        """The rest of the body."""
         found = b""
         while (message := await self.next()).get("more_body"):
             found += message["body"]

@@ -69,7 +69,7 @@ class Stack:
         self.run = found
 
     def _run_json(self) -> dict[str, Any]:
-        """What the launcher says of itself; nothing before it is ready, nor while it removes what another has left."""
+        """The facts that the launcher tells of itself; none until it is ready, nor while it removes another's."""
         try:
             found: dict[str, Any] = json.loads((self.state / "run.json").read_text())
         except FileNotFoundError:

@@ -32,13 +32,13 @@ MODELS = ("claude-sonnet-5-5", "claude-haiku-4-5")
 
 
 def _by_default() -> PassingSettings:
-    """What is denied where the deployment's owner names nothing."""
+    """The fields that are denied where the deployment's owner names none."""
     return PassingSettings.read(deployed.environment("StreamFunction"))
 
 
 @dataclass
 class DoorSettings:
-    """What a deployment decides for this door; a test changes it."""
+    """The decisions of a deployment for this door; a test changes them."""
 
     web: bool = False
     denied_fields: tuple[str, ...] = field(default_factory=lambda: _by_default().denied_fields)

@@ -1,4 +1,4 @@
-"""What a request that is passed on may use is reserved before it goes on, and settled by what its answer says."""
+"""The most that a passed request may use is reserved before it goes on, and settled by what its answer says."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ NO_IMAGE = {"type": "image", "source": {"type": "base64", "media_type": "image/p
 
 
 def used(backstage: Backstage, counter: str = "tokens") -> Decimal:
-    """What the caller has used of a quota, reservations included."""
+    """The part of a quota that the caller has used, reservations included."""
     counters = backstage.store._memory.counters(OWNER).used
     return sum((amount for name, (amount, _) in counters.items() if name.startswith(f"{counter}#")), Decimal(0))
 

@@ -1,4 +1,4 @@
-"""What comes goes to whoever reads, at the reader's pace, and the work goes on to its end whoever reads."""
+"""Events go to whoever reads, at the reader's pace, and the work goes on to its end whoever reads."""
 
 from __future__ import annotations
 

@@ -369,7 +369,7 @@ def test_every_name_that_a_stack_may_have_is_taken(name: str) -> None:
     ],
 )
 def test_the_adapter_of_the_region_is_asked_for_before_a_deploy(region: str, arn: str) -> None:
-    """As the template names it, which CloudFormation alone can compute."""
+    """The layer is as the template names it, which CloudFormation alone can compute."""
     assert begin(plan(), TestAccount(region=region, layers=[arn]))[0] == 0
     assert begin(plan(), TestAccount(region=region, layers=[]))[0] == 2
     account, version = arn.split(":")[4], arn.split(":")[7]

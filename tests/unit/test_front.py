@@ -23,7 +23,7 @@ Send = Callable[[Message], Awaitable[None]]
 
 
 class Behind:
-    """What stands behind the front, for the streams and for the rest, and answers with `pieces` of the type `kind`."""
+    """A server behind the front, for the streams and for the rest, which answers with `pieces` of the type `kind`."""
 
     def __init__(self) -> None:
         self.streaming = Streaming("stream", "authorizer", ROUTES)

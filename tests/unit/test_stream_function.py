@@ -58,7 +58,7 @@ async def app(scope, receive, send):
 
 
 class Worker:
-    """As much of MiniStack's worker as is used."""
+    """The part of MiniStack's worker that is used."""
 
     def __init__(self, func_name: str, config: dict[str, Any], code_zip: bytes) -> None:
         self.func_name = func_name
@@ -150,7 +150,7 @@ class Streams:
         self.function.streaming = Streaming(NAME, "authorizer", (("POST", "/v1/query/stream"),))
 
     async def facts(self, client: Client) -> dict[str, Any]:
-        """What the app says of itself at the beginning of its answer."""
+        """The facts that the app tells of itself at the beginning of its answer."""
         assert (await client.next())["status"] == 200
         found: dict[str, Any] = json.loads((await client.next())["body"])
         return found

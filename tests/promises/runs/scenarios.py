@@ -283,7 +283,7 @@ def _streamed_writer_overtaken_by_its_key(world: World, known: KnownAddresses) -
 
 
 def _streamed_writer_overtaken_by_another(world: World, known: KnownAddresses) -> None:
-    """When it goes on, its finished step is a turn, kept by the next one."""
+    """Once it goes on, its finished step is a turn, kept by the next one."""
     _stands_still(world, known, step=2)
     _speaks(world, known, "bob", _STEPPED[1], in_ms=65_300)
 

@@ -76,7 +76,7 @@ class ToolSettings(Settings):
 
 
 class PassingSettings(Settings):
-    """What is denied of requests that are passed on to the Messages API: fields of theirs, and betas.
+    """The fields and betas that are denied in requests that are passed on to the Messages API.
 
     A beta may be named without its date, which then is any.
     """

@@ -199,7 +199,7 @@ def _of_provider(make: Callable[..., _Client]) -> _Client:
 
 @cache
 def passing_rules() -> PassingRules:
-    """What may be in a request that is passed on."""
+    """The rules for requests that are passed on."""
     settings = PassingSettings.read(os.environ)
     web = ToolSettings.read(os.environ).web_tools == "on"
     return PassingRules(models(), web, frozenset(settings.denied_fields), settings.denied_betas)

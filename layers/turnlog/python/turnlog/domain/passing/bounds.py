@@ -122,7 +122,7 @@ def _fallbacks(body: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _uses(named: list[NamedTool], kind: str) -> int:
-    """How often tools of this kind can be used. Raises InvalidRequest when nothing bounds it."""
+    """The most uses of tools of this kind. Raises InvalidRequest when nothing bounds it."""
     uses = [tool.most_uses for tool in named if tool.kind == kind]
     if None in uses:
         raise InvalidRequest("max_uses_missing", "/tools")

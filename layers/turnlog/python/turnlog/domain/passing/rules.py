@@ -26,7 +26,7 @@ _DATED = re.compile(r"([a-z][a-z0-9_]*)_\d{8}")
 
 @dataclass(frozen=True, slots=True)
 class PassingRules:
-    """What a deployment lets pass: models by name, and whether the web tools may be used; what it denies."""
+    """The rules of a deployment: the models that it serves, whether web tools may be used, and what it denies."""
 
     models: tuple[str, ...]
     web: bool = False
@@ -43,7 +43,7 @@ class NamedTool:
 
     @property
     def most_uses(self) -> int | None:
-        """How often it may be used in one request; None if nothing bounds it."""
+        """The most uses in one request; None if nothing bounds it."""
         uses = self.fields.get("max_uses")
         return uses if type(uses) is int and uses >= 0 else None
 

@@ -49,4 +49,4 @@ class KeptAlive:
 
 
 Route = Callable[[Request, Invocation], Response | Streamed | KeptAlive]
-"""What is asked for, with what there is to know of this invocation; it runs in the thread of the work, too."""
+"""The work for a request, given what there is to know of this invocation; it runs in the thread of the work, too."""

@@ -21,7 +21,7 @@ from turnlog.usecases.known_session import KnownSession
 from turnlog.usecases.sessions import NewSession
 
 _OF_A_WEB_TOOL = {"allowed_callers": ["direct"], "max_content_tokens": WEB_USE_TOKENS}
-"""What Turnlog says of each web tool by itself; a client may say the same."""
+"""The fields that Turnlog itself gives each web tool; a client may name the same."""
 
 
 class SessionTurnBody(Body):
